@@ -1,0 +1,49 @@
+# Everything runs in VENV, which `make env` sets up: make test VENV=/my/venv
+VENV ?= .venv
+PYTHON ?=
+PY := $(VENV)/bin/python
+SHELL_SCRIPTS := $(wildcard tools/*.sh) .ci/run
+
+export VENV PYTHON
+
+.DEFAULT_GOAL := help
+.PHONY: help env test lint format demo clean
+
+help:
+	@echo 'make demo     train a small detector on toy traffic videos and compare it'
+	@echo '              dense and with Skip-Conv: a table, a plot, an annotated video'
+	@echo '              (usually 10 to 15 min on 2 cores, after the set-up)'
+	@echo 'make test     run the tests (usually 10 min on 2 cores, after the set-up)'
+	@echo 'make lint     check style (seconds)'
+	@echo 'make format   mend style (seconds)'
+	@echo 'make env      set up $(VENV) (10 min the first time, then a second);'
+	@echo '              all of the above do it by themselves'
+	@echo 'make clean    remove build products and caches, not $(VENV) nor work_dirs'
+
+env:
+	@tools/setup_env.sh
+
+test: env
+	@echo 'Running the tests (usually 10 min on 2 cores).'
+	@$(PY) -m pytest
+
+lint: env
+	@echo 'Checking style (seconds).'
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/ruff format --check .
+	@for script in $(SHELL_SCRIPTS); do bash -n $$script || exit 1; done
+
+format: env
+	@echo 'Mending style (seconds).'
+	@$(VENV)/bin/ruff check --fix .
+	@$(VENV)/bin/ruff format .
+
+demo: env
+	@echo 'Running the demo (usually 10 to 15 min on 2 cores).'
+	@$(PY) tools/demo.py
+
+clean:
+	@echo 'Removing build products and caches.'
+	@rm -rf build dist .dist_test .pytest_cache .ruff_cache
+	@find mmskip tests tools configs -name __pycache__ -type d \
+		-exec rm -rf {} +

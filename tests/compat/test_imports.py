@@ -1,0 +1,139 @@
+"""Packages that are installed and yet cannot be imported."""
+
+import importlib.util
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+from mmskip.compat import imports
+
+# What torchvision runs on import once its library has failed to load.
+BROKEN_TORCHVISION = """
+import torch
+
+@torch.library.register_fake('torchvision::nms')
+def fake_nms(dets, scores, iou_threshold):
+    return scores
+"""
+
+
+def write(root, files):
+    for name, text in files.items():
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+
+
+def run(code, *path):
+    """Run code in a fresh interpreter; ``path`` comes first in sys.path."""
+    setup = f'import sys; sys.path[:0] = {[str(p) for p in path]}\n'
+    return subprocess.run(
+        [sys.executable, '-W', 'ignore', '-c', setup + textwrap.dedent(code)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_broken_torchvision_cannot_be_imported_without_the_repair(tmp_path):
+    write(tmp_path, {'torchvision/__init__.py': BROKEN_TORCHVISION})
+    done = run('import torchvision', tmp_path)
+    assert 'operator torchvision::nms does not exist' in done.stderr
+
+
+@pytest.mark.parametrize(
+    'files',
+    [{}, {'torchvision/_C.so': 'no library'}],
+    ids=['library missing', 'library of another build'],
+)
+def test_broken_torchvision_is_imported(tmp_path, files):
+    write(tmp_path, {'torchvision/__init__.py': BROKEN_TORCHVISION, **files})
+    done = run(
+        """
+        import mmskip, torchvision
+        from mmskip.compat import define_torchvision_schemas
+        held = define_torchvision_schemas()
+        assert held is not None and held is define_torchvision_schemas()
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_working_torchvision_is_left_alone(tmp_path):
+    write(tmp_path, {'torchvision/__init__.py': BROKEN_TORCHVISION})
+    done = run(
+        """
+        import torch
+        library = torch.library.Library('torchvision', 'DEF')
+        library.define('nms(Tensor d, Tensor s, float t) -> Tensor')
+        import mmskip, torchvision
+        from mmskip.compat import define_torchvision_schemas
+        assert define_torchvision_schemas() is None
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_missing_torchvision_is_no_concern(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'torchvision', None)
+    uncached = imports.define_torchvision_schemas.__wrapped__
+    assert uncached() is None
+    monkeypatch.delitem(sys.modules, 'torchvision')
+    monkeypatch.setattr(importlib.util, 'find_spec', lambda name: None)
+    assert uncached() is None
+
+
+def test_installed_torchvision_is_imported():
+    pytest.importorskip('torchvision', exc_type=ImportError)
+    done = run('import mmskip, torchvision.models')
+    assert done.returncode == 0, done.stderr
+
+
+def test_mmaction_models_are_imported_and_drn_explains_itself():
+    if importlib.util.find_spec('mmaction') is None:
+        pytest.skip('mmaction2 is not installed')
+    done = run(
+        """
+        import mmskip, mmaction.models
+        from mmaction.registry import MODELS
+        try:
+            MODELS.build(dict(type='DRN'))
+        except ImportError as error:
+            print(error)
+        """
+    )
+    assert done.returncode == 0, done.stderr
+    assert 'DRN is not available: the wheel of mmaction2' in done.stdout
+
+
+def test_existing_drn_is_preferred(tmp_path):
+    write(
+        tmp_path,
+        {
+            'mmaction/__init__.py': '',
+            'mmaction/models/__init__.py': '',
+            'mmaction/models/localizers/__init__.py': '',
+            'mmaction/models/localizers/drn/drn.py': 'class DRN: real = True',
+        },
+    )
+    done = run(
+        """
+        import mmskip
+        from mmaction.models.localizers.drn.drn import DRN
+        assert DRN.real
+        """,
+        tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_finder_is_installed_once():
+    imports.provide_missing_drn()
+    imports.provide_missing_drn()
+    finders = [f for f in sys.meta_path if isinstance(f, imports.DRNFinder)]
+    assert len(finders) == 1
+    assert finders[0].find_spec('mmaction.models', None) is None
