@@ -1,0 +1,191 @@
+"""``convert`` and ``revert``: change a model's layers in place."""
+
+import re
+from collections.abc import Sequence
+from typing import Protocol
+
+from torch import nn
+
+from mmskip.layers import SelfCounting, SkipConvMixin
+
+from .report import ConversionReport
+from .skip_conversion import revert_skip_conv
+
+
+class Conversion(Protocol):
+    """What :func:`convert` asks of a method."""
+
+    def concerns(self, module: nn.Module) -> bool:
+        """Whether a module is of a kind that this conversion is about."""
+
+    def refusal(self, name: str, module: nn.Module) -> str | None:
+        """Why a layer stays as it is, None if it can be converted."""
+
+    def apply(self, module: nn.Module) -> None:
+        """Convert one layer in place."""
+
+
+def convert(
+    model: nn.Module,
+    conversion: Conversion,
+    include: str | Sequence[str] = '.*',
+    exclude: str | Sequence[str] = (),
+) -> ConversionReport:
+    """Convert the layers of a model, in place.
+
+    Class, parameters, ``state_dict`` keys and hooks of the model stay;
+    learned gates add only ``*.gate.*``. All checks come before the first
+    change. Convert when the model is built, before its optimizer.
+
+    Args:
+        model: Any torch model.
+        conversion: What to do, e.g. ``SkipConversion(gate=...)``.
+        include: Regular expressions; a layer is meant if one of them
+            matches its whole name or that of a module it is in (any of its
+            names, if it is shared).
+        exclude: The same, for layers to leave alone.
+
+    Returns:
+        What was converted, and why the rest was not.
+
+    Raises:
+        ValueError: Nothing to convert; a layer that is meant is converted
+            already; a pattern matches nothing; a layer's convolution is
+            replaced by mmcv's ``efficient_conv_bn_eval``.
+    """
+    report = ConversionReport(type(conversion).__name__)
+    includes, excludes = _compile(include), _compile(exclude)
+    names_of = _names_of_modules(model)
+    _check_patterns(model, names_of, includes + excludes)
+    fused = _fused_by_mmcv(model)
+    chosen = []
+    for module, names in names_of.items():
+        if not conversion.concerns(module):
+            continue
+        name = names[0]
+        if not _matches(names, includes):
+            reason = 'not included'
+        elif _matches(names, excludes):
+            reason = 'excluded'
+        else:
+            _refuse_converted(name, module)
+            reason = conversion.refusal(name, module)
+            if reason is None and module in fused:
+                _refuse_fused(name)
+        if reason is None:
+            chosen.append(module)
+            report.converted.append(name)
+        elif not isinstance(module, SelfCounting):
+            report.left_dense[name] = reason
+    if not chosen:
+        raise ValueError(_nothing_matched(report, model))
+    for module in chosen:
+        conversion.apply(module)
+    return report
+
+
+def revert(model: nn.Module) -> None:
+    """Undo every conversion of a model, in place: exact classes and keys.
+
+    Raises:
+        ValueError: Nothing is converted.
+        RuntimeError: The model is inside a stream, clip or count_macs.
+    """
+    converted = [m for m in model.modules() if isinstance(m, SelfCounting)]
+    if not converted:
+        raise ValueError(
+            f'expected a converted model, got {type(model).__name__} '
+            'without any converted layer; nothing was changed'
+        )
+    if any(m._binding or m._ledger for m in converted):
+        raise RuntimeError(
+            'the model is inside stream(), clip() or count_macs(); leave '
+            'that block before revert()'
+        )
+    for module in converted:
+        if isinstance(module, SkipConvMixin):
+            revert_skip_conv(module)
+
+
+def _compile(patterns: str | Sequence[str]) -> list[re.Pattern]:
+    patterns = [patterns] if isinstance(patterns, str) else patterns
+    try:
+        return [re.compile(pattern) for pattern in patterns]
+    except re.error as error:
+        raise ValueError(
+            f'{error.pattern!r} is not a regular expression: {error}'
+        ) from None
+
+
+def _names_of_modules(model: nn.Module) -> dict[nn.Module, list[str]]:
+    """Every name of each module; a shared one has several."""
+    names_of: dict[nn.Module, list[str]] = {}
+    for name, module in model.named_modules(remove_duplicate=False):
+        names_of.setdefault(module, []).append(name)
+    return names_of
+
+
+def _matches(names: list[str], patterns: list[re.Pattern]) -> bool:
+    above = set()
+    for name in names:
+        parts = name.split('.')
+        above |= {'.'.join(parts[: i + 1]) for i in range(len(parts))}
+    return any(p.fullmatch(part) for p in patterns for part in above)
+
+
+def _check_patterns(
+    model: nn.Module,
+    names_of: dict[nn.Module, list[str]],
+    patterns: list[re.Pattern],
+) -> None:
+    names = [name for names in names_of.values() for name in names]
+    for pattern in patterns:
+        if not any(pattern.fullmatch(name) for name in names):
+            children = ', '.join(name for name, _ in model.named_children())
+            raise ValueError(
+                f'the pattern {pattern.pattern!r} matches no module of '
+                f'{type(model).__name__}; its parts are: {children}'
+            )
+
+
+def _refuse_converted(name: str, module: nn.Module) -> None:
+    if isinstance(module, SelfCounting):
+        raise ValueError(
+            f'{name} is converted already ({type(module).__name__}); call '
+            'mmskip.revert() first to convert it anew, or leave it out with '
+            'include or exclude'
+        )
+
+
+def _fused_by_mmcv(model: nn.Module) -> set[nn.Module]:
+    """Convolutions whose forward mmcv replaces while it runs."""
+    return {
+        module.conv
+        for module in model.modules()
+        if getattr(module, 'efficient_conv_bn_eval_forward', None)
+        and hasattr(module, 'conv')
+    }
+
+
+def _refuse_fused(name: str) -> None:
+    raise ValueError(
+        f'{name}: mmcv replaces the forward of this convolution '
+        '(efficient_conv_bn_eval), so it would never skip; set '
+        'efficient_conv_bn_eval=False, or remove it from the config'
+    )
+
+
+def _nothing_matched(report: ConversionReport, model: nn.Module) -> str:
+    if not report.left_dense:
+        return (
+            f'{report.conversion} found no layer of its kind in '
+            f'{type(model).__name__}; nothing was changed'
+        )
+    candidates = '\n'.join(
+        f'  {name}: {reason}' for name, reason in report.left_dense.items()
+    )
+    return (
+        f'{report.conversion} can convert none of '
+        f'{len(report.left_dense)} candidates; nothing was changed. '
+        f'Check include and exclude. Candidates:\n{candidates}'
+    )

@@ -1,0 +1,48 @@
+"""Build a stock model and convert it, from a config."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmengine.logging import print_log
+from mmengine.registry import MODELS as ENGINE_MODELS
+from torch import nn
+
+from mmskip.registry import MODELS, build_own
+
+from .convert import convert
+
+
+@MODELS.register_module(name='ConvertedModel')
+def build_converted_model(
+    arch: str, conversions: Sequence[dict], **model: Any
+) -> nn.Module:
+    """Build ``arch`` and apply conversions, in order.
+
+    Flat on purpose: ``cfg.model.backbone`` and the like stay where code
+    outside expects them. The returned object is the stock model itself.
+
+    Args:
+        arch: The model's ``type``, looked up in the current scope.
+        conversions: Configs of conversions; ``include`` and ``exclude`` are
+            those of :func:`mmskip.convert`.
+        **model: The remaining keys of the model's config.
+
+    Raises:
+        ValueError: No conversion is given, or one cannot be applied.
+    """
+    if not conversions or isinstance(conversions, dict):
+        raise ValueError(
+            "expected a list of conversions, e.g. [dict(type='mmskip."
+            f"SkipConversion', gate=...)], got {conversions!r}"
+        )
+    built = ENGINE_MODELS.build(dict(type=arch, **model))
+    for conversion in conversions:
+        options = dict(conversion)
+        where = {
+            key: options.pop(key)
+            for key in ('include', 'exclude')
+            if key in options
+        }
+        report = convert(built, build_own(options), **where)
+        print_log(str(report), logger='current')
+    return built

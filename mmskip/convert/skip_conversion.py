@@ -1,0 +1,75 @@
+"""Turn convolutions into Skip-Convolutions."""
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from mmskip.layers import SKIP_CLASSES, SkipConvMixin
+from mmskip.ops import MEMORY_RULES
+from mmskip.registry import MODELS, build_own
+
+ROI_REASON = (
+    'in a RoI head, whose batch is boxes and not frames '
+    '(roi_heads=True converts it all the same)'
+)
+
+
+@MODELS.register_module()
+class SkipConversion:
+    """Convert 2-D and 3-D convolutions to Skip-Convolutions.
+
+    Args:
+        gate: Config of the gate; every layer gets its own.
+        memory: ``previous`` (the paper) or ``accumulated``.
+        roi_heads: Also convert layers inside RoI heads.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    def __init__(
+        self, gate: dict, memory: str = 'previous', roi_heads: bool = False
+    ) -> None:
+        if memory not in MEMORY_RULES:
+            raise ValueError(
+                f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
+            )
+        build_own(gate)  # a faulty gate is reported before a model changes
+        self.gate = gate
+        self.memory = memory
+        self.roi_heads = roi_heads
+        self._skip_class = {kind.dense_class: kind for kind in SKIP_CLASSES}
+
+    def concerns(self, module: nn.Module) -> bool:
+        """Whether a module is of a kind that this conversion is about."""
+        return isinstance(module, (_ConvNd, nn.Linear))
+
+    def refusal(self, name: str, module: nn.Module) -> str | None:
+        """Why a layer stays dense, None if it can be converted."""
+        if isinstance(module, nn.Linear):
+            return 'not a convolution'
+        if isinstance(module, _ConvTransposeNd):
+            return 'transposed convolution'
+        if 'forward' in module.__dict__:
+            return 'its forward is replaced on the instance'
+        if type(module) not in self._skip_class:
+            return (
+                f'{type(module).__name__} is not a class known to only '
+                'convolve'
+            )
+        if not self.roi_heads and 'roi_head' in name.split('.'):
+            return ROI_REASON
+        return None
+
+    def apply(self, module: nn.Module) -> None:
+        """Convert one layer in place; parameters, hooks and name stay."""
+        module.__class__ = self._skip_class[type(module)]
+        module.set_skip(build_own(self.gate), self.memory)
+        # Gates follow the layer they belong to.
+        module.gate.to(module.weight.device).train(module.training)
+
+
+def revert_skip_conv(module: SkipConvMixin) -> None:
+    """Give a plain convolution back, in place."""
+    del module.gate
+    del module.memory
+    module.__class__ = module.dense_class

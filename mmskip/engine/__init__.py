@@ -1,0 +1,5 @@
+"""mmengine hooks."""
+
+from .video_hook import VideoHook
+
+__all__ = ['VideoHook']

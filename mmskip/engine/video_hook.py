@@ -1,0 +1,214 @@
+"""Streams and clips in the stock train, val and test loops."""
+
+import os.path as osp
+from contextlib import ExitStack
+from typing import Any
+
+from mmengine.evaluator import Evaluator
+from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
+from mmengine.runner import Runner
+from torch import nn
+
+from mmskip.layers import SelfCounting
+from mmskip.registry import HOOKS
+from mmskip.runtime import (
+    LedgerReader,
+    StreamBinding,
+    StreamState,
+    clip,
+    count_macs,
+)
+
+INFERENCE_MODES = ('stream', 'clip')
+
+
+@HOOKS.register_module()
+class VideoHook(Hook):
+    """Run a converted model over videos without a change to the loops.
+
+    In training, every batch is B clips of ``num_frames`` frames. In val and
+    test, the samples arrive in video order (``mmskip.VideoOrderSampler``)
+    and form one stream, which restarts with a reference frame at each new
+    video; a batch of several samples is several consecutive frames. MACs
+    are counted for ``mmskip.ComputeCost`` in the evaluator. On a model that
+    is not converted only the counting remains.
+
+    Args:
+        num_frames: Frames T of a clip. None: training is frame by frame,
+            as of the dense model.
+        inference: ``stream``, or ``clip`` for models that take whole clips
+            of ``num_frames`` frames (video recognisers).
+        reset_interval: Frames after which a stream restarts even within a
+            video. None: only at a new video.
+        video_key: Key of the video's id in the samples' meta info. Samples
+            without it are told apart by the folder of ``img_path``.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    # Before the hooks that look at an iteration's results.
+    priority = 'ABOVE_NORMAL'
+
+    def __init__(
+        self,
+        num_frames: int | None = None,
+        inference: str = 'stream',
+        reset_interval: int | None = None,
+        video_key: str = 'video_id',
+    ) -> None:
+        if inference not in INFERENCE_MODES:
+            raise ValueError(
+                f'expected inference to be one of {INFERENCE_MODES}, got '
+                f'{inference!r}'
+            )
+        if inference == 'clip' and num_frames is None:
+            raise ValueError("inference='clip' needs num_frames")
+        for name, value in (
+            ('num_frames', num_frames),
+            ('reset_interval', reset_interval),
+        ):
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(
+                    f'expected {name} to be a positive int, got {value!r}'
+                )
+        self.num_frames = num_frames
+        self.inference = inference
+        self.reset_interval = reset_interval
+        self.video_key = video_key
+        self._open = ExitStack()
+        self._stream: StreamBinding | None = None
+        self._video: Any = None
+        self._age = 0
+
+    def before_run(self, runner: Runner) -> None:
+        """Refuse an option of mmengine that runs past converted layers.
+
+        Raises:
+            ValueError: The config sets ``efficient_conv_bn_eval``.
+        """
+        option = 'efficient_conv_bn_eval'
+        if runner.cfg.get(option) and is_converted(unwrap(runner.model)):
+            raise ValueError(
+                f'expected no {option} in the config of a converted model, '
+                f'got {runner.cfg[option]!r}; it replaces convolutions by '
+                'its own, which would never skip: remove it'
+            )
+
+    def before_train_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Open a clip around the iteration."""
+        self._open.close()
+        model = unwrap(runner.model)
+        if self.num_frames is not None and is_converted(model):
+            self._open.enter_context(clip(model, self.num_frames))
+
+    def after_train_iter(
+        self,
+        runner: Runner,
+        batch_idx: int,
+        data_batch: Any = None,
+        outputs: Any = None,
+    ) -> None:
+        """Close the clip."""
+        self._open.close()
+
+    def before_val_epoch(self, runner: Runner) -> None:
+        """Open a stream and a ledger."""
+        self._start(runner.model, runner.val_loop.evaluator)
+
+    def before_test_epoch(self, runner: Runner) -> None:
+        """Open a stream and a ledger."""
+        self._start(runner.model, runner.test_loop.evaluator)
+
+    def before_val_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Restart the stream where a new video begins."""
+        self._follow(data_batch)
+
+    def before_test_iter(
+        self, runner: Runner, batch_idx: int, data_batch: Any = None
+    ) -> None:
+        """Restart the stream where a new video begins."""
+        self._follow(data_batch)
+
+    def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        """Close the stream and the ledger."""
+        self._open.close()
+
+    def after_test_epoch(self, runner: Runner, metrics: Any = None) -> None:
+        """Close the stream and the ledger."""
+        self._open.close()
+
+    def _start(self, model: nn.Module, evaluator: Evaluator) -> None:
+        self._open.close()
+        model = unwrap(model)
+        self._stream, self._video, self._age = None, None, 0
+        ledger = self._open.enter_context(count_macs(model))
+        for metric in evaluator.metrics:
+            if isinstance(metric, LedgerReader):
+                metric.ledger = ledger
+        if not is_converted(model):
+            return
+        if self.inference == 'clip':
+            self._open.enter_context(clip(model, self.num_frames))
+        else:
+            self._stream = StreamBinding(model, StreamState())
+            self._open.enter_context(self._stream)
+
+    def _follow(self, data_batch: Any) -> None:
+        if self._stream is None:
+            return
+        videos = video_ids(data_batch, self.video_key)
+        restarts = set()
+        for index, video in enumerate(videos):
+            if video != self._video or self._age == self.reset_interval:
+                restarts.add(index)
+                self._video, self._age = video, 0
+            self._age += 1
+        if 0 in restarts:
+            self._stream.state.reset()
+        self._stream.num_frames = len(videos)
+        self._stream.restarts = frozenset(restarts)
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside its distributed wrapper, if it has one."""
+    return model.module if is_model_wrapper(model) else model
+
+
+def is_converted(model: nn.Module) -> bool:
+    """Whether a model has converted layers."""
+    return any(isinstance(m, SelfCounting) for m in model.modules())
+
+
+def video_ids(data_batch: Any, video_key: str = 'video_id') -> list:
+    """The video of each sample of a batch, as the stock loaders collate it.
+
+    Args:
+        data_batch: A dict with ``data_samples``, or a list of such dicts.
+        video_key: Key of the video's id in the samples' meta info.
+
+    Raises:
+        KeyError: A sample has neither that key nor ``img_path``.
+    """
+    if isinstance(data_batch, dict):
+        samples = data_batch['data_samples']
+    else:
+        samples = [item['data_samples'] for item in data_batch]
+    ids = []
+    for sample in samples:
+        if video_key in sample.metainfo:
+            ids.append(sample.metainfo[video_key])
+        elif 'img_path' in sample.metainfo:
+            ids.append(osp.dirname(sample.metainfo['img_path']))
+        else:
+            raise KeyError(
+                f'expected {video_key!r} or img_path in the meta info of the '
+                f'data samples, got {sorted(sample.metainfo)}; add it to '
+                'meta_keys of the transform that packs the inputs'
+            )
+    return ids

@@ -1,0 +1,5 @@
+"""mmengine metrics."""
+
+from .compute_cost import ComputeCost
+
+__all__ = ['ComputeCost']

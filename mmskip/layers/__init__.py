@@ -1,0 +1,33 @@
+"""Modules with the signature of the torch layer they replace; gates."""
+
+from .gates import InputNormGate, NormGate, OutputNormGate
+from .self_counting import SelfCounting
+from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin, dense_macs
+
+SKIP_CLASSES = (SkipConv2d, SkipConv3d)
+try:
+    from .skip_conv_mmcv import (
+        SkipConv2dAdaptivePadding,
+        SkipMMCVConv2d,
+        SkipMMCVConv3d,
+    )
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    pass
+else:
+    SKIP_CLASSES += (
+        SkipMMCVConv2d,
+        SkipMMCVConv3d,
+        SkipConv2dAdaptivePadding,
+    )
+
+__all__ = [
+    'SKIP_CLASSES',
+    'InputNormGate',
+    'NormGate',
+    'OutputNormGate',
+    'SelfCounting',
+    'SkipConv2d',
+    'SkipConv3d',
+    'SkipConvMixin',
+    'dense_macs',
+]

@@ -1,0 +1,90 @@
+"""Gates decide from a residual which outputs are worth computing.
+
+Skip-Convolutions for Efficient Video Processing (CVPR 2021), section 3.2.
+"""
+
+import torch
+from torch import nn
+
+from mmskip.ops import GateParams, gate_macs
+from mmskip.registry import MODELS
+
+BLOCK_SIZES = (1, 2, 4, 8)
+
+
+class NormGate(nn.Module):
+    """A gate without parameters: fires where the residual is large.
+
+    Args:
+        threshold: The margin epsilon, shared by all layers of a model. The
+            gate fires iff its statistic is larger. Below 0 it is always
+            open.
+        block_size: Outputs fire together in squares of 1, 2, 4 or 8.
+        order: Order p of the norm, 1 (the paper) or 2.
+
+    Raises:
+        ValueError: An option is not one of the above.
+    """
+
+    kind: str
+
+    def __init__(
+        self, threshold: float, block_size: int = 1, order: int = 1
+    ) -> None:
+        super().__init__()
+        if block_size not in BLOCK_SIZES:
+            raise ValueError(
+                f'expected a block_size of {BLOCK_SIZES}, got {block_size!r}'
+            )
+        if order not in (1, 2):
+            raise ValueError(f'expected order 1 or 2, got {order!r}')
+        if isinstance(threshold, bool) or not isinstance(
+            threshold, (int, float)
+        ):
+            raise ValueError(
+                f'expected a number as threshold, got {threshold!r}'
+            )
+        self.threshold = float(threshold)
+        self.block_size = block_size
+        self.order = order
+
+    def params(self) -> GateParams:
+        """The gate as the operators take it."""
+        return GateParams(
+            self.kind, self.threshold, self.block_size, self.order
+        )
+
+    def macs(
+        self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
+    ) -> int:
+        """Overhead of gating one batch; see :func:`mmskip.ops.gate_macs`."""
+        return gate_macs(input_shape, output_shape, kernel)
+
+    def extra_repr(self) -> str:
+        return (
+            f'threshold={self.threshold}, block_size={self.block_size}, '
+            f'order={self.order}'
+        )
+
+
+@MODELS.register_module()
+class InputNormGate(NormGate):
+    """Fires on the mean absolute residual in the kernel's support (Eq. 5).
+
+    The threshold is in units of the layer's input. The paper's norm is a
+    sum over the support; the mean lets one threshold suit all layers.
+    """
+
+    kind = 'input_norm'
+
+
+@MODELS.register_module()
+class OutputNormGate(NormGate):
+    """Fires on a bound of the change of the output (Eq. 7).
+
+    The norm of the residual times the norm of the kernel, normalised to
+    estimate the mean absolute change of one output channel. The threshold
+    is in units of the layer's output before its normalisation.
+    """
+
+    kind = 'output_norm'

@@ -1,0 +1,158 @@
+"""Convolutions that compute, inside a stream or clip, only what changed.
+
+Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 3.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from mmskip.ops import MEMORY_RULES, ConvGeometry, SkipMemory, skip_conv
+from mmskip.registry import MODELS, build_own
+
+from .gates import NormGate
+from .self_counting import SelfCounting
+
+
+class SkipConvMixin(SelfCounting):
+    """The behaviour of a Skip-Convolution, over a torch convolution.
+
+    Outside ``stream`` and ``clip`` it is the torch layer, bit for bit.
+    """
+
+    gate: NormGate
+    memory: str
+
+    def set_skip(self, gate: dict | NormGate, memory: str) -> None:
+        """Give a plain convolution what makes it a Skip-Convolution.
+
+        Args:
+            gate: A gate, or its config.
+            memory: ``previous`` or ``accumulated``, see
+                :func:`mmskip.ops.skip_conv`.
+
+        Raises:
+            ValueError: ``memory`` is neither.
+        """
+        if memory not in MEMORY_RULES:
+            raise ValueError(
+                f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
+            )
+        self.gate = build_own(gate) if isinstance(gate, dict) else gate
+        self.memory = memory
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Run under the binding if there is one, else as the torch layer."""
+        if self._binding is not None:
+            return self._binding.run(self, input)
+        output = super().forward(input)
+        if self._ledger is not None:
+            macs = dense_macs(self, output.shape)
+            self._ledger.record(self, macs, macs)
+        return output
+
+    def skip_frame(
+        self, x: Tensor, memory: SkipMemory | None
+    ) -> tuple[Tensor, Tensor, SkipMemory]:
+        """Compute one frame; see :func:`mmskip.ops.skip_conv`.
+
+        Records dense, executed and gate MACs if a ledger is bound.
+
+        Args:
+            x: (N, C_in, ...), one frame of each of N streams.
+            memory: Of this call site, None for a reference frame.
+        """
+        output, mask, new_memory = skip_conv(
+            x,
+            memory,
+            self.weight,
+            self.bias,
+            self.geometry(x),
+            self.gate.params(),
+            self.memory,
+        )
+        if self._ledger is not None:
+            self._record(x, output, mask, memory is None)
+        return output, mask, new_memory
+
+    def geometry(self, x: Tensor) -> ConvGeometry:
+        """Where this layer reads in an input like ``x`` (N, C, ...)."""
+        if self.padding_mode == 'zeros' and not isinstance(self.padding, str):
+            # What torch reads then, even if changed after construction.
+            pairs = tuple((amount, amount) for amount in self.padding)
+        else:
+            # Torch's own record, last dimension first; also for 'same'.
+            amounts = self._reversed_padding_repeated_twice
+            pairs = tuple(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
+        return ConvGeometry(
+            self.stride, pairs, self.dilation, self.groups, self.padding_mode
+        )
+
+    def extra_repr(self) -> str:
+        return f'{super().extra_repr()}, memory={self.memory!r}'
+
+    def _record(
+        self, x: Tensor, output: Tensor, mask: Tensor, is_reference: bool
+    ) -> None:
+        dense = dense_macs(self, output.shape)
+        if is_reference:
+            self._ledger.record(self, dense, dense, reference=dense)
+            return
+        kernel = self.weight.shape[2:].numel()
+        self._ledger.record(
+            self,
+            dense,
+            mask.sum() * (self.weight.shape[1] * kernel * self.out_channels),
+            overhead=self.gate.macs(x.shape, output.shape, kernel),
+        )
+
+
+def dense_macs(conv: nn.Module, output_shape: torch.Size) -> int:
+    """MACs of a convolution that gave an output of this shape (N, C, ...).
+
+    Positions x C_out x C_in / groups x K; padded taps count, bias does not.
+    """
+    return output_shape.numel() * conv.weight[0].numel()
+
+
+@MODELS.register_module()
+class SkipConv2d(SkipConvMixin, nn.Conv2d):
+    """``torch.nn.Conv2d`` as a Skip-Convolution.
+
+    Args:
+        *args: As of ``torch.nn.Conv2d``.
+        gate: A gate or its config, e.g.
+            ``dict(type='OutputNormGate', threshold=0.05)``.
+        memory: ``previous`` (the paper) or ``accumulated``.
+        **kwargs: As of ``torch.nn.Conv2d``.
+    """
+
+    dense_class = nn.Conv2d
+
+    def __init__(
+        self, *args, gate: dict | NormGate, memory: str = 'previous', **kwargs
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.set_skip(gate, memory)
+
+
+@MODELS.register_module()
+class SkipConv3d(SkipConvMixin, nn.Conv3d):
+    """``torch.nn.Conv3d`` as a Skip-Convolution over windows of a video.
+
+    A "frame" is a 5-D input (N, C, T, H, W): consecutive windows of one
+    shape. The mask is (N, 1, T_out, H_out, W_out).
+
+    Args:
+        *args: As of ``torch.nn.Conv3d``.
+        gate: A gate or its config.
+        memory: ``previous`` (the paper) or ``accumulated``.
+        **kwargs: As of ``torch.nn.Conv3d``.
+    """
+
+    dense_class = nn.Conv3d
+
+    def __init__(
+        self, *args, gate: dict | NormGate, memory: str = 'previous', **kwargs
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.set_skip(gate, memory)

@@ -1,0 +1,1 @@
+"""Efficiency losses: read the ledger, return a scalar."""

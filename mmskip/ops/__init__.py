@@ -1,0 +1,30 @@
+"""Pure tensor functions: no modules, no registry, no state."""
+
+from .backend import active_backend
+from .gate_mask import (
+    GateParams,
+    block_mask,
+    gate_macs,
+    gate_mask,
+    gate_scale,
+    gate_statistic,
+)
+from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .skip_conv import MEMORY_RULES, SkipMemory, skip_conv
+
+__all__ = [
+    'MEMORY_RULES',
+    'ConvGeometry',
+    'GateParams',
+    'SkipMemory',
+    'active_backend',
+    'block_mask',
+    'convolve',
+    'cover_sum',
+    'gate_macs',
+    'gate_mask',
+    'gate_scale',
+    'gate_statistic',
+    'skip_conv',
+    'support_sum',
+]

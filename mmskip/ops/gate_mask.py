@@ -1,0 +1,132 @@
+"""From a residual to a mask of outputs worth computing.
+
+Symbols: r residual (N, C_in, ...), w kernel (C_out, C_in / groups, ...),
+K number of kernel positions, p order of the norm. Skip-Convolutions for
+Efficient Video Processing (CVPR 2021), section 3.2.
+"""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from .geometry import ConvGeometry, support_sum
+
+
+class GateParams(NamedTuple):
+    """All that a backend needs to know of a gate.
+
+    Attributes:
+        kind: ``input_norm`` (Eq. 5) or ``output_norm`` (Eq. 7).
+        threshold: The margin epsilon; fire iff the statistic exceeds it.
+        block_size: Side of the square blocks that fire together.
+        order: The norm's order p, 1 or 2.
+    """
+
+    kind: str
+    threshold: float
+    block_size: int = 1
+    order: int = 1
+
+
+def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
+    """The factor by which a gate multiplies the residual's norm.
+
+    1 for Eq. 5. For Eq. 7 the norm of the kernel, ``|w|_p``, normalised by
+    the number of filters: with p = 1 the mean L1 norm of a filter, so that
+    the statistic estimates the mean absolute change of an output channel
+    whatever the number of channels, the kernel size and the groups.
+
+    Returns:
+        A scalar tensor of the kernel's dtype.
+    """
+    if gate.kind == 'input_norm':
+        return weight.new_ones(())
+    power = weight.detach().abs().pow(gate.order)
+    # Not the sum over all filters: it overflows in half precision.
+    return (power.mean() * weight[0].numel()).pow(1 / gate.order)
+
+
+def gate_statistic(
+    residual: Tensor,
+    scale: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    order: int,
+) -> Tensor:
+    """Norm of the residual in each output's kernel support, times a scale.
+
+    The norm is normalised by the support, C_in * K: it is the mean absolute
+    residual for p = 1, the root mean square for p = 2.
+
+    Returns:
+        (N, 1, ...) of the output's spatial size.
+    """
+    positions = 1
+    for size in kernel_size:
+        positions *= size
+    magnitude = residual.abs().pow(order).mean(1, keepdim=True)
+    mean = support_sum(magnitude, kernel_size, geometry) / positions
+    return scale * mean.pow(1 / order)
+
+
+def gate_mask(
+    residual: Tensor,
+    scale: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    gate: GateParams,
+) -> Tensor:
+    """Which outputs to compute.
+
+    The paper's ``round(sigmoid(statistic - epsilon))`` is a comparison:
+    strict, so that nothing fires on a zero residual at threshold 0.
+
+    Returns:
+        Bool (N, 1, ...) of the output's spatial size.
+    """
+    # A comparison has no gradient to keep a graph for.
+    statistic = gate_statistic(
+        residual.detach(), scale, kernel_size, geometry, gate.order
+    )
+    # Not `>`: a NaN residual must be computed, not hidden.
+    return block_mask(~(statistic <= gate.threshold), gate.block_size)
+
+
+def block_mask(mask: Tensor, block_size: int) -> Tensor:
+    """Make whole square blocks fire if any of their positions does.
+
+    Max-pooling and nearest up-sampling (section 3.2.2, Structured
+    Sparsity), for any feature size: the blocks at the far borders are cut.
+    Blocks are spatial; along T of a 3-D mask they have length 1.
+
+    Args:
+        mask: Bool (N, 1, H, W) or (N, 1, T, H, W).
+        block_size: Side of the blocks in output positions.
+    """
+    if block_size == 1:
+        return mask
+    height, width = mask.shape[-2:]
+    planes = mask.reshape(-1, 1, height, width).float()
+    pooled = F.max_pool2d(planes, block_size, ceil_mode=True).bool()
+    grown = pooled.repeat_interleave(block_size, -2)
+    grown = grown.repeat_interleave(block_size, -1)
+    return grown[..., :height, :width].reshape(mask.shape)
+
+
+def gate_macs(
+    input_shape: torch.Size, output_shape: torch.Size, kernel: int
+) -> int:
+    """MACs of a norm gate for a batch: its overhead in the ledger.
+
+    One accumulation per input element (the sum over channels of ``|r|``)
+    and one per kernel position and output position (the pooling).
+
+    Args:
+        input_shape: (N, C_in, ...).
+        output_shape: (N, C_out, ...).
+        kernel: Number of kernel positions K.
+    """
+    positions = output_shape[0] * output_shape[2:].numel()
+    return input_shape.numel() + kernel * positions

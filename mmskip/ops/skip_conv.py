@@ -1,0 +1,125 @@
+"""One frame of a Skip-Convolution: the function every backend implements.
+
+Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 3:
+``z_t = z_{t-1} + g(r_t) * (w conv r_t)``.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from .gate_mask import GateParams, block_mask, gate_mask, gate_scale
+from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+
+MEMORY_RULES = ('previous', 'accumulated')
+
+
+class SkipMemory(NamedTuple):
+    """What one call site remembers between two frames.
+
+    Attributes:
+        input: The input that residuals are taken against, (N, C_in, ...).
+        output: The last output, (N, C_out, ...).
+        scale: The gate's factor for this kernel, a scalar.
+    """
+
+    input: Tensor
+    output: Tensor
+    scale: Tensor
+
+    def fits(self, x: Tensor) -> bool:
+        """Whether ``x`` continues this memory (shape, dtype, device)."""
+        return (
+            self.input.shape == x.shape
+            and self.input.dtype == x.dtype
+            and self.input.device == x.device
+        )
+
+    def detach(self) -> 'SkipMemory':
+        """The same memory, cut off from the autograd graph."""
+        return SkipMemory(*(tensor.detach() for tensor in self))
+
+    @property
+    def nbytes(self) -> int:
+        return self.input.nbytes + self.output.nbytes
+
+
+def skip_conv(
+    x: Tensor,
+    memory: SkipMemory | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    gate: GateParams,
+    rule: str = 'previous',
+) -> tuple[Tensor, Tensor, SkipMemory]:
+    """Compute one frame; the torch reference (masks a dense convolution).
+
+    It defines the results of all backends, and saves no time.
+
+    Args:
+        x: Input (N, C_in, ...), N streams in lock-step.
+        memory: What the call site remembers; None makes this frame a
+            reference frame, computed densely.
+        weight: Kernel (C_out, C_in / groups, ...).
+        bias: (C_out,) or None; enters in reference frames only.
+        geometry: Stride, padding, dilation, groups.
+        gate: The gate's parameters.
+        rule: ``previous`` (the paper): the residual is taken against the
+            previous input, a skipped change is forgotten.
+            ``accumulated`` (ours): against the last transmitted input, so
+            the output is exactly the convolution of that input and slow
+            change adds up until it fires.
+
+    Returns:
+        Output (N, C_out, ...); bool mask (N, 1, ...) of computed outputs;
+        the new memory. None of them aliases ``x`` or another; gradients
+        reach earlier frames through the memory.
+    """
+    if memory is None:
+        output = convolve(x, weight, bias, geometry)
+        mask = torch.ones_like(output[:, :1], dtype=torch.bool)
+        scale = gate_scale(gate, weight)
+        return output, mask, SkipMemory(_own(x), _own(output), scale)
+    step = _accumulated if rule == 'accumulated' else _previous
+    output, mask, reference = step(x, memory, weight, bias, geometry, gate)
+    return output, mask, SkipMemory(reference, _own(output), memory.scale)
+
+
+def _previous(x, memory, weight, bias, geometry, gate):
+    """Eq. 3 as printed: residual against x_{t-1}."""
+    residual = x - memory.input
+    mask = gate_mask(residual, memory.scale, weight.shape[2:], geometry, gate)
+    change = convolve(residual, weight, None, geometry)
+    output = memory.output + torch.where(mask, change, 0)
+    return output, mask, _own(x)
+
+
+def _accumulated(x, memory, weight, bias, geometry, gate):
+    """Residual against the last transmitted input, per input position.
+
+    An input position is transmitted iff every output that reads it fires:
+    the outputs it touches are then a subset of those the gate chose, so
+    nothing is computed that the gate left out. Computed outputs are written
+    as the convolution of the transmitted input itself, not as a running
+    sum: rounding errors do not build up either.
+    """
+    kernel_size = weight.shape[2:]
+    residual = x - memory.input
+    fired = gate_mask(residual, memory.scale, kernel_size, geometry, gate)
+    silent = cover_sum(
+        (~fired).to(x.dtype), kernel_size, geometry, x.shape[2:]
+    )
+    # Counts, compared half-way: not every algorithm gives exact integers.
+    sent = silent < 0.5
+    touched = support_sum(sent.to(x.dtype), kernel_size, geometry) > 0.5
+    mask = block_mask(touched, gate.block_size)
+    reference = torch.where(sent, x, memory.input)
+    dense = convolve(reference, weight, bias, geometry)
+    return torch.where(mask, dense, memory.output), mask, reference
+
+
+def _own(tensor: Tensor) -> Tensor:
+    """A copy that no in-place operation of the caller can reach."""
+    return tensor.clone()

@@ -1,0 +1,20 @@
+"""What a user does with a built model: stream it, and count its MACs."""
+
+from .bindings import Binding, ClipBinding, StreamBinding
+from .counting import count_macs
+from .ledger import LedgerReader, MacCount, MacLedger
+from .state import StreamState
+from .streaming import clip, stream
+
+__all__ = [
+    'Binding',
+    'ClipBinding',
+    'LedgerReader',
+    'MacCount',
+    'MacLedger',
+    'StreamBinding',
+    'StreamState',
+    'clip',
+    'count_macs',
+    'stream',
+]

@@ -1,0 +1,188 @@
+"""What runs a converted layer inside ``stream`` and ``clip``."""
+
+from collections import Counter
+from collections.abc import Collection
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmskip.layers import SelfCounting, SkipConvMixin
+from mmskip.ops import SkipMemory
+
+from .root_hooks import around_forward
+from .state import StreamState
+
+
+def run_frames(
+    layer: SkipConvMixin,
+    x: Tensor,
+    num_frames: int,
+    memory: SkipMemory | None,
+    restarts: Collection[int] = (),
+) -> tuple[Tensor, Tensor, SkipMemory]:
+    """Run a layer over the frames folded in a batch, one after the other.
+
+    Args:
+        layer: The converted layer.
+        x: (B*T, C, ...), clip-major.
+        num_frames: T.
+        memory: Of the frame before the first one.
+        restarts: Frames that are reference frames, whatever came before.
+
+    Returns:
+        Output (B*T, C_out, ...), mask (B*T, 1, ...), memory of the last
+        frame.
+
+    Raises:
+        ValueError: The batch is not a multiple of ``num_frames``.
+    """
+    if len(x) % num_frames:
+        raise ValueError(
+            f'expected a batch of a multiple of num_frames={num_frames} '
+            f'frames, got {len(x)}; fold clips as (B*T, C, H, W)'
+        )
+    frames = x.unflatten(0, (-1, num_frames))
+    outputs, masks = [], []
+    for index in range(num_frames):
+        if index in restarts:
+            memory = None
+        output, mask, memory = layer.skip_frame(frames[:, index], memory)
+        outputs.append(output)
+        masks.append(mask)
+    if num_frames == 1:
+        return output, mask, memory
+    output = torch.stack(outputs, 1).flatten(0, 1)
+    return output, torch.stack(masks, 1).flatten(0, 1), memory
+
+
+class Binding:
+    """Ties the converted layers of a model to one way of running them.
+
+    Args:
+        model: A converted model.
+
+    Raises:
+        ValueError: The model has no converted layer.
+        RuntimeError: The model is in a stream or clip already.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.names = {
+            module: name
+            for name, module in model.named_modules()
+            if isinstance(module, SelfCounting)
+        }
+        if not self.names:
+            raise ValueError(
+                'expected a model with converted layers, got '
+                f'{type(model).__name__} without any; call mmskip.convert() '
+                "on it, or build it with type='mmskip.ConvertedModel'"
+            )
+        if any(module._binding is not None for module in self.names):
+            raise RuntimeError(
+                'this model is inside a stream or clip already; leave that '
+                "block first (for several cameras open each camera's "
+                'StreamState in turn)'
+            )
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> 'Binding':
+        self._handles = around_forward(
+            self.model, lambda *_: self.begin(), lambda *_: self.end()
+        )
+        for module in self.names:
+            module._binding = self
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for module in self.names:
+            del module._binding
+
+    def begin(self) -> None:
+        """A forward of the whole model starts."""
+
+    def end(self) -> None:
+        """It has ended, normally or not."""
+
+    def run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
+        """Compute a converted layer's output.
+
+        Raises:
+            ValueError: ``x`` has no batch dimension.
+        """
+        expected = layer.weight.dim()
+        if x.dim() != expected:
+            raise ValueError(
+                f'{self.names[layer]}: expected a batch of {expected} '
+                f'dimensions inside a stream or clip, got {tuple(x.shape)}'
+            )
+        return self._run(layer, x)
+
+    def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class StreamBinding(Binding):
+    """Memory lives on from one forward of the model to the next.
+
+    Args:
+        model: A converted model.
+        state: Where the memory is kept.
+        num_frames: Consecutive frames of each stream in one batch.
+    """
+
+    def __init__(
+        self, model: nn.Module, state: StreamState, num_frames: int = 1
+    ) -> None:
+        super().__init__(model)
+        state.claim(model)
+        self.state = state
+        self.num_frames = num_frames
+        self.restarts: frozenset[int] = frozenset()
+        self._calls: Counter[SkipConvMixin] = Counter()
+        self._in_forward = False
+
+    def begin(self) -> None:
+        self.state.claim(self.model)  # anew, after a reset in mid-stream
+        self._calls.clear()
+        self._in_forward = True
+
+    def end(self) -> None:
+        self._in_forward = False
+        self.state.frames += self.num_frames
+
+    def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
+        if not self._in_forward:
+            raise RuntimeError(
+                f'{self.names[layer]} was called inside a stream but outside '
+                "the model's forward, so frames cannot be told apart; call "
+                'the model itself, or open the stream on the part you call'
+            )
+        site = (self.names[layer], self._calls[layer])
+        self._calls[layer] += 1
+        memory = self.state.recall(site, x[:: self.num_frames])
+        output, mask, memory = run_frames(
+            layer, x, self.num_frames, memory, self.restarts
+        )
+        self.state.keep(site, memory, mask)
+        return output
+
+
+class ClipBinding(Binding):
+    """Every call starts with a reference frame and remembers nothing.
+
+    Args:
+        model: A converted model.
+        num_frames: Frames T of a clip; batches are (B*T, C, H, W).
+    """
+
+    def __init__(self, model: nn.Module, num_frames: int) -> None:
+        super().__init__(model)
+        self.num_frames = num_frames
+
+    def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
+        return run_frames(layer, x, self.num_frames, None)[0]

@@ -1,0 +1,185 @@
+"""The ledger of multiply-accumulates (MACs).
+
+1 MAC is one multiplication with its addition. Convolutions, transposed
+convolutions and linear layers count, padded taps included; bias,
+normalisation, activation and pooling do not. OpenMMLab's tables call the
+same quantity FLOPs; true FLOPs are twice that.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor, nn
+
+
+class MacCount(NamedTuple):
+    """MACs of a layer or a model.
+
+    Attributes:
+        dense: What the unconverted model would do.
+        executed: What was done instead.
+        overhead: Gates, policies and cheap maps.
+        reference: The part of ``executed`` that went into reference frames.
+    """
+
+    dense: float
+    executed: float
+    overhead: float
+    reference: float
+
+    @classmethod
+    def sum(cls, counts: 'Iterable[MacCount]') -> 'MacCount':
+        """Add counts up."""
+        columns = zip((0, 0, 0, 0), *counts, strict=True)
+        return cls(*(sum(column) for column in columns))
+
+    @property
+    def spent(self) -> float:
+        """Executed and overhead."""
+        return self.executed + self.overhead
+
+    @property
+    def reduction(self) -> float:
+        """How many times fewer MACs than the dense model."""
+        return self.dense / self.spent if self.spent else float('inf')
+
+    @property
+    def firing_rate(self) -> float:
+        """Share of outputs computed outside reference frames."""
+        dense = self.dense - self.reference
+        return (self.executed - self.reference) / dense if dense else 0.0
+
+
+@dataclass
+class _Entry:
+    """Running sums of one layer; ``pending`` is still on the device."""
+
+    dense: int = 0
+    executed: int = 0
+    overhead: int = 0
+    reference: int = 0
+    last_dense: int = 0
+    pending: Tensor | None = None
+
+    def count(self) -> MacCount:
+        if self.pending is not None:
+            self.executed += int(self.pending)
+            self.pending = None
+        return MacCount(
+            self.dense, self.executed, self.overhead, self.reference
+        )
+
+
+class MacLedger:
+    """What each layer of a model computed, and what it would have.
+
+    Filled inside :func:`mmskip.count_macs`; reading it synchronises with the
+    device, filling it does not.
+
+    Args:
+        names: Name of each module that may report.
+
+    Attributes:
+        frames: Images (clips, for a model of 3-D convolutions) seen: the
+            batch that enters the first counted layer, once per forward of
+            the model.
+    """
+
+    def __init__(self, names: dict[nn.Module, str]) -> None:
+        self.frames = 0
+        self._names = names
+        self._entries: dict[str, _Entry] = {}
+        self._uncounted: Counter[str] = Counter()
+        self._batch = 0
+
+    def begin_forward(self) -> None:
+        """A forward of the whole model starts."""
+        self._batch = 0
+        for entry in self._entries.values():
+            entry.last_dense = 0
+
+    def see_batch(self, batch: int) -> None:
+        """A counted layer is called; the first one tells the frames."""
+        if not self._batch:
+            self._batch = batch
+            self.frames += batch
+
+    def record(
+        self,
+        module: nn.Module,
+        dense: int,
+        executed: int | Tensor,
+        overhead: int = 0,
+        reference: int = 0,
+    ) -> None:
+        """Add what a layer did in one call.
+
+        Args:
+            module: The layer.
+            dense: MACs of the unconverted layer.
+            executed: MACs done; an integer tensor is summed on its device.
+            overhead: MACs of gates, policies and cheap maps.
+            reference: MACs of ``executed`` done in reference frames.
+        """
+        entry = self._entries.setdefault(self._names[module], _Entry())
+        entry.dense += dense
+        entry.last_dense += dense
+        entry.overhead += overhead
+        entry.reference += reference
+        if not isinstance(executed, Tensor):
+            entry.executed += executed
+        elif entry.pending is None:
+            entry.pending = executed.detach()
+        else:
+            entry.pending = entry.pending + executed.detach()
+
+    def record_skipped_frames(self, frames: int) -> None:
+        """Add frames for which the model did not run at all.
+
+        They cost nothing and would have cost what a frame of the last
+        forward did.
+        """
+        self.frames += frames
+        for entry in self._entries.values():
+            entry.dense += entry.last_dense * frames // max(self._batch, 1)
+
+    def record_uncounted(self, name: str) -> None:
+        """Note an operation whose MACs are not known."""
+        self._uncounted[name] += 1
+
+    def total(self) -> MacCount:
+        """Of the whole model, over all frames, as integers."""
+        return MacCount.sum(self.by_module().values())
+
+    def per_frame(self) -> MacCount:
+        """Of the whole model, per frame.
+
+        Raises:
+            RuntimeError: No forward of the model was counted.
+        """
+        if not self.frames:
+            raise RuntimeError(
+                'expected at least one forward of the model inside '
+                'count_macs(), got none; call the model itself'
+            )
+        return MacCount(*(value / self.frames for value in self.total()))
+
+    def by_module(self) -> dict[str, MacCount]:
+        """Of each layer that ran, over all frames, as integers."""
+        return {name: entry.count() for name, entry in self._entries.items()}
+
+    def uncounted(self) -> dict[str, int]:
+        """What was seen and not counted: operation, calls in one forward.
+
+        Layers with weights of a kind unknown here, and matrix products or
+        convolutions outside of any layer (looked for in the first forward).
+        """
+        return dict(self._uncounted)
+
+
+class LedgerReader:
+    """Something that reads a ledger which a hook fills (a metric)."""
+
+    ledger: MacLedger | None = None

@@ -1,0 +1,90 @@
+"""The memory of one video stream."""
+
+import weakref
+
+from torch import Tensor, nn
+
+from mmskip.ops import SkipMemory
+
+CallSite = tuple[str, int]
+
+
+class StreamState:
+    """What a model remembers of one video, or of B videos in lock-step.
+
+    Memory is kept per call site, (layer name, n-th call in this frame): a
+    head shared by pyramid levels, or a network that runs twice a frame for
+    a flip test, has one slot for each use.
+
+    Attributes:
+        frames: Frames seen since the last reset.
+        shape_changes: How often a call site met an input of another shape,
+            dtype or device and became a reference frame again.
+        slots: The memory of each call site.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.shape_changes = 0
+        self.slots: dict[CallSite, SkipMemory] = {}
+        self._masks: dict[CallSite, Tensor] = {}
+        self._owner: weakref.ref[nn.Module] | None = None
+
+    def reset(self) -> None:
+        """Forget the video: the next frame is a reference frame."""
+        self.frames = 0
+        self.shape_changes = 0
+        self.slots.clear()
+        self._masks.clear()
+        self._owner = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the memory of all call sites."""
+        return sum(slot.nbytes for slot in self.slots.values())
+
+    def last_masks(self) -> dict[CallSite, Tensor]:
+        """Which outputs each call site computed in its last call.
+
+        Returns:
+            Bool (N, 1, H_out, W_out) per call site; (N, 1, T, H, W) for 3-D
+            convolutions. All ones in a reference frame.
+        """
+        return dict(self._masks)
+
+    def recall(self, site: CallSite, x: Tensor) -> SkipMemory | None:
+        """The memory of a call site if ``x`` continues it, else None."""
+        memory = self.slots.get(site)
+        if memory is not None and not memory.fits(x):
+            self.shape_changes += 1
+            return None
+        return memory
+
+    def keep(self, site: CallSite, memory: SkipMemory, mask: Tensor) -> None:
+        """Remember what a call site computed."""
+        self.slots[site] = memory.detach()
+        self._masks[site] = mask
+
+    def claim(self, model: nn.Module) -> None:
+        """Tie the memory to a model until the next reset.
+
+        Raises:
+            ValueError: The memory was made by another model.
+        """
+        if self._owner is not None and self._owner() is not model:
+            raise ValueError(
+                'expected the StreamState of this model, got one that holds '
+                "another model's memory; make a new StreamState() or call "
+                'its reset()'
+            )
+        self._owner = weakref.ref(model)
+
+    def __getstate__(self) -> dict:
+        # Not the owner: in another process there is no such object.
+        return {**self.__dict__, '_owner': None}
+
+    def __repr__(self) -> str:
+        return (
+            f'StreamState(frames={self.frames}, '
+            f'call_sites={len(self.slots)}, nbytes={self.nbytes})'
+        )
