@@ -93,7 +93,7 @@ class ComputeCost(BaseMetric, LedgerReader):
             reduction=total.reduction,
             gate_share=total.overhead / max(total.spent, 1),
             reference_share=total.reference / max(total.spent, 1),
-            frames=frames,
+            frames=float(frames),  # mmengine's logger drops integers
         )
         if self.out_file is not None:
             self._dump(figures, layers, results)

@@ -21,6 +21,9 @@ class NormGate(nn.Module):
             open.
         block_size: Outputs fire together in squares of 1, 2, 4 or 8.
         order: Order p of the norm, 1 (the paper) or 2.
+        relative: Take the threshold as a share of the layer's own signal in
+            the reference frame, so that one value suits all layers and
+            models. Ours; the paper's thresholds are absolute.
 
     Raises:
         ValueError: An option is not one of the above.
@@ -29,7 +32,11 @@ class NormGate(nn.Module):
     kind: str
 
     def __init__(
-        self, threshold: float, block_size: int = 1, order: int = 1
+        self,
+        threshold: float,
+        block_size: int = 1,
+        order: int = 1,
+        relative: bool = False,
     ) -> None:
         super().__init__()
         if block_size not in BLOCK_SIZES:
@@ -47,11 +54,16 @@ class NormGate(nn.Module):
         self.threshold = float(threshold)
         self.block_size = block_size
         self.order = order
+        self.relative = relative
 
     def params(self) -> GateParams:
         """The gate as the operators take it."""
         return GateParams(
-            self.kind, self.threshold, self.block_size, self.order
+            self.kind,
+            self.threshold,
+            self.block_size,
+            self.order,
+            self.relative,
         )
 
     def macs(
@@ -63,7 +75,7 @@ class NormGate(nn.Module):
     def extra_repr(self) -> str:
         return (
             f'threshold={self.threshold}, block_size={self.block_size}, '
-            f'order={self.order}'
+            f'order={self.order}, relative={self.relative}'
         )
 
 

@@ -8,6 +8,7 @@ from .gate_mask import (
     gate_mask,
     gate_scale,
     gate_statistic,
+    relative_scale,
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .skip_conv import MEMORY_RULES, SkipMemory, skip_conv
@@ -25,6 +26,7 @@ __all__ = [
     'gate_mask',
     'gate_scale',
     'gate_statistic',
+    'relative_scale',
     'skip_conv',
     'support_sum',
 ]

@@ -22,12 +22,15 @@ class GateParams(NamedTuple):
         threshold: The margin epsilon; fire iff the statistic exceeds it.
         block_size: Side of the square blocks that fire together.
         order: The norm's order p, 1 or 2.
+        relative: The threshold is a share of the layer's signal in the
+            reference frame, see :func:`relative_scale`.
     """
 
     kind: str
     threshold: float
     block_size: int = 1
     order: int = 1
+    relative: bool = False
 
 
 def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
@@ -46,6 +49,31 @@ def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
     power = weight.detach().abs().pow(gate.order)
     # Not the sum over all filters: it overflows in half precision.
     return (power.mean() * weight[0].numel()).pow(1 / gate.order)
+
+
+def relative_scale(
+    gate: GateParams, scale: Tensor, x: Tensor, output: Tensor
+) -> Tensor:
+    """Make a gate's factor relative to the signal of a reference frame.
+
+    Ours, not the paper's. A normalisation behind a convolution undoes any
+    scale of its weights, so the size of its outputs says nothing, and no
+    one absolute threshold suits all layers. Divided by the mean absolute
+    output of the reference frame (for Eq. 5: input), it does.
+
+    Args:
+        gate: The gate's parameters.
+        scale: What :func:`gate_scale` returned.
+        x: The reference frame's input (N, C_in, ...).
+        output: Its output (N, C_out, ...).
+
+    Returns:
+        (N, 1, ...) with sizes 1: every stream has its own.
+    """
+    signal = (x if gate.kind == 'input_norm' else output).detach()
+    level = signal.abs().mean(tuple(range(1, signal.dim())), keepdim=True)
+    # A silent layer (all zeros) fires on any change.
+    return scale / level.clamp_min(1e-6)
 
 
 def gate_statistic(

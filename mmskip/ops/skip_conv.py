@@ -9,7 +9,13 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .gate_mask import GateParams, block_mask, gate_mask, gate_scale
+from .gate_mask import (
+    GateParams,
+    block_mask,
+    gate_mask,
+    gate_scale,
+    relative_scale,
+)
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 
 MEMORY_RULES = ('previous', 'accumulated')
@@ -21,7 +27,7 @@ class SkipMemory(NamedTuple):
     Attributes:
         input: The input that residuals are taken against, (N, C_in, ...).
         output: The last output, (N, C_out, ...).
-        scale: The gate's factor for this kernel, a scalar.
+        scale: The gate's factor, a scalar or one per stream (N, 1, ...).
     """
 
     input: Tensor
@@ -81,6 +87,8 @@ def skip_conv(
         output = convolve(x, weight, bias, geometry)
         mask = torch.ones_like(output[:, :1], dtype=torch.bool)
         scale = gate_scale(gate, weight)
+        if gate.relative:
+            scale = relative_scale(gate, scale, x, output)
         return output, mask, SkipMemory(_own(x), _own(output), scale)
     step = _accumulated if rule == 'accumulated' else _previous
     output, mask, reference = step(x, memory, weight, bias, geometry, gate)

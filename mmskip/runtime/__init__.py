@@ -2,13 +2,14 @@
 
 from .bindings import Binding, ClipBinding, StreamBinding
 from .counting import count_macs
-from .ledger import LedgerReader, MacCount, MacLedger
+from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .state import StreamState
 from .streaming import clip, stream
 
 __all__ = [
     'Binding',
     'ClipBinding',
+    'FrameSkipper',
     'LedgerReader',
     'MacCount',
     'MacLedger',

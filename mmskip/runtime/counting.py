@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mmskip.layers import SelfCounting, dense_macs
 
-from .ledger import MacLedger
+from .ledger import FrameSkipper, MacLedger
 from .root_hooks import around_forward
 
 # Layers with weights whose work the convention leaves out.
@@ -95,6 +95,11 @@ class _Watch:
             self._handles += around_forward(module, self._enter, self._leave)
         for module in self._own:
             module._ledger = self.ledger
+        self._skippers = [
+            m for m in model.modules() if isinstance(m, FrameSkipper)
+        ]
+        for module in self._skippers:
+            module.mmskip_ledger = self.ledger
 
     def close(self) -> None:
         self._end()  # an interrupt leaves a forward without its hooks
@@ -102,9 +107,10 @@ class _Watch:
             handle.remove()
         for module in self._own:
             del module._ledger
+        for module in self._skippers:
+            del module.mmskip_ledger
 
     def _begin(self, *_: Any) -> None:
-        self.depth = 0
         self._in_forward = True
         self.ledger.begin_forward()
         self._forwards += 1

@@ -183,3 +183,13 @@ class LedgerReader:
     """Something that reads a ledger which a hook fills (a metric)."""
 
     ledger: MacLedger | None = None
+
+
+class FrameSkipper:
+    """A model that answers some frames without running.
+
+    ``count_macs`` gives it the ledger; it reports such frames with
+    :meth:`MacLedger.record_skipped_frames`.
+    """
+
+    mmskip_ledger: MacLedger | None = None

@@ -1,0 +1,28 @@
+"""What a conversion says it did."""
+
+from mmskip import ConversionReport
+
+
+def test_a_report_counts_layers_and_groups_reasons():
+    report = ConversionReport(
+        'SkipConversion',
+        converted=['a', 'b'],
+        left_dense={
+            'up': 'transposed convolution',
+            **{f'head.{i}': 'excluded' for i in range(4)},
+        },
+    )
+
+    assert str(report).splitlines() == [
+        'SkipConversion: converted 2 of 7 layers',
+        '  left dense, 4 x excluded: head.0, head.1, head.2, ...',
+        '  left dense, 1 x transposed convolution: up',
+    ]
+
+
+def test_reports_share_no_lists():
+    first, second = ConversionReport('X'), ConversionReport('X')
+
+    first.converted.append('a')
+
+    assert second.converted == []

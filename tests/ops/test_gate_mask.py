@@ -1,0 +1,241 @@
+"""From a residual to a mask of outputs worth computing."""
+
+import pytest
+import torch
+
+from mmskip.ops import (
+    GateParams,
+    block_mask,
+    gate_macs,
+    gate_mask,
+    gate_scale,
+    gate_statistic,
+    relative_scale,
+    support_sum,
+)
+from mmskip.ops.geometry import ConvGeometry
+from tests.helpers.convs import whole_numbers
+
+ONE = torch.ones(())
+SAME_3X3 = ConvGeometry((1, 1), ((1, 1), (1, 1)), (1, 1))
+POINTWISE = ConvGeometry((1, 1), ((0, 0), (0, 0)), (1, 1))
+NORMS = pytest.mark.parametrize('kind', ['input_norm', 'output_norm'])
+
+
+def fires_3x3(residual, threshold, **options):
+    gate = GateParams('input_norm', threshold, **options)
+    return gate_mask(residual, ONE, (3, 3), SAME_3X3, gate)
+
+
+def test_output_norm_scales_by_the_mean_l1_norm_of_a_filter():
+    weight = torch.tensor([1.0, -2, 3, -4]).view(2, 1, 1, 2)
+
+    scale = gate_scale(GateParams('output_norm', 0), weight)
+
+    assert scale.item() == (3 + 7) / 2
+
+
+def test_output_norm_of_order_2_scales_by_the_rms_l2_norm_of_a_filter():
+    weight = torch.tensor([3.0, 4, 0, -5]).view(2, 1, 1, 2)
+
+    scale = gate_scale(GateParams('output_norm', 0, order=2), weight)
+
+    assert scale.item() == pytest.approx(((25 + 25) / 2) ** 0.5)
+
+
+def test_input_norm_does_not_look_at_the_weights():
+    scale = gate_scale(GateParams('input_norm', 0), whole_numbers(4, 4, 3, 3))
+
+    assert scale.item() == 1
+
+
+def test_scale_does_not_overflow_in_half_precision():
+    weight = torch.full((1024, 512, 3, 3), 0.02, dtype=torch.half)
+
+    scale = gate_scale(GateParams('output_norm', 0), weight)
+
+    assert scale.item() == pytest.approx(0.02 * 512 * 9, rel=1e-2)
+
+
+def test_scale_carries_no_gradient():
+    weight = torch.ones(2, 2, 3, 3, requires_grad=True)
+
+    assert not gate_scale(GateParams('output_norm', 0), weight).requires_grad
+
+
+@pytest.mark.parametrize('order', [1, 2])
+@pytest.mark.parametrize('channels', [1, 8, 64])
+@pytest.mark.parametrize('size', [(8, 8), (8, 64), (32, 8)])
+def test_statistic_depends_neither_on_the_size_nor_on_channels(
+    size, channels, order
+):
+    residual = torch.full((1, channels, *size), -0.25)
+
+    statistic = gate_statistic(residual, ONE, (3, 3), SAME_3X3, order)
+
+    inner = statistic[..., 1:-1, 1:-1]
+    assert torch.allclose(inner, torch.tensor(0.25))
+
+
+@pytest.mark.parametrize('kernel', [1, 3, 5])
+@pytest.mark.parametrize('groups', [1, 4])
+@pytest.mark.parametrize('channels', [4, 16])
+def test_output_norm_is_the_change_of_the_output_where_none_cancels(
+    channels, groups, kernel
+):
+    weight = torch.rand(1, 1, kernel, kernel).expand(
+        8, channels // groups, kernel, kernel
+    )
+    residual = torch.full((1, channels, 9, 9), 0.5)
+    geometry = ConvGeometry((1, 1), ((0, 0), (0, 0)), (1, 1), groups)
+    change = torch.conv2d(residual, weight, groups=groups)
+
+    statistic = gate_statistic(
+        residual,
+        gate_scale(GateParams('output_norm', 0), weight),
+        (kernel, kernel),
+        geometry,
+        order=1,
+    )
+
+    assert torch.allclose(statistic, change[:, :1])
+
+
+def test_order_2_is_the_root_mean_square():
+    residual = torch.tensor([3.0, 4, 0, 0]).view(1, 2, 1, 2)
+    geometry = ConvGeometry((1, 1), ((0, 0), (0, 0)), (1, 1))
+
+    statistic = gate_statistic(residual, ONE, (1, 2), geometry, order=2)
+
+    assert statistic.item() == (25 / 4) ** 0.5
+
+
+def test_gate_is_strict_at_equality_and_never_half_open():
+    residual = torch.full((1, 2, 4, 4), 0.5)
+    at, below = 0.5, 0.4999
+    gates = [GateParams('input_norm', threshold) for threshold in (at, below)]
+
+    masks = [gate_mask(residual, ONE, (1, 1), POINTWISE, g) for g in gates]
+
+    assert masks[0].dtype == torch.bool
+    assert not masks[0].any()
+    assert masks[1].all()
+
+
+@pytest.mark.parametrize('order', [1, 2])
+def test_threshold_0_fires_nothing_without_change(order):
+    assert not fires_3x3(torch.zeros(1, 3, 8, 8), 0, order=order).any()
+
+
+def test_a_negative_threshold_is_always_open():
+    assert fires_3x3(torch.zeros(1, 3, 8, 8), -1).all()
+
+
+def test_a_nan_fires_where_it_is_read_and_only_there():
+    residual = torch.zeros(1, 3, 5, 6)
+    residual[0, 1, 0, 2] = float('nan')
+
+    mask = fires_3x3(residual, 1e9)
+
+    assert mask.nonzero()[:, 2:].tolist() == [
+        [row, column] for row in (0, 1) for column in (1, 2, 3)
+    ]
+
+
+@pytest.mark.parametrize(
+    ('kernel', 'geometry'),
+    [
+        ((3, 3), ConvGeometry((1, 1), ((2, 2), (2, 2)), (2, 2))),
+        ((3, 3), ConvGeometry((2, 3), ((1, 1), (1, 1)), (1, 1))),
+        ((2, 3), ConvGeometry((2, 1), ((0, 1), (3, 3)), (1, 3))),
+        ((3, 3), ConvGeometry((1, 1), ((1, 1), (1, 1)), (1, 1), 1, 'reflect')),
+    ],
+    ids=['dilation', 'stride', 'both', 'reflect'],
+)
+def test_exactly_the_outputs_that_read_a_change_fire(kernel, geometry):
+    size = (9, 10)
+    for row in range(size[0]):
+        residual = torch.zeros(1, 1, *size)
+        residual[0, 0, row, 4] = 1
+        gate = GateParams('input_norm', 0)
+
+        mask = gate_mask(residual, ONE, kernel, geometry, gate)
+
+        assert torch.equal(mask, support_sum(residual, kernel, geometry) > 0)
+
+
+@pytest.mark.parametrize('size', [(20, 20), (7, 9), (1, 1), (8, 16), (3, 30)])
+@pytest.mark.parametrize('block', [1, 2, 4, 8])
+def test_a_block_fires_iff_any_of_its_positions_does(block, size):
+    mask = torch.rand(2, 1, *size) < 0.05
+    expected = torch.zeros_like(mask)
+    for top in range(0, size[0], block):
+        for left in range(0, size[1], block):
+            here = ..., slice(top, top + block), slice(left, left + block)
+            expected[here] = mask[here].flatten(1).any(1).view(2, 1, 1, 1)
+
+    assert torch.equal(block_mask(mask, block), expected)
+
+
+def test_blocks_of_3d_masks_do_not_reach_into_other_times():
+    mask = torch.zeros(1, 1, 3, 5, 5, dtype=torch.bool)
+    mask[0, 0, 1, 4, 4] = True
+
+    blocks = block_mask(mask, 4)
+
+    assert blocks.shape == mask.shape
+    assert blocks.nonzero()[:, 2:].tolist() == [[1, 4, 4]]
+
+
+@NORMS
+def test_the_gate_applies_its_block_size(kind):
+    residual = torch.zeros(1, 1, 20, 20)
+    residual[0, 0, 10, 10] = 1
+    gate = GateParams(kind, 0, block_size=8)
+
+    mask = gate_mask(residual, ONE, (1, 1), POINTWISE, gate)
+
+    assert mask.sum() == 64
+    assert mask[0, 0, 8:16, 8:16].all()
+
+
+def test_gate_macs_are_one_per_input_and_one_per_kernel_position():
+    inputs, outputs = torch.Size((2, 3, 8, 8)), torch.Size((2, 16, 4, 4))
+
+    assert gate_macs(inputs, outputs, kernel=9) == 2 * (3 * 64 + 9 * 16)
+
+
+@pytest.mark.parametrize(
+    ('kind', 'share'), [('input_norm', 0.5), ('output_norm', 0.25)]
+)
+def test_relative_gates_divide_by_the_signal_they_are_about(kind, share):
+    gate = GateParams(kind, 0, relative=True)
+    x, output = torch.full((1, 3, 4, 4), -2.0), torch.full((1, 5, 2, 2), 4.0)
+
+    scale = relative_scale(gate, ONE, x, output)
+
+    assert scale.flatten().tolist() == [share]
+
+
+def test_relative_scale_is_one_per_stream():
+    gate = GateParams('output_norm', 0, relative=True)
+    output = torch.stack([torch.ones(2, 3, 3), torch.full((2, 3, 3), 10.0)])
+
+    scale = relative_scale(gate, ONE, output, output)
+
+    assert scale.shape == (2, 1, 1, 1)
+    assert scale.flatten().tolist() == pytest.approx([1.0, 0.1])
+
+
+def test_a_silent_layer_with_a_relative_gate_fires_on_any_change():
+    gate = GateParams('output_norm', 0.5, relative=True)
+    silence = torch.zeros(1, 1, 3, 3)
+    scale = relative_scale(gate, ONE, silence, silence)
+
+    fired = [
+        gate_mask(residual, scale, (3, 3), SAME_3X3, gate)
+        for residual in (silence + 1e-3, silence)
+    ]
+
+    assert fired[0].all()
+    assert not fired[1].any()

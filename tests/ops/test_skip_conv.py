@@ -1,0 +1,317 @@
+"""One frame of a Skip-Convolution."""
+
+import pytest
+import torch
+
+from mmskip.ops import (
+    MEMORY_RULES,
+    GateParams,
+    SkipMemory,
+    block_mask,
+    convolve,
+    gate_mask,
+    skip_conv,
+)
+from mmskip.ops.geometry import ConvGeometry
+from tests.helpers.convs import make_video, whole_numbers
+
+SAME_3X3 = ConvGeometry((1, 1), ((1, 1), (1, 1)), (1, 1))
+POINTWISE = ConvGeometry((1, 1), ((0, 0), (0, 0)), (1, 1))
+GEOMETRIES = {
+    'plain': SAME_3X3,
+    'stride': SAME_3X3._replace(stride=(2, 3)),
+    'dilation': SAME_3X3._replace(dilation=(2, 1), padding=((2, 2), (1, 1))),
+    'no-padding': SAME_3X3._replace(padding=((0, 0), (0, 0))),
+    'reflect': SAME_3X3._replace(padding_mode='reflect'),
+    'circular': SAME_3X3._replace(padding_mode='circular'),
+    'uneven': SAME_3X3._replace(padding=((0, 1), (2, 0)), stride=(2, 1)),
+}
+ALWAYS, NEVER = GateParams('input_norm', -1), GateParams('input_norm', 1e9)
+RULES = pytest.mark.parametrize('rule', MEMORY_RULES)
+ALL_GEOMETRIES = pytest.mark.parametrize(
+    'geometry', GEOMETRIES.values(), ids=GEOMETRIES
+)
+
+
+def run(video, weight, bias, geometry, gate, rule):
+    """Outputs, masks and memories of all frames."""
+    memory, steps = None, []
+    for x in video:
+        output, mask, memory = skip_conv(
+            x, memory, weight, bias, geometry, gate, rule
+        )
+        steps.append((output, mask, memory))
+    return zip(*steps, strict=True)
+
+
+@RULES
+def test_the_first_frame_is_computed_densely(rule):
+    x, weight, bias = (
+        whole_numbers(2, 3, 6, 7),
+        whole_numbers(4, 3, 3, 3),
+        whole_numbers(4),
+    )
+
+    output, mask, _ = skip_conv(x, None, weight, bias, SAME_3X3, NEVER, rule)
+
+    assert torch.equal(output, convolve(x, weight, bias, SAME_3X3))
+    assert mask.shape == (2, 1, 6, 7)
+    assert mask.all()
+
+
+@RULES
+@pytest.mark.parametrize('gate', [ALWAYS, NEVER], ids=['open', 'closed'])
+def test_bias_enters_once_however_long_the_video(rule, gate):
+    x, weight, bias = (
+        whole_numbers(1, 2, 6, 6),
+        whole_numbers(3, 2, 3, 3),
+        torch.full((3,), 7.0),
+    )
+
+    outputs, _, _ = run([x] * 5, weight, bias, SAME_3X3, gate, rule)
+
+    dense = convolve(x, weight, bias, SAME_3X3)
+    assert all(torch.equal(output, dense) for output in outputs)
+
+
+@ALL_GEOMETRIES
+def test_previous_memory_follows_equation_3(geometry):
+    video = make_video(4, 2, 4, 9, 10)
+    weight, bias = whole_numbers(3, 4, 3, 3), whole_numbers(3)
+    gate = GateParams('input_norm', 0.6)
+
+    outputs, masks, _ = run(video, weight, bias, geometry, gate, 'previous')
+
+    expected = convolve(video[0], weight, bias, geometry)
+    for t in range(1, 4):
+        residual = video[t] - video[t - 1]
+        g = gate_mask(residual, torch.ones(()), (3, 3), geometry, gate)
+        expected = expected + g * convolve(residual, weight, None, geometry)
+        assert 0 < g.sum() < g.numel()
+        assert torch.equal(masks[t], g)
+        assert torch.equal(outputs[t], expected)
+
+
+@ALL_GEOMETRIES
+@pytest.mark.parametrize('block', [1, 4])
+def test_accumulated_output_is_the_convolution_of_what_was_sent(
+    geometry, block
+):
+    video = make_video(6, 2, 4, 9, 10, share=0.1)
+    weight, bias = whole_numbers(3, 4, 3, 3), whole_numbers(3)
+    gate = GateParams('input_norm', 0.2, block_size=block)
+
+    outputs, masks, memories = run(
+        video, weight, bias, geometry, gate, 'accumulated'
+    )
+
+    assert any(0 < mask.sum() < mask.numel() for mask in masks)
+    for t in range(6):
+        sent = memories[t].input
+        assert torch.equal(outputs[t], convolve(sent, weight, bias, geometry))
+        # Each position holds what some frame so far had there.
+        seen = torch.stack(video[: t + 1])
+        assert (seen == sent).all(2).any(0).all()
+
+
+@ALL_GEOMETRIES
+@pytest.mark.parametrize('block', [1, 2, 8])
+def test_accumulated_memory_computes_nothing_that_the_gate_left_out(
+    geometry, block
+):
+    video = make_video(6, 1, 4, 9, 10, share=0.1)
+    weight = whole_numbers(3, 4, 3, 3)
+    gate = GateParams('input_norm', 0.2, block_size=block)
+
+    _, masks, memories = run(
+        video, weight, None, geometry, gate, 'accumulated'
+    )
+
+    computed = 0
+    for t in range(1, 6):
+        residual = video[t] - memories[t - 1].input
+        chosen = gate_mask(residual, torch.ones(()), (3, 3), geometry, gate)
+        assert not (masks[t] & ~chosen).any()
+        computed += masks[t].sum()
+    assert computed > 0
+
+
+@RULES
+@ALL_GEOMETRIES
+@pytest.mark.parametrize('block', [2, 4])
+def test_whole_blocks_are_computed(rule, geometry, block):
+    video = make_video(6, 2, 4, 9, 10, share=0.05)
+    gate = GateParams('input_norm', 0.2, block_size=block)
+
+    _, masks, _ = run(
+        video, whole_numbers(3, 4, 3, 3), None, geometry, gate, rule
+    )
+
+    assert all(torch.equal(block_mask(mask, block), mask) for mask in masks)
+    assert any(0 < mask.sum() < mask.numel() for mask in masks)
+
+
+@RULES
+@ALL_GEOMETRIES
+def test_threshold_0_loses_nothing(rule, geometry):
+    video = make_video(5, 1, 4, 9, 10, share=0.05)
+    weight, bias = whole_numbers(3, 4, 3, 3), whole_numbers(3)
+    gate = GateParams('output_norm', 0)
+
+    outputs, masks, _ = run(video, weight, bias, geometry, gate, rule)
+
+    for x, output in zip(video, outputs, strict=True):
+        assert torch.equal(output, convolve(x, weight, bias, geometry))
+    assert any(not mask.all() for mask in masks)
+
+
+def slow_ramp(frames, step):
+    return [torch.full((1, 1, 4, 4), t * step) for t in range(frames)]
+
+
+def test_slow_change_adds_up_until_it_fires_in_accumulated_memory():
+    video, weight = slow_ramp(101, 1 / 64), torch.ones(1, 1, 1, 1)
+    gate = GateParams('input_norm', 0.25)
+
+    outputs, masks, _ = run(
+        video, weight, None, POINTWISE, gate, 'accumulated'
+    )
+
+    errors = [(o - x).abs().max() for o, x in zip(outputs, video, strict=True)]
+    assert max(errors) <= 0.25
+    # 17 steps of 1/64 are the first to exceed 1/4.
+    assert [t for t, mask in enumerate(masks) if mask.any()] == [
+        0, 17, 34, 51, 68, 85,
+    ]  # fmt: skip
+
+
+def test_slow_change_is_forgotten_by_the_memory_of_the_paper():
+    video, weight = slow_ramp(101, 1 / 64), torch.ones(1, 1, 1, 1)
+    gate = GateParams('input_norm', 0.25)
+
+    outputs, masks, _ = run(video, weight, None, POINTWISE, gate, 'previous')
+
+    assert not any(mask.any() for mask in masks[1:])
+    assert torch.equal(outputs[-1], video[0])
+
+
+@RULES
+def test_memory_is_never_aliased(rule):
+    video = make_video(4, 1, 2, 6, 6)
+    weight, bias = whole_numbers(3, 2, 3, 3), whole_numbers(3)
+    gate = GateParams('input_norm', 0.3)
+    undisturbed, _, _ = run(video, weight, bias, SAME_3X3, gate, rule)
+
+    memory = None
+    for frame, expected in zip(video, undisturbed, strict=True):
+        x = frame.clone()
+        output, _, memory = skip_conv(
+            x, memory, weight, bias, SAME_3X3, gate, rule
+        )
+        assert torch.equal(output, expected)
+        output.relu_().add_(100)
+        x.zero_()
+
+
+@RULES
+def test_a_nan_is_computed_and_not_hidden(rule):
+    still = torch.zeros(1, 1, 5, 5)
+    broken = still.clone()
+    broken[0, 0, 2, 2] = float('nan')
+
+    outputs, masks, _ = run(
+        [still, broken], torch.ones(1, 1, 3, 3), None, SAME_3X3, NEVER, rule
+    )
+
+    assert torch.equal(outputs[1].isnan(), masks[1])
+    assert masks[1].sum() == 9
+
+
+@RULES
+def test_streams_in_a_batch_do_not_touch_each_other(rule):
+    both = make_video(4, 2, 2, 7, 7)
+    weight, bias = whole_numbers(3, 2, 3, 3), whole_numbers(3)
+    gate = GateParams('output_norm', 2.5)
+
+    outputs, masks, _ = run(both, weight, bias, SAME_3X3, gate, rule)
+
+    for stream in range(2):
+        alone = [x[stream : stream + 1] for x in both]
+        alone_outputs, alone_masks, _ = run(
+            alone, weight, bias, SAME_3X3, gate, rule
+        )
+        assert torch.equal(torch.stack(outputs)[:, [stream]],
+                           torch.stack(alone_outputs))  # fmt: skip
+        assert torch.equal(torch.stack(masks)[:, [stream]],
+                           torch.stack(alone_masks))  # fmt: skip
+
+
+@RULES
+def test_an_empty_batch_is_a_frame_like_any_other(rule):
+    x, weight = torch.zeros(0, 2, 6, 6), whole_numbers(3, 2, 3, 3)
+
+    outputs, masks, _ = run([x, x], weight, None, SAME_3X3, NEVER, rule)
+
+    assert outputs[1].shape == (0, 3, 6, 6)
+    assert masks[1].shape == (0, 1, 6, 6)
+
+
+@RULES
+def test_gradients_reach_the_weights_through_all_frames(rule):
+    video = make_video(3, 1, 2, 6, 6)
+    weight = whole_numbers(3, 2, 3, 3).requires_grad_()
+
+    outputs, _, _ = run(video, weight, None, SAME_3X3, ALWAYS, rule)
+    (gradient,) = torch.autograd.grad(outputs[-1].sum(), weight)
+
+    dense = convolve(video[-1], weight, None, SAME_3X3).sum()
+    assert torch.equal(gradient, torch.autograd.grad(dense, weight)[0])
+
+
+def test_memory_fits_only_the_same_shape_and_dtype():
+    x = torch.zeros(1, 2, 4, 4)
+    memory = SkipMemory(x, torch.zeros(1, 8, 4, 4), torch.ones(()))
+
+    assert memory.fits(torch.ones(1, 2, 4, 4))
+    assert not memory.fits(torch.ones(1, 2, 4, 5))
+    assert not memory.fits(torch.ones(2, 2, 4, 4))
+    assert not memory.fits(x.double())
+    assert not memory.fits(x.to('meta'))
+
+
+def test_memory_knows_its_size_in_bytes():
+    memory = SkipMemory(
+        torch.zeros(1, 2, 4, 4), torch.zeros(1, 8, 4, 4), torch.ones(())
+    )
+
+    assert memory.nbytes == 4 * 16 * (2 + 8)
+
+
+def test_a_relative_gate_does_not_care_how_weights_and_frames_are_scaled():
+    video = make_video(4, 1, 2, 6, 6)
+    weight = torch.randn(3, 2, 3, 3)
+    gate = GateParams('output_norm', 0.7, relative=True)
+
+    plain = run(video, weight, None, SAME_3X3, gate, 'previous')
+    scaled = run(
+        [8 * x for x in video], 0.25 * weight, None, SAME_3X3, gate, 'previous'
+    )
+
+    masks = [torch.stack(masks) for _, masks, _ in (plain, scaled)]
+    assert torch.equal(*masks)
+    assert 0 < masks[0][1:].float().mean() < 1
+
+
+def test_streams_of_one_batch_have_a_relative_gate_each():
+    quiet, loud = make_video(4, 1, 2, 6, 6), make_video(4, 1, 2, 6, 6)
+    loud = [20 * x for x in loud]
+    both = [torch.cat(pair) for pair in zip(quiet, loud, strict=True)]
+    weight = torch.randn(3, 2, 3, 3)
+    gate = GateParams('output_norm', 0.7, relative=True)
+
+    _, together, _ = run(both, weight, None, SAME_3X3, gate, 'accumulated')
+
+    for row, video in enumerate((quiet, loud)):
+        _, alone, _ = run(video, weight, None, SAME_3X3, gate, 'accumulated')
+        mine = torch.stack(together)[:, row : row + 1]
+        assert torch.equal(mine, torch.stack(alone))
