@@ -1,0 +1,99 @@
+"""A user's mistake is one line on stderr and exit code 2, no traceback."""
+
+import os
+import pickle
+import sys
+import traceback
+from collections.abc import Callable, Sequence
+
+EXIT_OK = 0
+EXIT_INCOMPLETE = 1
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+
+DEBUG_VARIABLE = 'MMSKIP_DEBUG'
+
+# While one of these functions of mmengine runs, what goes wrong is what the
+# config asked for (an unknown `type`, a wrong argument, a missing annotation
+# file) or the checkpoint, not the program.
+_CONFIG_DRIVEN = frozenset(
+    ('build_from_cfg', 'load_checkpoint', '_load_checkpoint')
+)
+_MISTAKES = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    KeyError,
+    OSError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+
+class UserError(Exception):
+    """Something the user gave cannot work; the text says what to do."""
+
+
+def one_line(error: BaseException) -> str:
+    """The text of an error without line breaks, ``KeyError`` unquoted."""
+    text = str(error)
+    if isinstance(error, KeyError) and len(error.args) == 1:
+        text = str(error.args[0])
+    return ' '.join(text.split()) or type(error).__name__
+
+
+def explain_mistake(error: BaseException) -> str | None:
+    """One line for an error that the user can mend, ``None`` for a bug.
+
+    Args:
+        error: A caught exception, with its traceback.
+
+    Returns:
+        The text of a :class:`UserError`, or of an error that was raised
+        while mmengine built something from the config or read a checkpoint.
+    """
+    if isinstance(error, UserError):
+        return one_line(error)
+    if not isinstance(error, _MISTAKES):
+        return None
+    frames = traceback.walk_tb(error.__traceback__)
+    if any(f.f_code.co_name in _CONFIG_DRIVEN for f, _ in frames):
+        return f'{type(error).__name__}: {one_line(error)}'
+    return None
+
+
+def run_tool(
+    main: Callable[[Sequence[str] | None], int],
+    name: str,
+    argv: Sequence[str] | None = None,
+) -> int:
+    """Run a command line tool and turn mistakes into an exit code.
+
+    Args:
+        main: Takes the arguments, returns the exit code.
+        name: Name of the tool, begins the error line.
+        argv: Arguments without the program's name; ``None`` reads
+            ``sys.argv``.
+
+    Returns:
+        What ``main`` returned; 2 after a mistake (with one line on stderr);
+        130 after Ctrl-C. With the environment variable ``MMSKIP_DEBUG`` set,
+        mistakes raise with their traceback.
+    """
+    try:
+        return main(argv)
+    except KeyboardInterrupt:
+        print(f'{name}: interrupted', file=sys.stderr)
+        return EXIT_INTERRUPTED
+    except Exception as error:
+        text = explain_mistake(error)
+        if text is None or os.environ.get(DEBUG_VARIABLE):
+            raise
+        print(
+            f'{name}: error: {text} [{DEBUG_VARIABLE}=1 shows the traceback]',
+            file=sys.stderr,
+        )
+        return EXIT_MISTAKE

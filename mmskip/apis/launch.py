@@ -1,0 +1,155 @@
+"""What the train and test tools share: arguments, processes, pictures."""
+
+import argparse
+import datetime
+import os
+from importlib import import_module
+
+import torch.distributed as torch_dist
+from mmengine.config import Config, DictAction
+from mmengine.device import get_device
+from mmengine.registry import RUNNERS
+from mmengine.runner import Runner
+
+from mmskip.apis.errors import UserError
+
+
+def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that the stock train and test tools have in common."""
+    parser.add_argument(
+        '--work-dir', help='directory of logs, checkpoints and metrics'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: xxx=yyy; a list is '
+        'key="[a,b]" or key=a,b; nested lists and tuples are allowed, '
+        'key="[(a,b),(c,d)]", quoted and without spaces',
+    )
+    parser.add_argument(
+        '--show', action='store_true', help='show predictions in a window'
+    )
+    parser.add_argument(
+        '--show-dir', help='directory that painted images are saved in'
+    )
+    parser.add_argument(
+        '--wait-time',
+        type=float,
+        default=2,
+        help='how long --show shows one image, in seconds',
+    )
+    parser.add_argument(
+        '--interval',
+        type=int,
+        default=1,
+        help='paint one image in so many (mmpose and mmaction)',
+    )
+    parser.add_argument(
+        '--launcher',
+        choices=['none', 'pytorch', 'slurm', 'mpi'],
+        default='none',
+        help='job launcher',
+    )
+    # torch.distributed.launch passes the first or the second spelling,
+    # depending on its version; torchrun sets LOCAL_RANK instead.
+    parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def prepare_launcher(cfg: Config, launcher: str, local_rank: int) -> None:
+    """Set the launcher; without a GPU, set up gloo processes on the CPU.
+
+    mmengine 0.10.7 selects a CUDA device and wraps the model for one
+    whatever the backend is, so that even ``backend='gloo'`` needs a GPU. A
+    process group that exists already is used as it is, hence it is made
+    here.
+
+    Args:
+        cfg: Changed in place: ``launcher``, and on a machine without GPU
+            ``env_cfg.dist_cfg.backend`` and ``model_wrapper_cfg``.
+        launcher: ``'none'``, ``'pytorch'``, ``'slurm'`` or ``'mpi'``.
+        local_rank: Used where the launcher does not set ``LOCAL_RANK``.
+
+    Raises:
+        UserError: ``launcher='pytorch'`` outside torchrun.
+    """
+    os.environ.setdefault('LOCAL_RANK', str(local_rank))
+    cfg.launcher = launcher
+    if launcher != 'pytorch':
+        return
+    missing = [k for k in ('RANK', 'WORLD_SIZE') if k not in os.environ]
+    if missing:
+        raise UserError(
+            '--launcher pytorch expects the environment of torchrun, but '
+            f'{" and ".join(missing)} are not set; start it with '
+            'tools/dist_train.sh or tools/dist_test.sh'
+        )
+    if get_device() != 'cpu' or torch_dist.is_initialized():
+        return
+    dist_cfg = cfg.setdefault('env_cfg', {}).setdefault('dist_cfg', {})
+    backend = dist_cfg.get('backend', 'nccl')
+    if backend == 'nccl':
+        backend = dist_cfg['backend'] = 'gloo'
+        if os.environ['RANK'] == '0':
+            print('CUDA is not available: backend gloo instead of nccl')
+    timeout = datetime.timedelta(seconds=dist_cfg.get('timeout', 1800))
+    torch_dist.init_process_group(backend=backend, timeout=timeout)
+    wrapper = cfg.get('model_wrapper_cfg') or dict(
+        type='MMDistributedDataParallel',
+        broadcast_buffers=False,
+        find_unused_parameters=cfg.get('find_unused_parameters', False),
+    )
+    wrapper.setdefault('device_ids', None)
+    cfg.model_wrapper_cfg = wrapper
+
+
+def close_launcher() -> None:
+    """End the process group, so that no rank complains on its way out."""
+    if torch_dist.is_initialized():
+        torch_dist.destroy_process_group()
+
+
+def enable_visualization(
+    cfg: Config, host: str | None, args: argparse.Namespace
+) -> None:
+    """Turn the host's visualization hook on if ``--show*`` asks for it.
+
+    Args:
+        cfg: Changed in place, in ``default_hooks.visualization``.
+        host: What :func:`mmskip.apis.import_host` returned.
+        args: With ``show``, ``show_dir``, ``wait_time`` and ``interval``.
+
+    Raises:
+        UserError: The config has no visualization hook.
+    """
+    if not args.show and args.show_dir is None:
+        return
+    hook = cfg.get('default_hooks', {}).get('visualization')
+    if hook is None:
+        raise UserError(
+            '--show and --show-dir need default_hooks.visualization in the '
+            "config; add visualization=dict(type='...VisualizationHook')"
+        )
+    hook.show = args.show
+    if args.show:
+        hook.wait_time = args.wait_time
+    if host == 'mmdet':
+        hook.draw = True
+        hook.test_out_dir = args.show_dir
+    else:
+        hook.enable = True
+        hook.out_dir = args.show_dir
+        hook.interval = args.interval
+
+
+def limit_recompilations(host: str | None) -> None:
+    """Let mmdet bound torch.compile's cache, as its stock tools do."""
+    if host == 'mmdet':
+        import_module('mmdet.utils').setup_cache_size_limit_of_dynamo()
+
+
+def build_runner(cfg: Config) -> Runner:
+    """Build the config's own runner type, or mmengine's ``Runner``."""
+    if 'runner_type' in cfg:
+        return RUNNERS.build(cfg)
+    return Runner.from_cfg(cfg)

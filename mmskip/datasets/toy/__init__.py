@@ -1,0 +1,5 @@
+"""Toy data sets that are written to disk in the layout of the originals."""
+
+from .ua_detrac import make_toy_ua_detrac
+
+__all__ = ['make_toy_ua_detrac']

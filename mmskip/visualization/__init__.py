@@ -1,0 +1,24 @@
+"""Pictures, plots and tables of what was computed and what it cost."""
+
+from mmskip.visualization.overlay import (
+    InputMap,
+    caption,
+    computed_pixels,
+    mirrored_sites,
+    tint,
+)
+from mmskip.visualization.plots import plot_accuracy_vs_macs
+from mmskip.visualization.predictions import PredictionDrawer
+from mmskip.visualization.table import print_table, results_table
+
+__all__ = [
+    'InputMap',
+    'PredictionDrawer',
+    'caption',
+    'computed_pixels',
+    'mirrored_sites',
+    'plot_accuracy_vs_macs',
+    'print_table',
+    'results_table',
+    'tint',
+]

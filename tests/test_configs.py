@@ -1,0 +1,88 @@
+"""Every config loads, stays short and describes something that exists."""
+
+import re
+from pathlib import Path
+
+import pytest
+from mmengine.config import Config
+from mmengine.registry import MODELS, TRANSFORMS, Registry
+
+from mmskip import registry
+from mmskip.apis.config import import_host
+from mmskip.layers import SelfCounting
+from tests.hosts.host import default_scope, without_downloads
+
+FOLDER = Path(__file__).parents[1] / 'configs'
+PATHS = sorted(
+    path.relative_to(FOLDER).as_posix()
+    for path in FOLDER.rglob('*.py')
+    if '_base_' not in path.parts
+)
+OURS = [r for r in vars(registry).values() if isinstance(r, Registry)]
+
+
+@pytest.fixture(params=PATHS, ids=lambda name: Path(name).stem)
+def path(request):
+    path = FOLDER / request.param
+    for host in re.findall(r"'(mm\w+)::", path.read_text()):
+        pytest.importorskip(host)
+    return path
+
+
+@pytest.fixture
+def cfg(path):
+    cfg = Config.fromfile(path)
+    import_host(cfg)
+    return cfg
+
+
+def test_is_short(path):
+    lines = [line.strip() for line in path.read_text().splitlines()]
+    code = [line for line in lines if line and not line.startswith('#')]
+    assert len(code) <= 25
+
+
+def test_serves_the_stock_tools(cfg):
+    assert 'mmskip' in cfg.custom_imports.imports
+    assert cfg.default_scope in ('mmdet', 'mmpose', 'mmaction')
+
+
+def test_names_only_what_is_registered(cfg):
+    names = {name for name in types(cfg) if name.startswith('mmskip.')}
+    assert names
+    for name in names:
+        assert any(r.get(name) for r in OURS if r.scope == 'mmskip'), name
+
+
+def test_model_builds(cfg):
+    with default_scope(cfg.default_scope):
+        model = MODELS.build(without_downloads(cfg.model))
+    if cfg.model.type == 'mmskip.ConvertedModel':
+        assert any(isinstance(m, SelfCounting) for m in model.modules())
+
+
+@pytest.mark.parametrize('part', ['val', 'test'])
+def test_streams_can_tell_videos_apart(cfg, part):
+    hooks = [
+        registry.HOOKS.build(dict(hook))
+        for hook in cfg.get('custom_hooks', [])
+        if hook['type'] == 'mmskip.VideoHook'
+    ]
+    loader = cfg.get(f'{part}_dataloader')
+    if loader is None or not hooks or hooks[0].inference == 'clip':
+        pytest.skip('no stream')
+    with default_scope(cfg.default_scope):
+        pack = TRANSFORMS.build(loader.dataset.pipeline[-1])
+    assert {hooks[0].video_key, 'img_path'} & set(pack.meta_keys)
+
+
+def types(cfg):
+    """Every value of a key ``type``, at any depth."""
+    if isinstance(cfg, (dict, Config)):
+        for key, value in cfg.items():
+            if key == 'type' and isinstance(value, str):
+                yield value
+            yield from types(value)
+    elif isinstance(cfg, (list, tuple)):
+        for value in cfg:
+            yield from types(value)
