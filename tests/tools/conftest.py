@@ -1,0 +1,151 @@
+"""A toy data set, a tiny converted detector and its checkpoint."""
+
+import importlib.util
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+
+from mmskip.apis import init_model, load_config
+from mmskip.datasets.toy import make_toy_ua_detrac
+
+ROOT = Path(__file__).parents[2]
+TOOLS = ROOT / 'tools'
+
+CONFIG = """
+_base_ = [
+    'mmdet::_base_/models/retinanet_r50_fpn.py',
+    'mmdet::_base_/default_runtime.py',
+]
+custom_imports = dict(imports=['mmskip'], allow_failed_imports=False)
+model = dict(
+    type='mmskip.ConvertedModel',
+    arch='RetinaNet',
+    backbone=dict(depth=18, base_channels=8, init_cfg=None),
+    neck=dict(in_channels=[8, 16, 32, 64], out_channels=8),
+    bbox_head=dict(
+        num_classes=4, in_channels=8, feat_channels=8, stacked_convs=1
+    ),
+    test_cfg=dict(score_thr=0.0, max_per_img=20),
+    conversions=[
+        dict(
+            type='mmskip.SkipConversion',
+            gate=dict(type='mmskip.OutputNormGate', threshold=0.05),
+        )
+    ],
+)
+pipeline = [
+    dict(type='LoadImageFromFile'),
+    dict(type='LoadAnnotations', with_bbox=True),
+    dict(type='Resize', scale=(128, 96), keep_ratio=True),
+    dict(
+        type='PackDetInputs',
+        meta_keys=('img_id', 'img_path', 'ori_shape', 'img_shape',
+                   'scale_factor', 'video_id', 'instances'),
+    ),
+]
+dataset = dict(
+    type='mmskip.UADETRACDataset', data_root={root!r}, pipeline=pipeline
+)
+train_dataloader = dict(
+    batch_size=2,
+    num_workers=0,
+    sampler=dict(type='DefaultSampler', shuffle=True),
+    dataset=dict(split='train', **dataset),
+)
+test_dataloader = dict(
+    batch_size=1,
+    num_workers=0,
+    sampler=dict(type='mmskip.VideoOrderSampler'),
+    dataset=dict(split='test', test_mode=True, **dataset),
+)
+test_evaluator = [
+    dict(type='CocoMetric', metric='bbox'),
+    dict(type='mmskip.ComputeCost'),
+]
+custom_hooks = [dict(type='mmskip.VideoHook')]
+test_cfg = dict(type='TestLoop')
+train_cfg = dict(type='IterBasedTrainLoop', max_iters=2)
+optim_wrapper = dict(optimizer=dict(type='SGD', lr=1e-4))
+default_hooks = dict(checkpoint=dict(interval=1, by_epoch=False))
+"""
+
+
+@dataclass
+class Setup:
+    """What a command line names."""
+
+    folder: Path
+    config: Path
+    checkpoint: Path
+
+
+@pytest.fixture(scope='session')
+def setup(tmp_path_factory):
+    pytest.importorskip('mmdet')
+    folder = tmp_path_factory.mktemp('tools')
+    root = make_toy_ua_detrac(
+        folder / 'data',
+        train_sequences=1,
+        test_sequences=2,
+        frames=4,
+        size=(128, 96),
+        density=2.0,
+    )
+    config = folder / 'tiny.py'
+    config.write_text(CONFIG.replace('{root!r}', repr(str(root))))
+    torch.manual_seed(0)
+    model = init_model(load_config(config))
+    checkpoint = folder / 'tiny.pth'
+    meta = dict(dataset_meta=model.dataset_meta)
+    torch.save(dict(state_dict=model.state_dict(), meta=meta), checkpoint)
+    return Setup(folder, config, checkpoint)
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    """Tools write below the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv('MMSKIP_DEBUG', raising=False)
+
+
+@pytest.fixture
+def load_tool():
+    """Import a script of ``tools/`` as a module."""
+
+    def load(name):
+        path = TOOLS / f'{name}.py'
+        spec = importlib.util.spec_from_file_location(f'tool_{name}', path)
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        return module
+
+    return load
+
+
+@pytest.fixture
+def run_command():
+    """Run a program with this interpreter and this checkout."""
+
+    def run(*command, **variables):
+        paths = [str(ROOT), os.environ.get('PYTHONPATH')]
+        environment = {
+            **os.environ,
+            'PYTHONPATH': os.pathsep.join(filter(None, paths)),
+            'PYTHON': sys.executable,
+            **variables,
+        }
+        return subprocess.run(
+            [str(part) for part in command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run

@@ -1,0 +1,29 @@
+import cv2
+import pytest
+
+from mmskip.visualization import plot_accuracy_vs_macs
+from tests.visualization.rows import make_rows
+
+
+@pytest.mark.parametrize('suffix', ['.png', '.svg', '.pdf'])
+def test_the_plot_is_written_in_the_format_of_its_suffix(tmp_path, suffix):
+    path = tmp_path / 'new folder' / f'plot{suffix}'
+    assert plot_accuracy_vs_macs(make_rows(), path) == path
+    assert path.stat().st_size > 1000
+
+
+def test_methods_are_lines_and_dense_is_a_guide(tmp_path):
+    path = plot_accuracy_vs_macs(make_rows(), tmp_path / 'a.svg')
+    text = path.read_text()
+    for label in ('Dense', 'output-norm gates', 'Frame skip', '2.5×'):
+        assert f'<!-- {label}' in text or label in text
+
+
+def test_one_row_is_enough(tmp_path):
+    path = plot_accuracy_vs_macs(make_rows()[1:2], tmp_path / 'a.png', 'Title')
+    assert cv2.imread(str(path)).shape == (630, 960, 3)
+
+
+def test_no_rows_are_refused(tmp_path):
+    with pytest.raises(ValueError, match='at least one row'):
+        plot_accuracy_vs_macs([], tmp_path / 'a.png')

@@ -1,0 +1,42 @@
+import io
+
+import pytest
+from rich.console import Console
+
+from mmskip.visualization import print_table, results_table
+from tests.visualization.rows import make_rows
+
+
+def printed(rows):
+    console = Console(file=io.StringIO(), force_terminal=False, width=40)
+    print_table(rows, console, 'Results')
+    return console.file.getvalue()
+
+
+def test_every_number_is_whole_in_a_narrow_pipe():
+    text = printed(make_rows())
+    for cell in (
+        'Results', 'output_norm', '0.05', '0.600', '0.800', '2.50x', '12.5',
+        'reference', 'GMAC/', 'torch',
+    ):  # fmt: skip
+        assert cell in text
+    assert '…' not in text
+
+
+def test_what_nobody_measured_is_a_dash():
+    rows = [dict(row, ms_per_frame=None) for row in make_rows()]
+    assert ' - ' in printed(rows)
+
+
+def test_without_settings_there_is_no_column_for_them():
+    rows = [dict(row, setting=None) for row in make_rows()]
+    headers = [column.header for column in results_table(rows).columns]
+    assert headers == [
+        'method', 'AP', 'AP50', 'GMAC/\nframe', 'reduction', 'ms/\nframe',
+        'backend',
+    ]  # fmt: skip
+
+
+def test_no_rows_are_refused():
+    with pytest.raises(ValueError, match='at least one row'):
+        results_table([])
