@@ -7,12 +7,14 @@ overlay.png. Run again, it reuses the data and the trained detector.
 """
 
 import argparse
+import contextlib
 import csv
 import json
 import os
 import subprocess
 import sys
 import time
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +104,13 @@ def evaluate(row: dict[str, Any], checkpoint: Path, work_dir: Path) -> dict:
     # Runners of one process share loggers and hubs of the same name.
     cfg.experiment_name = f'{row["method"]}-{row.get("setting", "")}'
     import_host(cfg)
-    metrics = Runner.from_cfg(cfg).test()
+    # COCO's tables and the loader's remarks go to a file.
+    with (
+        (work_dir / 'tests.log').open('a') as log,
+        contextlib.redirect_stdout(log),
+        warnings.catch_warnings(action='ignore'),
+    ):
+        metrics = Runner.from_cfg(cfg).test()
     return dict(
         method=row['method'],
         setting=row.get('setting', ''),

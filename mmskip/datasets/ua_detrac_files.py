@@ -38,18 +38,15 @@ def find_sequences(
         split: 'train' or 'test'.
         wanted: Names of the sequences to use. None means all of the split:
             whatever is annotated, and in folders of one split whatever has
-            images too. Defaults to None.
-        image_folder: Where the sequences' image folders are, if not in one
-            of the usual places. Defaults to None.
-        annotation_folder: Where the XML files are, likewise. Defaults to
-            None.
+            images too.
+        image_folder: Where the image folders are, if not where usual.
+        annotation_folder: Where the XML files are, likewise.
 
     Returns:
         ``(name, image folder, annotation file)``, sorted by name.
 
     Raises:
-        FileNotFoundError: There are no such folders, or a sequence lacks its
-            images or its annotation.
+        FileNotFoundError: Folders, images or annotations are missing.
         ValueError: Two files claim to annotate one sequence.
     """
     names = {'split': split.capitalize(), 'lower': split}
@@ -84,8 +81,7 @@ def find_sequences(
             continue
         raise FileNotFoundError(
             f'{missing}: expected this for sequence {name}, found nothing; '
-            'extract it, or list the sequences you have in the argument '
-            '`sequences`'
+            'extract it, or list the `sequences` that you have'
         )
     return [(name, images[name], annotations[name]) for name in sorted(wanted)]
 

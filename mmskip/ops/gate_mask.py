@@ -72,8 +72,9 @@ def relative_scale(
     """
     signal = (x if gate.kind == 'input_norm' else output).detach()
     level = signal.abs().mean(tuple(range(1, signal.dim())), keepdim=True)
-    # A silent layer (all zeros) fires on any change.
-    return scale / level.clamp_min(1e-6)
+    # A silent layer (all zeros) fires on any change. Half precision would
+    # overflow here, and fire without one.
+    return scale.float() / level.float().clamp_min(1e-6)
 
 
 def gate_statistic(

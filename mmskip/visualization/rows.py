@@ -26,7 +26,7 @@ METHOD_LABELS = {
     'input_norm': 'Skip-Conv, input-norm gates',
     'keyframe': 'Frame skip (repeat last result)',
     'output_norm': 'Skip-Conv, output-norm gates',
-    'output_norm_accumulated': 'Skip-Conv, output-norm gates, accumulated',
+    'output_norm_previous': "Skip-Conv, the paper's memory",
 }
 
 Row = Mapping[str, Any]

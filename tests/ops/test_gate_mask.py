@@ -227,10 +227,11 @@ def test_relative_scale_is_one_per_stream():
     assert scale.flatten().tolist() == pytest.approx([1.0, 0.1])
 
 
-def test_a_silent_layer_with_a_relative_gate_fires_on_any_change():
+@pytest.mark.parametrize('dtype', [torch.float, torch.half])
+def test_a_silent_layer_with_a_relative_gate_fires_on_any_change(dtype):
     gate = GateParams('output_norm', 0.5, relative=True)
-    silence = torch.zeros(1, 1, 3, 3)
-    scale = relative_scale(gate, ONE, silence, silence)
+    silence = torch.zeros(1, 1, 3, 3, dtype=dtype)
+    scale = relative_scale(gate, ONE.to(dtype), silence, silence)
 
     fired = [
         gate_mask(residual, scale, (3, 3), SAME_3X3, gate)

@@ -6,7 +6,6 @@ import torch
 from mmskip.ops import (
     MEMORY_RULES,
     GateParams,
-    SkipMemory,
     block_mask,
     convolve,
     gate_mask,
@@ -266,25 +265,6 @@ def test_gradients_reach_the_weights_through_all_frames(rule):
 
     dense = convolve(video[-1], weight, None, SAME_3X3).sum()
     assert torch.equal(gradient, torch.autograd.grad(dense, weight)[0])
-
-
-def test_memory_fits_only_the_same_shape_and_dtype():
-    x = torch.zeros(1, 2, 4, 4)
-    memory = SkipMemory(x, torch.zeros(1, 8, 4, 4), torch.ones(()))
-
-    assert memory.fits(torch.ones(1, 2, 4, 4))
-    assert not memory.fits(torch.ones(1, 2, 4, 5))
-    assert not memory.fits(torch.ones(2, 2, 4, 4))
-    assert not memory.fits(x.double())
-    assert not memory.fits(x.to('meta'))
-
-
-def test_memory_knows_its_size_in_bytes():
-    memory = SkipMemory(
-        torch.zeros(1, 2, 4, 4), torch.zeros(1, 8, 4, 4), torch.ones(())
-    )
-
-    assert memory.nbytes == 4 * 16 * (2 + 8)
 
 
 def test_a_relative_gate_does_not_care_how_weights_and_frames_are_scaled():

@@ -43,8 +43,7 @@ def make_toy_ua_detrac(
 ) -> Path:
     """Write a toy UA-DETRAC, unless it is there already.
 
-    It is written to a folder beside ``root`` (``root`` with ``.partial``
-    behind) and then moved, so that an interrupted run leaves no half of it.
+    It is written to ``{root}.partial`` and moved when it is complete.
 
     Four cameras take turns, in training and in test: the first and the third
     see parked vehicles, the third a light that is red at first. Of the
@@ -57,20 +56,19 @@ def make_toy_ua_detrac(
         train_sequences: Number of training sequences.
         test_sequences: Number of test sequences.
         frames: Number of frames of each.
-        train_frames: Number of frames of each training sequence, if it is
-            another: many short ones teach more than few long ones.
+        train_frames: That of training sequences, if it is another: many
+            short ones teach more than few long ones.
         size: ``(width, height)`` of the images in pixels.
         density: Vehicles per lane and second that want to enter.
         seed: Seed of all that is random.
         on_frame: Called after each frame written.
 
     Returns:
-        ``root``, for ``data_root`` of :class:`mmskip.UADETRACDataset`.
+        ``root``, for ``data_root`` of ``mmskip.UADETRACDataset``.
 
     Raises:
         ValueError: An argument is out of range.
-        FileExistsError: ``root`` holds something else, or a toy data set
-            that was made with other arguments.
+        FileExistsError: ``root`` holds something else.
     """
     arguments = dict(
         version=VERSION,
@@ -84,22 +82,12 @@ def make_toy_ua_detrac(
     )
     _check(arguments)
     root = Path(root).absolute()
-    if is_complete(root, arguments):
-        return root
-    partial = _start_over(root)
-    (partial / MARKER).write_text(json.dumps(arguments, indent=2) + '\n')
-    for split in ('train', 'test'):
-        for index in range(arguments[f'{split}_sequences']):
-            number = FIRST_NUMBER[split] + index
-            length = arguments[
-                'train_frames' if split == 'train' else 'frames'
-            ]
-            plan = plan_sequence(index, length, tuple(size), density)
-            sequence = ToySequence(plan, seed, number)
-            _write_sequence(partial, split, number, sequence, on_frame)
-    if root.exists():
-        root.rmdir()
-    partial.rename(root)
+    if not is_complete(root, arguments):
+        partial = _start_over(root)
+        _write_all(partial, arguments, on_frame)
+        if root.exists():
+            root.rmdir()
+        partial.rename(root)
     return root
 
 
@@ -190,6 +178,22 @@ def _start_over(root: Path) -> Path:
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
     return partial
+
+
+def _write_all(
+    root: Path, arguments: dict, on_frame: Callable[[], None] | None
+) -> None:
+    """Write the marker and every sequence."""
+    (root / MARKER).write_text(json.dumps(arguments, indent=2) + '\n')
+    lengths = dict(train=arguments['train_frames'], test=arguments['frames'])
+    for split, frames in lengths.items():
+        for index in range(arguments[f'{split}_sequences']):
+            number = FIRST_NUMBER[split] + index
+            plan = plan_sequence(
+                index, frames, tuple(arguments['size']), arguments['density']
+            )
+            sequence = ToySequence(plan, arguments['seed'], number)
+            _write_sequence(root, split, number, sequence, on_frame)
 
 
 def _write_sequence(
