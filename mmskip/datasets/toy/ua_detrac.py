@@ -21,7 +21,7 @@ from .ua_detrac_xml import format_sequence
 
 MARKER = 'toy_ua_detrac.json'
 # Grows when the same arguments give other bytes.
-VERSION = 2
+VERSION = 3
 JPEG_QUALITY = 95
 PLACES = 4
 # Frames within which vehicles come into sight on an empty road.
