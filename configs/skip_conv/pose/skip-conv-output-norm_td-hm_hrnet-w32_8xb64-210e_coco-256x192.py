@@ -1,25 +1,17 @@
 # Skip-Convolutions in HRNet-w32: a start for videos of your own.
 # COCO has no video: here each person is one, and a reference frame. For videos
 # of one person remove `video_key`; the folder of an image is then its video.
-_base_ = (
-    'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
-    'td-hm_hrnet-w32_8xb64-210e_coco-256x192.py'
-)
-custom_imports = dict(imports=['mmskip'], allow_failed_imports=False)
-
-# The gate's threshold, one for all layers, in units of a layer's output. Ours,
-# as a starting point: raise it for fewer MACs, lower it for accuracy.
-threshold = 0.05
-
+_base_ = [
+    (
+        'mmpose::body_2d_keypoint/topdown_heatmap/coco/'
+        'td-hm_hrnet-w32_8xb64-210e_coco-256x192.py'
+    ),
+    '../../_base_/conversions/output_norm.py',
+]
 model = dict(
     type='mmskip.ConvertedModel',
     arch='TopdownPoseEstimator',
-    conversions=[
-        dict(
-            type='mmskip.SkipConversion',
-            gate=dict(type='mmskip.OutputNormGate', threshold=threshold),
-        )
-    ],
+    conversions=_base_.conversions,
 )
 custom_hooks = [
     *_base_.custom_hooks,

@@ -1,23 +1,15 @@
 # Skip-Convolutions in ResNet-50 pose; every JHMDB clip is one stream.
-_base_ = (
-    'mmpose::body_2d_keypoint/topdown_heatmap/jhmdb/'
-    'td-hm_res50_8xb64-20e_jhmdb-sub1-256x256.py'
-)
-custom_imports = dict(imports=['mmskip'], allow_failed_imports=False)
-
-# The gate's threshold, one for all layers, in units of a layer's output. Ours,
-# as a starting point: raise it for fewer MACs, lower it for accuracy.
-threshold = 0.05
-
+_base_ = [
+    (
+        'mmpose::body_2d_keypoint/topdown_heatmap/jhmdb/'
+        'td-hm_res50_8xb64-20e_jhmdb-sub1-256x256.py'
+    ),
+    '../../_base_/conversions/output_norm.py',
+]
 model = dict(
     type='mmskip.ConvertedModel',
     arch='TopdownPoseEstimator',
-    conversions=[
-        dict(
-            type='mmskip.SkipConversion',
-            gate=dict(type='mmskip.OutputNormGate', threshold=threshold),
-        )
-    ],
+    conversions=_base_.conversions,
 )
 custom_hooks = [*_base_.custom_hooks, dict(type='mmskip.VideoHook')]
 val_dataloader = dict(

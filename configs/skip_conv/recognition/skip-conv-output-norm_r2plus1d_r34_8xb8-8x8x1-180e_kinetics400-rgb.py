@@ -1,25 +1,17 @@
 # Skip-Convolutions in R(2+1)D-R34: a start for long videos, whose samples are
 # windows of one file, in order. Kinetics has one sample per file: there every
 # window is a reference frame.
-_base_ = (
-    'mmaction::recognition/r2plus1d/'
-    'r2plus1d_r34_8xb8-8x8x1-180e_kinetics400-rgb.py'
-)
-custom_imports = dict(imports=['mmskip'], allow_failed_imports=False)
-
-# The gate's threshold, one for all layers, in units of a layer's output. Ours,
-# as a starting point: raise it for fewer MACs, lower it for accuracy.
-threshold = 0.05
-
+_base_ = [
+    (
+        'mmaction::recognition/r2plus1d/'
+        'r2plus1d_r34_8xb8-8x8x1-180e_kinetics400-rgb.py'
+    ),
+    '../../_base_/conversions/output_norm.py',
+]
 model = dict(
     type='mmskip.ConvertedModel',
     arch='Recognizer3D',
-    conversions=[
-        dict(
-            type='mmskip.SkipConversion',
-            gate=dict(type='mmskip.OutputNormGate', threshold=threshold),
-        )
-    ],
+    conversions=_base_.conversions,
 )
 custom_hooks = [dict(type='mmskip.VideoHook', video_key='filename')]
 pack = dict(type='PackActionInputs', meta_keys=('img_shape', 'filename'))
