@@ -48,7 +48,7 @@ def methods() -> list[dict[str, Any]]:
         rows.append(
             dict(
                 method='output_norm',
-                setting=f'threshold {shipped * factor:g}',
+                setting=f'threshold {shipped * factor:.3g}',
                 config=SKIP,
                 options={f'{GATE}.threshold': shipped * factor},
                 timed=factor == 1.0,
@@ -57,10 +57,23 @@ def methods() -> list[dict[str, Any]]:
     rows.append(
         dict(
             method='output_norm_previous',
-            setting=f"threshold {shipped:g}, the paper's memory",
+            setting=f"threshold {shipped:.3g}, the paper's memory",
             config=SKIP,
             options={MEMORY: 'previous'},
             timed=True,
+        )
+    )
+    rows.append(
+        dict(
+            method='input_norm',
+            setting='threshold 0.06, absolute',
+            config=SKIP,
+            options={
+                f'{GATE}.type': 'mmskip.InputNormGate',
+                f'{GATE}.threshold': 0.06,
+                f'{GATE}.relative': False,
+            },
+            timed=False,
         )
     )
     for interval in (2, 3, 4):
@@ -207,10 +220,14 @@ def main() -> None:
     checkpoint = train(args.work_dir, console)
     console.rule('Testing dense, Skip-Conv and frame skipping (3 minutes)')
     rows = methods()
-    results = [
-        evaluate(row, checkpoint, args.work_dir)
-        for row in track(rows, 'Testing', console=console)
-    ]
+    results = []
+    for row in rows:
+        results.append(evaluate(row, checkpoint, args.work_dir))
+        last = results[-1]
+        console.print(
+            f'{len(results)}/{len(rows)} {last["method"]} {last["setting"]}: '
+            f'AP {last["AP"]:.3f}, {last["reduction"]:.2f}x fewer MACs'
+        )
     for index, milliseconds in time_methods(rows, checkpoint).items():
         results[index]['ms_per_frame'] = milliseconds
     write_video(checkpoint, args.work_dir)

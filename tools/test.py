@@ -15,6 +15,7 @@ from mmskip.apis import UserError, import_host, load_config
 from mmskip.apis.config import check_checkpoint, set_work_dir
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.apis.launch import (
+    WeightsCheck,
     add_common_arguments,
     build_runner,
     close_launcher,
@@ -69,7 +70,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         enable_visualization(cfg, host, args)
     try:
         prepare_launcher(cfg, args.launcher, args.local_rank)
-        metrics = build_runner(cfg).test()
+        runner = build_runner(cfg)
+        runner.register_hook(WeightsCheck(cfg.load_from))
+        metrics = runner.test()
         if args.out is not None and args.out.endswith(METRIC_SUFFIXES):
             save_metrics(metrics, args.out)
     finally:

@@ -4,14 +4,18 @@ import argparse
 import datetime
 import os
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 import torch.distributed as torch_dist
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
+from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmskip.apis.errors import UserError
+from mmskip.apis.errors import UserError, one_line
+from mmskip.apis.loading import check_weights
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -149,7 +153,45 @@ def limit_recompilations(host: str | None) -> None:
 
 
 def build_runner(cfg: Config) -> Runner:
-    """Build the config's own runner type, or mmengine's ``Runner``."""
+    """Build the config's own runner type, or mmengine's ``Runner``.
+
+    Raises:
+        UserError: ``work_dir`` cannot be made or written to.
+    """
+    _make_work_dir(cfg.work_dir)
     if 'runner_type' in cfg:
         return RUNNERS.build(cfg)
     return Runner.from_cfg(cfg)
+
+
+class WeightsCheck(Hook):
+    """Refuse a checkpoint of which no weight fits the model.
+
+    mmengine lists such weights in a warning and tests the model with random
+    ones.
+
+    Args:
+        path: What the message calls the checkpoint.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+    def after_load_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Compare the names of the weights."""
+        check_weights(runner.model, checkpoint, self.path)
+
+
+def _make_work_dir(path: str) -> None:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'cannot write to work directory {path}: {one_line(error)}'
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise UserError(
+            f'cannot write to work directory {path}: no permission'
+        )

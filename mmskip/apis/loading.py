@@ -60,6 +60,30 @@ def init_model(
     return model.eval()
 
 
+def check_weights(
+    model: nn.Module, checkpoint: dict[str, Any], path: str
+) -> None:
+    """Check that a checkpoint is of this model, wrapped or not.
+
+    Args:
+        model: The model that it is loaded into.
+        checkpoint: What the file holds.
+        path: What the message calls it.
+
+    Raises:
+        UserError: No weight has a name that the model knows.
+    """
+    saved = checkpoint.get('state_dict', checkpoint)
+    known = {name.removeprefix('module.') for name in model.state_dict()}
+    if known.isdisjoint(name.removeprefix('module.') for name in saved):
+        raise UserError(
+            f'no weight in {path} belongs to the model of the config '
+            f'({type(model).__name__}); its first key is '
+            f'{next(iter(saved), None)!r}: is it the checkpoint of another '
+            'config?'
+        )
+
+
 def _build(config: Config) -> nn.Module:
     """Build ``config.model`` as the Runner would."""
     if 'model' not in config:
@@ -75,15 +99,7 @@ def _build(config: Config) -> nn.Module:
 def _load(model: nn.Module, path: str) -> dict[str, Any]:
     """Load weights; returns the dataset's meta information, if saved."""
     loaded = load_checkpoint(model, path, map_location='cpu')
-    saved = loaded.get('state_dict', loaded)
-    names = {name.removeprefix('module.') for name in saved}
-    if not names & set(model.state_dict()):
-        raise UserError(
-            f'no weight in {path} belongs to the model of the config '
-            f'({type(model).__name__}); its first key is '
-            f'{next(iter(saved), None)!r}: is it the checkpoint of another '
-            'config?'
-        )
+    check_weights(model, loaded, path)
     meta = loaded.get('meta', {})
     found = meta.get('dataset_meta') or {}
     if not found and 'CLASSES' in meta:

@@ -1,13 +1,17 @@
 import argparse
+from types import SimpleNamespace
 
 import pytest
 import torch.distributed as torch_dist
 from mmengine.config import Config
 from mmengine.device import get_device
+from torch import nn
 
 from mmskip.apis import UserError
 from mmskip.apis.launch import (
+    WeightsCheck,
     add_common_arguments,
+    build_runner,
     close_launcher,
     enable_visualization,
     prepare_launcher,
@@ -84,3 +88,36 @@ def test_without_a_gpu_gloo_takes_the_place_of_nccl(monkeypatch, capsys):
     assert cfg.env_cfg.dist_cfg.backend == 'gloo'
     assert cfg.model_wrapper_cfg.device_ids is None
     assert 'gloo instead of nccl' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize('below', ['', 'work_dir'])
+def test_a_work_dir_that_cannot_be_made_is_named(tmp_path, below):
+    (tmp_path / 'file').touch()
+    work_dir = str(tmp_path / 'file' / below)
+    with pytest.raises(UserError, match='cannot write to work directory'):
+        build_runner(Config(dict(work_dir=work_dir)))
+
+
+def test_a_work_dir_without_permission_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr('os.access', lambda path, mode: False)
+    with pytest.raises(UserError, match='cannot write to work directory'):
+        build_runner(Config(dict(work_dir=str(tmp_path))))
+
+
+def test_weights_of_another_model_are_refused():
+    runner = SimpleNamespace(model=nn.Conv2d(3, 4, 1))
+    checkpoint = dict(state_dict=nn.BatchNorm2d(4).state_dict())
+    checkpoint['state_dict'].pop('weight')
+    checkpoint['state_dict'].pop('bias')
+    with pytest.raises(UserError, match=r'no weight in w\.pth belongs'):
+        WeightsCheck('w.pth').after_load_checkpoint(runner, checkpoint)
+
+
+@pytest.mark.parametrize('prefix', ['', 'module.'])
+def test_weights_of_the_model_pass(prefix):
+    model = nn.Conv2d(3, 4, 1)
+    saved = {prefix + k: v for k, v in model.state_dict().items()}
+    for wrapped in (model, nn.ModuleDict(dict(module=model))):
+        WeightsCheck('w.pth').after_load_checkpoint(
+            SimpleNamespace(model=wrapped), dict(state_dict=saved)
+        )

@@ -1,7 +1,7 @@
 # The demo's detector, converted. Its last layers, 6 % of its MACs, stay dense:
 # box regression has no normalisation behind it and forgives no error.
 _base_ = 'retinanet_r18-w32_toy-ua-detrac.py'
-threshold = 0.5  # of a layer's mean output; ours
+threshold = 1 / 16  # of a layer's mean output; ours
 
 model = dict(
     type='mmskip.ConvertedModel',
@@ -12,6 +12,7 @@ model = dict(
             gate=dict(
                 type='mmskip.OutputNormGate',
                 threshold=threshold,
+                order=2,
                 relative=True,
             ),
             memory='accumulated',
