@@ -9,6 +9,7 @@ from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS as ENGINE_DATA_SAMPLERS
 from mmengine.registry import DATASETS as ENGINE_DATASETS
+from mmengine.registry import FUNCTIONS as ENGINE_FUNCTIONS
 from mmengine.registry import HOOKS as ENGINE_HOOKS
 from mmengine.registry import METRICS as ENGINE_METRICS
 from mmengine.registry import MODELS as ENGINE_MODELS
@@ -39,6 +40,12 @@ DATASETS = Registry(
 DATA_SAMPLERS = Registry(
     'data sampler',
     parent=ENGINE_DATA_SAMPLERS,
+    scope='mmskip',
+    locations=['mmskip.datasets'],
+)
+FUNCTIONS = Registry(
+    'function',
+    parent=ENGINE_FUNCTIONS,
     scope='mmskip',
     locations=['mmskip.datasets'],
 )

@@ -3,9 +3,19 @@
 import warnings
 from importlib.util import find_spec
 
+from .clip_collate import clip_collate
+from .clip_dataset import ClipDataset
+from .clip_samplers import AllWindows, ClipSampler, RandomStart
 from .video_order_sampler import VideoOrderSampler
 
-__all__ = ['VideoOrderSampler']
+__all__ = [
+    'AllWindows',
+    'ClipDataset',
+    'ClipSampler',
+    'RandomStart',
+    'VideoOrderSampler',
+    'clip_collate',
+]
 
 try:
     from .ua_detrac import UADETRACDataset
