@@ -1,0 +1,288 @@
+"""The weighted bi-directional feature pyramid of EfficientDet.
+
+Symbols: L levels, level 0 the finest, each half as large as the one before;
+``C`` channels of all levels, ``C_l`` channels of what the backbone gives for
+level l, ``H_l, W_l`` its size.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from mmcv.cnn import build_conv_layer, build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmskip.registry import MODELS
+
+from .layers import SeparableConv, batch_norm, initialisation
+
+
+class FusionNode(nn.Module):
+    """Fuses feature maps of one size and convolves the result.
+
+    Fast normalised fusion (EfficientDet, Section 3.3)::
+
+        O = sum_i w_i I_i / (eps + sum_j w_j),  w_i = relu(v_i)
+
+    with learned v, then SiLU, a separable convolution and BatchNorm.
+
+    Args:
+        num_inputs: Number of feature maps to fuse.
+        channels: C, channels of the feature maps once fused.
+        lateral_channels: Channels of the first of them; if they are not C a
+            1x1 convolution with BatchNorm makes them so.
+        conv_bias: Whether 1x1 convolutions have a bias, although a BatchNorm
+            follows.
+        conv_cfg: Config of the convolutions.
+        norm_cfg: Config of the normalisations.
+        eps: See the formula. Defaults to 1e-4, the paper's.
+    """
+
+    def __init__(
+        self,
+        num_inputs: int,
+        channels: int,
+        lateral_channels: int,
+        conv_bias: bool,
+        conv_cfg: dict | None,
+        norm_cfg: dict,
+        eps: float = 1e-4,
+    ) -> None:
+        super().__init__()
+        self.eps = eps
+        self.lateral = _project(
+            lateral_channels, channels, conv_bias, conv_cfg, norm_cfg
+        )
+        self.fusion_weights = nn.Parameter(torch.ones(num_inputs))
+        self.act = nn.SiLU()
+        self.conv = SeparableConv(channels, channels, conv_bias, conv_cfg)
+        self.bn = build_norm_layer(norm_cfg, channels)[1]
+
+    def fuse(self, features: Sequence[Tensor]) -> Tensor:
+        """Average with the learned weights.
+
+        Args:
+            features: As many as there are weights, ``(N, C, H, W)`` each.
+
+        Returns:
+            The fused features, ``(N, C, H, W)``.
+        """
+        weights = F.relu(self.fusion_weights)
+        weights = weights / (weights.sum() + self.eps)
+        return sum(
+            weight * feature
+            for weight, feature in zip(weights, features, strict=True)
+        )
+
+    def forward(self, features: Sequence[Tensor]) -> Tensor:
+        """Fuse and convolve.
+
+        Args:
+            features: One per weight; the first, which comes from the level
+                before this layer, is ``(N, lateral_channels, H, W)``, the
+                others are ``(N, C, H, W)``.
+
+        Returns:
+            Features of shape ``(N, C, H, W)``.
+        """
+        first, *others = features
+        fused = self.fuse([self.lateral(first), *others])
+        return self.bn(self.conv(self.act(fused)))
+
+
+class BiFPNLayer(nn.Module):
+    """Once down the pyramid and once up again.
+
+    On the way down, level l takes its input and what level l + 1 has become.
+    On the way up, it takes its input, what it became on the way down and
+    what level l - 1 has become. The coarsest level has no way down, the
+    finest no way up.
+
+    Args:
+        in_channels: Channels of the L inputs.
+        channels: C, channels of the L outputs.
+        conv_bias: See :class:`FusionNode`.
+        conv_cfg: Config of the convolutions.
+        norm_cfg: Config of the normalisations.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        channels: int,
+        conv_bias: bool,
+        conv_cfg: dict | None,
+        norm_cfg: dict,
+    ) -> None:
+        super().__init__()
+        last = len(in_channels) - 1
+
+        def node(num_inputs: int, level: int) -> FusionNode:
+            return FusionNode(
+                num_inputs,
+                channels,
+                in_channels[level],
+                conv_bias,
+                conv_cfg,
+                norm_cfg,
+            )
+
+        self.down = nn.ModuleList(node(2, level) for level in range(last))
+        self.up = nn.ModuleList(
+            node(3 if level < last else 2, level)
+            for level in range(1, last + 1)
+        )
+
+    def forward(self, inputs: Sequence[Tensor]) -> list[Tensor]:
+        """Exchange features between the levels.
+
+        Args:
+            inputs: One per level, ``(N, in_channels[l], H_l, W_l)``, finest
+                first.
+
+        Returns:
+            One per level, ``(N, C, H_l, W_l)``.
+        """
+        downward = list(inputs)
+        for level in reversed(range(len(self.down))):
+            size = inputs[level].shape[-2:]
+            coarser = F.interpolate(downward[level + 1], size=size)
+            downward[level] = self.down[level]([inputs[level], coarser])
+        outputs = downward[:1]
+        for level, node in enumerate(self.up, start=1):
+            features = [inputs[level], downward[level]]
+            if level == len(self.up):
+                features = features[:1]
+            outputs.append(node([*features, halve(outputs[-1])]))
+        return outputs
+
+
+@MODELS.register_module()
+class BiFPN(BaseModule):
+    """Neck of EfficientDet: a pyramid of L levels, fused over and over.
+
+    Levels that the backbone does not give are made by max-pooling the
+    coarsest one, after a 1x1 convolution with BatchNorm. Any image size will
+    do: sizes are halved rounding up, and upsampling (nearest) aims at the
+    size of the finer level.
+
+    Args:
+        in_channels: Channels of the backbone's outputs, finest first, each
+            half as large as the one before.
+        out_channels: C, channels of all levels.
+        num_repeats: Number of :class:`BiFPNLayer`.
+        num_outs: L, number of levels. Defaults to 5.
+        conv_bias: Whether the 1x1 convolutions have a bias, which the
+            BatchNorm behind them makes redundant. The authors' checkpoints
+            have it. Defaults to True.
+        conv_cfg: Config of the convolutions. None means Conv2d. Defaults to
+            None.
+        norm_cfg: Config of the normalisations. None means BatchNorm with the
+            authors' ``eps=1e-3`` and ``momentum=0.01``. Defaults to None.
+        init_cfg: Config of the initialisation. None means normal with the
+            variance 1 / fan-in. Defaults to None.
+    """
+
+    def __init__(
+        self,
+        in_channels: Sequence[int],
+        out_channels: int,
+        num_repeats: int,
+        num_outs: int = 5,
+        conv_bias: bool = True,
+        conv_cfg: dict | None = None,
+        norm_cfg: dict | None = None,
+        init_cfg: dict | list[dict] | None = None,
+    ) -> None:
+        if num_outs < max(len(in_channels), 2):
+            raise ValueError(
+                f'expected num_outs of at least {max(len(in_channels), 2)} '
+                f'for {len(in_channels)} in_channels, got {num_outs}; let '
+                'the backbone give fewer levels'
+            )
+        if num_repeats < 1:
+            raise ValueError(
+                f'expected num_repeats 1, 2, ..., got {num_repeats!r}'
+            )
+        super().__init__(init_cfg or initialisation())
+        norm_cfg = norm_cfg or batch_norm()
+        self.num_ins = len(in_channels)
+        self.num_outs = num_outs
+        self.extra = nn.ModuleList()
+        channels = list(in_channels)
+        for _ in range(num_outs - len(in_channels)):
+            self.extra.append(
+                _project(
+                    channels[-1], out_channels, conv_bias, conv_cfg, norm_cfg
+                )
+            )
+            channels.append(out_channels)
+        self.layers = nn.ModuleList()
+        for _ in range(num_repeats):
+            self.layers.append(
+                BiFPNLayer(
+                    channels, out_channels, conv_bias, conv_cfg, norm_cfg
+                )
+            )
+            channels = [out_channels] * num_outs
+
+    def forward(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Build the pyramid.
+
+        Args:
+            inputs: The backbone's outputs, ``(N, C_l, H_l, W_l)``.
+
+        Returns:
+            L levels, ``(N, C, H_l, W_l)``, finest first.
+
+        Raises:
+            ValueError: The number of inputs is not that of ``in_channels``.
+        """
+        if len(inputs) != self.num_ins:
+            raise ValueError(
+                f'expected {self.num_ins} feature maps, one per entry of '
+                f"in_channels, got {len(inputs)}; see the backbone's "
+                'out_indices'
+            )
+        levels = list(inputs)
+        for project in self.extra:
+            levels.append(halve(project(levels[-1])))
+        for layer in self.layers:
+            levels = layer(levels)
+        return tuple(levels)
+
+
+def halve(x: Tensor) -> Tensor:
+    """Max-pool 3x3 with stride 2, padded as TensorFlow's 'SAME' does.
+
+    Args:
+        x: Features of shape ``(N, C, H, W)``.
+
+    Returns:
+        Features of shape ``(N, C, ceil(H / 2), ceil(W / 2))``.
+    """
+    padding = []
+    for size in (x.shape[-1], x.shape[-2]):
+        total = 2 * math.ceil(size / 2) + 1 - size
+        padding += [total // 2, total - total // 2]
+    return F.max_pool2d(F.pad(x, padding, value=-math.inf), 3, stride=2)
+
+
+def _project(
+    in_channels: int,
+    out_channels: int,
+    bias: bool,
+    conv_cfg: dict | None,
+    norm_cfg: dict,
+) -> nn.Module:
+    """Make a 1x1 convolution with BatchNorm if channels have to change."""
+    if in_channels == out_channels:
+        return nn.Identity()
+    module = nn.Sequential()
+    module.conv = build_conv_layer(
+        conv_cfg, in_channels, out_channels, 1, bias=bias
+    )
+    module.bn = build_norm_layer(norm_cfg, out_channels)[1]
+    return module
