@@ -20,7 +20,12 @@ MODELS = Registry(
     'model',
     parent=ENGINE_MODELS,
     scope='mmskip',
-    locations=['mmskip.layers', 'mmskip.convert', 'mmskip.models'],
+    locations=[
+        'mmskip.layers',
+        'mmskip.convert',
+        'mmskip.losses',
+        'mmskip.models',
+    ],
 )
 HOOKS = Registry(
     'hook', parent=ENGINE_HOOKS, scope='mmskip', locations=['mmskip.engine']

@@ -8,13 +8,17 @@ from mmengine.registry import MODELS as ENGINE_MODELS
 from torch import nn
 
 from mmskip.registry import MODELS, build_own
+from mmskip.runtime import attach_efficiency_loss
 
 from .convert import convert
 
 
 @MODELS.register_module(name='ConvertedModel')
 def build_converted_model(
-    arch: str, conversions: Sequence[dict], **model: Any
+    arch: str,
+    conversions: Sequence[dict],
+    efficiency_loss: dict | None = None,
+    **model: Any,
 ) -> nn.Module:
     """Build ``arch`` and apply conversions, in order.
 
@@ -25,6 +29,8 @@ def build_converted_model(
         arch: The model's ``type``, looked up in the current scope.
         conversions: Configs of conversions; ``include`` and ``exclude`` are
             those of :func:`mmskip.convert`.
+        efficiency_loss: Config of a loss on what gates cost in training,
+            e.g. ``dict(type='mmskip.GateCostLoss', beta=0.1)``.
         **model: The remaining keys of the model's config.
 
     Raises:
@@ -45,4 +51,6 @@ def build_converted_model(
         }
         report = convert(built, build_own(options), **where)
         print_log(str(report), logger='current')
+    if efficiency_loss is not None:
+        attach_efficiency_loss(built, build_own(efficiency_loss))
     return built

@@ -1,6 +1,8 @@
 """Modules with the signature of the torch layer they replace; gates."""
 
-from .gates import InputNormGate, NormGate, OutputNormGate
+from .gate_cost import GateCost
+from .gates import Gate, InputNormGate, NormGate, OutputNormGate
+from .gumbel_gate import GumbelGate
 from .self_counting import SelfCounting
 from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin, dense_macs
 
@@ -22,6 +24,9 @@ else:
 
 __all__ = [
     'SKIP_CLASSES',
+    'Gate',
+    'GateCost',
+    'GumbelGate',
     'InputNormGate',
     'NormGate',
     'OutputNormGate',

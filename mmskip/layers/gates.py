@@ -4,15 +4,78 @@ Skip-Convolutions for Efficient Video Processing (CVPR 2021), section 3.2.
 """
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
-from mmskip.ops import GateParams, gate_macs
+from mmskip.ops import ConvGeometry, GateParams, gate_macs, gate_mask
 from mmskip.registry import MODELS
 
 BLOCK_SIZES = (1, 2, 4, 8)
 
 
-class NormGate(nn.Module):
+class Gate(nn.Module):
+    """Decides which outputs of a convolution are worth computing.
+
+    Args:
+        block_size: Outputs fire together in squares of 1, 2, 4 or 8.
+
+    Raises:
+        ValueError: Another block size.
+    """
+
+    kind: str
+
+    def __init__(self, block_size: int = 1) -> None:
+        super().__init__()
+        if block_size not in BLOCK_SIZES:
+            raise ValueError(
+                f'expected a block_size of {BLOCK_SIZES}, got {block_size!r}'
+            )
+        self.block_size = block_size
+
+    def attach(self, conv: nn.Module) -> None:
+        """Make what the gate needs for a convolution of this shape."""
+
+    def params(self) -> GateParams:
+        """The gate as the operators take it."""
+        raise NotImplementedError
+
+    def macs(
+        self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
+    ) -> int:
+        """Overhead of gating one batch, in MACs.
+
+        Args:
+            input_shape: (N, C_in, ...).
+            output_shape: (N, C_out, ...).
+            kernel: Number of kernel positions.
+        """
+        raise NotImplementedError
+
+    def draw(
+        self,
+        residual: Tensor,
+        frame: Tensor,
+        scale: Tensor,
+        geometry: ConvGeometry,
+        kernel_size: tuple[int, ...],
+    ) -> tuple[Tensor, Tensor]:
+        """Decide in training.
+
+        Args:
+            residual: (N, C_in, ...).
+            frame: The frame it leads to, (N, C_in, ...).
+            scale: What a norm gate multiplies its norm by.
+            geometry: Of the layer.
+            kernel_size: Of the layer.
+
+        Returns:
+            The mask, 0 or 1, (N, 1, ...) of the output's size, and the
+            probability of a 1; gradients reach learned gates through both.
+        """
+        raise NotImplementedError
+
+
+class NormGate(Gate):
     """A gate without parameters: fires where the residual is large.
 
     Args:
@@ -29,8 +92,6 @@ class NormGate(nn.Module):
         ValueError: An option is not one of the above.
     """
 
-    kind: str
-
     def __init__(
         self,
         threshold: float,
@@ -38,11 +99,7 @@ class NormGate(nn.Module):
         order: int = 1,
         relative: bool = False,
     ) -> None:
-        super().__init__()
-        if block_size not in BLOCK_SIZES:
-            raise ValueError(
-                f'expected a block_size of {BLOCK_SIZES}, got {block_size!r}'
-            )
+        super().__init__(block_size)
         if order not in (1, 2):
             raise ValueError(f'expected order 1 or 2, got {order!r}')
         if isinstance(threshold, bool) or not isinstance(
@@ -52,7 +109,6 @@ class NormGate(nn.Module):
                 f'expected a number as threshold, got {threshold!r}'
             )
         self.threshold = float(threshold)
-        self.block_size = block_size
         self.order = order
         self.relative = relative
 
@@ -71,6 +127,19 @@ class NormGate(nn.Module):
     ) -> int:
         """Overhead of gating one batch; see :func:`mmskip.ops.gate_macs`."""
         return gate_macs(input_shape, output_shape, kernel)
+
+    def draw(
+        self,
+        residual: Tensor,
+        frame: Tensor,
+        scale: Tensor,
+        geometry: ConvGeometry,
+        kernel_size: tuple[int, ...],
+    ) -> tuple[Tensor, Tensor]:
+        """The same decision as in inference: nothing to learn."""
+        mask = gate_mask(residual, scale, kernel_size, geometry, self.params())
+        mask = mask.to(residual.dtype)
+        return mask, mask
 
     def extra_repr(self) -> str:
         return (

@@ -6,10 +6,20 @@ Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 3.
 import torch
 from torch import Tensor, nn
 
-from mmskip.ops import MEMORY_RULES, ConvGeometry, SkipMemory, skip_conv
+from mmskip.ops import (
+    MEMORY_RULES,
+    ConvGeometry,
+    SkipMemory,
+    convolve,
+    gate_scale,
+    relative_scale,
+    skip_clip,
+    skip_conv,
+)
 from mmskip.registry import MODELS, build_own
 
-from .gates import NormGate
+from .gate_cost import GateCost
+from .gates import Gate
 from .self_counting import SelfCounting
 
 
@@ -19,10 +29,10 @@ class SkipConvMixin(SelfCounting):
     Outside ``stream`` and ``clip`` it is the torch layer, bit for bit.
     """
 
-    gate: NormGate
+    gate: Gate
     memory: str
 
-    def set_skip(self, gate: dict | NormGate, memory: str) -> None:
+    def set_skip(self, gate: dict | Gate, memory: str) -> None:
         """Give a plain convolution what makes it a Skip-Convolution.
 
         Args:
@@ -38,6 +48,7 @@ class SkipConvMixin(SelfCounting):
                 f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
             )
         self.gate = build_own(gate) if isinstance(gate, dict) else gate
+        self.gate.attach(self)
         self.memory = memory
 
     def forward(self, input: Tensor) -> Tensor:
@@ -74,6 +85,43 @@ class SkipConvMixin(SelfCounting):
             self._record(x, output, mask, memory is None)
         return output, mask, new_memory
 
+    def skip_clip(self, frames: Tensor) -> tuple[Tensor, GateCost]:
+        """Compute whole clips in training; see :func:`mmskip.ops.skip_clip`.
+
+        Args:
+            frames: (B, T, C_in, ...).
+
+        Returns:
+            Output (B, T, C_out, ...), and what the gates cost.
+        """
+        geometry = self.geometry(frames[:, 0])
+        kernel_size = self.weight.shape[2:]
+        params = self.gate.params()
+        scale = gate_scale(params, self.weight)
+        if params.relative:
+            first = convolve(frames[:, 0], self.weight, self.bias, geometry)
+            scale = relative_scale(params, scale, frames[:, 0], first)
+        drawn = []
+
+        def decide(residual: Tensor, frame: Tensor) -> Tensor:
+            wide = scale
+            if scale.dim():
+                wide = scale.repeat_interleave(len(frame) // len(scale), 0)
+            drawn.append(
+                self.gate.draw(residual, frame, wide, geometry, kernel_size)
+            )
+            return drawn[-1][0]
+
+        output = skip_clip(
+            frames, self.weight, self.bias, geometry, decide, self.memory
+        )
+        frame_macs = dense_macs(self, output[:, 0].shape)
+        later = frame_macs * (frames.shape[1] - 1)
+        cost = GateCost.of(later, drawn)
+        if self._ledger is not None:
+            self._record_clip(frames, output, frame_macs, drawn)
+        return output, cost
+
     def geometry(self, x: Tensor) -> ConvGeometry:
         """Where this layer reads in an input like ``x`` (N, C, ...)."""
         if self.padding_mode == 'zeros' and not isinstance(self.padding, str):
@@ -105,6 +153,28 @@ class SkipConvMixin(SelfCounting):
             overhead=self.gate.macs(x.shape, output.shape, kernel),
         )
 
+    def _record_clip(
+        self,
+        frames: Tensor,
+        output: Tensor,
+        frame_macs: int,
+        drawn: list[tuple[Tensor, Tensor]],
+    ) -> None:
+        later = frames.shape[1] - 1
+        per_output = self.weight[0].numel() * self.out_channels
+        fired = sum(mask.detach().sum().long() for mask, _ in drawn)
+        kernel = self.weight.shape[2:].numel()
+        gate_macs = self.gate.macs(
+            frames[:, 0].shape, output[:, 0].shape, kernel
+        )
+        self._ledger.record(self, frame_macs, frame_macs, reference=frame_macs)
+        self._ledger.record(
+            self,
+            frame_macs * later,
+            fired * per_output,
+            overhead=gate_macs * later,
+        )
+
 
 def dense_macs(conv: nn.Module, output_shape: torch.Size) -> int:
     """MACs of a convolution that gave an output of this shape (N, C, ...).
@@ -129,7 +199,7 @@ class SkipConv2d(SkipConvMixin, nn.Conv2d):
     dense_class = nn.Conv2d
 
     def __init__(
-        self, *args, gate: dict | NormGate, memory: str = 'previous', **kwargs
+        self, *args, gate: dict | Gate, memory: str = 'previous', **kwargs
     ) -> None:
         super().__init__(*args, **kwargs)
         self.set_skip(gate, memory)
@@ -152,7 +222,7 @@ class SkipConv3d(SkipConvMixin, nn.Conv3d):
     dense_class = nn.Conv3d
 
     def __init__(
-        self, *args, gate: dict | NormGate, memory: str = 'previous', **kwargs
+        self, *args, gate: dict | Gate, memory: str = 'previous', **kwargs
     ) -> None:
         super().__init__(*args, **kwargs)
         self.set_skip(gate, memory)

@@ -1,1 +1,5 @@
-"""Efficiency losses: read the ledger, return a scalar."""
+"""Efficiency losses: read what layers cost, return a scalar."""
+
+from .gate_cost_loss import GateCostLoss
+
+__all__ = ['GateCostLoss']

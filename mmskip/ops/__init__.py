@@ -4,6 +4,7 @@ from .backend import active_backend
 from .gate_mask import (
     GateParams,
     block_mask,
+    gate_logits,
     gate_macs,
     gate_mask,
     gate_scale,
@@ -11,7 +12,9 @@ from .gate_mask import (
     relative_scale,
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .skip_clip import skip_clip
 from .skip_conv import MEMORY_RULES, SkipMemory, skip_conv
+from .straight_through import sample_gate
 
 __all__ = [
     'MEMORY_RULES',
@@ -22,11 +25,14 @@ __all__ = [
     'block_mask',
     'convolve',
     'cover_sum',
+    'gate_logits',
     'gate_macs',
     'gate_mask',
     'gate_scale',
     'gate_statistic',
     'relative_scale',
+    'sample_gate',
+    'skip_clip',
     'skip_conv',
     'support_sum',
 ]

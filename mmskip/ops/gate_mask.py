@@ -11,19 +11,24 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from .geometry import ConvGeometry, support_sum
+from .geometry import ConvGeometry, convolve, support_sum
 
 
 class GateParams(NamedTuple):
     """All that a backend needs to know of a gate.
 
     Attributes:
-        kind: ``input_norm`` (Eq. 5) or ``output_norm`` (Eq. 7).
+        kind: ``input_norm`` (Eq. 5), ``output_norm`` (Eq. 7) or ``learned``
+            (Eq. 8).
         threshold: The margin epsilon; fire iff the statistic exceeds it.
         block_size: Side of the square blocks that fire together.
         order: The norm's order p, 1 or 2.
         relative: The threshold is a share of the layer's signal in the
             reference frame, see :func:`relative_scale`.
+        sees: What a learned gate convolves: ``residual``, its ``magnitude``
+            or the ``frame``.
+        weight: Kernel (1, C_in, ...) of a learned gate.
+        bias: Its bias (1,).
     """
 
     kind: str
@@ -31,20 +36,24 @@ class GateParams(NamedTuple):
     block_size: int = 1
     order: int = 1
     relative: bool = False
+    sees: str = 'residual'
+    weight: Tensor | None = None
+    bias: Tensor | None = None
 
 
 def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
     """The factor by which a gate multiplies the residual's norm.
 
-    1 for Eq. 5. For Eq. 7 the norm of the kernel, ``|w|_p``, normalised by
-    the number of filters: with p = 1 the mean L1 norm of a filter, so that
-    the statistic estimates the mean absolute change of an output channel
-    whatever the number of channels, the kernel size and the groups.
+    1 for Eq. 5 and 8. For Eq. 7 the norm of the kernel, ``|w|_p``,
+    normalised by the number of filters: with p = 1 the mean L1 norm of a
+    filter, so that the statistic estimates the mean absolute change of an
+    output channel whatever the number of channels, the kernel size and the
+    groups.
 
     Returns:
         A scalar tensor of the kernel's dtype.
     """
-    if gate.kind == 'input_norm':
+    if gate.kind != 'output_norm':
         return weight.new_ones(())
     power = weight.detach().abs().pow(gate.order)
     # Not the sum over all filters: it overflows in half precision.
@@ -100,6 +109,25 @@ def gate_statistic(
     return scale * mean.pow(1 / order)
 
 
+def gate_logits(
+    residual: Tensor, frame: Tensor, geometry: ConvGeometry, gate: GateParams
+) -> Tensor:
+    """Scores of a learned gate, before the sigmoid of Eq. 8.
+
+    Args:
+        residual: (N, C_in, ...).
+        frame: The frame it leads to, (N, C_in, ...).
+        geometry: Of the layer; the gate reads all groups.
+        gate: A learned gate.
+
+    Returns:
+        (N, 1, ...) of the output's spatial size.
+    """
+    seen = dict(residual=residual, magnitude=residual.abs(), frame=frame)
+    geometry = geometry._replace(groups=1)
+    return convolve(seen[gate.sees], gate.weight, gate.bias, geometry)
+
+
 def gate_mask(
     residual: Tensor,
     scale: Tensor,
@@ -107,7 +135,7 @@ def gate_mask(
     geometry: ConvGeometry,
     gate: GateParams,
 ) -> Tensor:
-    """Which outputs to compute.
+    """Which outputs a norm gate computes.
 
     The paper's ``round(sigmoid(statistic - epsilon))`` is a comparison:
     strict, so that nothing fires on a zero residual at threshold 0.

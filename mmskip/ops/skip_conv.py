@@ -12,6 +12,7 @@ from torch import Tensor
 from .gate_mask import (
     GateParams,
     block_mask,
+    gate_logits,
     gate_mask,
     gate_scale,
     relative_scale,
@@ -98,7 +99,7 @@ def skip_conv(
 def _previous(x, memory, weight, bias, geometry, gate):
     """Eq. 3 as printed: residual against x_{t-1}."""
     residual = x - memory.input
-    mask = gate_mask(residual, memory.scale, weight.shape[2:], geometry, gate)
+    mask = _fires(residual, x, memory, weight, geometry, gate)
     change = convolve(residual, weight, None, geometry)
     output = memory.output + torch.where(mask, change, 0)
     return output, mask, _own(x)
@@ -115,7 +116,7 @@ def _accumulated(x, memory, weight, bias, geometry, gate):
     """
     kernel_size = weight.shape[2:]
     residual = x - memory.input
-    fired = gate_mask(residual, memory.scale, kernel_size, geometry, gate)
+    fired = _fires(residual, x, memory, weight, geometry, gate)
     silent = cover_sum(
         (~fired).to(x.dtype), kernel_size, geometry, x.shape[2:]
     )
@@ -126,6 +127,17 @@ def _accumulated(x, memory, weight, bias, geometry, gate):
     reference = torch.where(sent, x, memory.input)
     dense = convolve(reference, weight, bias, geometry)
     return torch.where(mask, dense, memory.output), mask, reference
+
+
+def _fires(residual, x, memory, weight, geometry, gate):
+    """Which outputs the gate wants computed, in inference."""
+    if gate.kind != 'learned':
+        return gate_mask(
+            residual, memory.scale, weight.shape[2:], geometry, gate
+        )
+    # The rounded sigmoid of Eq. 8; a NaN is computed, not hidden.
+    logits = gate_logits(residual, x, geometry, gate)
+    return block_mask(~(logits <= 0), gate.block_size)
 
 
 def _own(tensor: Tensor) -> Tensor:

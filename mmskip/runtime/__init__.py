@@ -2,6 +2,7 @@
 
 from .bindings import Binding, ClipBinding, StreamBinding
 from .counting import count_macs
+from .efficiency import attach_efficiency_loss
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .state import StreamState
 from .streaming import clip, stream
@@ -15,6 +16,7 @@ __all__ = [
     'MacLedger',
     'StreamBinding',
     'StreamState',
+    'attach_efficiency_loss',
     'clip',
     'count_macs',
     'stream',

@@ -7,11 +7,32 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmskip.layers import SelfCounting, SkipConvMixin
+from mmskip.layers import GateCost, SelfCounting, SkipConvMixin
 from mmskip.ops import SkipMemory
 
 from .root_hooks import around_forward
 from .state import StreamState
+
+
+def unfold(x: Tensor, num_frames: int) -> Tensor:
+    """Tell the frames of a batch apart.
+
+    Args:
+        x: (B*T, C, ...), clip-major.
+        num_frames: T.
+
+    Returns:
+        (B, T, C, ...).
+
+    Raises:
+        ValueError: The batch is not a multiple of ``num_frames``.
+    """
+    if len(x) % num_frames:
+        raise ValueError(
+            f'expected a batch of a multiple of num_frames={num_frames} '
+            f'frames, got {len(x)}; fold clips as (B*T, C, H, W)'
+        )
+    return x.unflatten(0, (-1, num_frames))
 
 
 def run_frames(
@@ -37,12 +58,7 @@ def run_frames(
     Raises:
         ValueError: The batch is not a multiple of ``num_frames``.
     """
-    if len(x) % num_frames:
-        raise ValueError(
-            f'expected a batch of a multiple of num_frames={num_frames} '
-            f'frames, got {len(x)}; fold clips as (B*T, C, H, W)'
-        )
-    frames = x.unflatten(0, (-1, num_frames))
+    frames = unfold(x, num_frames)
     outputs, masks = [], []
     for index in range(num_frames):
         if index in restarts:
@@ -175,14 +191,29 @@ class StreamBinding(Binding):
 class ClipBinding(Binding):
     """Every call starts with a reference frame and remembers nothing.
 
+    In training all frames of a clip are computed together, and what the
+    gates cost is collected for a loss; otherwise one after the other.
+
     Args:
         model: A converted model.
         num_frames: Frames T of a clip; batches are (B*T, C, H, W).
+
+    Attributes:
+        costs: Of each call in the last forward, in training.
     """
 
     def __init__(self, model: nn.Module, num_frames: int) -> None:
         super().__init__(model)
         self.num_frames = num_frames
+        self.costs: list[GateCost] = []
+
+    def begin(self) -> None:
+        self.costs = []
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
-        return run_frames(layer, x, self.num_frames, None)[0]
+        trains = layer.training and torch.is_grad_enabled()
+        if not trains or self.num_frames == 1:
+            return run_frames(layer, x, self.num_frames, None)[0]
+        output, cost = layer.skip_clip(unfold(x, self.num_frames))
+        self.costs.append(cost)
+        return output.flatten(0, 1)
