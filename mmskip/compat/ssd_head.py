@@ -20,6 +20,7 @@ class SSDHeadFinder(MetaPathFinder):
         path: Sequence[str] | None,
         target: ModuleType | None = None,
     ) -> ModuleSpec | None:
+        """Find the SSD head with a loader that mends it; nothing else."""
         if fullname != SSD_HEAD:
             return None
         spec = PathFinder.find_spec(fullname, path, target)
