@@ -76,20 +76,32 @@ def _transmitted(
     geometry: ConvGeometry,
     decide: Decide,
 ) -> Tensor:
-    """The inputs that the frames stand for, one frame after the other.
-
-    An input is transmitted iff no output that reads it is silent:
-    ``relu(1 - n)``, n the number of silent ones, is 1 then and else 0, and
-    passes the gates' gradient on where it is 1.
-    """
+    """The inputs that the frames stand for, one frame after the other."""
     sent = [frames[:, 0]]
     for frame in frames.unbind(1)[1:]:
         residual = frame - sent[-1]
-        silent = cover_sum(
-            1 - decide(residual, frame),
-            kernel_size,
-            geometry,
-            frame.shape[2:],
-        )
-        sent.append(sent[-1] + torch.relu(1 - silent) * residual)
+        closed = 1 - decide(residual, frame)
+        whole = _all_open(closed, kernel_size, geometry, frame.shape[2:])
+        sent.append(sent[-1] + whole * residual)
     return torch.stack(sent, 1)
+
+
+def _all_open(
+    closed: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    size: torch.Size,
+) -> Tensor:
+    """1 where no output that reads an input is closed, else 0.
+
+    The product over the outputs' gates, with its gradient: an input that one
+    gate alone holds back would be sent if that gate opened, so that gate has
+    to hear from it; else a gate that has closed would never open again.
+    """
+    count = cover_sum(closed, kernel_size, geometry, size)
+    whole = torch.relu(1 - count)
+    if not closed.requires_grad:
+        return whole
+    # The same count; only gates that are closed pass its gradient on.
+    held = cover_sum(closed * closed.detach(), kernel_size, geometry, size)
+    return whole + torch.where(count == 1, 1 - held, 0)

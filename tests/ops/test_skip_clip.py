@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch.autograd import gradcheck
 
 from mmskip.ops import (
@@ -101,6 +102,35 @@ def test_gradients_reach_weights_bias_gate_and_every_frame(rule):
         )
 
     assert gradcheck(run, (clip, weight, bias, score))
+
+
+@pytest.mark.parametrize('seed', range(3))
+def test_accumulated_gates_get_the_gradient_of_their_product(seed):
+    generator = torch.Generator().manual_seed(seed)
+    clip = torch.randn(1, 2, 1, 6, 6, generator=generator)
+    share = torch.tensor(0.9).expand(1, 1, 6, 6)
+    gates = torch.bernoulli(share, generator=generator).requires_grad_()
+    assert 0 in gates
+    weight = torch.ones(1, 1, 3, 3)
+
+    outputs = skip_clip(
+        clip,
+        weight,
+        None,
+        SAME_3X3,
+        lambda r, x: gates,
+        'accumulated',
+    )
+    outputs[:, 1].square().sum().backward()
+
+    reference = gates.detach().clone().requires_grad_()
+    # Outside the image nothing is closed.
+    around = F.pad(reference, (1, 1, 1, 1), value=1.0)
+    readers = around.unfold(2, 3, 1).unfold(3, 3, 1).flatten(-2)
+    sent = clip[:, 0] + readers.prod(-1) * (clip[:, 1] - clip[:, 0])
+    F.conv2d(sent, weight, padding=1).square().sum().backward()
+    torch.testing.assert_close(gates.grad, reference.grad)
+    assert gates.grad[gates == 0].any()
 
 
 def test_a_clip_of_one_frame_is_dense():
