@@ -7,6 +7,10 @@ from mmskip.layers import SKIP_CLASSES, SkipConvMixin
 from mmskip.ops import MEMORY_RULES
 from mmskip.registry import MODELS, build_own
 
+COSTLY_REASON = (
+    'depthwise: a learned gate would cost as much as the layer (a norm gate '
+    'would not)'
+)
 ROI_REASON = (
     'in a RoI head, whose batch is boxes and not frames '
     '(roi_heads=True converts it all the same)'
@@ -33,7 +37,8 @@ class SkipConversion:
             raise ValueError(
                 f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
             )
-        build_own(gate)  # a faulty gate is reported before a model changes
+        # A faulty gate is reported before a model changes.
+        self._learned = build_own(gate).kind == 'learned'
         self.gate = gate
         self.memory = memory
         self.roi_heads = roi_heads
@@ -56,6 +61,8 @@ class SkipConversion:
                 f'{type(module).__name__} is not a class known to only '
                 'convolve'
             )
+        if self._learned and module.out_channels <= module.groups:
+            return COSTLY_REASON
         if not self.roi_heads and 'roi_head' in name.split('.'):
             return ROI_REASON
         return None

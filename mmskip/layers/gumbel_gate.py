@@ -18,8 +18,12 @@ class GumbelGate(Gate):
 
     It has its layer's kernel, stride, padding and dilation. In training its
     decisions are drawn, with straight-through gradients; in inference the
-    sigmoid is rounded. It starts with a zero kernel, hence open everywhere:
-    in inference the converted model equals the dense one.
+    sigmoid is rounded. It starts open everywhere: in inference the converted
+    model equals the dense one.
+
+    Ours: the kernel is kept as multiples of ``sensitivity / (C_in * K)``, so
+    that one learning rate suits layers of all sizes, and it starts at 1 if
+    the gate sees magnitudes (a norm gate that is still open), else at 0.
 
     Args:
         bias: Initial bias; an output starts open with the probability
@@ -29,6 +33,8 @@ class GumbelGate(Gate):
         sees: ``residual`` (the paper), its ``magnitude`` (the official
             code), or the ``frame`` (the paper's conditional-computation
             baseline, section 4.2).
+        sensitivity: Score of a residual of mean magnitude 1 through a kernel
+            of ones. Ours.
 
     Raises:
         ValueError: An option is out of range.
@@ -38,10 +44,11 @@ class GumbelGate(Gate):
 
     def __init__(
         self,
-        bias: float = 3.0,
+        bias: float = 2.0,
         temperature: float = 2 / 3,
         block_size: int = 1,
         sees: str = 'residual',
+        sensitivity: float = 20.0,
     ) -> None:
         super().__init__(block_size)
         if not temperature > 0:
@@ -50,6 +57,8 @@ class GumbelGate(Gate):
             raise ValueError(
                 f'expected bias > 0, got {bias!r}: the gate has to start open'
             )
+        if not sensitivity > 0:
+            raise ValueError(f'expected sensitivity > 0, got {sensitivity!r}')
         if sees not in SIGHTS:
             raise ValueError(
                 f'expected sees to be one of {SIGHTS}, got {sees!r}'
@@ -57,13 +66,15 @@ class GumbelGate(Gate):
         self.initial_bias = float(bias)
         self.temperature = float(temperature)
         self.sees = sees
+        self.sensitivity = float(sensitivity)
         self.register_parameter('weight', None)
         self.register_parameter('bias', None)
 
     def attach(self, conv: nn.Module) -> None:
         """Make the gate's kernel (1, C_in, ...) and bias (1,)."""
         shape = (1, conv.in_channels, *conv.weight.shape[2:])
-        self.weight = nn.Parameter(conv.weight.new_zeros(shape))
+        start = 1.0 if self.sees == 'magnitude' else 0.0
+        self.weight = nn.Parameter(conv.weight.new_full(shape, start))
         self.bias = nn.Parameter(conv.weight.new_full((1,), self.initial_bias))
 
     def params(self) -> GateParams:
@@ -73,7 +84,7 @@ class GumbelGate(Gate):
             0.0,
             self.block_size,
             sees=self.sees,
-            weight=self.weight,
+            weight=self.weight * (self.sensitivity / self.weight.numel()),
             bias=self.bias,
         )
 

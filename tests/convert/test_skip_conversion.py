@@ -67,6 +67,26 @@ def test_only_layers_that_multiply_are_reported():
     assert report.left_dense == {'fc': 'not a convolution'}
 
 
+@pytest.mark.parametrize(
+    ('gate', 'left'),
+    [
+        (dict(type='GumbelGate'), ['depthwise']),
+        (dict(type='InputNormGate', threshold=0.1), []),
+    ],
+)
+def test_no_layer_gets_a_gate_that_costs_as_much_as_itself(gate, left):
+    net = nn.ModuleDict(
+        dict(
+            depthwise=nn.Conv2d(8, 8, 3, groups=8), grouped=nn.Conv2d(8, 8, 3)
+        )
+    )
+
+    report = mmskip.convert(net, mmskip.SkipConversion(gate))
+
+    assert list(report.left_dense) == left
+    assert all('cost as much' in why for why in report.left_dense.values())
+
+
 def test_roi_heads_stay_dense_and_are_reported():
     head = nn.ModuleDict({'bbox_head': nn.Conv2d(2, 2, 1)})
 

@@ -9,7 +9,7 @@ from torch import nn
 import mmskip
 from mmskip import SkipConversion
 from mmskip.layers import GumbelGate
-from mmskip.ops import MEMORY_RULES, ConvGeometry
+from mmskip.ops import MEMORY_RULES, ConvGeometry, gate_logits
 
 RULES = pytest.mark.parametrize('rule', MEMORY_RULES)
 POINTWISE = ConvGeometry((1, 1), ((0, 0), (0, 0)), (1, 1))
@@ -120,6 +120,19 @@ def test_inference_rounds_the_sigmoid_of_what_the_gate_sees(sees, expected):
     assert mask[0, 0].tolist() == expected
 
 
+@pytest.mark.parametrize(('channels', 'size'), [(4, 1), (64, 3)])
+def test_a_fresh_score_does_not_depend_on_the_layers_size(channels, size):
+    gate = dict(type='GumbelGate', sees='magnitude', bias=2.0, sensitivity=6.0)
+    conv = mmskip.SkipConv2d(channels, 1, size, gate=gate)
+    residual = torch.full((1, channels, size, size), -0.5)
+
+    scores = gate_logits(
+        residual, residual, conv.geometry(residual), conv.gate.params()
+    )
+
+    torch.testing.assert_close(scores, torch.full((1, 1, 1, 1), 5.0))
+
+
 def test_macs_are_those_of_a_convolution_with_one_output_channel():
     gate = GumbelGate()
 
@@ -151,6 +164,7 @@ def test_blocks_are_drawn_together(size):
     [
         (dict(temperature=0), 'temperature > 0'),
         (dict(bias=-1), 'bias > 0'),
+        (dict(sensitivity=0), 'sensitivity > 0'),
         (dict(sees='nothing'), 'sees to be one of'),
         (dict(block_size=3), 'block_size'),
     ],

@@ -1,0 +1,26 @@
+# Skip-Convolutions with learned gates, and the clips they are trained on.
+# Clips of 4 frames are the paper's (Skip-Conv, Section 4.1). Ours, as the
+# paper's are lost or differ: beta, the gates' learning rate, the clips of a
+# batch, and a memory that does not drift ('previous' is the paper's).
+num_frames = 4
+clips_per_batch = 2
+beta = 0.5
+conversions = [
+    dict(
+        type='mmskip.SkipConversion',
+        gate=dict(type='mmskip.GumbelGate', sees='magnitude'),
+        memory='accumulated',
+    )
+]
+efficiency_loss = dict(type='mmskip.GateCostLoss', beta=beta)
+# Gates begin from nothing, their layers do not.
+paramwise_cfg = dict(
+    custom_keys={'.gate.': dict(lr_mult=300.0, decay_mult=0.0)}
+)
+clip_sampler = dict(type='mmskip.ClipSampler', shuffle=True)
+clip_collate = dict(type='mmskip.clip_collate')
+clip_dataset = dict(
+    type='mmskip.ClipDataset',
+    num_frames=num_frames,
+    windows=dict(type='RandomStart', clips_per_video=128),
+)
