@@ -1,5 +1,6 @@
 """mmengine hooks."""
 
+from .channels_last_hook import ChannelsLastHook
 from .video_hook import VideoHook
 
-__all__ = ['VideoHook']
+__all__ = ['ChannelsLastHook', 'VideoHook']

@@ -3,7 +3,6 @@
 # paper's are lost or differ: beta, the gates' learning rate, the clips of a
 # batch, and a memory that does not drift ('previous' is the paper's).
 num_frames = 4
-clips_per_batch = 2
 beta = 0.5
 conversions = [
     dict(
@@ -17,9 +16,15 @@ efficiency_loss = dict(type='mmskip.GateCostLoss', beta=beta)
 paramwise_cfg = dict(
     custom_keys={'.gate.': dict(lr_mult=300.0, decay_mult=0.0)}
 )
-clip_sampler = dict(type='mmskip.ClipSampler', shuffle=True)
-clip_collate = dict(type='mmskip.clip_collate')
+# For train_dataloader, in place of the sampler of frames.
+clip_loader = dict(
+    batch_size=2,  # clips
+    sampler=dict(_delete_=True, type='mmskip.ClipSampler', shuffle=True),
+    batch_sampler=None,
+    collate_fn=dict(type='mmskip.clip_collate'),
+)
 clip_dataset = dict(
+    _delete_=True,
     type='mmskip.ClipDataset',
     num_frames=num_frames,
     windows=dict(type='RandomStart', clips_per_video=128),

@@ -4,14 +4,10 @@ _base_ = [
     '../../_base_/conversions/gumbel.py',
 ]
 train_dataloader = dict(
-    batch_size=_base_.clips_per_batch,
-    sampler=dict(_delete_=True, **_base_.clip_sampler),
-    batch_sampler=None,
-    collate_fn=_base_.clip_collate,
+    _base_.clip_loader,
     dataset=dict(
-        _delete_=True,
+        _base_.clip_dataset,
         dataset=dict(_base_.train_dataloader.dataset, frame_stride=1),
-        **_base_.clip_dataset,
     ),
 )
 model = dict(
