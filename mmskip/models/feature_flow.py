@@ -96,7 +96,8 @@ class FeatureFlowMixin(KeyFrames):
                 memory.grey, memory.features = grey, fresh[index]
                 features.append(memory.features)
             else:
-                flow = self._estimate_flow(memory, grey).to(batch_inputs)
+                flow = self._estimate_flow(memory, grey)
+                flow = flow.to(batch_inputs.device)
                 features.append(tuple(warp(f, flow) for f in memory.features))
         if self.mmskip_ledger is not None:
             self._report(len(keys), len(images) - len(keys), memory.features)
@@ -126,11 +127,13 @@ class FeatureFlowMixin(KeyFrames):
     ) -> Tensor:
         """Tell where the pixels of a frame were in the key frame."""
         if grey.shape != memory.grey.shape:
+            # Images of a batch are of one size: it began in an earlier one.
             raise ValueError(
                 'expected inputs of one size within the video '
-                f'{memory.video!r}, got {memory.grey.shape} and then '
-                f'{grey.shape}; resize or pad the frames of a video alike, '
-                'and use batches of 1 if videos differ in size'
+                f'{self.keyframe_memory.video!r}, '
+                f'got {memory.grey.shape} and then {grey.shape}; '
+                'resize or pad the frames of a video alike, and use batches '
+                'of 1 if videos differ in size'
             )
         return dis_flow(grey, memory.grey, self.flow_preset)
 
