@@ -272,12 +272,6 @@ def test_a_change_of_size_within_a_video_is_refused():
         run(model, batch((image[:, :32], sample)))
 
 
-def test_samples_that_do_not_tell_their_video_are_refused():
-    model = build(flow_config())
-    with pytest.raises(ValueError, match="add 'video_id' to meta_keys"):
-        run(model, batch(frame(0, 0, video_id=None)))
-
-
 @pytest.mark.parametrize('interval', [0, -1, 2.0, None])
 def test_a_wrong_interval_is_refused(interval):
     with pytest.raises(ValueError, match=r'interval 1, 2, \.\.\.'):
