@@ -3,9 +3,21 @@
 import warnings
 from importlib.util import find_spec
 
+from .feature_flow import (
+    FeatureFlowMixin,
+    build_feature_flow_model,
+    use_feature_flow,
+)
 from .keyframe import KeyframeMixin, build_keyframe_model, use_keyframes
 
-__all__ = ['KeyframeMixin', 'build_keyframe_model', 'use_keyframes']
+__all__ = [
+    'FeatureFlowMixin',
+    'KeyframeMixin',
+    'build_feature_flow_model',
+    'build_keyframe_model',
+    'use_feature_flow',
+    'use_keyframes',
+]
 
 try:
     from .efficientdet.bifpn import BiFPN

@@ -5,8 +5,6 @@ are propagated from keyframes to the next frames without further processing".
 """
 
 import copy
-import functools
-import os.path as osp
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,47 +13,32 @@ from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 
 from mmskip.registry import MODELS
-from mmskip.runtime import FrameSkipper
+
+from .key_frames import KeyFrames, VideoPosition, mix_in
 
 
 @dataclass
-class KeyframeMemory:
+class KeyframeMemory(VideoPosition):
     """What is kept of the video that runs.
 
     Attributes:
-        video: Identity of the video. None before the first frame.
-        frame: ``frame_id`` of the last frame, if samples have it.
-        repeats: How often the last result was repeated.
         ori_shape: ``(height, width)`` of the image of the last key frame.
         predictions: Its prediction fields by name.
     """
 
-    video: Any = None
-    frame: int | None = None
-    repeats: int = 0
     ori_shape: tuple | None = None
     predictions: dict[str, Any] = field(default_factory=dict)
 
 
-class KeyframeMixin(FrameSkipper):
+class KeyframeMixin(KeyFrames):
     """Makes a model predict on key frames only.
 
     Mixed in front of the model's own class by :func:`use_keyframes`. Only
     ``val_step`` and ``test_step`` change; training and calls of the model
-    itself are the model's own. Key frames are the first frame of a video and
-    every ``keyframe_interval``-th after it. A video begins when the video id
-    changes, when ``frame_id`` does not increase, and after ``train()`` or
-    ``eval()``, hence with every run of a val or test loop.
-
-    Attributes:
-        keyframe_interval: Distance of the key frames.
-        keyframe_video_key: Key of the video in the meta information.
-        keyframe_memory: What is kept of the video that runs.
+    itself are the model's own.
     """
 
-    keyframe_interval: int
-    keyframe_video_key: str
-    keyframe_memory: KeyframeMemory
+    memory_type = KeyframeMemory
 
     def _run_forward(self, data: dict, mode: str) -> Any:
         """Run the model, but on key frames only if it is to predict.
@@ -98,54 +81,6 @@ class KeyframeMixin(FrameSkipper):
             self.mmskip_ledger.record_skipped_frames(skipped)
         return results
 
-    def train(self, mode: bool = True) -> 'KeyframeMixin':
-        """Change the mode as usual and forget the last video."""
-        self.keyframe_memory = KeyframeMemory()
-        return super().train(mode)
-
-    def _find_keys(self, data: dict) -> tuple[list[int], KeyframeMemory]:
-        """Tell which of the images are key frames.
-
-        Returns:
-            Their indices, and a copy of the memory as it is after the last
-            image but for the predictions.
-        """
-        if (
-            not isinstance(data, dict)
-            or not isinstance(data.get('inputs'), torch.Tensor)
-            or not data.get('data_samples')
-        ):
-            raise ValueError(
-                "expected a dict with a tensor 'inputs' and 'data_samples' "
-                f'from the data preprocessor, got {type(data).__name__}'
-                + (f' with {sorted(data)}' if isinstance(data, dict) else '')
-                + '; a KeyframeModel predicts images of videos'
-            )
-        memory = copy.copy(self.keyframe_memory)
-        keys = []
-        for index, sample in enumerate(data['data_samples']):
-            video = _video_of(sample, self.keyframe_video_key)
-            frame = sample.metainfo.get('frame_id')
-            goes_on = video == memory.video and not (
-                frame is not None
-                and memory.frame is not None
-                and frame <= memory.frame
-            )
-            memory.video, memory.frame = video, frame
-            if goes_on and memory.repeats + 1 < self.keyframe_interval:
-                memory.repeats += 1
-            else:
-                memory.repeats = 0
-                keys.append(index)
-        return keys, memory
-
-    def __reduce__(self) -> tuple:
-        """Pickle and copy by the host's class, without the last video."""
-        state = dict(self.__dict__, keyframe_memory=KeyframeMemory())
-        state.pop('mmskip_ledger', None)
-        _, host = type(self).__bases__
-        return _make_blank, (host,), state
-
 
 def use_keyframes(
     model: BaseModel, interval: int = 4, video_key: str = 'video_id'
@@ -171,22 +106,7 @@ def use_keyframes(
         ValueError: ``interval`` is not 1, 2, ..., or the model uses key
             frames already.
     """
-    if not isinstance(model, BaseModel):
-        raise TypeError(
-            f'expected an mmengine BaseModel, got {type(model).__name__}'
-        )
-    if isinstance(model, KeyframeMixin):
-        raise ValueError(
-            'expected a model without key frames, got one with interval '
-            f'{model.keyframe_interval}; set model.keyframe_interval instead'
-        )
-    if not isinstance(interval, int) or interval < 1:
-        raise ValueError(f'expected interval 1, 2, ..., got {interval!r}')
-    model.__class__ = _keyframe_class(type(model))
-    model.keyframe_interval = interval
-    model.keyframe_video_key = video_key
-    model.keyframe_memory = KeyframeMemory()
-    return model
+    return mix_in(KeyframeMixin, model, interval, video_key)
 
 
 @MODELS.register_module('KeyframeModel')
@@ -217,33 +137,6 @@ def build_keyframe_model(
     return use_keyframes(
         MODELS.build(dict(type=arch, **config)), interval, video_key
     )
-
-
-@functools.cache
-def _keyframe_class(host: type) -> type:
-    """Derive from a model's class, once per class."""
-    return type(f'Keyframe{host.__name__}', (KeyframeMixin, host), {})
-
-
-def _make_blank(host: type) -> BaseModel:
-    """Make an object for unpickling to fill."""
-    kind = _keyframe_class(host)
-    return kind.__new__(kind)
-
-
-def _video_of(sample: BaseDataElement, video_key: str) -> Any:
-    """Tell which video a data sample belongs to."""
-    video = sample.metainfo.get(video_key)
-    path = sample.metainfo.get('img_path')
-    if video is None and isinstance(path, str):
-        video = osp.dirname(path) or None
-    if video is None:
-        raise ValueError(
-            f'expected data samples with {video_key!r} or a full img_path in '
-            f'their meta information, got {sorted(sample.metainfo)}; add '
-            f'{video_key!r} to meta_keys where the pipeline packs its inputs'
-        )
-    return video
 
 
 def _copy_predictions(sample: BaseDataElement) -> dict[str, Any]:

@@ -93,6 +93,7 @@ class MacLedger:
         self._entries: dict[str, _Entry] = {}
         self._uncounted: Counter[str] = Counter()
         self._batch = 0
+        self._part: dict[str, int] = {}
 
     def begin_forward(self) -> None:
         """A forward of the whole model starts."""
@@ -145,9 +146,38 @@ class MacLedger:
         for entry in self._entries.values():
             entry.dense += entry.last_dense * frames // max(self._batch, 1)
 
-    def record_uncounted(self, name: str) -> None:
+    def record_reused_part(self, ran: int, reused: int) -> None:
+        """Add images for which a part of the model did not run.
+
+        To be called right after that part, which is whatever ran so far in
+        this forward; or in its place if it runs on no image at all, when it
+        would have done what it did per image the last time.
+
+        Args:
+            ran: Images that the part was run on.
+            reused: Images that it was not run on.
+        """
+        self.frames += ran + reused - self._batch
+        self._batch = ran + reused
+        if ran:
+            self._part = {
+                name: entry.last_dense // ran
+                for name, entry in self._entries.items()
+                if entry.last_dense
+            }
+        elif not self._part:
+            self.record_uncounted('dense part, never run', reused)
+        for name, dense in self._part.items():
+            self._entries[name].dense += dense * reused
+
+    def record_overhead(self, name: str, macs: int) -> None:
+        """Add MACs of an operation that is no layer of the dense model."""
+        self._entries.setdefault(name, _Entry()).overhead += macs
+
+    def record_uncounted(self, name: str, calls: int = 1) -> None:
         """Note an operation whose MACs are not known."""
-        self._uncounted[name] += 1
+        if calls:
+            self._uncounted[name] += calls
 
     def total(self) -> MacCount:
         """Of the whole model, over all frames, as integers."""
@@ -171,10 +201,12 @@ class MacLedger:
         return {name: entry.count() for name, entry in self._entries.items()}
 
     def uncounted(self) -> dict[str, int]:
-        """What was seen and not counted: operation, calls in one forward.
+        """What was seen and not counted: operation, calls.
 
         Layers with weights of a kind unknown here, and matrix products or
-        convolutions outside of any layer (looked for in the first forward).
+        convolutions outside of any layer: calls in the first forward, where
+        they are looked for. What a model itself reports (optical flow): calls
+        in all forwards.
         """
         return dict(self._uncounted)
 
@@ -186,10 +218,11 @@ class LedgerReader:
 
 
 class FrameSkipper:
-    """A model that answers some frames without running.
+    """A model that answers some frames without running, or all of it.
 
     ``count_macs`` gives it the ledger; it reports such frames with
-    :meth:`MacLedger.record_skipped_frames`.
+    :meth:`MacLedger.record_skipped_frames` or, if a part of it runs,
+    :meth:`MacLedger.record_reused_part`.
     """
 
     mmskip_ledger: MacLedger | None = None

@@ -13,6 +13,7 @@ with warnings.catch_warnings(record=True) as caught:
     import mmskip.models
     from mmskip.registry import MODELS
 assert MODELS.get('mmskip.KeyframeModel') is not None
+assert MODELS.get('mmskip.FeatureFlowModel') is not None
 assert not hasattr(mmskip.models, 'EfficientDetHead')
 print([str(w.message) for w in caught if 'EfficientDetHead' in str(w.message)])
 """

@@ -99,6 +99,42 @@ def test_skipped_frames_cost_nothing_and_would_have_cost_a_dense_one(
     assert ledger.total() == MacCount(40 + 3 * 10, 40, 0, 0)
 
 
+def test_a_reused_part_costs_nothing_and_would_have_cost_its_last_run(
+    ledger, layers
+):
+    part, rest = layers
+    for ran, reused in ((1, 0), (2, 1), (0, 3)):
+        ledger.begin_forward()
+        if ran:
+            ledger.see_batch(ran)
+            ledger.record(part, 10 * ran, 10 * ran)
+        ledger.record_reused_part(ran, reused)
+        ledger.see_batch(ran + reused)
+        ledger.record(rest, 7 * (ran + reused), 7 * (ran + reused))
+
+    assert ledger.frames == 1 + 3 + 3
+    assert ledger.by_module() == {
+        'first': MacCount(70, 30, 0, 0),
+        'second': MacCount(49, 49, 0, 0),
+    }
+    assert ledger.uncounted() == {}
+
+
+def test_a_part_that_never_ran_is_uncounted_and_not_free(ledger):
+    ledger.begin_forward()
+    ledger.record_reused_part(0, 2)
+
+    assert ledger.frames == 2
+    assert ledger.uncounted() == {'dense part, never run': 2}
+
+
+def test_overhead_without_a_layer_is_counted(ledger):
+    for _ in range(2):
+        ledger.record_overhead('warp', 5)
+
+    assert ledger.by_module() == {'warp': MacCount(0, 0, 10, 0)}
+
+
 def test_uncounted_operations_are_listed(ledger):
     for name in ('LSTM', 'aten.bmm', 'LSTM'):
         ledger.record_uncounted(name)
