@@ -50,7 +50,7 @@ def check_losses(losses: Any, iteration: int) -> None:
     if not isinstance(total, Tensor) or total.isfinite().all():
         return
     bad = [
-        f'{name}={float(value)}'
+        f'{name}={value.item()}'
         for name, value in losses.items()
         if isinstance(value, Tensor) and not value.isfinite().all()
     ]
