@@ -12,6 +12,7 @@ from mmskip.apis import UserError, import_host, load_config
 from mmskip.apis.config import check_checkpoint, set_work_dir
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.apis.launch import (
+    WeightsCheck,
     add_common_arguments,
     build_runner,
     close_launcher,
@@ -73,7 +74,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     enable_visualization(cfg, host, args)
     try:
         prepare_launcher(cfg, args.launcher, args.local_rank)
-        build_runner(cfg).train()
+        runner = build_runner(cfg)
+        runner.register_hook(WeightsCheck(cfg.get('load_from')))
+        runner.train()
     finally:
         close_launcher()
     return EXIT_OK

@@ -6,6 +6,8 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from mmskip.runtime import InputError
+
 EXIT_OK = 0
 EXIT_INCOMPLETE = 1
 EXIT_MISTAKE = 2
@@ -52,10 +54,11 @@ def explain_mistake(error: BaseException) -> str | None:
         error: A caught exception, with its traceback.
 
     Returns:
-        The text of a :class:`UserError`, or of an error that was raised
+        The text of a :class:`UserError` or
+        :class:`mmskip.runtime.InputError`, or of an error that was raised
         while mmengine built something from the config or read a checkpoint.
     """
-    if isinstance(error, UserError):
+    if isinstance(error, (UserError, InputError)):
         return one_line(error)
     if not isinstance(error, _MISTAKES):
         return None

@@ -23,14 +23,7 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         '--work-dir', help='directory of logs, checkpoints and metrics'
     )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config: xxx=yyy; a list is '
-        'key="[a,b]" or key=a,b; nested lists and tuples are allowed, '
-        'key="[(a,b),(c,d)]", quoted and without spaces',
-    )
+    add_config_options(parser)
     parser.add_argument(
         '--show', action='store_true', help='show predictions in a window'
     )
@@ -58,6 +51,18 @@ def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     # torch.distributed.launch passes the first or the second spelling,
     # depending on its version; torchrun sets LOCAL_RANK instead.
     parser.add_argument('--local_rank', '--local-rank', type=int, default=0)
+
+
+def add_config_options(parser: argparse.ArgumentParser) -> None:
+    """Add the option that overrides settings of the config."""
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        help='override settings of the config: xxx=yyy; a list is '
+        'key="[a,b]" or key=a,b; nested lists and tuples are allowed, '
+        'key="[(a,b),(c,d)]", quoted and without spaces',
+    )
 
 
 def prepare_launcher(cfg: Config, launcher: str, local_rank: int) -> None:
@@ -165,17 +170,17 @@ def build_runner(cfg: Config) -> Runner:
 
 
 class WeightsCheck(Hook):
-    """Refuse a checkpoint of which no weight fits the model.
+    """Refuse a checkpoint of another model, or of other learned gates.
 
-    mmengine lists such weights in a warning and tests the model with random
-    ones.
+    mmengine lists what does not fit in a warning and goes on with random
+    weights.
 
     Args:
-        path: What the message calls the checkpoint.
+        path: What the message calls the checkpoint, if it is known.
     """
 
-    def __init__(self, path: str) -> None:
-        self.path = path
+    def __init__(self, path: str | None) -> None:
+        self.path = path or 'the latest checkpoint'
 
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]

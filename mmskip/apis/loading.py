@@ -1,10 +1,12 @@
 """Building a model of any host from its config and a checkpoint."""
 
+import logging
 from importlib import import_module
 from os import PathLike
 from typing import Any
 
 from mmengine.config import Config
+from mmengine.logging import print_log
 from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import load_checkpoint
@@ -12,6 +14,8 @@ from torch import nn
 
 from mmskip.apis.config import check_checkpoint, import_host, load_config
 from mmskip.apis.errors import UserError
+from mmskip.convert.saved_gates import check_gates
+from mmskip.engine.video_hook import untrained_gates
 
 
 def init_model(
@@ -39,6 +43,7 @@ def init_model(
     Raises:
         UserError: A file is missing, the host is not installed, the device
             is not there, or no weight of the checkpoint fits the model.
+        InputError: Its learned gates are not those of the model.
     """
     if isinstance(config, Config):
         if cfg_options:
@@ -62,7 +67,7 @@ def init_model(
 
 def check_weights(
     model: nn.Module, checkpoint: dict[str, Any], path: str
-) -> None:
+) -> bool:
     """Check that a checkpoint is of this model, wrapped or not.
 
     Args:
@@ -70,8 +75,12 @@ def check_weights(
         checkpoint: What the file holds.
         path: What the message calls it.
 
+    Returns:
+        Whether the model has learned gates and the checkpoint none.
+
     Raises:
         UserError: No weight has a name that the model knows.
+        InputError: Its learned gates are not those of the model.
     """
     saved = checkpoint.get('state_dict', checkpoint)
     known = {name.removeprefix('module.') for name in model.state_dict()}
@@ -82,6 +91,7 @@ def check_weights(
             f'{next(iter(saved), None)!r}: is it the checkpoint of another '
             'config?'
         )
+    return check_gates(model, saved, path)
 
 
 def _build(config: Config) -> nn.Module:
@@ -99,7 +109,8 @@ def _build(config: Config) -> nn.Module:
 def _load(model: nn.Module, path: str) -> dict[str, Any]:
     """Load weights; returns the dataset's meta information, if saved."""
     loaded = load_checkpoint(model, path, map_location='cpu')
-    check_weights(model, loaded, path)
+    if check_weights(model, loaded, path):
+        print_log(untrained_gates(path), 'current', logging.WARNING)
     meta = loaded.get('meta', {})
     found = meta.get('dataset_meta') or {}
     if not found and 'CLASSES' in meta:

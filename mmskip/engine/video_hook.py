@@ -1,24 +1,31 @@
 """Streams and clips in the stock train, val and test loops."""
 
+import logging
 import os.path as osp
 from contextlib import ExitStack
 from typing import Any
 
 from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
+from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
+from mmengine.optim import OptimWrapper
 from mmengine.runner import Runner
 from torch import nn
 
+from mmskip.convert.saved_gates import check_gates
 from mmskip.layers import SelfCounting
 from mmskip.registry import HOOKS
 from mmskip.runtime import (
+    InputError,
     LedgerReader,
     StreamBinding,
     StreamState,
     clip,
     count_macs,
 )
+
+from .finite import check_frames, check_losses
 
 INFERENCE_MODES = ('stream', 'clip')
 
@@ -33,6 +40,10 @@ class VideoHook(Hook):
     video; a batch of several samples is several consecutive frames. MACs
     are counted for ``mmskip.ComputeCost`` in the evaluator. On a model that
     is not converted only the counting remains.
+
+    Frames and training losses that are not finite stop the run (also with
+    mixed precision: only scaled gradients may overflow), and so do
+    checkpoints with learned gates that are not those of the model.
 
     Args:
         num_frames: Frames T of a clip. None: training is frame by frame,
@@ -96,11 +107,34 @@ class VideoHook(Hook):
                 'its own, which would never skip: remove it'
             )
 
+    def after_load_checkpoint(
+        self, runner: Runner, checkpoint: dict[str, Any]
+    ) -> None:
+        """Compare the learned gates with those of the model.
+
+        Raises:
+            InputError: They are of another conversion, or a run is resumed
+                that had none.
+        """
+        path = runner.cfg.get('load_from') or 'the checkpoint'
+        weights = checkpoint.get('state_dict', checkpoint)
+        if not check_gates(runner.model, weights, path):
+            return
+        if not isinstance(runner.optim_wrapper, OptimWrapper):  # no training
+            print_log(untrained_gates(path), 'current', logging.WARNING)
+        elif runner.cfg.get('resume'):
+            raise InputError(
+                f'expected the learned gates of the model in {path} to resume '
+                'from, got none; begin with its weights instead: load_from '
+                'in the config, without --resume'
+            )
+
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
         """Open a clip around the iteration."""
         self._open.close()
+        check_frames(data_batch)
         model = unwrap(runner.model)
         if self.num_frames is not None and is_converted(model):
             self._open.enter_context(clip(model, self.num_frames))
@@ -114,6 +148,7 @@ class VideoHook(Hook):
     ) -> None:
         """Close the clip."""
         self._open.close()
+        check_losses(outputs, runner.iter + 1)
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Open a stream and a ledger."""
@@ -160,6 +195,7 @@ class VideoHook(Hook):
             self._open.enter_context(self._stream)
 
     def _follow(self, data_batch: Any) -> None:
+        check_frames(data_batch)
         if self._stream is None:
             return
         videos = video_ids(data_batch, self.video_key)
@@ -183,6 +219,16 @@ def unwrap(model: nn.Module) -> nn.Module:
 def is_converted(model: nn.Module) -> bool:
     """Whether a model has converted layers."""
     return any(isinstance(m, SelfCounting) for m in model.modules())
+
+
+def untrained_gates(path: str) -> str:
+    """What to say of dense weights in a model with learned gates."""
+    return (
+        f'{path} has none of the learned gates of the model: they are '
+        'untrained, all open, and nothing will be skipped. Train them first '
+        '(tools/train.py with load_from), or use the checkpoint of such a '
+        'training'
+    )
 
 
 def video_ids(data_batch: Any, video_key: str = 'video_id') -> list:

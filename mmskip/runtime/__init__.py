@@ -3,6 +3,7 @@
 from .bindings import Binding, ClipBinding, StreamBinding
 from .counting import count_macs
 from .efficiency import attach_efficiency_loss
+from .errors import InputError
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .state import StreamState
 from .streaming import clip, stream
@@ -11,6 +12,7 @@ __all__ = [
     'Binding',
     'ClipBinding',
     'FrameSkipper',
+    'InputError',
     'LedgerReader',
     'MacCount',
     'MacLedger',

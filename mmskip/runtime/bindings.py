@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from mmskip.layers import GateCost, SelfCounting, SkipConvMixin
 from mmskip.ops import SkipMemory
 
+from .errors import InputError
 from .root_hooks import around_forward
 from .state import StreamState
 
@@ -25,12 +26,13 @@ def unfold(x: Tensor, num_frames: int) -> Tensor:
         (B, T, C, ...).
 
     Raises:
-        ValueError: The batch is not a multiple of ``num_frames``.
+        InputError: The batch is not a multiple of ``num_frames``.
     """
     if len(x) % num_frames:
-        raise ValueError(
+        raise InputError(
             f'expected a batch of a multiple of num_frames={num_frames} '
-            f'frames, got {len(x)}; fold clips as (B*T, C, H, W)'
+            f'frames, got {len(x)}; fold clips as (B*T, C, H, W): the same '
+            'num_frames in VideoHook and in ClipDataset'
         )
     return x.unflatten(0, (-1, num_frames))
 

@@ -7,6 +7,8 @@ from torch import Tensor, nn
 
 from mmskip.layers import GateCost, SelfCounting
 
+from .errors import InputError
+
 EfficiencyLoss = Callable[[list[GateCost]], dict[str, Tensor]]
 
 
@@ -24,7 +26,7 @@ class _AddLoss:
         layers = (m for m in model.modules() if isinstance(m, SelfCounting))
         binding = next(layers)._binding
         if not getattr(binding, 'costs', None):
-            raise RuntimeError(
+            raise InputError(
                 'expected clips of at least 2 frames in training, for the '
                 'gates to have a cost; add custom_hooks=[dict(type='
                 "'mmskip.VideoHook', num_frames=4)] or open mmskip.clip()"

@@ -20,6 +20,9 @@ def stream(
     is in one stream at a time; for several cameras give each its own state
     and open them in turn. For parallel threads, copy the model.
 
+    Frames have to be finite, which is not checked here: a NaN would stay
+    until the next reference frame where the memory is ``previous``.
+
     Args:
         model: A converted model, in eval mode.
         state: Where memory is kept; a new one, which dies with the block,

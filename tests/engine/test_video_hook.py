@@ -25,7 +25,9 @@ def fake_runner(model, **hook):
     """A runner with what the hook looks at, and nothing else."""
     evaluator = SimpleNamespace(metrics=[Reader(), object()])
     loop = SimpleNamespace(evaluator=evaluator)
-    runner = SimpleNamespace(model=model, val_loop=loop, test_loop=loop)
+    runner = SimpleNamespace(
+        model=model, val_loop=loop, test_loop=loop, iter=0
+    )
     return runner, VideoHook(**hook)
 
 

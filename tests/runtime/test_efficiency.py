@@ -10,7 +10,7 @@ from torch import nn
 import mmskip
 from mmskip import SkipConversion
 from mmskip.losses import GateCostLoss
-from mmskip.runtime import attach_efficiency_loss
+from mmskip.runtime import InputError, attach_efficiency_loss
 
 
 class Model(nn.Module):
@@ -72,7 +72,7 @@ def test_inference_is_left_alone(model):
 
 
 def test_training_without_clips_is_an_error_that_says_what_to_add(model):
-    with pytest.raises(RuntimeError, match='VideoHook'):
+    with pytest.raises(InputError, match='VideoHook'):
         model(torch.randn(2, 3, 5, 5))
 
 

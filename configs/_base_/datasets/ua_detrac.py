@@ -85,4 +85,9 @@ val_evaluator = [
     dict(type='mmskip.ComputeCost'),
 ]
 test_evaluator = val_evaluator
-custom_hooks = [dict(type='mmskip.VideoHook')]  # streams, counts MACs
+custom_hooks = [
+    dict(type='mmskip.VideoHook'),  # streams, counts MACs
+    dict(
+        type='mmskip.IterSeedHook'
+    ),  # resumed runs draw what unbroken ones do
+]
