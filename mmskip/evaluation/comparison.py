@@ -56,7 +56,9 @@ def accuracy_at(rows: Sequence[Row], gmac: float) -> float | None:
         settings' costs, as nothing is known there.
     """
     points = sorted((row['gmac_per_frame'], row['AP']) for row in rows)
-    if not points or not points[0][0] <= gmac <= points[-1][0]:
+    # Both are sums of fractions: equal up to rounding is reached.
+    slack = 1e-9 * gmac
+    if not points[0][0] - slack <= gmac <= points[-1][0] + slack:
         return None
     return float(np.interp(gmac, *zip(*points, strict=True)))
 

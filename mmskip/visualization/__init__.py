@@ -1,5 +1,10 @@
 """Pictures, plots and tables of what was computed and what it cost."""
 
+from mmskip.visualization.analysis_plots import (
+    plot_bars,
+    plot_expected_vs_measured,
+    plot_intervals,
+)
 from mmskip.visualization.figures import STYLES, new_figure, save_figure
 from mmskip.visualization.overlay import (
     InputMap,
@@ -25,6 +30,9 @@ __all__ = [
     'mirrored_sites',
     'new_figure',
     'plot_accuracy_vs_macs',
+    'plot_bars',
+    'plot_expected_vs_measured',
+    'plot_intervals',
     'print_comparison',
     'print_table',
     'results_table',

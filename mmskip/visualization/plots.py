@@ -100,15 +100,17 @@ def _draw_method(
 def _draw_line(axes: Axes, rows: Sequence[Row], **style: Any) -> None:
     """Join rows in the order of their cost, with bars where they spread."""
     rows = sorted(rows, key=lambda row: row['gmac_per_frame'])
-    bars = {
-        f'{axis}err': [row.get(f'{key}_std') or 0 for row in rows]
-        for axis, key in (('x', 'gmac_per_frame'), ('y', 'AP'))
-    }
+    gmac = [row['gmac_per_frame'] for row in rows]
+    accuracy = [row['AP'] for row in rows]
+    axes.plot(gmac, accuracy, **style)
     axes.errorbar(
-        [row['gmac_per_frame'] for row in rows],
-        [row['AP'] for row in rows],
-        capsize=2,
+        gmac,
+        accuracy,
+        xerr=[row.get('gmac_per_frame_std') or 0 for row in rows],
+        yerr=[row.get('AP_std') or 0 for row in rows],
+        fmt='none',
+        ecolor=style['color'],
         elinewidth=1,
-        **bars,
-        **style,
+        capsize=2,
+        zorder=style['zorder'],
     )

@@ -81,7 +81,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return its exit code."""
     args = parse_args(argv)
-    trials = read_plan(args.plan)
+    trials = [
+        replace(trial, options={**trial.options, **args.cfg_options})
+        for trial in read_plan(args.plan)
+    ]
     chosen = choose(trials, args.only)
     runs = make_tool_runs(args, TOOLS, may_train=not args.no_train)
     console = Console()

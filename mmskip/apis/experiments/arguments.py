@@ -19,8 +19,8 @@ class Checkpoint(NamedTuple):
     path: str
 
 
-def add_run_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add where results go and how they are computed."""
+def add_output_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where results go, and the options of a config."""
     parser.add_argument(
         '--out',
         type=Path,
@@ -28,6 +28,21 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         help='folder of the CSV, PNG and JSON files; what is there already '
         'from the same recipe is not computed again',
     )
+    parser.add_argument(
+        '--again', action='store_true', help='test even what was tested'
+    )
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of the config: xxx=yyy',
+    )
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add where results go and how many runs there are at a time."""
+    add_output_arguments(parser)
     parser.add_argument(
         '--jobs',
         type=positive,
@@ -39,26 +54,16 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         help='CPU threads of each (default: all cores, divided by --jobs)',
     )
-    parser.add_argument(
-        '--again', action='store_true', help='test even what was tested'
-    )
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Add a config, its checkpoints and its options."""
+    """Add a config and its checkpoints."""
     parser.add_argument('config', help='config file')
     parser.add_argument(
         'checkpoints',
         nargs='+',
         metavar='[LABEL=]CHECKPOINT',
         help='weights, such as one per beta: b0.1=a.pth b1=b.pth',
-    )
-    parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override settings of the config: xxx=yyy',
     )
 
 
@@ -101,16 +106,22 @@ def make_tool_runs(
         args: With ``out``, ``jobs``, ``threads`` and ``again``.
         tools: Folder of ``train.py`` and ``test.py``.
         may_train: Whether checkpoints that are missing are trained.
+    """
+    make_folder(args)
+    threads = args.threads
+    if threads is None and args.jobs > 1:
+        threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
+    return ToolRuns(tools, threads, args.again, may_train)
+
+
+def make_folder(args: argparse.Namespace) -> None:
+    """Make ``args.out``, and let it be absolute.
 
     Raises:
-        UserError: The folder for the results cannot be made.
+        UserError: The folder cannot be made.
     """
     try:
         args.out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f'cannot write --out: {one_line(error)}') from error
     args.out = args.out.resolve()
-    threads = args.threads
-    if threads is None and args.jobs > 1:
-        threads = max(1, len(os.sched_getaffinity(0)) // args.jobs)
-    return ToolRuns(tools, threads, args.again, may_train)

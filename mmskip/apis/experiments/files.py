@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,11 @@ def detection_row(
         ms_per_frame=None,
         backend=active_backend(),
     )
+
+
+def slug(name: str) -> str:
+    """A name as a folder's, which tools take on their command lines."""
+    return re.sub(r'[^\w.+-]+', '_', name)
 
 
 def write_csv(path: Path, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -24,7 +24,6 @@ are dotted keys of the config to values; so are those of each of the
 """
 
 import difflib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -33,6 +32,7 @@ from typing import Any
 
 from mmskip.apis.config import check_checkpoint, load_config
 from mmskip.apis.errors import UserError
+from mmskip.apis.experiments.files import slug
 
 PLAN_KEYS = ('methods', 'seeds')
 METHOD_KEYS = ('config', 'options', 'seeds', 'settings', 'train', 'weights')
@@ -69,8 +69,7 @@ class Trial:
 
     def folder(self, out: Path) -> Path:
         """Where its checkpoint and its results lie below a folder."""
-        setting = re.sub(r'[^\w.+-]+', '_', self.setting) or 'default'
-        folder = out / self.method / setting
+        folder = out / self.method / (slug(self.setting) or 'default')
         return folder if self.seed is None else folder / f'seed_{self.seed}'
 
 
