@@ -13,6 +13,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from mmskip.apis.errors import UserError, one_line
 
+# Without a terminal, what runs is told so often.
+LINE_SECONDS = 30.0
+
 Tell = Callable[[str], Any]
 
 
@@ -128,6 +131,7 @@ class JobProgress:
         self._total = total
         self._console = console
         self._ended = 0
+        self._next_line = time.monotonic() + LINE_SECONDS
         self._worked = 0
         self._seconds = 0.0
         self._parallel = min(parallel, total)
@@ -162,7 +166,14 @@ class JobProgress:
 
     def tell(self, name: str, eta: str) -> None:
         """A job knows how long this part of it will take."""
-        self._bar.update(self._running[name], left=f'{eta} left of this part')
+        left = f'{eta} left of this part'
+        self._bar.update(self._running[name], left=left)
+        with self._lock:
+            now = time.monotonic()
+            if self._console.is_terminal or now < self._next_line:
+                return
+            self._next_line = now + LINE_SECONDS
+            self._print(f'{name}: {left}')
 
     def end(self, name: str, text: str, reused: bool | None) -> None:
         """A job has ended; ``reused`` is None if it failed."""
@@ -176,13 +187,15 @@ class JobProgress:
             left = self.time_left()
             self._bar.update(self._all, completed=self._ended, left=left)
             again = ', as before' if reused else ''
-            self._console.print(
+            self._print(
                 f'{self._ended}/{self._total} {name}: {text}{again}'
-                f'{left and f"; {left}"}',
-                soft_wrap=True,
-                highlight=False,
-                markup=False,
+                f'{left and f"; {left}"}'
             )
+
+    def _print(self, line: str) -> None:
+        self._console.print(
+            line, soft_wrap=True, highlight=False, markup=False
+        )
 
     def time_left(self) -> str:
         """From the mean of the jobs that had something to do."""

@@ -150,9 +150,9 @@ class ToolRuns:
         recipe = make_recipe(cfg, TRAIN_KEYS, start, seed=seed)
         record = folder / 'trained.json'
         known = read_back(record)
-        same = known is None or known['recipe'] == recipe
+        same = known is None or known.get('recipe') == recipe
         found = last_checkpoint(folder)
-        done = known is not None and known['done'] and same
+        done = known is not None and known.get('done') and same
         if found is not None and (done or not self.may_train):
             return found
         if not self.may_train:
