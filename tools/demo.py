@@ -3,29 +3,37 @@
 Makes a toy UA-DETRAC, trains a small stock mmdet detector on it, evaluates
 it dense, with Skip-Conv and with the frame-skip baseline, and writes to
 ``work_dirs/demo``: summary.json, summary.csv, ap_vs_gmac.png, overlay.mp4 and
-overlay.png. Run again, it reuses the data and the trained detector.
+overlay.png. Run again, it reuses the data, the trained detector and
+the results.
 """
 
 import argparse
-import contextlib
-import csv
-import json
 import os
 import subprocess
 import sys
 import time
-import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import cv2
 from mmengine.config import Config
-from mmengine.runner import Runner
 from rich.console import Console
 from rich.progress import track
 
-from mmskip.apis import import_host, init_model, stream_video
-from mmskip.ops import active_backend
+from mmskip.apis import UserError, init_model, stream_video
+from mmskip.apis.errors import EXIT_OK, run_tool
+from mmskip.apis.experiments import (
+    Done,
+    Job,
+    Tell,
+    ToolRuns,
+    detection_row,
+    run_jobs,
+    slug,
+    write_csv,
+    write_json,
+)
 from mmskip.visualization import plot_accuracy_vs_macs, print_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +43,7 @@ SKIP = CONFIGS / 'skip-conv-output-norm_retinanet_r18-w32_toy-ua-detrac.py'
 KEYFRAME = CONFIGS / 'keyframe_retinanet_r18-w32_toy-ua-detrac.py'
 GATE = 'model.conversions.0.gate'
 MEMORY = 'model.conversions.0.memory'
+SEED = 0
 
 
 def methods() -> list[dict[str, Any]]:
@@ -89,52 +98,47 @@ def methods() -> list[dict[str, Any]]:
     return rows
 
 
-def train(work_dir: Path, console: Console) -> Path:
-    """Train the dense detector with tools/train.py, unless that was done."""
-    done = work_dir / 'trained.json'
-    recipe = Config.fromfile(DENSE).pretty_text
-    if done.exists() and json.loads(done.read_text())['recipe'] == recipe:
-        checkpoint = Path(json.loads(done.read_text())['checkpoint'])
-        if checkpoint.exists():
-            console.print(f'Detector: reusing {_short(checkpoint)}')
-            return checkpoint
-    console.rule('Training a stock RetinaNet (about 6 minutes on 2 cores)')
-    _run('tools/train.py', DENSE, '--work-dir', work_dir)
-    checkpoint = Path((work_dir / 'last_checkpoint').read_text().strip())
-    done.write_text(
-        json.dumps(dict(recipe=recipe, checkpoint=str(checkpoint)))
-    )
-    return checkpoint
+def evaluate(
+    rows: list[dict[str, Any]], work_dir: Path, console: Console
+) -> tuple[list[dict], Path]:
+    """Train the dense detector and test all rows, unless that was done.
 
+    Returns:
+        The rows of the table, and the detector's checkpoint.
+    """
+    runs = ToolRuns(ROOT / 'tools')
 
-def evaluate(row: dict[str, Any], checkpoint: Path, work_dir: Path) -> dict:
-    """Test one row with mmengine's Runner, as tools/test.py does."""
-    cfg = Config.fromfile(row['config'])
-    cfg.merge_from_dict(row['options'])
-    cfg.load_from = str(checkpoint)
-    cfg.work_dir = str(work_dir / 'tests')
-    cfg.log_level = 'WARNING'
-    # Runners of one process share loggers and hubs of the same name.
-    cfg.experiment_name = f'{row["method"]}-{row.get("setting", "")}'
-    import_host(cfg)
-    # COCO's tables and the loader's remarks go to a file.
-    with (
-        (work_dir / 'tests.log').open('a') as log,
-        contextlib.redirect_stdout(log),
-        warnings.catch_warnings(action='ignore'),
-    ):
-        metrics = Runner.from_cfg(cfg).test()
-    return dict(
-        method=row['method'],
-        setting=row.get('setting', ''),
-        AP=metrics['coco/bbox_mAP'],
-        AP50=metrics['coco/bbox_mAP_50'],
-        gmac_per_frame=metrics['cost/gmac'],
-        dense_gmac_per_frame=metrics['cost/dense_gmac'],
-        reduction=metrics['cost/reduction'],
-        ms_per_frame=None,
-        backend=active_backend(),
-    )
+    def train(given: Mapping[str, Any], tell: Tell) -> Done:
+        path = runs.train(DENSE, None, {}, SEED, work_dir, tell)
+        return Done(path, _short(path))
+
+    def test(row: dict[str, Any]) -> Job:
+        name = f'{row["method"]} {row.get("setting", "")}'.strip()
+
+        def work(given: Mapping[str, Any], tell: Tell) -> Done:
+            result = runs.test(
+                row['config'],
+                given['detector'],
+                row['options'],
+                work_dir / 'tests' / slug(name),
+                tell,
+            )
+            found = detection_row(
+                row['method'], row.get('setting', ''), result.metrics
+            )
+            text = (
+                f'AP {found["AP"]:.3f}, {found["reduction"]:.2f}x fewer MACs'
+            )
+            return Done(found, text, result.reused)
+
+        return Job(name, work, needs=('detector',))
+
+    jobs = [Job('detector', train), *map(test, rows)]
+    values, failed = run_jobs(jobs, 1, console)
+    if failed:
+        raise UserError(next(iter(failed.values())))
+    checkpoint = values.pop('detector')
+    return list(values.values()), checkpoint
 
 
 def time_methods(
@@ -180,11 +184,8 @@ def write_video(checkpoint: Path, work_dir: Path) -> None:
 
 def save(rows: list[dict], work_dir: Path) -> None:
     """Write the rows as JSON, CSV and a plot."""
-    (work_dir / 'summary.json').write_text(json.dumps(rows, indent=2))
-    with (work_dir / 'summary.csv').open('w', newline='') as file:
-        writer = csv.DictWriter(file, rows[0])
-        writer.writeheader()
-        writer.writerows(rows)
+    write_json(work_dir / 'summary.json', rows)
+    write_csv(work_dir / 'summary.csv', rows)
     plot_accuracy_vs_macs(rows, work_dir / 'ap_vs_gmac.png')
 
 
@@ -200,34 +201,27 @@ def _run(script: str, *arguments: Any) -> None:
     subprocess.run(command, cwd=ROOT, check=True)
 
 
-def _short(path: Path) -> Path:
-    return path.relative_to(ROOT) if path.is_relative_to(ROOT) else path
+def _short(path: Path) -> str:
+    return str(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
-def main() -> None:
-    """Run the demo."""
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo and return its exit code."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
     parser.add_argument(
         '--work-dir', type=Path, default=ROOT / 'work_dirs/demo'
     )
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     start = time.time()
     console = Console()
+    args.work_dir = args.work_dir.resolve()
     args.work_dir.mkdir(parents=True, exist_ok=True)
     os.chdir(ROOT)
     console.rule('Toy UA-DETRAC (about a minute)')
     _run('tools/make_toy_ua_detrac.py', Config.fromfile(DENSE).data_root)
-    checkpoint = train(args.work_dir, console)
-    console.rule('Testing dense, Skip-Conv and frame skipping (3 minutes)')
+    console.rule('Training a stock RetinaNet and testing it (11 minutes)')
     rows = methods()
-    results = []
-    for row in rows:
-        results.append(evaluate(row, checkpoint, args.work_dir))
-        last = results[-1]
-        console.print(
-            f'{len(results)}/{len(rows)} {last["method"]} {last["setting"]}: '
-            f'AP {last["AP"]:.3f}, {last["reduction"]:.2f}x fewer MACs'
-        )
+    results, checkpoint = evaluate(rows, args.work_dir, console)
     for index, milliseconds in time_methods(rows, checkpoint).items():
         results[index]['ms_per_frame'] = milliseconds
     write_video(checkpoint, args.work_dir)
@@ -235,7 +229,8 @@ def main() -> None:
     console.rule(f'Done in {(time.time() - start) / 60:.1f} minutes')
     print_table(results, console)
     console.print(f'Written to {_short(args.work_dir)}')
+    return EXIT_OK
 
 
 if __name__ == '__main__':
-    main()
+    sys.exit(run_tool(main, 'demo'))

@@ -3,7 +3,8 @@
 A row is a dict with ``method``, ``AP``, ``AP50``, ``gmac_per_frame``,
 ``dense_gmac_per_frame``, ``reduction``, ``ms_per_frame`` and ``backend``,
 and perhaps ``setting``, what distinguishes rows of one method (a threshold,
-an interval). APs are fractions in [0, 1]; ``ms_per_frame`` is None where
+an interval), and ``AP_std`` and ``gmac_per_frame_std``, if it is a mean over
+seeds. APs are fractions in [0, 1]; ``ms_per_frame`` is None where
 nobody measured.
 """
 
@@ -22,7 +23,9 @@ REQUIRED_KEYS = (
 )
 METHOD_LABELS = {
     'dense': 'Dense',
+    'feature_flow': 'Deep Feature Flow',
     'gumbel': 'Skip-Conv, Gumbel gates',
+    'gumbel_frame': 'Gumbel gates that see the frame',
     'input_norm': 'Skip-Conv, input-norm gates',
     'keyframe': 'Frame skip (repeat last result)',
     'output_norm': 'Skip-Conv, output-norm gates',

@@ -1,0 +1,38 @@
+# Gates and the frame-skip baseline on the demo's detector; nothing but the
+# detector itself is trained.
+_dense = '../detection/retinanet_r18-w32_toy-ua-detrac.py'
+_skip = '../detection/skip-conv-output-norm_retinanet_r18-w32_toy-ua-detrac.py'
+_gate = 'model.conversions.0.gate'
+_input_norm = {
+    f'{_gate}.type': 'mmskip.InputNormGate',
+    f'{_gate}.relative': False,
+}
+seeds = [0]
+
+methods = dict(
+    dense=dict(config=_dense, train=True),
+    output_norm=dict(
+        config=_skip,
+        weights='dense',
+        settings={
+            f'threshold {t:g}': {f'{_gate}.threshold': t}
+            for t in (0.03125, 0.0625, 0.08, 0.125)
+        },
+    ),
+    input_norm=dict(
+        config=_skip,
+        weights='dense',
+        options=_input_norm,
+        settings={
+            f'threshold {t:g}': {f'{_gate}.threshold': t}
+            for t in (0.03, 0.06, 0.09, 0.12)
+        },
+    ),
+    keyframe=dict(
+        config='../detection/keyframe_retinanet_r18-w32_toy-ua-detrac.py',
+        weights='dense',
+        settings={
+            f'every {n} frames': {'model.interval': n} for n in (2, 3, 4)
+        },
+    ),
+)

@@ -1,0 +1,44 @@
+"""Experiments of many trainings and tests, each done once."""
+
+from .arguments import (
+    Checkpoint,
+    add_model_arguments,
+    add_output_arguments,
+    add_run_arguments,
+    make_folder,
+    make_tool_runs,
+    positive,
+    read_checkpoints,
+)
+from .files import detection_row, slug, write_csv, write_json
+from .jobs import Done, Job, Tell, run_jobs
+from .plan import Trial, read_plan
+from .recipes import TEST_KEYS, keep, make_recipe, read_back
+from .tool_runs import Tested, ToolRuns
+
+__all__ = [
+    'TEST_KEYS',
+    'Checkpoint',
+    'Done',
+    'Job',
+    'Tell',
+    'Tested',
+    'ToolRuns',
+    'Trial',
+    'add_model_arguments',
+    'add_output_arguments',
+    'add_run_arguments',
+    'detection_row',
+    'keep',
+    'make_folder',
+    'make_recipe',
+    'make_tool_runs',
+    'positive',
+    'read_back',
+    'read_checkpoints',
+    'read_plan',
+    'run_jobs',
+    'slug',
+    'write_csv',
+    'write_json',
+]

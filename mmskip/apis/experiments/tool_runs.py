@@ -1,0 +1,286 @@
+"""Train and test in processes of their own, and only what is not done yet."""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config, DictAction
+
+import mmskip
+from mmskip.apis.config import check_checkpoint, load_config
+from mmskip.apis.errors import UserError
+from mmskip.apis.experiments.recipes import (
+    TEST_KEYS,
+    TRAIN_KEYS,
+    keep,
+    make_recipe,
+    read_back,
+)
+
+# What mmengine's lines of progress say about the time that is left.
+ETA = re.compile(r'\beta: ((?:\d+ days?, )?[\d:]+)')
+PACKAGE = Path(mmskip.__file__).parent
+
+
+@dataclass(frozen=True)
+class Tested:
+    """What a test reported.
+
+    Attributes:
+        metrics: Of the evaluator, by name.
+        cost: What ``mmskip.ComputeCost`` writes to its ``out_file``: MACs
+            and firing rate of each layer.
+        reused: Whether it was read back.
+    """
+
+    metrics: dict[str, float]
+    cost: dict[str, Any]
+    reused: bool
+
+
+@dataclass(frozen=True)
+class ToolRuns:
+    """Runs ``tools/train.py`` and ``tools/test.py``.
+
+    A process each: none can take others down, and each says what a user
+    would see who types the command, which is the first line of its log.
+
+    Attributes:
+        tools: Folder of ``train.py`` and ``test.py``.
+        threads: CPU threads of each process; ``None`` leaves it to torch.
+        again: Test even what was tested.
+        may_train: Whether a checkpoint that is missing is trained.
+        may_test: Whether a result that is missing is made.
+    """
+
+    tools: Path
+    threads: int | None = None
+    again: bool = False
+    may_train: bool = True
+    may_test: bool = True
+    _reading: threading.Lock = field(default_factory=threading.Lock)
+
+    def test(
+        self,
+        config: str | Path,
+        checkpoint: str | Path,
+        options: Mapping[str, Any],
+        folder: Path,
+        tell: Callable[[str], Any] = str,
+    ) -> Tested:
+        """Test a model, or read back what it reported.
+
+        Args:
+            config: The config file.
+            checkpoint: The weights.
+            options: Dotted keys of the config to values.
+            folder: Where ``result.json`` and the log go.
+            tell: Takes the time left, as often as the tool tells it.
+
+        Raises:
+            UserError: A file is missing, the config has no
+                ``mmskip.ComputeCost``, or the test fails.
+        """
+        checkpoint = check_checkpoint(checkpoint)
+        cfg = self._load(config, options)
+        recipe = make_recipe(cfg, TEST_KEYS, checkpoint)
+        result = folder / 'result.json'
+        kept = None if self.again else read_back(result, recipe)
+        if kept is not None:
+            return Tested(kept['metrics'], kept['cost'], reused=True)
+        if not self.may_test:
+            raise UserError(f'no result in {folder}')
+        metrics, cost = folder / 'metrics.json', folder / 'cost.json'
+        self._run(
+            ['test.py', config, checkpoint, '--out', metrics],
+            {**options, cost_option(cfg): str(cost)},
+            folder,
+            tell,
+        )
+        kept = keep(
+            result,
+            recipe,
+            metrics=json.loads(metrics.read_text()),
+            cost=json.loads(cost.read_text()),
+        )
+        return Tested(kept['metrics'], kept['cost'], reused=False)
+
+    def train(
+        self,
+        config: str | Path,
+        start: str | Path | None,
+        options: Mapping[str, Any],
+        seed: int,
+        folder: Path,
+        tell: Callable[[str], Any] = str,
+    ) -> Path:
+        """Train a model, or find the checkpoint of an earlier training.
+
+        An interrupted training goes on, and so does one that was begun by
+        hand in the same folder. One of another recipe is done anew.
+
+        Args:
+            config: The config file.
+            start: Weights to begin with (``load_from``).
+            options: Dotted keys of the config to values.
+            seed: Of the training.
+            folder: Its ``--work-dir``.
+            tell: Takes the time left, as often as the tool tells it.
+
+        Returns:
+            The last checkpoint.
+
+        Raises:
+            UserError: A file is missing, the training fails, or there is no
+                checkpoint and training is not allowed.
+        """
+        options = dict(options)
+        if start is not None:
+            options['load_from'] = start = check_checkpoint(start)
+        cfg = self._load(config, options)
+        recipe = make_recipe(cfg, TRAIN_KEYS, start, seed=seed)
+        record = folder / 'trained.json'
+        known = read_back(record)
+        same = known is None or known.get('recipe') == recipe
+        found = last_checkpoint(folder)
+        done = known is not None and known.get('done') and same
+        if found is not None and (done or not self.may_train):
+            return found
+        if not self.may_train:
+            raise UserError(f'no checkpoint in {folder}, and --no-train')
+        command = ['train.py', config, '--seed', seed, '--no-validate']
+        if found is not None and same:
+            command.append('--resume')
+        else:
+            (folder / 'last_checkpoint').unlink(missing_ok=True)
+        keep(record, recipe, done=False)
+        self._run(command, options, folder, tell)
+        found = last_checkpoint(folder)
+        if found is None:
+            raise UserError(
+                f'the training in {folder} left no checkpoint; has the '
+                'config default_hooks.checkpoint?'
+            )
+        keep(record, recipe, done=True)
+        return found
+
+    def _load(self, config: str | Path, options: Mapping[str, Any]) -> Config:
+        with self._reading:  # mmengine does not say that threads may
+            return load_config(config, dict(options))
+
+    def _run(
+        self,
+        command: list[Any],
+        options: Mapping[str, Any],
+        folder: Path,
+        tell: Callable[[str], Any],
+    ) -> None:
+        """Run a tool; what it prints goes to a log beside its results."""
+        script, *arguments = map(str, command)
+        program = [sys.executable, str(self.tools / script), *arguments]
+        program += ['--work-dir', str(folder)]
+        if options:
+            program += ['--cfg-options', *map(as_option, options.items())]
+        folder.mkdir(parents=True, exist_ok=True)
+        path = folder / f'{Path(script).stem}.log'
+        last = ''
+        with (
+            path.open('w', encoding='utf-8') as log,
+            subprocess.Popen(
+                program,
+                env=self._environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                encoding='utf-8',
+                errors='replace',
+            ) as child,
+        ):
+            log.write(shlex.join(program) + '\n')
+            for line in child.stdout:
+                log.write(line)
+                last = line.strip() or last
+                eta = ETA.search(line)
+                if eta:
+                    tell(eta[1])
+        if child.returncode:
+            raise UserError(f'{last or "no output"} (see {path})')
+
+    def _environment(self) -> dict[str, str]:
+        """That of this process, with the same mmskip and the threads."""
+        paths = [str(PACKAGE.parent), os.environ.get('PYTHONPATH')]
+        found = dict(os.environ)
+        found['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
+        found['PYTHONUNBUFFERED'] = '1'
+        if self.threads is not None:
+            found['OMP_NUM_THREADS'] = str(self.threads)
+        return found
+
+
+def last_checkpoint(folder: Path) -> Path | None:
+    """The newest checkpoint of a training, also of one that was moved."""
+    try:
+        name = Path((folder / 'last_checkpoint').read_text().strip()).name
+    except OSError:
+        return None
+    path = folder / name
+    return path if path.is_file() else None
+
+
+def cost_option(cfg: Config) -> str:
+    """The option that lets ``mmskip.ComputeCost`` write its file.
+
+    Raises:
+        UserError: The evaluator has no such metric.
+    """
+    evaluator = cfg.get('test_evaluator')
+    if isinstance(evaluator, dict):
+        places = {'test_evaluator': evaluator}
+    else:
+        places = {
+            f'test_evaluator.{index}': metric
+            for index, metric in enumerate(evaluator or ())
+        }
+    for place, metric in places.items():
+        if metric.get('type') == 'mmskip.ComputeCost':
+            return f'{place}.out_file'
+    raise UserError(
+        "expected dict(type='mmskip.ComputeCost') in test_evaluator of "
+        f'{cfg.filename}: the cost of a model is to be compared'
+    )
+
+
+def as_option(item: tuple[str, Any]) -> str:
+    """A dotted key and its value as ``--cfg-options`` takes them.
+
+    Raises:
+        UserError: The tool would read another value (spaces and commas in a
+            path, a dict).
+    """
+    key, value = item
+    text = f'{key}={_as_text(value)}'
+    parser = argparse.ArgumentParser()
+    parser.add_argument('options', nargs='+', action=DictAction)
+    read = parser.parse_args([text]).options[key]
+    if read != value:
+        raise UserError(
+            f'{key}={value!r} cannot be told on a command line: it would be '
+            f'read as {read!r}'
+        )
+    return text
+
+
+def _as_text(value: Any) -> str:
+    ends = {list: '[]', tuple: '()'}.get(type(value))
+    if ends is None:
+        return str(value)
+    return f'{ends[0]}{",".join(map(_as_text, value))}{ends[1]}'

@@ -1,0 +1,49 @@
+"""What all plots have in common."""
+
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+# Okabe and Ito's colour-blind safe palette; shapes differ as well.
+STYLES = (
+    ('#0072B2', 'o'),
+    ('#D55E00', 's'),
+    ('#009E73', '^'),
+    ('#CC79A7', 'D'),
+    ('#E69F00', 'v'),
+    ('#56B4E9', 'P'),
+)
+
+
+def new_figure(
+    rows: int = 1, size: tuple[float, float] = (6.4, 4.2)
+) -> tuple[Figure, Any]:
+    """Make a figure.
+
+    Args:
+        rows: Number of plots, one below the other, of one x axis.
+        size: Width and height in inches, at 150 dots each.
+
+    Returns:
+        The figure and its axes; an array of them for several rows.
+    """
+    # No pyplot: no window system, and no figure stays behind.
+    figure = Figure(figsize=size, dpi=150, layout='constrained')
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, sharex=True, squeeze=False)[:, 0]
+    for plot in axes:
+        plot.grid(color='0.9', linewidth=0.8)
+        plot.set_axisbelow(True)
+        plot.spines[['top', 'right']].set_visible(False)
+    return figure, axes[0] if rows == 1 else axes
+
+
+def save_figure(figure: Figure, path: str | PathLike) -> Path:
+    """Write a figure; the suffix (.png, .pdf, .svg) chooses the format."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
+    return path

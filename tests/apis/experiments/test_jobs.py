@@ -1,0 +1,86 @@
+import io
+import threading
+
+import pytest
+from rich.console import Console
+
+from mmskip.apis import UserError
+from mmskip.apis.experiments import Done, Job, run_jobs
+
+
+@pytest.fixture
+def console():
+    return Console(file=io.StringIO(), width=60)
+
+
+def give(value, reused=False):
+    return lambda given, tell: Done(value, str(value), reused)
+
+
+def fail(given, tell):
+    raise UserError('a mistake\nof the user')
+
+
+@pytest.mark.parametrize('parallel', [1, 3])
+def test_a_failure_loses_only_what_needs_it(console, parallel):
+    jobs = [
+        Job('a', give(1)),
+        Job('b', fail),
+        Job('c', give(2), needs=('b',)),
+        Job('d', give(3), needs=('c',)),
+        Job('e', give(4)),
+    ]
+    values, failed = run_jobs(jobs, parallel, console)
+    assert values == {'a': 1, 'e': 4}
+    assert failed == {
+        'b': 'a mistake of the user',
+        'c': 'left out, as b failed',
+        'd': 'left out, as c failed',
+    }
+    text = console.file.getvalue()
+    assert '/5 b: FAILED: a mistake of the user' in text
+    assert text.count('\n') == 5
+
+
+def test_jobs_get_what_they_need(console):
+    def add(given, tell):
+        tell('0:10')
+        return Done(sum(given.values()), 'a sum')
+
+    jobs = [Job('a', give(1)), Job('b', give(2)), Job('c', add, ('a', 'b'))]
+    assert run_jobs(jobs, 2, console)[0] == {'a': 1, 'b': 2, 'c': 3}
+
+
+def test_jobs_run_at_the_same_time(console):
+    meeting = threading.Barrier(2, timeout=10)
+
+    def meet(given, tell):
+        meeting.wait()
+        return Done(None, 'met')
+
+    values, failed = run_jobs([Job('a', meet), Job('b', meet)], 2, console)
+    assert len(values) == 2
+    assert not failed
+
+
+def test_a_bug_raises_when_the_others_are_done(console):
+    done = []
+    jobs = [
+        Job('a', lambda given, tell: 1 / 0),
+        Job('b', lambda given, tell: done.append('b') or Done(1, '')),
+    ]
+    with pytest.raises(ZeroDivisionError):
+        run_jobs(jobs, 1, console)
+    assert done == ['b']
+
+
+def test_what_was_there_says_nothing_about_the_time_left(console):
+    jobs = [
+        Job('a', give(1, reused=True)),
+        Job('b', give(2)),
+        Job('c', give(3)),
+    ]
+    run_jobs(jobs, 1, console)
+    first, second, _ = console.file.getvalue().splitlines()
+    assert first == '1/3 a: 1, as before'
+    assert second == '2/3 b: 2; about 0 s left'
