@@ -87,7 +87,5 @@ val_evaluator = [
 test_evaluator = val_evaluator
 custom_hooks = [
     dict(type='mmskip.VideoHook'),  # streams, counts MACs
-    dict(
-        type='mmskip.IterSeedHook'
-    ),  # resumed runs draw what unbroken ones do
+    dict(type='mmskip.IterSeedHook'),  # a resumed run draws as an unbroken one
 ]

@@ -17,7 +17,6 @@ model = dict(
     ),
 )
 custom_hooks = [
-    dict(type='mmskip.VideoHook'),
-    dict(type='mmskip.IterSeedHook'),
+    *_base_.custom_hooks,
     dict(type='mmskip.ChannelsLastHook'),
 ]

@@ -2,8 +2,5 @@
 # fed with the frame and not with what changed.
 _base_ = 'skip-conv-gumbel_efficientdet_d0_toy-ua-detrac.py'
 gate = dict(type='mmskip.GumbelGate', sees='frame')
-model = dict(
-    conversions=[
-        dict(type='mmskip.SkipConversion', gate=gate, memory='accumulated')
-    ]
-)
+learned, depthwise = _base_.conversions
+model = dict(conversions=[dict(learned, gate=gate), depthwise])

@@ -17,4 +17,7 @@ model = dict(
     efficiency_loss=_base_.efficiency_loss,
 )
 optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)
-custom_hooks = [dict(type='mmskip.VideoHook', num_frames=_base_.num_frames)]
+custom_hooks = [
+    dict(type='mmskip.VideoHook', num_frames=_base_.num_frames),
+    *_base_.custom_hooks[1:],
+]
