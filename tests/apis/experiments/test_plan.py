@@ -106,14 +106,18 @@ DENSE = "dense=dict(config='d.py', weights='a.pth')"
             'a: expected method b before it',
         ),
         (
-            f'methods = dict({DENSE}, '
-            "a=dict(config='d.py', weights='dense/D1'))",
+            (
+                f'methods = dict({DENSE}, '
+                "a=dict(config='d.py', weights='dense/D1'))"
+            ),
             "dense has no setting 'D1'",
         ),
         (
-            "methods = dict(dense=dict(config='d.py', train=True), "
-            "a=dict(config='d.py', weights='dense', train=True, seeds=[2]))"
-            '\nseeds = [0, 1]',
+            (
+                "methods = dict(dense=dict(config='d.py', train=True), "
+                "a=dict(config='d.py', weights='dense', train=True, seeds=[2]))"
+                '\nseeds = [0, 1]'
+            ),
             r'seeds \[2\] need as many of dense',
         ),
         (
