@@ -115,8 +115,8 @@ DENSE = "dense=dict(config='d.py', weights='a.pth')"
         (
             (
                 "methods = dict(dense=dict(config='d.py', train=True), "
-                "a=dict(config='d.py', weights='dense', train=True, seeds=[2]))"
-                '\nseeds = [0, 1]'
+                "a=dict(config='d.py', weights='dense', train=True, "
+                'seeds=[2]))\nseeds = [0, 1]'
             ),
             r'seeds \[2\] need as many of dense',
         ),
