@@ -16,7 +16,8 @@ FOLDER = Path(__file__).parents[1] / 'configs'
 PATHS = sorted(
     path.relative_to(FOLDER).as_posix()
     for path in FOLDER.rglob('*.py')
-    if '_base_' not in path.parts
+    # Plans of experiments are no configs of models.
+    if not {'_base_', 'analysis'} & set(path.parts)
 )
 OURS = [r for r in vars(registry).values() if isinstance(r, Registry)]
 

@@ -24,12 +24,13 @@ REQUIRED_KEYS = (
 METHOD_LABELS = {
     'dense': 'Dense',
     'feature_flow': 'Deep Feature Flow',
+    'frame_gates': 'Gumbel gates that see the frame',
     'gumbel': 'Skip-Conv, Gumbel gates',
-    'gumbel_frame': 'Gumbel gates that see the frame',
     'input_norm': 'Skip-Conv, input-norm gates',
     'keyframe': 'Frame skip (repeat last result)',
     'output_norm': 'Skip-Conv, output-norm gates',
     'output_norm_previous': "Skip-Conv, the paper's memory",
+    'pretrained': 'Dense, before fine-tuning',
 }
 
 Row = Mapping[str, Any]

@@ -27,3 +27,19 @@ def test_one_row_is_enough(tmp_path):
 def test_no_rows_are_refused(tmp_path):
     with pytest.raises(ValueError, match='at least one row'):
         plot_accuracy_vs_macs([], tmp_path / 'a.png')
+
+
+def test_a_mean_over_seeds_has_bars(tmp_path):
+    rows = make_rows()
+    plain = plot_accuracy_vs_macs(rows, tmp_path / 'a.svg').read_text()
+    rows[1] |= dict(AP_std=0.02, gmac_per_frame_std=0.1)
+    bars = plot_accuracy_vs_macs(rows, tmp_path / 'b.svg').read_text()
+    assert len(bars) > len(plain)
+
+
+def test_many_points_are_not_annotated(tmp_path):
+    few = plot_accuracy_vs_macs(make_rows(), tmp_path / 'a.svg').read_text()
+    rows = make_rows() * 4
+    many = plot_accuracy_vs_macs(rows, tmp_path / 'b.svg').read_text()
+    assert '2.5×' in few
+    assert '2.5×' not in many

@@ -24,6 +24,7 @@ are dotted keys of the config to values; so are those of each of the
 """
 
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -159,7 +160,7 @@ class _Reader:
     def _config(self, where: str, config: str | None) -> Path:
         if config is None:
             raise UserError(f'{where}: expected config, a file')
-        path = self._path.parent / config
+        path = Path(os.path.normpath(self._path.parent / config))
         if not path.is_file():
             raise UserError(f'{where}: config not found: {path}')
         return path

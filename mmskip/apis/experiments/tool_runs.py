@@ -15,7 +15,6 @@ from typing import Any
 
 from mmengine.config import Config, DictAction
 
-import mmskip
 from mmskip.apis.config import check_checkpoint, load_config
 from mmskip.apis.errors import UserError
 from mmskip.apis.experiments.recipes import (
@@ -28,7 +27,8 @@ from mmskip.apis.experiments.recipes import (
 
 # What mmengine's lines of progress say about the time that is left.
 ETA = re.compile(r'\beta: ((?:\d+ days?, )?[\d:]+)')
-PACKAGE = Path(mmskip.__file__).parent
+# What the tools import mmskip from: the same as this process.
+SOURCES = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -217,7 +217,7 @@ class ToolRuns:
 
     def _environment(self) -> dict[str, str]:
         """That of this process, with the same mmskip and the threads."""
-        paths = [str(PACKAGE.parent), os.environ.get('PYTHONPATH')]
+        paths = [str(SOURCES), os.environ.get('PYTHONPATH')]
         found = dict(os.environ)
         found['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
         found['PYTHONUNBUFFERED'] = '1'

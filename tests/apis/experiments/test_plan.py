@@ -107,16 +107,16 @@ DENSE = "dense=dict(config='d.py', weights='a.pth')"
         ),
         (
             (
-                f"methods = dict({DENSE}, a=dict(config='d.py', "
-                "weights='dense/D1'))"
+                f'methods = dict({DENSE}, '
+                "a=dict(config='d.py', weights='dense/D1'))"
             ),
             "dense has no setting 'D1'",
         ),
         (
             (
-                "methods = dict(dense=dict(config='d.py', train=True, "
-                "seeds=[0, 1]), a=dict(config='d.py', weights='dense', "
-                'train=True, seeds=[2]))'
+                "methods = dict(dense=dict(config='d.py', train=True), "
+                "a=dict(config='d.py', weights='dense', train=True, "
+                'seeds=[2]))\nseeds = [0, 1]'
             ),
             r'seeds \[2\] need as many of dense',
         ),
@@ -125,10 +125,7 @@ DENSE = "dense=dict(config='d.py', weights='a.pth')"
             'expected a list of seeds, got 3',
         ),
         (
-            (
-                "methods = dict(a=dict(config='d.py', train=True, "
-                "settings={'b': 1}))"
-            ),
+            "methods = dict(a=dict(config='d.py', settings={'b': 1}))",
             'setting b: expected a dict of options',
         ),
     ],
