@@ -1,5 +1,6 @@
 """mmengine hooks."""
 
 from .video_hook import VideoHook
+from .video_timer_hook import VideoTimerHook
 
-__all__ = ['VideoHook']
+__all__ = ['VideoHook', 'VideoTimerHook']

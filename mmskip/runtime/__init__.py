@@ -6,6 +6,7 @@ from .efficiency import attach_efficiency_loss
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .state import StreamState
 from .streaming import clip, stream
+from .timing import Stopwatch, StopwatchReader
 
 __all__ = [
     'Binding',
@@ -14,6 +15,8 @@ __all__ = [
     'LedgerReader',
     'MacCount',
     'MacLedger',
+    'Stopwatch',
+    'StopwatchReader',
     'StreamBinding',
     'StreamState',
     'attach_efficiency_loss',

@@ -15,7 +15,8 @@ from .lists import (
     write_list,
 )
 from .media import Medium, index_media
-from .thumos14 import THUMOS14_SIZES, read_thumos14
+from .split import convert_split
+from .thumos14 import THUMOS14_SIZES, read_class_index, read_thumos14
 
 __all__ = [
     'ACTIVITYNET_SIZES',
@@ -26,8 +27,10 @@ __all__ = [
     'ListReport',
     'Medium',
     'check_size',
+    'convert_split',
     'index_media',
     'read_activitynet',
+    'read_class_index',
     'read_kinetics_csv',
     'read_segments',
     'read_thumos14',
