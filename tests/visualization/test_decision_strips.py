@@ -74,7 +74,7 @@ def test_frames_are_those_asked_for(video):
 
 
 def test_frames_beyond_the_end_are_refused(video):
-    with pytest.raises(ValueError, match='expected frame 12, .* 10 frames'):
+    with pytest.raises(ValueError, match=r'expected frame 12, .* 10 frames'):
         read_frames(video, [3, 12])
 
 

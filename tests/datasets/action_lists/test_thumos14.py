@@ -16,7 +16,7 @@ def write(path, name, *videos):
         ('background_video', object),
         ('primary_action_index', object),
     ]
-    savemat(path, {name: np.array([videos], dtype=kinds)})
+    savemat(path, {name: np.array([list(videos)], dtype=kinds)})
     return path
 
 
