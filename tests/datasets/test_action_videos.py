@@ -24,7 +24,7 @@ CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
 def toy(tmp_path_factory):
     root = tmp_path_factory.mktemp('data') / 'toy'
     return make_toy_activitynet(
-        root, train_videos=2, test_videos=4, frames=24, size=(48, 48)
+        root, train_videos=2, test_videos=4, frames=24, size=(64, 64)
     )
 
 
@@ -54,7 +54,7 @@ def broken(cfg, toy, tmp_path):
 def test_batches_are_16_frames_and_name_their_video(cfg):
     loader = Runner.build_dataloader(cfg.test_dataloader, seed=0)
     batch = next(iter(loader))
-    assert batch['inputs'][0].shape == (16, 3, 48, 48)
+    assert batch['inputs'][0].shape == (16, 3, 64, 64)
     (sample,) = batch['data_samples']
     assert sample.video_id == 'v_toyv0000000.mp4'
     assert sample.total_frames == 24

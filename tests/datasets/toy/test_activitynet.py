@@ -15,7 +15,7 @@ from mmskip.datasets.toy.acting import ACTIONS
 from mmskip.datasets.toy.activitynet import ANNOTATIONS, MARKER, choose_labels
 
 TOOL = Path(__file__).parents[3] / 'tools' / 'make_toy_activitynet.py'
-SMALL = dict(train_videos=3, test_videos=2, frames=12, size=(48, 48))
+SMALL = dict(train_videos=3, test_videos=2, frames=12, size=(64, 64))
 
 
 @pytest.fixture(scope='module')
@@ -51,7 +51,7 @@ def test_it_lies_on_disk_like_the_original(root):
         assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 12
         assert capture.get(cv2.CAP_PROP_FPS) == 10
         assert video['duration'] == 1.2
-        assert video['resolution'] == '48x48'
+        assert video['resolution'] == '64x64'
         for annotation in video['annotations']:
             assert annotation['label'] in ACTIONS
             start, end = annotation['segment']
@@ -77,7 +77,7 @@ def test_labels_are_balanced_and_shuffled():
 
 @pytest.mark.parametrize(
     'option',
-    [dict(frames=11), dict(size=(49, 48)), dict(fps=0), dict(seed=-1)],
+    [dict(frames=11), dict(size=(65, 64)), dict(fps=0), dict(seed=-1)],
 )
 def test_arguments_out_of_range_are_refused(tmp_path, option):
     with pytest.raises(ValueError, match=next(iter(option))):
@@ -107,7 +107,7 @@ def test_what_was_interrupted_is_begun_again(tmp_path):
 def test_the_command_writes_once_and_says_where(
     root, tmp_path, capsys, monkeypatch
 ):
-    options = '--train-videos 1 --test-videos 1 --frames 12 --size 48 48'
+    options = '--train-videos 1 --test-videos 1 --frames 12 --size 64 64'
     command = [str(TOOL), str(tmp_path / 'toy'), *options.split()]
     monkeypatch.setattr(sys, 'argv', command)
     for _ in range(2):
