@@ -31,7 +31,7 @@ def cfg(tmp_path):
     dataset.metainfo.classes = str(root / 'classes.txt')
     for key in list(cfg):
         if key.startswith(('train', 'val')):
-            del cfg[key]
+            cfg.pop(key)
     cfg.model = dict(
         type='Recognizer2D',
         backbone=dict(type='ResNet', depth=18, norm_eval=False),
