@@ -85,6 +85,7 @@ setup(
         'mmengine>=0.10.7',
         'numpy',
         'rich',
+        'scipy',
         'torch>=2.6',
     ],
     extras_require={

@@ -29,3 +29,15 @@ except (ImportError, AssertionError) as error:
             'UADETRACDataset is not available',
             stacklevel=2,
         )
+
+try:
+    from .action_videos import ActionFrameDataset, ActionVideoDataset
+
+    __all__ += ['ActionFrameDataset', 'ActionVideoDataset']
+except (ImportError, AssertionError) as error:
+    if find_spec('mmaction') is not None:
+        warnings.warn(
+            f'mmaction2 is installed but cannot be imported ({error}), so '
+            'ActionVideoDataset and ActionFrameDataset are not available',
+            stacklevel=2,
+        )

@@ -1,18 +1,28 @@
 """mmengine metrics, and the comparison of what they report."""
 
+from .action_accuracy import ActionAccuracy
+from .average_precision import (
+    average_precision,
+    interpolated_average_precision,
+)
 from .comparison import accuracy_at, compare_at, mean_over_seeds
 from .compute_cost import ComputeCost
 from .gate_shares import GateShares, GateWatch
 from .stages import STAGES, firing_by_stage, stage_of
+from .video_cost import VideoCost
 
 __all__ = [
     'STAGES',
+    'ActionAccuracy',
     'ComputeCost',
     'GateShares',
     'GateWatch',
+    'VideoCost',
     'accuracy_at',
+    'average_precision',
     'compare_at',
     'firing_by_stage',
+    'interpolated_average_precision',
     'mean_over_seeds',
     'stage_of',
 ]

@@ -7,6 +7,7 @@ from .errors import InputError
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .state import StreamState
 from .streaming import clip, stream
+from .timing import Stopwatch, StopwatchReader
 
 __all__ = [
     'Binding',
@@ -16,6 +17,8 @@ __all__ = [
     'LedgerReader',
     'MacCount',
     'MacLedger',
+    'Stopwatch',
+    'StopwatchReader',
     'StreamBinding',
     'StreamState',
     'attach_efficiency_loss',

@@ -1,5 +1,6 @@
 """Toy data sets that are written to disk in the layout of the originals."""
 
+from .activitynet import make_toy_activitynet
 from .ua_detrac import make_toy_ua_detrac
 
-__all__ = ['make_toy_ua_detrac']
+__all__ = ['make_toy_activitynet', 'make_toy_ua_detrac']

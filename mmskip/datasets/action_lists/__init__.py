@@ -1,0 +1,40 @@
+"""From the releases of action data sets to the lists that mmaction2 reads."""
+
+from .activitynet import ACTIVITYNET_SIZES, read_activitynet, read_segments
+from .kinetics import (
+    KINETICS400_SIZES,
+    MINI_KINETICS_SIZES,
+    read_kinetics_csv,
+    read_video_list,
+)
+from .lists import (
+    ActionEntry,
+    ListReport,
+    check_size,
+    write_classes,
+    write_list,
+)
+from .media import Medium, index_media
+from .split import convert_split
+from .thumos14 import THUMOS14_SIZES, read_class_index, read_thumos14
+
+__all__ = [
+    'ACTIVITYNET_SIZES',
+    'KINETICS400_SIZES',
+    'MINI_KINETICS_SIZES',
+    'THUMOS14_SIZES',
+    'ActionEntry',
+    'ListReport',
+    'Medium',
+    'check_size',
+    'convert_split',
+    'index_media',
+    'read_activitynet',
+    'read_class_index',
+    'read_kinetics_csv',
+    'read_segments',
+    'read_thumos14',
+    'read_video_list',
+    'write_classes',
+    'write_list',
+]

@@ -1,0 +1,119 @@
+"""Write the lists that mmaction2 reads, and check their sizes."""
+
+import os
+import warnings
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from .media import Medium
+
+
+class ActionEntry(NamedTuple):
+    """A video of a release.
+
+    Attributes:
+        name: What the release calls it.
+        labels: Indices of its classes, ascending. Empty: it shows none of
+            them (background videos of THUMOS'14).
+    """
+
+    name: str
+    labels: tuple[int, ...]
+
+
+class ListReport(NamedTuple):
+    """What became of the videos of a release.
+
+    Attributes:
+        path: The list.
+        written: Number of videos in it.
+        missing: Names of videos that are not on disk.
+    """
+
+    path: Path
+    written: int
+    missing: tuple[str, ...]
+
+
+def write_list(
+    path: str | os.PathLike,
+    entries: Sequence[ActionEntry],
+    media: Mapping[str, Medium],
+) -> ListReport:
+    """Write a list of the videos that are on disk.
+
+    Lines are ``path label [label ...]`` for ``VideoDataset`` and ``path
+    frames label [label ...]`` for ``RawframeDataset``. A frame directory of
+    a video without labels would get the label -1 in mmaction2, which is the
+    last class; ``mmskip.ActionFrameDataset`` reads it as it is meant.
+
+    Args:
+        path: The list; its folder is made if need be.
+        entries: Videos of the release.
+        media: Videos on disk, see :func:`index_media`.
+
+    Returns:
+        What was written and what was missing.
+
+    Raises:
+        ValueError: None of the videos is on disk, or one occurs twice.
+    """
+    path = Path(path)
+    lines, missing = [], []
+    seen: set[str] = set()
+    for entry in entries:
+        if entry.name in seen:
+            raise ValueError(
+                f'{path.name}: expected every video once, got {entry.name} '
+                'twice; mend the annotation file'
+            )
+        seen.add(entry.name)
+        medium = media.get(entry.name)
+        if medium is None:
+            missing.append(entry.name)
+            continue
+        columns = [medium.path]
+        if medium.frames is not None:
+            columns.append(str(medium.frames))
+        lines.append(' '.join([*columns, *map(str, entry.labels)]))
+    if not lines:
+        example = f', e.g. {missing[0]}' if missing else ''
+        raise ValueError(
+            f'{path.name}: expected videos on disk, found none of '
+            f'{len(missing)} annotated{example}; give the folder that holds '
+            'this split'
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('\n'.join(lines) + '\n', encoding='utf-8')
+    return ListReport(path, len(lines), tuple(missing))
+
+
+def write_classes(path: str | os.PathLike, classes: Sequence[str]) -> None:
+    """Write class names, one a line, in the order of their indices."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text('\n'.join(classes) + '\n', encoding='utf-8')
+
+
+def check_size(what: str, found: int, published: Sequence[int]) -> bool:
+    """Warn if a split of a release has not the published size.
+
+    Args:
+        what: Name of the data set and the split.
+        found: Number of videos annotated.
+        published: Sizes that sources give, the paper's first. Sources often
+            differ by a few videos.
+
+    Returns:
+        Whether the size is one of those published.
+    """
+    if found in published:
+        return True
+    sizes = ' or '.join(f'{size:,}' for size in published)
+    warnings.warn(
+        f'{what}: expected {sizes} videos as published, the annotation has '
+        f'{found:,}; results will not compare with published ones',
+        stacklevel=2,
+    )
+    return False

@@ -1,0 +1,120 @@
+"""Find the videos, or the folders of frames, of a data set on disk."""
+
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import NamedTuple
+
+VIDEO_SUFFIXES = ('.mp4', '.mkv', '.webm', '.avi', '.mov', '.m4v')
+FRAME_SUFFIXES = ('.jpg', '.jpeg', '.png')
+# Kinetics: <youtube id>_<start>_<end>, seconds of six digits.
+CLIP = re.compile(r'^(?P<id>.+)_\d{6}_\d{6}$')
+
+
+class Medium(NamedTuple):
+    """A video on disk.
+
+    Attributes:
+        path: Below the folder that was searched, with forward slashes.
+        frames: Number of frames of a folder of frames; None for a file.
+    """
+
+    path: str
+    frames: int | None
+
+
+def index_media(
+    root: str | os.PathLike, rawframes: bool = False
+) -> dict[str, Medium]:
+    """Find videos in a folder and the folders below it.
+
+    Packs of files differ in how they name a video: with or without ``v_``
+    before a YouTube id, with or without the times of a clip after it. Each
+    is found under all of these names; the name on disk wins.
+
+    Args:
+        root: The folder.
+        rawframes: Look for folders of frames instead of video files.
+
+    Returns:
+        Videos by name.
+
+    Raises:
+        FileNotFoundError: There is no such folder.
+        ValueError: Nothing was found, a path contains white space, or the
+            frames of a folder are not numbered from 1 without gaps.
+    """
+    root = Path(root)
+    if not root.is_dir():
+        raise FileNotFoundError(
+            f'{root}: expected the folder of the videos, found none'
+        )
+    found = _find_frames(root) if rawframes else _find_files(root)
+    if not found:
+        kind = 'folders of frames' if rawframes else 'video files'
+        other = 'without' if rawframes else 'with'
+        raise ValueError(
+            f'{root}: expected {kind}, found none; give another folder, or '
+            f'run {other} --rawframes'
+        )
+    exact: dict[str, Medium] = {}
+    for name, medium in found:
+        if re.search(r'\s', medium.path):
+            raise ValueError(
+                f'{root / medium.path}: expected a path without white space, '
+                "which separates the columns of mmaction2's lists; rename "
+                'the file or its folder (class folders: "_" for " ")'
+            )
+        if name in exact:
+            warnings.warn(
+                f'{root}: {name} lies there twice, {exact[name].path} is '
+                f'used and {medium.path} is not',
+                stacklevel=2,
+            )
+        exact.setdefault(name, medium)
+    aliases: dict[str, Medium] = {}
+    for name, medium in exact.items():
+        for alias in _aliases(name):
+            aliases.setdefault(alias, medium)
+    return {**aliases, **exact}
+
+
+def _aliases(name: str) -> set[str]:
+    """Other names under which a release may know a video."""
+    clip = CLIP.match(name)
+    names = {name, clip['id'] if clip else name}
+    return names | {n.removeprefix('v_') for n in names}
+
+
+def _find_files(root: Path) -> list[tuple[str, Medium]]:
+    return [
+        (path.stem, Medium(path.relative_to(root).as_posix(), None))
+        for path in sorted(root.rglob('*'))
+        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+    ]
+
+
+def _find_frames(root: Path) -> list[tuple[str, Medium]]:
+    found = []
+    for folder, _, files in sorted(os.walk(root, followlinks=True)):
+        frames = [f for f in files if f.lower().endswith(FRAME_SUFFIXES)]
+        if frames:
+            path = Path(folder)
+            count = _count_frames(path, frames)
+            relative = path.relative_to(root).as_posix()
+            found.append((path.name, Medium(relative, count)))
+    return found
+
+
+def _count_frames(folder: Path, files: list[str]) -> int:
+    """Count frames; they must be those that mmaction2 will ask for."""
+    numbers = [re.search(r'(\d+)\.\w+$', name) for name in files]
+    if None in numbers or {int(n[1]) for n in numbers} != set(
+        range(1, len(files) + 1)
+    ):
+        raise ValueError(
+            f'{folder}: expected {len(files)} frames numbered from 1 without '
+            f'gaps, got {min(files)} to {max(files)}; extract them again'
+        )
+    return len(files)

@@ -1,0 +1,242 @@
+"""Write toy untrimmed videos in the layout of ActivityNet.
+
+activity_net.v1-3.min.json
+videos/v_toyt0000000.mp4           training
+videos/v_toyv0000000.mp4           validation
+train_list_videos.txt  val_list_videos.txt  classes.txt   for mmaction2
+"""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from mmskip.datasets.action_lists import (
+    index_media,
+    read_activitynet,
+    write_classes,
+    write_list,
+)
+
+from .acting import ACTIONS
+from .untrimmed import ToyVideo
+
+MARKER = 'toy_activitynet.json'
+ANNOTATIONS = 'activity_net.v1-3.min.json'
+# Grows when the same arguments give other bytes.
+VERSION = 1
+SPLITS = dict(training='train', validation='val')
+# Pixels; decord fails on videos that are 48 wide.
+LEAST_SIDE = 64
+LEAST = dict(train_videos=0, test_videos=0, frames=12, seed=0)
+
+
+def make_toy_activitynet(
+    root: str | os.PathLike,
+    *,
+    train_videos: int = 400,
+    test_videos: int = 160,
+    frames: int = 60,
+    size: tuple[int, int] = (112, 112),
+    fps: float = 10.0,
+    seed: int = 0,
+    on_video: Callable[[], None] | None = None,
+) -> Path:
+    """Write a toy ActivityNet, unless it is there already.
+
+    It is written to ``{root}.partial`` and moved when it is complete. In
+    every video a figure does one of eight things in a quarter to three
+    fifths of the frames; the rest is blank, titles, scenery, figures that
+    do nothing and things that nobody uses, none of which depends on the
+    label. Single frames tell the action, except where a board hides it.
+    The same arguments give the same bytes with the same releases of numpy
+    and OpenCV.
+
+    Args:
+        root: Folder to write to; made if need be.
+        train_videos: Number of videos of the subset ``training``.
+        test_videos: Number of videos of the subset ``validation``.
+        frames: Number of frames of each.
+        size: ``(width, height)`` of the images in pixels, even numbers.
+        fps: Frames per second.
+        seed: Seed of all that is random.
+        on_video: Called after each video written.
+
+    Returns:
+        ``root``, for ``data_root`` in a config.
+
+    Raises:
+        ValueError: An argument is out of range.
+        FileExistsError: ``root`` holds something else.
+    """
+    arguments = dict(
+        version=VERSION,
+        train_videos=train_videos,
+        test_videos=test_videos,
+        frames=frames,
+        size=list(size),
+        fps=fps,
+        seed=seed,
+    )
+    _check(arguments)
+    root = Path(root).absolute()
+    if not _is_complete(root, arguments):
+        partial = _start_over(root)
+        _write_all(partial, arguments, on_video)
+        _write_lists(partial)
+        if root.exists():
+            root.rmdir()
+        partial.rename(root)
+    return root
+
+
+def choose_labels(seed: tuple[int, ...], videos: int) -> list[str]:
+    """Draw the actions of videos, as many of each as can be."""
+    order = np.random.default_rng(seed).permutation(videos)
+    names = list(ACTIONS)
+    return [names[index % len(names)] for index in order]
+
+
+def _check(arguments: dict) -> None:
+    """Refuse arguments out of range."""
+    for name, least in LEAST.items():
+        value = arguments[name]
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f'expected {name} >= {least}, got {value!r}')
+    size = arguments['size']
+    if (
+        len(size) != 2
+        or min(size) < LEAST_SIDE
+        or any(side % 2 for side in size)
+    ):
+        raise ValueError(
+            'expected size (width, height) of even numbers from '
+            f'{LEAST_SIDE}, got {size}'
+        )
+    if not arguments['fps'] > 0:
+        raise ValueError(f'expected fps > 0, got {arguments["fps"]!r}')
+
+
+def _is_complete(root: Path, arguments: dict) -> bool:
+    """Whether a folder holds this very data set; False if it is empty."""
+    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+        return False
+    marker = root / MARKER
+    if not marker.is_file():
+        raise FileExistsError(
+            f'{root}: expected an empty folder or a toy ActivityNet, got '
+            f'something without {MARKER}; remove it or choose another'
+        )
+    found = json.loads(marker.read_text())
+    if found != arguments:
+        differing = ', '.join(
+            f'{key}={found.get(key)!r} instead of {value!r}'
+            for key, value in arguments.items()
+            if found.get(key) != value
+        )
+        raise FileExistsError(
+            f'{root}: holds a toy ActivityNet made with {differing}; remove '
+            'it or choose another folder'
+        )
+    return True
+
+
+def _start_over(root: Path) -> Path:
+    """Make an empty folder beside ``root``; remove what was interrupted."""
+    partial = root.with_name(f'{root.name}.partial')
+    if partial.exists():
+        if not (partial / MARKER).is_file():
+            raise FileExistsError(
+                f'{partial}: expected what an interrupted run left, got '
+                'something else; remove it'
+            )
+        shutil.rmtree(partial)
+    (partial / 'videos').mkdir(parents=True)
+    return partial
+
+
+def _write_all(
+    root: Path, arguments: dict, on_video: Callable[[], None] | None
+) -> None:
+    """Write the marker, every video and the annotation."""
+    (root / MARKER).write_text(json.dumps(arguments, indent=2) + '\n')
+    counts = (arguments['train_videos'], arguments['test_videos'])
+    database = {}
+    for split, (subset, count) in enumerate(zip(SPLITS, counts, strict=True)):
+        labels = choose_labels((arguments['seed'], split), count)
+        for number, label in enumerate(labels):
+            name = f'toy{subset[0]}{number:07d}'
+            video = ToyVideo(
+                label,
+                (arguments['seed'], split, number),
+                arguments['frames'],
+                tuple(arguments['size']),
+                arguments['fps'],
+            )
+            _write_video(root / 'videos' / f'v_{name}.mp4', video)
+            database[name] = _annotate(video, arguments, subset)
+            if on_video is not None:
+                on_video()
+    release = dict(
+        database=database, taxonomy=_taxonomy(), version='VERSION 1.3'
+    )
+    (root / ANNOTATIONS).write_text(json.dumps(release) + '\n')
+
+
+def _write_video(path: Path, video: ToyVideo) -> None:
+    fourcc = cv2.VideoWriter_fourcc(*'mp4v')
+    writer = cv2.VideoWriter(str(path), fourcc, video.fps, video.size)
+    if not writer.isOpened():
+        raise OSError(
+            f'{path}: OpenCV cannot write MPEG-4 here; install '
+            'opencv-python, whose wheel brings an encoder'
+        )
+    try:
+        for image in video.film():
+            writer.write(image)
+    finally:
+        writer.release()
+
+
+def _annotate(video: ToyVideo, arguments: dict, subset: str) -> dict:
+    """The entry of a video in the release's database."""
+    width, height = video.size
+    return dict(
+        duration=arguments['frames'] / video.fps,
+        subset=subset,
+        resolution=f'{width}x{height}',
+        url='',
+        annotations=[
+            dict(label=video.label, segment=list(segment))
+            for segment in video.segments
+        ],
+    )
+
+
+def _taxonomy() -> list[dict]:
+    """The tree of classes: one root and its leaves."""
+    root = dict(nodeId=0, nodeName='Root', parentId=None, parentName=None)
+    return [
+        root,
+        *(
+            dict(nodeId=n, nodeName=name, parentId=0, parentName='Root')
+            for n, name in enumerate(ACTIONS, 1)
+        ),
+    ]
+
+
+def _write_lists(root: Path) -> None:
+    """Write what mmaction2 reads."""
+    classes, entries = read_activitynet(root / ANNOTATIONS)
+    write_classes(root / 'classes.txt', classes)
+    if not any(entries.values()):
+        return
+    media = index_media(root / 'videos')
+    for subset, split in SPLITS.items():
+        if entries[subset]:
+            path = root / f'{split}_list_videos.txt'
+            write_list(path, entries[subset], media)

@@ -1,0 +1,145 @@
+"""mAP and top-1 accuracy of video recognition."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+
+from mmskip.registry import METRICS
+
+from .average_precision import (
+    average_precision,
+    interpolated_average_precision,
+)
+from .video_results import BROKEN, read_labels, read_scores, video_name
+
+VARIANTS = dict(
+    interpolated=interpolated_average_precision,
+    plain=average_precision,
+)
+
+
+@METRICS.register_module()
+class ActionAccuracy(BaseMetric):
+    """Mean average precision as in ActivityNet, and top-1 accuracy.
+
+    ``mAP`` is the mean over the classes that occur in the test set of the
+    average precision in the chosen variant, in percent:
+
+    - ``interpolated``, the default: the official evaluation of ActivityNet;
+    - ``plain``: mean precision at each positive, which the code of AR-Net
+      and SoF-Net computes. It is lower.
+
+    A third variant in use, the area below the steps of the curve with equal
+    scores at one threshold, is mmaction2's ``AccMetric`` with
+    ``mean_average_precision``; it equals ``plain`` where no scores are
+    equal. ``mAP_interpolated`` and ``mAP_plain`` are both reported.
+
+    ``top1`` (percent) counts a video as right if its best class is one of
+    its labels; videos without labels do not count in it. Videos that could
+    not be decoded (see ``mmskip.ActionVideoDataset``) are left out of all
+    figures, logged, and counted in ``broken``.
+
+    Args:
+        mAP: The variant that is reported as ``mAP``.
+        collect_device: ``cpu`` or ``gpu``, see mmengine's ``BaseMetric``.
+        prefix: Put before the names of the figures.
+
+    Raises:
+        ValueError: There is no such variant.
+    """
+
+    default_prefix = 'acc'
+
+    def __init__(
+        self,
+        mAP: str = 'interpolated',
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device, prefix)
+        if mAP not in VARIANTS:
+            raise ValueError(
+                f'expected mAP to be one of {tuple(VARIANTS)}, got {mAP!r}'
+            )
+        self.variant = mAP
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep scores and labels of a batch.
+
+        Raises:
+            TypeError: A sample has no scores.
+            ValueError: Scores are not finite, or labels not of the model's
+                classes.
+        """
+        for sample in data_samples:
+            if sample.get(BROKEN):
+                name = video_name(sample)
+                self.results.append(dict(broken=name, why=sample[BROKEN]))
+                continue
+            scores = read_scores(sample)
+            labels = read_labels(sample, len(scores))
+            self.results.append(dict(scores=scores, labels=labels))
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Figures of all videos.
+
+        Raises:
+            RuntimeError: There is no video that could be decoded.
+        """
+        broken = [result for result in results if 'broken' in result]
+        results = [result for result in results if 'broken' not in result]
+        if not results:
+            raise RuntimeError(
+                f'expected at least one video that can be decoded, got none '
+                f'of {len(broken)}; look at the warnings above'
+            )
+        for result in broken:
+            MMLogger.get_current_instance().warning(
+                f'left out: {result["broken"]}: {result["why"]}'
+            )
+        scores = np.stack([result['scores'] for result in results])
+        truth = np.zeros(scores.shape, bool)
+        for row, result in zip(truth, results, strict=True):
+            row[list(result['labels'])] = True
+        figures = {
+            f'mAP_{name}': mean_over_classes(function, scores, truth)
+            for name, function in VARIANTS.items()
+        }
+        return dict(
+            mAP=figures[f'mAP_{self.variant}'],
+            **figures,
+            top1=100 * top1_accuracy(scores, truth),
+            broken=float(len(broken)),  # mmengine's logger drops integers
+        )
+
+
+def mean_over_classes(
+    function: Any, scores: np.ndarray, truth: np.ndarray
+) -> float:
+    """Mean average precision in percent of the classes with a positive.
+
+    Args:
+        function: Average precision of one class.
+        scores: Shape (videos, classes).
+        truth: bool, shape (videos, classes).
+
+    Returns:
+        In [0, 100]; NaN if no video has a label.
+    """
+    found = [
+        function(scores[:, index], truth[:, index])
+        for index in np.flatnonzero(truth.any(0))
+    ]
+    return 100 * float(np.mean(found)) if found else float('nan')
+
+
+def top1_accuracy(scores: np.ndarray, truth: np.ndarray) -> float:
+    """Share of the videos with labels whose best class is one of them."""
+    labelled = truth.any(1)
+    if not labelled.any():
+        return float('nan')
+    best = scores[labelled].argmax(1)
+    return float(truth[labelled][np.arange(len(best)), best].mean())

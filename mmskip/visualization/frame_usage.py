@@ -1,0 +1,131 @@
+"""Where frames stop, as a bar (Fig. 4.1 of the thesis on SoF-Net)."""
+
+import json
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+USED_COLOR = '#0072B2'
+UNSEEN_COLOR = '#222222'
+# Parts of a bar that are narrower get no percentage, in percent.
+LEAST_LABELLED = 2.5
+
+
+def read_videos(path: str | PathLike) -> dict:
+    """Read what ``mmskip.VideoCost(out_file=...)`` wrote.
+
+    Returns:
+        ``videos``, ``num_places``, ``classes`` and ``figures``.
+
+    Raises:
+        ValueError: The file is something else.
+    """
+    try:
+        report = json.loads(Path(path).read_text(encoding='utf-8'))
+    except ValueError as error:
+        raise ValueError(
+            f'{path}: expected the JSON file of mmskip.VideoCost, got one '
+            f'that cannot be parsed ({error})'
+        ) from error
+    videos = report.get('videos') if isinstance(report, dict) else None
+    if not videos or 'stops' not in videos[0]:
+        raise ValueError(
+            f'{path}: expected the JSON file of mmskip.VideoCost with its '
+            'videos, got another; test with '
+            "dict(type='mmskip.VideoCost', out_file=...)"
+        )
+    return report
+
+
+def count_stops(videos: Sequence[Mapping], places: int) -> dict[str, float]:
+    """Percent of the frames of each fate, in the order of Fig. 4.1.
+
+    Args:
+        videos: See :func:`read_videos`.
+        places: Number of places at which frames may stop.
+
+    Returns:
+        ``res1``, ``res2``, ..., ``early term.`` and ``used``.
+    """
+    stops = np.concatenate([video['stops'] for video in videos])
+    fates = {f'res{n + 1}': n for n in range(places)}
+    fates |= {'early term.': -1, 'used': places}
+    return {
+        name: 100 * float((stops == value).mean())
+        for name, value in fates.items()
+    }
+
+
+def plot_frame_usage(
+    shares: Mapping[str, Mapping[str, float]], path: str | PathLike
+) -> Path:
+    """Plot a bar of frame fates per model.
+
+    Args:
+        shares: By the name of a model, see :func:`count_stops`.
+        path: The picture; its suffix chooses the format.
+
+    Returns:
+        The path.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure = Figure(
+        figsize=(8, 1.4 + 0.6 * len(shares)), dpi=150, layout='constrained'
+    )
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    fates = list(dict.fromkeys(f for row in shares.values() for f in row))
+    colours = _colours(fates)
+    left = np.zeros(len(shares))
+    for fate in fates:
+        widths = np.array([row.get(fate, 0.0) for row in shares.values()])
+        axes.barh(
+            list(shares),
+            widths,
+            left=left,
+            color=colours[fate],
+            label=fate,
+            edgecolor='white',
+        )
+        for row, width in enumerate(widths):
+            if width >= LEAST_LABELLED:
+                dark = fate in ('used', 'early term.')
+                axes.text(
+                    left[row] + width / 2,
+                    row,
+                    f'{width:.1f}',
+                    ha='center',
+                    va='center',
+                    fontsize=8,
+                    color='white' if dark else '0.25',
+                )
+        left += widths
+    axes.set_xlim(0, 100)
+    axes.set_xlabel('frames (%)')
+    axes.invert_yaxis()
+    axes.spines[['top', 'right']].set_visible(False)
+    axes.legend(
+        frameon=False,
+        loc='lower center',
+        bbox_to_anchor=(0.5, 1.0),
+        ncols=len(fates),
+        fontsize=8,
+        handlelength=1.0,
+        columnspacing=1.2,
+    )
+    figure.savefig(path)
+    return path
+
+
+def _colours(fates: Sequence[str]) -> dict[str, object]:
+    """Shades for the places, deeper ones darker."""
+    places = [fate for fate in fates if fate.startswith('res')]
+    shades = np.linspace(0.15, 0.6, max(len(places), 1))
+    colours = dict(zip(places, colormaps['Oranges'](shades), strict=False))
+    return {**colours, 'early term.': UNSEEN_COLOR, 'used': USED_COLOR}

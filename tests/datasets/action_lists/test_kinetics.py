@@ -1,0 +1,65 @@
+"""The files of Kinetics and Mini-Kinetics."""
+
+import pytest
+
+from mmskip.datasets.action_lists import read_kinetics_csv, read_video_list
+
+CSV = """label,youtube_id,time_start,time_end,split,is_cc
+riding a bike,--abc_123,7,17,val,0
+"abseiling",xyz,120,130,val,0
+zumba,q,0,10,val,1
+"""
+
+
+@pytest.fixture
+def csv(tmp_path):
+    (tmp_path / 'k.csv').write_text(CSV)
+    return tmp_path / 'k.csv'
+
+
+def test_clips_are_named_by_id_and_times(csv):
+    classes, entries = read_kinetics_csv(csv)
+    assert classes == ['abseiling', 'riding a bike', 'zumba']
+    assert entries == [
+        ('--abc_123_000007_000017', (1,)),
+        ('xyz_000120_000130', (0,)),
+        ('q_000000_000010', (2,)),
+    ]
+
+
+def test_a_class_list_chooses_and_numbers(csv):
+    classes, entries = read_kinetics_csv(csv, ['zumba', 'riding_a_bike'])
+    assert classes == ['zumba', 'riding_a_bike']
+    assert [entry.labels for entry in entries] == [(1,), (0,)]
+
+
+@pytest.mark.parametrize(
+    ('content', 'match'),
+    [
+        ('youtube_id,time_start,time_end\na,1,2\n', 'columns label'),
+        ('', 'columns label'),
+        (CSV.replace('120', 'soon'), "got 'soon'"),
+    ],
+)
+def test_other_csv_files_are_refused(tmp_path, content, match):
+    (tmp_path / 'x.csv').write_text(content)
+    with pytest.raises(ValueError, match=match):
+        read_kinetics_csv(tmp_path / 'x.csv')
+
+
+def test_classes_without_videos_are_refused(csv):
+    with pytest.raises(ValueError, match='none of yoga'):
+        read_kinetics_csv(csv, ['yoga', 'zumba'])
+
+
+def test_lists_of_both_origins_are_read(tmp_path):
+    path = tmp_path / 'l.txt'
+    path.write_text('--a_1 300 5\nriding a bike/b.mp4 9 199\n\n')
+    assert read_video_list(path) == [('--a_1', (5,)), ('b', (199,))]
+
+
+@pytest.mark.parametrize('line', ['a 5', 'a 300 200', 'a 3 -1', 'a b c'])
+def test_other_lines_are_refused(tmp_path, line):
+    (tmp_path / 'l.txt').write_text(f'ok 1 2\n{line}\n')
+    with pytest.raises(ValueError, match='line 2'):
+        read_video_list(tmp_path / 'l.txt')

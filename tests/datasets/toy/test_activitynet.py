@@ -1,0 +1,123 @@
+"""The toy ActivityNet on disk, and its command."""
+
+import hashlib
+import json
+import runpy
+import sys
+from pathlib import Path
+
+import cv2
+import pytest
+
+from mmskip.datasets.action_lists import read_activitynet
+from mmskip.datasets.toy import make_toy_activitynet
+from mmskip.datasets.toy.acting import ACTIONS
+from mmskip.datasets.toy.activitynet import ANNOTATIONS, MARKER, choose_labels
+
+TOOL = Path(__file__).parents[3] / 'tools' / 'make_toy_activitynet.py'
+SMALL = dict(train_videos=3, test_videos=2, frames=12, size=(64, 64))
+
+
+@pytest.fixture(scope='module')
+def root(tmp_path_factory):
+    return make_toy_activitynet(tmp_path_factory.mktemp('t') / 'toy', **SMALL)
+
+
+def digests(root):
+    return {
+        path.relative_to(root): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(root.rglob('*'))
+        if path.is_file()
+    }
+
+
+def test_the_same_seed_gives_the_same_bytes(root, tmp_path):
+    again = make_toy_activitynet(tmp_path / 'again', **SMALL)
+    assert digests(again) == digests(root)
+    other = make_toy_activitynet(tmp_path / 'other', **SMALL, seed=1)
+    video = 'videos/v_toyt0000000.mp4'
+    assert (other / video).read_bytes() != (root / video).read_bytes()
+
+
+def test_it_lies_on_disk_like_the_original(root):
+    release = json.loads((root / ANNOTATIONS).read_text())
+    assert set(release) == {'database', 'taxonomy', 'version'}
+    assert [v['subset'] for v in release['database'].values()] == [
+        *('training',) * 3,
+        *('validation',) * 2,
+    ]
+    for name, video in release['database'].items():
+        capture = cv2.VideoCapture(str(root / 'videos' / f'v_{name}.mp4'))
+        assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 12
+        assert capture.get(cv2.CAP_PROP_FPS) == 10
+        assert video['duration'] == 1.2
+        assert video['resolution'] == '64x64'
+        for annotation in video['annotations']:
+            assert annotation['label'] in ACTIONS
+            start, end = annotation['segment']
+            assert 0 <= start < end <= 1.2
+
+
+def test_lists_agree_with_the_annotation(root):
+    classes, entries = read_activitynet(root / ANNOTATIONS)
+    assert classes == list(ACTIONS)
+    assert (root / 'classes.txt').read_text().splitlines() == classes
+    for subset, split in (('training', 'train'), ('validation', 'val')):
+        lines = (root / f'{split}_list_videos.txt').read_text().splitlines()
+        assert lines == [
+            f'v_{name}.mp4 {label}' for name, (label,) in entries[subset]
+        ]
+
+
+def test_labels_are_balanced_and_shuffled():
+    labels = choose_labels((0, 0), 80)
+    assert {labels.count(name) for name in ACTIONS} == {10}
+    assert labels != choose_labels((1, 0), 80)
+
+
+@pytest.mark.parametrize(
+    'option',
+    [dict(frames=11), dict(size=(65, 64)), dict(fps=0), dict(seed=-1)],
+)
+def test_arguments_out_of_range_are_refused(tmp_path, option):
+    with pytest.raises(ValueError, match=next(iter(option))):
+        make_toy_activitynet(tmp_path / 'toy', **{**SMALL, **option})
+    assert not (tmp_path / 'toy').exists()
+
+
+def test_other_folders_are_left_alone(root, tmp_path):
+    (tmp_path / 'thesis.txt').touch()
+    with pytest.raises(FileExistsError, match=MARKER):
+        make_toy_activitynet(tmp_path, **SMALL)
+    with pytest.raises(FileExistsError, match='frames=12 instead of 14'):
+        make_toy_activitynet(root, **{**SMALL, 'frames': 14})
+
+
+def test_what_was_interrupted_is_begun_again(tmp_path):
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        make_toy_activitynet(tmp_path / 'toy', **SMALL, on_video=interrupt)
+    assert not (tmp_path / 'toy').exists()
+    made = make_toy_activitynet(tmp_path / 'toy', **SMALL)
+    assert len(list((made / 'videos').iterdir())) == 5
+
+
+def test_the_command_writes_once_and_says_where(
+    root, tmp_path, capsys, monkeypatch
+):
+    options = '--train-videos 1 --test-videos 1 --frames 12 --size 64 64'
+    command = [str(TOOL), str(tmp_path / 'toy'), *options.split()]
+    monkeypatch.setattr(sys, 'argv', command)
+    for _ in range(2):
+        with pytest.raises(SystemExit) as error:
+            runpy.run_path(str(TOOL), run_name='__main__')
+        assert error.value.code == 0
+    out = capsys.readouterr().out.replace('\n', '')
+    assert out.count(f'toy ActivityNet is in {tmp_path / "toy"}') == 2
+    monkeypatch.setattr(sys, 'argv', [*command, '--seed', '7'])
+    with pytest.raises(SystemExit) as error:
+        runpy.run_path(str(TOOL), run_name='__main__')
+    assert error.value.code == 2
+    assert 'seed=0 instead of 7' in capsys.readouterr().err
