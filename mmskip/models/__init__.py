@@ -4,8 +4,26 @@ import warnings
 from importlib.util import find_spec
 
 from .keyframe import KeyframeMixin, build_keyframe_model, use_keyframes
+from .sof import EveryKthFrame, RandomFrames
 
-__all__ = ['KeyframeMixin', 'build_keyframe_model', 'use_keyframes']
+__all__ = [
+    'EveryKthFrame',
+    'KeyframeMixin',
+    'RandomFrames',
+    'build_keyframe_model',
+    'use_keyframes',
+]
+
+
+def _tell(host: str, missing: str, error: Exception) -> None:
+    """Warn of a host that is there and broken, not of one that is not."""
+    if find_spec(host) is not None:
+        warnings.warn(
+            f'{host} is installed but cannot be imported ({error}), so '
+            f'{missing} is not available',
+            stacklevel=3,
+        )
+
 
 try:
     from .efficientdet.bifpn import BiFPN
@@ -17,9 +35,12 @@ try:
     __all__ += ['EfficientDetHead']
 except (ImportError, AssertionError) as error:
     # mmdet refuses by an AssertionError to work with other releases of mmcv.
-    if find_spec('mmdet') is not None:
-        warnings.warn(
-            f'mmdet is installed but cannot be imported ({error}), so '
-            'EfficientDetHead is not available',
-            stacklevel=2,
-        )
+    _tell('mmdet', 'EfficientDetHead', error)
+
+try:
+    from .narrow_resnet import NarrowResNet
+    from .sof.recognizer import SoFRecognizer
+
+    __all__ += ['NarrowResNet', 'SoFRecognizer']
+except (ImportError, AssertionError) as error:
+    _tell('mmaction', 'SoFRecognizer', error)
