@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from mmaction.models import ResNet
 from mmaction.models.backbones.resnet import make_res_layer
 from mmcv.cnn import ConvModule
@@ -32,7 +33,8 @@ class NarrowResNet(ResNet):
                 'expected base_channels to be a positive int, got '
                 f'{base_channels!r}'
             )
-        super().__init__(depth, **options)
+        with torch.device('meta'):  # all its layers are replaced below
+            super().__init__(depth, **options)
         block_options = dict(
             conv_cfg=self.conv_cfg,
             norm_cfg=self.norm_cfg,

@@ -72,6 +72,8 @@ def _measure(
     parts = nn.ModuleDict(dict(backbone=backbone, cls_head=cls_head))
     twin = copy.deepcopy(parts).to('meta').eval()
     names = {module: name for name, module in twin.named_modules()}
+    for module in names:  # what watches the model is no part of it
+        module._forward_hooks.clear()
     x = torch.empty(1, *shape, device='meta')
     stages, channels = [], []
     for stage in list_stages(twin['backbone']):

@@ -1,10 +1,11 @@
 """Tiny recognizers that stop and forward, and videos for them."""
 
 import torch
+from mmaction.structures import ActionDataSample
 from mmengine.config import ConfigDict
 from mmengine.registry import MODELS, DefaultScope
 
-import mmskip  # noqa: F401
+from mmskip.models.sof import list_stages
 
 CLASSES = 5
 SIZE = 32
@@ -17,9 +18,7 @@ def tsn_config(**head):
     """A stock TSN with a ResNet-18 of 8 channels."""
     return dict(
         type='Recognizer2D',
-        backbone=dict(
-            type='mmskip.NarrowResNet', depth=18, base_channels=8
-        ),
+        backbone=dict(type='mmskip.NarrowResNet', depth=18, base_channels=8),
         cls_head=dict(
             type='TSNHead',
             num_classes=CLASSES,
@@ -53,18 +52,21 @@ def build_sof(policy=POLICY, guidance_loss=GUIDANCE, head=None, **keys):
     return stir(build(cfg))
 
 
-def stir(model, seed=0):
-    """Give policies large weights: they stop some frames and not others.
-
-    Batch norms get statistics under which features differ from frame to
-    frame.
-    """
+@torch.no_grad()
+def stir(model, seed=0, forward=0.85):
+    """Let each policy forward some frames of noise and stop others."""
     draws = torch.Generator().manual_seed(seed)
-    for policy in model.policies:
-        for weight in policy.gate.parameters():
-            noise = torch.randn(weight.shape, generator=draws)
-            weight.data.copy_(noise * 8)
-        policy.gate.bias.data.copy_(torch.tensor([0.0, 1.0]))
+    x = model.data_preprocessor(data(videos(8, 8, seed=99)))['inputs']
+    x = x.flatten(0, 1)
+    for stage, policy in zip(
+        list_stages(model.backbone), model.policies, strict=False
+    ):
+        x = stage(x)
+        weight = policy.gate.weight
+        weight.copy_(torch.randn(weight.shape, generator=draws) * 8)
+        embedded = policy.embed(x)
+        margin = policy.step(embedded, policy.initial_state(len(x))).margin
+        policy.gate.bias[1] -= margin.quantile(1 - forward)
     return model
 
 
@@ -78,8 +80,6 @@ def videos(batch, frames, seed=0):
 
 def samples(labels):
     """Data samples with labels: indices, or rows of zeros and ones."""
-    from mmaction.structures import ActionDataSample
-
     return [
         ActionDataSample(metainfo=dict(filename=f'{i}.mp4')).set_gt_label(y)
         for i, y in enumerate(labels)
