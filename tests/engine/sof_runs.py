@@ -45,6 +45,7 @@ def run(folder, hooks, epochs, model=None, resume=False, loop=None):
             batch_size=1,
             dataset=[dict(inputs=torch.ones(1))] * 2,
             sampler=dict(type='DefaultSampler', shuffle=False),
+            collate_fn=dict(type='default_collate'),
         ),
         train_cfg=loop or dict(by_epoch=True, max_epochs=epochs),
         optim_wrapper=dict(optimizer=dict(type='SGD', lr=0.1)),

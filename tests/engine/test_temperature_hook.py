@@ -3,6 +3,7 @@
 import math
 
 import pytest
+import torch
 from mmengine.model import BaseModel
 from mmengine.registry import HOOKS
 
@@ -34,6 +35,7 @@ def test_a_model_without_policies_is_refused(tmp_path):
     class Plain(Deciding):
         def __init__(self):
             BaseModel.__init__(self)
+            self.weight = torch.nn.Parameter(torch.ones(1))
 
     with pytest.raises(ValueError, match=r'policy=dict\(\.\.\.\)'):
         run(tmp_path, [HOOKS.build(dict(type='mmskip.TemperatureHook'))], 1,
