@@ -30,13 +30,11 @@ PROBE = 64  # side of the image that tells the channels of the stages
 class SoFRecognizer(FrameSkipper, Recognizer2D):
     """Stop or Forward on top of TSN.
 
-    A config of mmaction2's TSN with another ``type``; its checkpoints fit
-    (``backbone.*``, ``cls_head.*``; the policies are ``policies.*``).
+    A config of mmaction2's TSN with another ``type``; its checkpoints fit.
     Inputs are (B, T, C, H, W): T frames of each video, one view.
 
-    In training all frames run through all stages, batch norms see them all,
-    and the policies decide what counts. In inference a stopped frame's
-    remaining layers and the frames behind an early exit are not computed.
+    In training all frames run through all stages, and the policies decide
+    what counts. In inference what they stop is not computed.
 
     Args:
         backbone: Of a kind that :func:`mmskip.models.sof.list_stages` knows.
@@ -44,7 +42,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             ``(x, num_segs)``.
         policy: Config of :class:`mmskip.layers.StopOrForwardHead`, without
             the number of channels and classes; one is put behind each stage.
-            None: no policies, every frame that is looked at is forwarded.
+            None: every frame that is looked at is forwarded.
         early_exit: Keys of :class:`EarlyExit`; None never terminates.
         efficiency_loss: Config of :class:`mmskip.losses.EfficiencyLoss`.
         guidance_loss: Config of :class:`mmskip.losses.PolicyGuidanceLoss`;
@@ -53,7 +51,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             (Eq. 3.8).
         frame_choice: A baseline that chooses frames: config of
             ``mmskip.EveryKthFrame`` or ``mmskip.RandomFrames``.
-        **options: Further ones of mmaction2's ``Recognizer2D``.
+        **options: Of mmaction2's ``Recognizer2D``.
 
     Attributes:
         warming_up: Policies are left out: all frames are forwarded, and only
@@ -170,7 +168,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         Args:
             inputs: (B, T, C, H, W).
             data_samples: Of the B videos.
-            **options: Of mmaction2; ignored.
+            **options: Of mmaction2, unused.
 
         Returns:
             The samples, each with ``pred_score``, ``pred_label``,
@@ -215,12 +213,8 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
     ) -> Any:
         """As of mmaction2, with one mode more for :meth:`stream`.
 
-        Args:
-            inputs: (B, T, C, H, W).
-            data_samples: Of the B videos.
-            mode: ``tensor`` (features of all layers for all frames),
-                ``loss``, ``predict``, or ``look``.
-            **options: ``viewing`` for ``look``; of mmaction2 for the others.
+        ``tensor`` gives features of all layers for all frames; ``look``
+        takes a ``viewing`` and its next frame.
         """
         if mode == 'look':
             return self._look(inputs, **options)
@@ -277,8 +271,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
     def _look(self, inputs: Tensor, viewing: Viewing) -> Tensor:
         """Look at one more frame (1, 1, C, H, W) of a stream.
 
-        Returns:
-            Scores (1, K) after it.
+        Its scores (1, K) are returned.
         """
         if self.mmskip_ledger is not None:
             self.mmskip_ledger.see_batch(1)
@@ -290,8 +283,8 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
     def _settle(self, viewing: Viewing, frames: int, videos: int) -> None:
         """Let the ledger know what plain TSN would have done.
 
-        It sees every frame; its classifier sees the mean feature of a video
-        and runs once. The hooks have told of what did run.
+        It sees every frame; its classifier runs once per video. The hooks
+        have told of what did run.
         """
         rows = viewing.take_rows()
         if self.mmskip_ledger is None:
