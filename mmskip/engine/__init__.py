@@ -2,12 +2,16 @@
 
 from .channels_last_hook import ChannelsLastHook
 from .iter_seed_hook import IterSeedHook
+from .temperature_hook import TemperatureHook
 from .video_hook import VideoHook
 from .video_timer_hook import VideoTimerHook
+from .warm_up_hook import WarmUpHook
 
 __all__ = [
     'ChannelsLastHook',
     'IterSeedHook',
+    'TemperatureHook',
     'VideoHook',
     'VideoTimerHook',
+    'WarmUpHook',
 ]

@@ -3,8 +3,9 @@
 from .gate_cost import GateCost
 from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate
-from .self_counting import SelfCounting
+from .self_counting import CountedWhole, SelfCounting
 from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin, dense_macs
+from .stop_policy import PolicyStep, StopOrForwardHead
 
 SKIP_CLASSES = (SkipConv2d, SkipConv3d)
 try:
@@ -24,15 +25,18 @@ else:
 
 __all__ = [
     'SKIP_CLASSES',
+    'CountedWhole',
     'Gate',
     'GateCost',
     'GumbelGate',
     'InputNormGate',
     'NormGate',
     'OutputNormGate',
+    'PolicyStep',
     'SelfCounting',
     'SkipConv2d',
     'SkipConv3d',
     'SkipConvMixin',
+    'StopOrForwardHead',
     'dense_macs',
 ]

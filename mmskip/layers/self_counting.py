@@ -5,19 +5,31 @@ from typing import Any
 from torch import nn
 
 
-class SelfCounting(nn.Module):
-    """A layer that may run under a binding and reports its own MACs.
+class CountedWhole(nn.Module):
+    """A module that reports its own MACs, those of its parts included.
 
-    ``_binding`` (set by ``stream`` and ``clip``) and ``_ledger`` (set by
-    ``count_macs``) are there only inside those blocks; copies and pickles of
-    the layer leave them behind.
+    ``_ledger`` (set by ``count_macs``) is there only inside that block;
+    copies and pickles of the module leave it behind.
     """
 
-    _binding: Any = None
     _ledger: Any = None
 
     def __getstate__(self) -> dict:
         state = self.__dict__.copy()
-        state.pop('_binding', None)
         state.pop('_ledger', None)
+        return state
+
+
+class SelfCounting(CountedWhole):
+    """A layer that may run under a binding and reports its own MACs.
+
+    ``_binding`` (set by ``stream`` and ``clip``) is there only inside those
+    blocks; copies and pickles of the layer leave it behind.
+    """
+
+    _binding: Any = None
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        state.pop('_binding', None)
         return state

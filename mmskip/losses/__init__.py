@@ -1,5 +1,17 @@
 """Efficiency losses: read what layers cost, return a scalar."""
 
 from .gate_cost_loss import GateCostLoss
+from .policy_guidance_loss import (
+    PolicyGuidanceLoss,
+    inner_classification_loss,
+    self_supervision_loss,
+)
+from .stop_cost_loss import EfficiencyLoss
 
-__all__ = ['GateCostLoss']
+__all__ = [
+    'EfficiencyLoss',
+    'GateCostLoss',
+    'PolicyGuidanceLoss',
+    'inner_classification_loss',
+    'self_supervision_loss',
+]

@@ -9,15 +9,29 @@ from .feature_flow import (
     use_feature_flow,
 )
 from .keyframe import KeyframeMixin, build_keyframe_model, use_keyframes
+from .sof import EveryKthFrame, RandomFrames
 
 __all__ = [
+    'EveryKthFrame',
     'FeatureFlowMixin',
     'KeyframeMixin',
+    'RandomFrames',
     'build_feature_flow_model',
     'build_keyframe_model',
     'use_feature_flow',
     'use_keyframes',
 ]
+
+
+def _tell(host: str, missing: str, error: Exception) -> None:
+    """Warn of a host that is there and broken, not of one that is not."""
+    if find_spec(host) is not None:
+        warnings.warn(
+            f'{host} is installed but cannot be imported ({error}), so '
+            f'{missing} is not available',
+            stacklevel=3,
+        )
+
 
 try:
     from .efficientdet.bifpn import BiFPN
@@ -29,9 +43,12 @@ try:
     __all__ += ['EfficientDetHead']
 except (ImportError, AssertionError) as error:
     # mmdet refuses by an AssertionError to work with other releases of mmcv.
-    if find_spec('mmdet') is not None:
-        warnings.warn(
-            f'mmdet is installed but cannot be imported ({error}), so '
-            'EfficientDetHead is not available',
-            stacklevel=2,
-        )
+    _tell('mmdet', 'EfficientDetHead', error)
+
+try:
+    from .narrow_resnet import NarrowResNet
+    from .sof.recognizer import SoFRecognizer
+
+    __all__ += ['NarrowResNet', 'SoFRecognizer']
+except (ImportError, AssertionError) as error:
+    _tell('mmaction', 'SoFRecognizer', error)

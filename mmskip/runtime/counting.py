@@ -10,7 +10,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import is_parametrized
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from mmskip.layers import SelfCounting, dense_macs
+from mmskip.layers import CountedWhole, dense_macs
 
 from .ledger import FrameSkipper, MacLedger
 from .root_hooks import around_forward
@@ -77,13 +77,18 @@ class _Watch:
     """The hooks of one ``count_macs`` block."""
 
     def __init__(self, model: nn.Module) -> None:
-        names = {m: n for n, m in model.named_modules() if _weighs(m)}
+        parts = _parts_of_wholes(model)
+        names = {
+            module: name
+            for name, module in model.named_modules()
+            if module not in parts and _weighs(module)
+        }
         self.ledger = MacLedger(names)
         self.depth = 0
         self._in_forward = False
         self._loose: _LooseProducts | None = None
         self._forwards = 0
-        self._own = [m for m in names if isinstance(m, SelfCounting)]
+        self._own = [m for m in names if isinstance(m, CountedWhole)]
         if any(module._ledger is not None for module in self._own):
             raise RuntimeError(
                 'this model is inside count_macs() already; leave that '
@@ -132,7 +137,7 @@ class _Watch:
 
     def _leave(self, module: nn.Module, inputs: tuple, output: Any) -> None:
         self.depth -= 1
-        if isinstance(module, SelfCounting) or output is None:
+        if isinstance(module, CountedWhole) or output is None:
             return
         macs = plain_macs(module, inputs, output)
         if macs is not None:
@@ -158,13 +163,24 @@ def plain_macs(module: nn.Module, inputs: tuple, output: Tensor) -> int | None:
     return None
 
 
+def _parts_of_wholes(model: nn.Module) -> set[nn.Module]:
+    """Modules inside of those that report for their parts, too."""
+    return {
+        part
+        for whole in model.modules()
+        if isinstance(whole, CountedWhole)
+        for part in whole.modules()
+        if part is not whole
+    }
+
+
 def _weighs(module: nn.Module) -> bool:
     """Whether a module is a layer that may do MACs.
 
     What a composite module does with weights of its own (an attention's
     projections) shows up as products outside of layers.
     """
-    if isinstance(module, SelfCounting):
+    if isinstance(module, CountedWhole):
         return True
     if is_parametrized(module):
         return isinstance(module, (_ConvNd, nn.Linear))

@@ -1,0 +1,8 @@
+# SoF-Net as in Tables 4.1 and 4.3.
+_base_ = [
+    '../_base_/runtimes/action.py',
+    '../_base_/models/sof_r50.py',
+    '../_base_/datasets/activitynet.py',
+    '../_base_/schedules/sof_sgd_75e.py',
+]
+custom_hooks = [*_base_.custom_hooks, *_base_.stage_hooks]

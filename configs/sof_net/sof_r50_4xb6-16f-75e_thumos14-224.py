@@ -1,0 +1,9 @@
+# SoF-Net as in Table 4.2.
+_base_ = [
+    '../_base_/runtimes/action.py',
+    '../_base_/models/sof_r50.py',
+    '../_base_/datasets/thumos14.py',
+    '../_base_/schedules/sof_sgd_75e.py',
+]
+custom_hooks = [*_base_.custom_hooks, *_base_.stage_hooks]
+model = dict(cls_head=dict(num_classes=101))

@@ -1,0 +1,7 @@
+# A baseline that needs the checkpoint of the config below: every second
+# frame.
+_base_ = 'tsn_r18-w16_16f-24e_toy-activitynet.py'
+model = dict(
+    type='mmskip.SoFRecognizer',
+    frame_choice=dict(type='mmskip.EveryKthFrame', k=2),
+)
