@@ -5,7 +5,7 @@ _path = '../detection/{}_toy-ua-detrac.py'
 _norm = _path.format('skip-conv-output-norm_efficientdet_d0')
 _gate = 'model.conversions.0.gate'
 _beta = 'model.efficiency_loss.beta'
-_intervals = {f'every {n} frames': {'model.interval': n} for n in (2, 3, 4)}
+_intervals = {f'every {n} frames': {'model.interval': n} for n in (2, 4)}
 seeds = [0, 1, 2]
 
 methods = dict(
@@ -21,20 +21,20 @@ methods = dict(
         config=_path.format('skip-conv-gumbel_efficientdet_d0'),
         weights='pretrained',
         train=True,
-        settings={f'beta {b:g}': {_beta: b} for b in (0.1, 0.2, 0.5)},
+        settings={f'beta {b:g}': {_beta: b} for b in (0.2, 0.5)},
     ),
     frame_gates=dict(
         config=_path.format('frame-gates_efficientdet_d0'),
         weights='pretrained',
         train=True,
-        settings={f'beta {b:g}': {_beta: b} for b in (0.1, 0.2)},
+        settings={f'beta {b:g}': {_beta: b} for b in (0.2,)},
     ),
     output_norm=dict(
         config=_norm,
         weights='dense',
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (0.1, 0.2, 0.3, 0.4)
+            for t in (0.125, 0.25)
         },
     ),
     input_norm=dict(
@@ -45,8 +45,7 @@ methods = dict(
             f'{_gate}.relative': False,
         },
         settings={
-            f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (0.03, 0.06, 0.12, 0.24)
+            f'threshold {t:g}': {f'{_gate}.threshold': t} for t in (0.06, 0.12)
         },
     ),
     keyframe=dict(
