@@ -23,7 +23,7 @@ class IterSeedHook(Hook):
     rank to rank, which mmengine's do only with ``diff_rank_seed``.
 
     A resumed run then ends with the weights of an unbroken one, bit for bit
-    where the kernels are deterministic, if
+    where the kernels are deterministic (on a CPU: with as many threads), if
 
     - the seed is given (``randomness=dict(seed=...)`` or ``--seed``): without
       one the sampler of the resumed run has another;

@@ -7,7 +7,7 @@ from typing import Any
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-# Okabe and Ito's colour-blind safe palette; shapes differ as well.
+# Okabe and Ito's colour-blind safe palette and two more; shapes differ too.
 STYLES = (
     ('#0072B2', 'o'),
     ('#D55E00', 's'),
@@ -15,6 +15,8 @@ STYLES = (
     ('#CC79A7', 'D'),
     ('#E69F00', 'v'),
     ('#56B4E9', 'P'),
+    ('#8C564B', 'X'),
+    ('#666666', 'p'),
 )
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from mmengine.logging import MMLogger
 
 from mmskip.apis import init_model, load_config
 from mmskip.datasets.toy import make_toy_ua_detrac
@@ -111,6 +112,12 @@ def _own_folder(tmp_path, monkeypatch):
     """Tools write below the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv('MMSKIP_DEBUG', raising=False)
+
+
+@pytest.fixture(autouse=True)
+def fresh_loggers():
+    """Forget mmengine's loggers: they write to streams of earlier tests."""
+    MMLogger._instance_dict.clear()
 
 
 @pytest.fixture

@@ -37,6 +37,17 @@ def state(path):
     return dict(tensors({part: saved[part] for part in parts}))
 
 
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Sums of several threads are rounded in another order than of one."""
+    threads = torch.get_num_threads()
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.mark.usefixtures('one_thread')
 @pytest.mark.parametrize(
     ('schedule', 'workers', 'kept', 'last'),
     [
