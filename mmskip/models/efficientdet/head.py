@@ -1,10 +1,12 @@
 """The head of EfficientDet."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from mmcv.cnn import build_norm_layer
 from mmdet.models.dense_heads import AnchorHead
+from mmdet.utils import reduce_mean
 from mmengine.model import bias_init_with_prob
 from torch import Tensor, nn
 
@@ -139,3 +141,15 @@ class EfficientDetHead(AnchorHead):
             logits.append(self.retina_cls(classes))
             deltas.append(self.retina_reg(boxes))
         return logits, deltas
+
+    def get_targets(self, *args: Any, **kwargs: Any) -> tuple:
+        """Targets as of mmdet, with positives counted over all processes.
+
+        mmdet's AnchorHead divides the losses of each process by its own
+        count, so that several processes learn something else than one with
+        all their images. FCOS and ATSS of mmdet do as is done here.
+        """
+        targets = super().get_targets(*args, **kwargs)
+        count = targets[4]
+        mean = reduce_mean(targets[0][0].new_tensor(count, dtype=torch.float))
+        return (*targets[:4], max(mean.item(), 1.0), *targets[5:])

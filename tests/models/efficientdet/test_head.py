@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.structures import InstanceData
 from torch import nn
 
 pytest.importorskip('mmdet')
@@ -12,9 +13,10 @@ from tests.models.efficientdet.detectors import tiny_config
 
 @pytest.fixture
 def head():
-    keys = tiny_config().bbox_head
+    detector = tiny_config()
+    keys = detector.bbox_head
     keys.pop('type')
-    keys.update(in_channels=8, num_levels=3)
+    keys.update(in_channels=8, num_levels=3, train_cfg=detector.train_cfg)
     keys.anchor_generator.strides = [8, 16, 32]
     head = EfficientDetHead(**keys)
     head.init_weights()
@@ -79,3 +81,31 @@ def test_anchors_are_three_scales_of_three_ratios(head):
 def test_another_number_of_levels_is_refused(head):
     with pytest.raises(ValueError, match='expected 3 levels, got 2'):
         head(levels()[:2])
+
+
+def losses(head):
+    torch.manual_seed(0)
+    boxes = torch.tensor([[8.0, 8.0, 40.0, 40.0], [20.0, 4.0, 60.0, 50.0]])
+    truth = [
+        InstanceData(bboxes=boxes, labels=torch.tensor([0, 1]))
+        for _ in range(2)
+    ]
+    metas = [dict(img_shape=(64, 64), pad_shape=(64, 64))] * 2
+    found = head.eval().loss_by_feat(*head(levels()), truth, metas)
+    return {name: sum(parts) for name, parts in found.items()}
+
+
+def test_positives_are_counted_over_all_processes(head, monkeypatch):
+    alone = losses(head)
+
+    # The other process has as many again and a half: 1.25 times the mean.
+    monkeypatch.setattr(
+        'mmskip.models.efficientdet.head.reduce_mean',
+        lambda count: 1.25 * count,
+    )
+    together = losses(head)
+
+    assert {*together} == {'loss_cls', 'loss_bbox'}
+    for name, loss in together.items():
+        assert loss > 0
+        torch.testing.assert_close(loss, alone[name] / 1.25)
