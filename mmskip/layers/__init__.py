@@ -5,7 +5,7 @@ from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate
 from .self_counting import CountedWhole, SelfCounting
 from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin, dense_macs
-from .stop_policy import PolicyStep, StopOrForwardHead
+from .stop_policy import PolicyStep, StopOrForwardHead, judge_together
 
 SKIP_CLASSES = (SkipConv2d, SkipConv3d)
 try:
@@ -39,4 +39,5 @@ __all__ = [
     'SkipConvMixin',
     'StopOrForwardHead',
     'dense_macs',
+    'judge_together',
 ]

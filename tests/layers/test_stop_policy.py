@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import mmskip
-from mmskip.layers import StopOrForwardHead
+from mmskip.layers import StopOrForwardHead, judge_together
 
 C, E, H = 6, 4, 5
 
@@ -20,7 +20,7 @@ def head(**options):
 def test_a_step_is_the_equations():
     policy = head()
     x, state = torch.randn(3, C, 2, 4), torch.randn(3, 2, H)
-    step = policy(x, state)
+    step = policy.step(policy.embed(x), state)
     pooled = policy.embedding(x.mean((2, 3)))
     hidden, cell = policy.memory(pooled, (state[:, 0], state[:, 1]))
     q = policy.gate(hidden)
@@ -51,7 +51,8 @@ def test_the_defaults_are_the_thesis_and_its_code():
 
 def test_it_starts_inclined_to_forward():
     policy = StopOrForwardHead(C, forward_bias=3.0)
-    step = policy(torch.randn(50, C, 2, 2), policy.initial_state(50))
+    x = policy.embed(torch.randn(50, C, 2, 2))
+    step = policy.step(x, policy.initial_state(50))
     torch.testing.assert_close(
         step.margin, torch.full((50,), 3.0), atol=0.05, rtol=0
     )
@@ -61,10 +62,28 @@ def test_without_memory_the_past_makes_no_difference():
     policy = head(temporal=False)
     x, state = torch.randn(3, C, 2, 2), policy.initial_state(3)
     assert state.shape == (3, 2, 0)
-    first = policy(x, state)
-    again = policy(x, first.state)
+    first = policy.step(policy.embed(x), state)
+    again = policy.step(policy.embed(x), first.state)
     assert torch.equal(first.margin, again.margin)
     assert (first.hidden >= 0).all()
+
+
+@pytest.mark.parametrize('temporal', [True, False])
+def test_judging_together_is_a_step_for_each_place_and_frame(temporal):
+    policies = [head(temporal=temporal) for _ in range(2)]
+    x, states = torch.randn(2, 3, 4, C, 2, 2), torch.randn(2, 3, 2, H)
+    if not temporal:
+        states = states[..., :0]
+    prepared = [
+        policy(rows.flatten(0, 1)).unflatten(0, (3, 4))
+        for policy, rows in zip(policies, x, strict=True)
+    ]
+    found = judge_together(policies, torch.stack(prepared), states)
+    for place, policy in enumerate(policies):
+        for frame in range(4):
+            step = policy.step(policy.embed(x[place, :, frame]), states[place])
+            for part, expected in zip(found, step, strict=True):
+                torch.testing.assert_close(part[place, :, frame], expected)
 
 
 def test_draws_are_as_likely_as_the_softmax_of_q():
@@ -95,7 +114,10 @@ def test_its_macs_are_overhead_to_the_integer(options, macs):
     policy = head(**options)
     assert policy.frame_macs == macs
     with mmskip.count_macs(nn.Sequential(policy)) as ledger:
-        policy(torch.randn(7, C, 3, 3), policy.initial_state(7))
+        prepared = policy(torch.randn(7, C, 3, 3))
+        judge_together(
+            [policy], prepared[None, None], policy.initial_state(1)[None]
+        )
     assert ledger.total() == (0, 0, 7 * macs, 0)
     assert list(ledger.by_module()) == ['0']
 

@@ -4,7 +4,7 @@ S. J. Hyeon, "Dynamic layer skipping for efficient action recognition", M.S.
 thesis, Seoul National University, 2023.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -19,9 +19,10 @@ from .costs import StageCosts, measure_stages
 from .decisions import aggregate, decide, used_frames
 from .early_exit import EarlyExit
 from .labels import label_matrix
+from .parts import Parts
 from .stages import list_stages
 from .stream import SoFStream
-from .viewing import UNSEEN, Parts, Viewing
+from .viewing import UNSEEN, Viewing
 
 PROBE = 64  # side of the image that tells the channels of the stages
 
@@ -51,6 +52,10 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             (Eq. 3.8).
         frame_choice: A baseline that chooses frames: config of
             ``mmskip.EveryKthFrame`` or ``mmskip.RandomFrames``.
+        lookahead: In inference so many frames of a video run together.
+            Decisions and scores do not depend on it, but work beyond a frame
+            that is used or that ends the video may be for nothing (it is
+            counted). 1 computes nothing that was not asked for.
         **options: Of mmaction2's ``Recognizer2D``.
 
     Attributes:
@@ -73,6 +78,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         guidance_loss: dict | None = None,
         alpha: float = 0.9,
         frame_choice: dict | None = None,
+        lookahead: int = 8,
         **options: Any,
     ) -> None:
         super().__init__(backbone=backbone, cls_head=cls_head, **options)
@@ -83,7 +89,12 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             )
         if not 0 <= alpha <= 1:
             raise ValueError(f'expected alpha in [0, 1], got {alpha!r}')
+        if not isinstance(lookahead, int) or lookahead < 1:
+            raise ValueError(
+                f'expected lookahead to be an int >= 1, got {lookahead!r}'
+            )
         self.alpha = alpha
+        self.lookahead = lookahead
         self.early_exit = (
             None if early_exit is None else EarlyExit(**early_exit)
         )
@@ -185,12 +196,12 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             self.early_exit.check_length(frames)
         if self.mmskip_ledger is not None:
             self.mmskip_ledger.see_batch(videos * frames)
-        chosen = [None] * frames
+        chosen = torch.ones(videos, frames, dtype=torch.bool)
         if self.frame_choice is not None:
-            chosen = self.frame_choice(frames, data_samples).T.tolist()
+            chosen = self.frame_choice(frames, data_samples)
         viewing = Viewing(self.parts(inputs.shape[2:]), videos)
-        for t in range(frames):
-            viewing.look(inputs[:, t], chosen[t])
+        for window in self._windows(frames):
+            viewing.look(inputs[:, window], chosen[:, window].tolist())
         logits, stops, macs = viewing.finish()
         self._settle(viewing, videos * frames, videos)
         scores = viewing.parts.scores(logits)
@@ -267,6 +278,16 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             for channels in costs.channels
         )
 
+    def _windows(self, frames: int) -> Iterator[slice]:
+        """Which frames run together: none too early to end the video."""
+        start = 0
+        while start < frames:
+            length = self.lookahead
+            if self.early_exit is not None and start == 0 and length > 1:
+                length = self.early_exit.t_min + 1
+            yield slice(start, start + length)
+            start += length
+
     @torch.no_grad()
     def _look(self, inputs: Tensor, viewing: Viewing) -> Tensor:
         """Look at one more frame (1, 1, C, H, W) of a stream.
@@ -275,7 +296,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         """
         if self.mmskip_ledger is not None:
             self.mmskip_ledger.see_batch(1)
-        viewing.look(inputs[:, 0])
+        viewing.look(inputs)
         scores = viewing.parts.scores(viewing.logits())
         self._settle(viewing, 1, int(len(viewing.stops) == 1))
         return scores
@@ -286,7 +307,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         It sees every frame; its classifier runs once per video. The hooks
         have told of what did run.
         """
-        rows = viewing.take_rows()
+        rows = viewing.meter.take_rows()
         if self.mmskip_ledger is None:
             return
         costs = viewing.parts.costs

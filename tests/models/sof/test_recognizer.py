@@ -113,8 +113,29 @@ def test_the_ledger_is_exact(policy, early_exit):
         assert count.executed < count.dense
 
 
+@pytest.mark.parametrize('early_exit', [None, dict(rho=0.3, t_min=2)])
+@pytest.mark.parametrize('lookahead', [2, 5, 8, 20])
+def test_looking_ahead_changes_nothing_but_the_cost(lookahead, early_exit):
+    x = videos(8, 8)
+    options = dict(early_exit=early_exit)
+    ahead = predict(build_sof(lookahead=lookahead, **options), x)
+    step_by_step = predict(build_sof(lookahead=1, **options), x)
+    assert stops_of(ahead) == stops_of(step_by_step)
+    for one, other in zip(ahead, step_by_step, strict=True):
+        torch.testing.assert_close(one.pred_score, other.pred_score)
+        assert one.sof_macs >= other.sof_macs
+    assert sum(r.sof_macs for r in ahead) > sum(
+        r.sof_macs for r in step_by_step
+    )
+
+
+def test_lookahead_is_a_number_of_frames():
+    with pytest.raises(ValueError, match='lookahead to be an int >= 1'):
+        build_sof(lookahead=0)
+
+
 def test_what_frames_cost_is_a_sum_over_the_places_they_reached():
-    model = build_sof()
+    model = build_sof(lookahead=1)
     costs = model.measure((3, SIZE, SIZE))
     deciding = [policy.frame_macs for policy in model.policies]
     for result in predict(model, videos(8, 8)):
@@ -130,7 +151,7 @@ def test_what_frames_cost_is_a_sum_over_the_places_they_reached():
 
 
 def test_stopped_frames_are_not_computed():
-    model, seen = build_sof(), [0] * 4
+    model, seen = build_sof(lookahead=1), [0] * 4
     for index in range(4):
 
         def note(module, inputs, output, index=index):

@@ -37,17 +37,18 @@ def plainly(model, video, rule=None):
     return stops, torch.stack(used).mean(0) if used else None
 
 
+@pytest.mark.parametrize('length', [1, 3, 8])
 @pytest.mark.parametrize('temporal', [True, False])
 @pytest.mark.parametrize('early_exit', [None, dict(rho=0.3, t_min=2)])
 @torch.no_grad()
-def test_it_equals_the_equations(temporal, early_exit):
+def test_it_equals_the_equations(temporal, early_exit, length):
     model = build_sof(
         policy=dict(POLICY, temporal=temporal), early_exit=early_exit
     )
     x = model.data_preprocessor(data(videos(8, 8)))['inputs']
     viewing = Viewing(model.parts(x.shape[2:]), len(x))
-    for t in range(8):
-        viewing.look(x[:, t])
+    for t in range(0, 8, length):
+        viewing.look(x[:, t : t + length])
     stops = [list(column) for column in zip(*viewing.stops, strict=True)]
     logits = viewing.logits()
     compared = 0
@@ -71,11 +72,11 @@ def test_the_state_is_that_of_the_last_frame_no_policy_skipped():
         policy.gate.bias[1] = 1e6
     last.gate.bias[1] = -1e6
     viewing = Viewing(model.parts(x.shape[2:]), 1)
-    viewing.look(x[:, 0])
+    viewing.look(x[:, :1])
     assert viewing.stops == [[PLACES - 1]]
     assert all(not state.any() for state in viewing._states)
     last.gate.bias[1] = 1e6
-    viewing.look(x[:, 1])
+    viewing.look(x[:, 1:2])
     assert all(state.any() for state in viewing._states)
 
 
@@ -84,10 +85,10 @@ def test_rows_tell_what_ran():
     model = build_sof(policy=None)
     x = model.data_preprocessor(data(videos(3, 2)))['inputs']
     viewing = Viewing(model.parts(x.shape[2:]), 3)
-    viewing.look(x[:, 0])
-    viewing.look(x[:, 1], [True, False, False])
-    assert viewing.take_rows() == [4] * (PLACES + 1)
-    assert viewing.take_rows() == [0] * (PLACES + 1)
+    viewing.look(x[:, :1])
+    viewing.look(x[:, 1:], [[True], [False], [False]])
+    assert viewing.meter.take_rows() == [4] * (PLACES + 1)
+    assert viewing.meter.take_rows() == [0] * (PLACES + 1)
     assert viewing.stops == [[5, 5, 5], [5, -1, -1]]
 
 
@@ -99,7 +100,7 @@ def test_several_videos_are_rescued_from_several_places():
     model.policies[-1].gate.bias[1] = -1e6
     x = model.data_preprocessor(data(videos(3, 1)))['inputs']
     viewing = Viewing(model.parts(x.shape[2:]), 3)
-    viewing.look(x[:, 0])
+    viewing.look(x[:, :1])
     tsn = build_sof(policy=None)
     tsn.load_state_dict(model.state_dict(), strict=False)
     expected = tsn.cls_head(tsn.backbone(x[:, 0]), num_segs=1)
@@ -108,6 +109,6 @@ def test_several_videos_are_rescued_from_several_places():
         for stage in list_stages(model.backbone)[: place + 1]:
             feature = stage(feature)
         viewing._furthest[video] = viewing._furthest[video]._replace(
-            place=place, feature=feature[0]
+            place=place, depth=place + 1, feature=feature[0]
         )
     torch.testing.assert_close(viewing.logits(), expected)
