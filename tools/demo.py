@@ -28,7 +28,7 @@ from mmskip.apis.experiments import (
     Job,
     Tell,
     ToolRuns,
-    detection_row,
+    make_row,
     run_jobs,
     slug,
     write_csv,
@@ -123,7 +123,7 @@ def evaluate(
                 work_dir / 'tests' / slug(name),
                 tell,
             )
-            found = detection_row(
+            found = make_row(
                 row['method'], row.get('setting', ''), result.metrics
             )
             text = (

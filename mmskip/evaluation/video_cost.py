@@ -28,6 +28,9 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
 
     - ``gmac_per_video``, ``gmac_per_frame`` (that by the T frames sampled,
       looked at or not); policies, gates and recurrent layers included;
+    - ``dense_gmac_per_video`` and ``reduction``, if ``mmskip.VideoHook`` is
+      there: what the model would cost that looks at every frame and stops
+      none, and how many times as much that is;
     - ``ms_per_video``, its ``median_ms``: time of the model, if
       ``mmskip.VideoTimerHook`` is there. The thesis' Runtime/V needs batch
       size 1;
@@ -75,7 +78,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         self.out_file = out_file
         self.warmup = warmup
         self._batches = 0
-        self._counted = 0
+        self._counted = np.zeros(2)
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
         """Read time, MACs and stops of a batch.
@@ -88,7 +91,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         if self._batches < self.warmup:
             seconds = None
         self._batches += 1
-        macs = self._read_macs(data_samples)
+        macs, dense = self._read_macs(data_samples)
         for sample, spent in zip(data_samples, macs, strict=True):
             if sample.get(BROKEN):
                 continue
@@ -101,6 +104,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
                 stops=stops,
                 exit=int(sample.get('sof_exit', len(stops))),
                 macs=spent,
+                dense_macs=dense,
                 batch_size=len(data_samples),
             )
             if seconds is not None:
@@ -112,7 +116,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
 
     def evaluate(self, size: int) -> dict:
         """Figures of all videos, on rank 0 for every rank."""
-        self._batches, self._counted = 0, 0
+        self._batches, self._counted = 0, np.zeros(2)
         return super().evaluate(size)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
@@ -136,6 +140,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         figures = dict(
             gmac_per_video=float(spent.mean()),
             gmac_per_frame=float((spent / frames).mean()),
+            **_against_dense(spent, results),
             **self._time(results),
             **self._usage(np.array([result['stops'] for result in results])),
             videos=float(len(results)),
@@ -152,20 +157,27 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
             path.write_text(json.dumps(report))
         return figures
 
-    def _read_macs(self, data_samples: Sequence[dict]) -> list[float]:
-        """MACs of each video of a batch."""
-        share = None
+    def _read_macs(
+        self, data_samples: Sequence[dict]
+    ) -> tuple[list[float], float | None]:
+        """MACs of each video of a batch, and of one if nothing were left out.
+
+        The latter is None if no ledger tells it.
+        """
+        share = dense = None
         if self.ledger is not None:
-            total = int(self.ledger.total().spent)
-            share = (total - self._counted) / len(data_samples)
-            self._counted = total
+            total = self.ledger.total()
+            counted = np.array([int(total.spent), int(total.dense)])
+            new = (counted - self._counted) / len(data_samples)
+            share, dense = new.tolist()
+            self._counted = counted
         macs = [sample.get('sof_macs', share) for sample in data_samples]
         if None in macs:
             raise RuntimeError(
                 'expected `sof_macs` in the data samples or a ledger, got '
                 "neither; add custom_hooks=[dict(type='mmskip.VideoHook')]"
             )
-        return [float(value) for value in macs]
+        return [float(value) for value in macs], dense
 
     def _read_stops(
         self, data_batch: Any, sample: dict, data_samples: Sequence[dict]
@@ -215,6 +227,17 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         if places:
             figures['unseen'] = 100 * float((stops == UNSEEN).mean())
         return figures
+
+
+def _against_dense(spent: np.ndarray, results: list[dict]) -> dict[str, float]:
+    """Cost of a model that leaves nothing out, if it is known."""
+    if any(result['dense_macs'] is None for result in results):
+        return {}
+    dense = np.mean([result['dense_macs'] for result in results]) / GIGA
+    return dict(
+        dense_gmac_per_video=float(dense),
+        reduction=float(dense / spent.mean()),
+    )
 
 
 def _count_frames(

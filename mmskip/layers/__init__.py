@@ -3,9 +3,10 @@
 from .gate_cost import GateCost
 from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate
+from .judges import Judges, Recollection, Verdict
 from .self_counting import CountedWhole, SelfCounting
 from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin, dense_macs
-from .stop_policy import PolicyStep, StopOrForwardHead, judge_together
+from .stop_policy import PolicyStep, StopOrForwardHead
 
 SKIP_CLASSES = (SkipConv2d, SkipConv3d)
 try:
@@ -30,14 +31,16 @@ __all__ = [
     'GateCost',
     'GumbelGate',
     'InputNormGate',
+    'Judges',
     'NormGate',
     'OutputNormGate',
     'PolicyStep',
+    'Recollection',
     'SelfCounting',
     'SkipConv2d',
     'SkipConv3d',
     'SkipConvMixin',
     'StopOrForwardHead',
+    'Verdict',
     'dense_macs',
-    'judge_together',
 ]

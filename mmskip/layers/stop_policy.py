@@ -6,7 +6,6 @@ a policy sits, t a frame, C channels of the feature there, E of its embedding,
 H of the hidden state.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -164,25 +163,23 @@ class StopOrForwardHead(CountedWhole):
         return sample_gate(margin, self.temperature)
 
     def forward(self, inputs: Tensor, recalls: bool = False) -> Tensor:
-        """Half of a decision in inference; :func:`judge_together` joins them.
+        """Half of a decision in inference; :class:`Judges` join them.
 
         One half depends on the frame only, the other on the state only,
         which many frames share. MACs are those of a whole step per frame.
 
         Args:
-            inputs: Features (n, C, h, w) of n frames, or the states
-                (B, 2, H) of B videos.
-            recalls: Whether they are states.
+            inputs: Features (n, C, h, w) of n frames, or ``h`` (n, H) that n
+                videos remember.
+            recalls: Whether they are the latter.
 
         Returns:
-            What it adds to the gates of the LSTM, (n, 4H) or (B, 4H);
+            What it adds to the gates of the LSTM, (n, 4H); of a policy
             without memory ``h`` (n, H).
         """
         memory = self.memory
         if recalls:
-            return functional.linear(
-                inputs[:, 0], memory.weight_hh, memory.bias_hh
-            )
+            return functional.linear(inputs, memory.weight_hh, memory.bias_hh)
         if self._ledger is not None:
             overhead = len(inputs) * self.frame_macs
             self._ledger.record(self, 0, 0, overhead=overhead)
@@ -193,40 +190,3 @@ class StopOrForwardHead(CountedWhole):
 
     def extra_repr(self) -> str:
         return f'temperature={self.temperature:.3g}'
-
-
-def judge_together(
-    policies: Sequence[StopOrForwardHead], prepared: Tensor, states: Tensor
-) -> PolicyStep:
-    """Decide at N places at once, for n frames that follow one state.
-
-    The same as :meth:`StopOrForwardHead.step` for each of them; in one go
-    because small tensors take longer to hand over than to compute.
-
-    Args:
-        policies: The N policies, all with memory or all without.
-        prepared: (N, B, n, P), see :meth:`StopOrForwardHead.forward`.
-        states: (N, B, 2, H).
-
-    Returns:
-        ``margin`` (N, B, n), ``hidden`` (N, B, n, H), ``state``
-        (N, B, n, 2, H).
-    """
-    hidden, cell = prepared, prepared[..., :0]
-    if policies[0].temporal:
-        recalled = [
-            policy(state, recalls=True)
-            for policy, state in zip(policies, states, strict=True)
-        ]
-        gates = prepared + torch.stack(recalled)[:, :, None]
-        take, keep, new, show = gates.chunk(4, -1)
-        cell = keep.sigmoid() * states[:, :, None, 1]
-        cell = cell + take.sigmoid() * new.tanh()
-        hidden = show.sigmoid() * cell.tanh()
-    weight = torch.stack(
-        [policy.gate.weight.diff(dim=0) for policy in policies]
-    )
-    bias = torch.stack([policy.gate.bias.diff() for policy in policies])
-    margin = (hidden * weight[:, None]).sum(-1) + bias[:, None]
-    state = torch.stack([hidden[..., : cell.shape[-1]], cell], -2)
-    return PolicyStep(margin, hidden, state)

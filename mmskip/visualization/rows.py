@@ -1,28 +1,21 @@
 """Rows of results: what the table and the plots take.
 
-A row is a dict with ``method``, ``AP``, ``AP50``, ``gmac_per_frame``,
-``dense_gmac_per_frame``, ``reduction``, ``ms_per_frame`` and ``backend``,
-and perhaps ``setting``, what distinguishes rows of one method (a threshold,
-an interval), and ``AP_std`` and ``gmac_per_frame_std``, if it is a mean over
-seeds. APs are fractions in [0, 1]; ``ms_per_frame`` is None where
-nobody measured.
+A row is a dict with ``method``, ``backend`` and the figures of a
+:class:`mmskip.evaluation.Task`, and perhaps ``setting``, what distinguishes
+rows of one method (a threshold, an interval), and the accuracy and the cost
+with ``_std`` behind their names, if it is a mean over seeds. APs are
+fractions in [0, 1], other accuracies percent; times are None where nobody
+measured.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-REQUIRED_KEYS = (
-    'method',
-    'AP',
-    'AP50',
-    'gmac_per_frame',
-    'dense_gmac_per_frame',
-    'reduction',
-    'ms_per_frame',
-    'backend',
-)
+from mmskip.evaluation import DETECTION, Task
+
 METHOD_LABELS = {
     'dense': 'Dense',
+    'every_kth': 'TSN on every k-th frame',
     'feature_flow': 'Deep Feature Flow',
     'frame_gates': 'Gumbel gates that see the frame',
     'gumbel': 'Skip-Conv, Gumbel gates',
@@ -31,12 +24,17 @@ METHOD_LABELS = {
     'output_norm': 'Skip-Conv, output-norm gates',
     'output_norm_previous': "Skip-Conv, the paper's memory",
     'pretrained': 'Dense, before fine-tuning',
+    'random': 'TSN on random frames',
+    'sof': 'SoF-Net',
+    'sof_no_exit': 'SoF-Net without early termination',
+    'tsn': 'TSN',
+    'tsn_exit': 'TSN until a class is certain',
 }
 
 Row = Mapping[str, Any]
 
 
-def check_rows(rows: Sequence[Row]) -> None:
+def check_rows(rows: Sequence[Row], task: Task = DETECTION) -> None:
     """Check that every row has what a row needs.
 
     Raises:
@@ -45,7 +43,8 @@ def check_rows(rows: Sequence[Row]) -> None:
     if not rows:
         raise ValueError('expected at least one row of results, got none')
     for index, row in enumerate(rows):
-        missing = [key for key in REQUIRED_KEYS if key not in row]
+        needed = ('method', *task.figures, 'backend')
+        missing = [key for key in needed if key not in row]
         if missing:
             raise ValueError(
                 f'row {index} ({row.get("method")!r}) lacks '

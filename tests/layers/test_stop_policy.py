@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 import mmskip
-from mmskip.layers import StopOrForwardHead, judge_together
+from mmskip.layers import StopOrForwardHead
 
 C, E, H = 6, 4, 5
 
@@ -68,24 +68,6 @@ def test_without_memory_the_past_makes_no_difference():
     assert (first.hidden >= 0).all()
 
 
-@pytest.mark.parametrize('temporal', [True, False])
-def test_judging_together_is_a_step_for_each_place_and_frame(temporal):
-    policies = [head(temporal=temporal) for _ in range(2)]
-    x, states = torch.randn(2, 3, 4, C, 2, 2), torch.randn(2, 3, 2, H)
-    if not temporal:
-        states = states[..., :0]
-    prepared = [
-        policy(rows.flatten(0, 1)).unflatten(0, (3, 4))
-        for policy, rows in zip(policies, x, strict=True)
-    ]
-    found = judge_together(policies, torch.stack(prepared), states)
-    for place, policy in enumerate(policies):
-        for frame in range(4):
-            step = policy.step(policy.embed(x[place, :, frame]), states[place])
-            for part, expected in zip(found, step, strict=True):
-                torch.testing.assert_close(part[place, :, frame], expected)
-
-
 def test_draws_are_as_likely_as_the_softmax_of_q():
     policy = head()
     margin = torch.full((20000,), 0.7)
@@ -114,10 +96,9 @@ def test_its_macs_are_overhead_to_the_integer(options, macs):
     policy = head(**options)
     assert policy.frame_macs == macs
     with mmskip.count_macs(nn.Sequential(policy)) as ledger:
-        prepared = policy(torch.randn(7, C, 3, 3))
-        judge_together(
-            [policy], prepared[None, None], policy.initial_state(1)[None]
-        )
+        policy(torch.randn(7, C, 3, 3))
+        if policy.temporal:
+            policy(torch.randn(1, H), recalls=True)
     assert ledger.total() == (0, 0, 7 * macs, 0)
     assert list(ledger.by_module()) == ['0']
 

@@ -28,7 +28,7 @@ from mmskip.apis.experiments import (
     ToolRuns,
     add_model_arguments,
     add_run_arguments,
-    detection_row,
+    make_row,
     make_tool_runs,
     positive,
     read_checkpoints,
@@ -123,7 +123,7 @@ def make_job(
             args.out / slug(checkpoint.label) / f'interval_{frames}',
             tell,
         )
-        row = detection_row(
+        row = make_row(
             checkpoint.label,
             setting,
             result.metrics,

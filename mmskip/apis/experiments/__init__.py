@@ -10,7 +10,7 @@ from .arguments import (
     positive,
     read_checkpoints,
 )
-from .files import detection_row, slug, write_csv, write_json
+from .files import make_row, slug, write_csv, write_json
 from .jobs import Done, Job, Tell, run_jobs
 from .plan import Trial, read_plan
 from .recipes import TEST_KEYS, keep, make_recipe, read_back
@@ -28,10 +28,10 @@ __all__ = [
     'add_model_arguments',
     'add_output_arguments',
     'add_run_arguments',
-    'detection_row',
     'keep',
     'make_folder',
     'make_recipe',
+    'make_row',
     'make_tool_runs',
     'positive',
     'read_back',

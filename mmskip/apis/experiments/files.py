@@ -8,44 +8,44 @@ from pathlib import Path
 from typing import Any
 
 from mmskip.apis.errors import UserError
+from mmskip.evaluation import DETECTION, Task
 from mmskip.ops import active_backend
 
 
-def detection_row(
-    method: str, setting: str, metrics: Mapping[str, float], **more: Any
+def make_row(
+    method: str,
+    setting: str,
+    metrics: Mapping[str, float],
+    task: Task = DETECTION,
+    **more: Any,
 ) -> dict[str, Any]:
     """A row for tables and plots, see :mod:`mmskip.visualization.rows`.
 
     Args:
         method: Name of the method.
         setting: What tells it from other rows of the method.
-        metrics: What ``CocoMetric`` and ``mmskip.ComputeCost`` reported.
+        metrics: What the metrics of a test reported.
+        task: Which of them matter.
         **more: Added to the row.
 
     Raises:
         UserError: A metric is missing.
     """
-    names = dict(
-        AP='coco/bbox_mAP',
-        AP50='coco/bbox_mAP_50',
-        gmac_per_frame='cost/gmac',
-        dense_gmac_per_frame='cost/dense_gmac',
-        reduction='cost/reduction',
-    )
+    names = task.metrics
     missing = [name for name in names.values() if name not in metrics]
     if missing:
         raise UserError(
-            f'the test reports no {", ".join(missing)}; expected CocoMetric '
-            'and mmskip.ComputeCost in test_evaluator'
+            f'the test reports no {", ".join(missing)}; expected '
+            f'{task.needs} in test_evaluator'
         )
-    return dict(
-        method=method,
-        setting=setting,
+    return {
+        'method': method,
+        'setting': setting,
         **more,
         **{key: metrics[name] for key, name in names.items()},
-        ms_per_frame=None,
-        backend=active_backend(),
-    )
+        task.time: None,
+        'backend': active_backend(),
+    }
 
 
 def slug(name: str) -> str:

@@ -1,6 +1,7 @@
 """Plans: which methods are compared, told by a Python config.
 
-A plan has ``methods``, a dict of name to what the method is, and ``seeds``.
+A plan has ``methods``, a dict of name to what the method is, ``seeds``, and
+``task``, a key of ``mmskip.evaluation.TASKS`` (``detection`` if not given).
 Names that begin with an underscore are its own helpers::
 
     seeds = [0, 1, 2]
@@ -29,13 +30,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmskip.apis.config import check_checkpoint, load_config
 from mmskip.apis.errors import UserError
 from mmskip.apis.experiments.files import slug
+from mmskip.evaluation import TASKS, Task
 
-PLAN_KEYS = ('methods', 'seeds')
+PLAN_KEYS = ('methods', 'seeds', 'task')
 METHOD_KEYS = ('config', 'options', 'seeds', 'settings', 'train', 'weights')
 
 
@@ -80,14 +82,23 @@ def name_of(method: str, setting: str, seed: int | None) -> str:
     return ', '.join(filter(None, (method, setting, seeded)))
 
 
-def read_plan(path: str | PathLike) -> list[Trial]:
+class Plan(NamedTuple):
+    """What is compared.
+
+    Attributes:
+        task: What the methods are judged by.
+        trials: The rows, those that others need first.
+    """
+
+    task: Task
+    trials: list[Trial]
+
+
+def read_plan(path: str | PathLike) -> Plan:
     """Read a plan.
 
     Args:
         path: The plan.
-
-    Returns:
-        Its trials, those that others need first.
 
     Raises:
         UserError: The plan is not what the module's text says, or names a
@@ -99,10 +110,16 @@ def read_plan(path: str | PathLike) -> list[Trial]:
     methods = plan.get('methods')
     if not isinstance(methods, dict) or not methods:
         raise UserError(f'plan {path}: expected a dict of methods')
+    task = plan.get('task', 'detection')
+    if task not in TASKS:
+        raise UserError(
+            f'plan {path}: expected task to be one of {", ".join(TASKS)}, '
+            f'got {task!r}'
+        )
     reader = _Reader(Path(path), list(methods))
     for name, method in methods.items():
         reader.read(name, method, plan.get('seeds', [0]))
-    return reader.trials
+    return Plan(TASKS[task], reader.trials)
 
 
 class _Reader:

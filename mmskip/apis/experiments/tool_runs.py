@@ -27,6 +27,7 @@ from mmskip.apis.experiments.recipes import (
 
 # What mmengine's lines of progress say about the time that is left.
 ETA = re.compile(r'\beta: ((?:\d+ days?, )?[\d:]+)')
+COST_METRICS = ('mmskip.ComputeCost', 'mmskip.VideoCost', 'mmskip.ClipCost')
 # What the tools import mmskip from: the same as this process.
 SOURCES = Path(__file__).resolve().parents[3]
 
@@ -37,8 +38,9 @@ class Tested:
 
     Attributes:
         metrics: Of the evaluator, by name.
-        cost: What ``mmskip.ComputeCost`` writes to its ``out_file``: MACs
-            and firing rate of each layer.
+        cost: What the metric of the cost writes to its ``out_file``: MACs
+            and firing rate of each layer (``mmskip.ComputeCost``), or what
+            became of each video (``mmskip.VideoCost``).
         reused: Whether it was read back.
     """
 
@@ -87,8 +89,8 @@ class ToolRuns:
             tell: Takes the time left, as often as the tool tells it.
 
         Raises:
-            UserError: A file is missing, the config has no
-                ``mmskip.ComputeCost``, or the test fails.
+            UserError: A file is missing, the config has no metric of the
+                cost, or the test fails.
         """
         checkpoint = check_checkpoint(checkpoint)
         cfg = self._load(config, options)
@@ -237,10 +239,10 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def cost_option(cfg: Config) -> str:
-    """The option that lets ``mmskip.ComputeCost`` write its file.
+    """The option that lets the metric of the cost write its file.
 
     Raises:
-        UserError: The evaluator has no such metric.
+        UserError: The evaluator has none of :data:`COST_METRICS`.
     """
     evaluator = cfg.get('test_evaluator')
     if isinstance(evaluator, dict):
@@ -251,10 +253,10 @@ def cost_option(cfg: Config) -> str:
             for index, metric in enumerate(evaluator or ())
         }
     for place, metric in places.items():
-        if metric.get('type') == 'mmskip.ComputeCost':
+        if metric.get('type') in COST_METRICS:
             return f'{place}.out_file'
     raise UserError(
-        "expected dict(type='mmskip.ComputeCost') in test_evaluator of "
+        f'expected one of {", ".join(COST_METRICS)} in test_evaluator of '
         f'{cfg.filename}: the cost of a model is to be compared'
     )
 

@@ -28,7 +28,7 @@ from .untrimmed import ToyVideo
 MARKER = 'toy_activitynet.json'
 ANNOTATIONS = 'activity_net.v1-3.min.json'
 # Grows when the same arguments give other bytes.
-VERSION = 1
+VERSION = 2
 SPLITS = dict(training='train', validation='val')
 # Pixels; decord fails on videos that are 48 wide.
 LEAST_SIDE = 64
@@ -49,8 +49,8 @@ def make_toy_activitynet(
     """Write a toy ActivityNet, unless it is there already.
 
     It is written to ``{root}.partial`` and moved when it is complete. In
-    every video a figure does one of eight things in a quarter to three
-    fifths of the frames; the rest is blank, titles, scenery, figures that
+    every video a figure does one of eight things in 8 to 30 percent of the
+    frames; the rest is blank, titles, scenery, figures that
     do nothing and things that nobody uses, none of which depends on the
     label. Single frames tell the action, except where a board hides it.
     The same arguments give the same bytes with the same releases of numpy

@@ -18,17 +18,17 @@ from .stage import (
 # Frames are painted this many times as large and then shrunk.
 OVERSAMPLING = 2
 # Standard deviation of the sensor's noise, of 255.
-NOISE = 3.0
+NOISE = 10.0
 # What fills the frames without the action, and how often.
-DISTRACTORS = dict(blank=0.15, scenery=0.15, title=0.15, idle=0.3, thing=0.25)
+DISTRACTORS = dict(blank=0.13, scenery=0.13, title=0.13, idle=0.26, thing=0.35)
 DISTRACTOR_FRAMES = (4, 14)
 # Shares of the action's frames that repeat the frame before, and in which
 # something hides the figure.
 FROZEN_SHARE = 0.25
-HIDDEN_SHARE = 0.2
+HIDDEN_SHARE = 0.3
 # What is seen of an action: its share of the video, and how often in two
 # parts.
-ACTION_SHARE = (0.25, 0.6)
+ACTION_SHARE = (0.08, 0.3)
 TWO_PARTS = 0.25
 LEAST_PART = 4
 # Movements per second are drawn between these.

@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from torch import Tensor, nn
 
-from mmskip.layers import StopOrForwardHead
+from mmskip.layers import Judges, StopOrForwardHead
 
 from .costs import StageCosts
 from .early_exit import EarlyExit
@@ -26,6 +26,7 @@ class Parts:
         uses_sigmoid: Whether scores are sigmoids (a classifier trained by
             binary cross entropy) in place of the softmax of Eq. 3.6.
         stages: Of the backbone, at this moment.
+        judges: The policies together; None without any.
     """
 
     backbone: nn.Module
@@ -35,8 +36,11 @@ class Parts:
     costs: StageCosts
     uses_sigmoid: bool = False
     stages: list[nn.Sequential] = field(init=False)
+    judges: Judges | None = field(init=False)
 
     def __post_init__(self) -> None:
+        judges = Judges(self.policies) if self.policies else None
+        object.__setattr__(self, 'judges', judges)
         object.__setattr__(self, 'stages', list_stages(self.backbone))
 
     @property

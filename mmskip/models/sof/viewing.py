@@ -7,6 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmskip.layers import Verdict
+
 from .parts import Meter, Parts, Row
 from .window import Window
 
@@ -52,10 +54,9 @@ class Viewing:
         self._looked = [0] * videos
         self._used = [0] * videos
         self._logits: list[Tensor | None] = [None] * videos
-        self._states = None
-        if parts.policies:
-            states = [p.initial_state(videos) for p in parts.policies]
-            self._states = torch.stack(states)
+        self._known = None
+        if parts.judges is not None:
+            self._known = parts.judges.begin(videos)
         self._furthest: list[Furthest | None] = [None] * videos
         self._rescued: dict[Row, Tensor] = {}
 
@@ -83,9 +84,9 @@ class Viewing:
             for video in range(videos)
         ]
         window = Window(frames, self.meter)
-        window.advance(list(chain(*pending)), self._states)
+        window.advance(list(chain(*pending)), self._known)
         while any(pending):
-            places, states = self._judge(window)
+            places, verdict = self._judge(window)
             waiting = [
                 (video, frame)
                 for video, frame in chain(*pending)
@@ -93,11 +94,11 @@ class Viewing:
                 <= min(places[video][frame], self.parts.places)
             ]
             if waiting:
-                window.advance(waiting, self._states)
+                window.advance(waiting, self._known)
                 continue
             for video, row in enumerate(pending):
                 pending[video] = self._settle(
-                    row, places[video], states, window, begin
+                    row, places[video], verdict, window, begin
                 )
 
     def logits(self) -> Tensor:
@@ -136,18 +137,18 @@ class Viewing:
                 stops[video][self._furthest[video].frame] = self.parts.places
         return logits, stops, self.meter.macs
 
-    def _judge(self, window: Window) -> tuple[list[list[int]], Tensor | None]:
+    def _judge(self, window: Window) -> tuple[list[list[int]], Verdict | None]:
         """Where the frames of a window would stop if none were used.
 
         Returns:
             For each video and frame the first place whose policy stops it,
             of those it has come to; one behind the last of them if none
-            does. And the states (N, B, n, 2, H) that they would leave.
+            does. And what the policies say, if there are any.
         """
-        if self._states is None:
+        if self._known is None:
             return [[self.parts.places] * len(d) for d in window.depth], None
-        step = window.judge(self._states)
-        stops = (step.margin < 0).movedim(0, 2).tolist()
+        verdict = window.judge(self._known)
+        stops = (verdict.margin < 0).movedim(0, 2).tolist()
         places = [
             [
                 next((p for p in range(min(d, len(s))) if s[p]), d)
@@ -155,13 +156,13 @@ class Viewing:
             ]
             for depths, video in zip(window.depth, stops, strict=True)
         ]
-        return places, step.state
+        return places, verdict
 
     def _settle(
         self,
         rows: list[Row],
         places: list[int],
-        states: Tensor | None,
+        verdict: Verdict | None,
         window: Window,
         begin: int,
     ) -> list[Row]:
@@ -182,8 +183,8 @@ class Viewing:
             self._terminate(video)
             if self.done[video]:
                 return []
-            if place == end and states is not None:
-                self._states[:, video] = states[:, video, frame]
+            if place == end and verdict is not None:
+                self.parts.judges.remember(self._known, video, verdict, frame)
                 return rows[index + 1 :]
         return []
 

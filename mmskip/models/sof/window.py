@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mmskip.layers import PolicyStep, judge_together
+from mmskip.layers import Recollection, Verdict
 
 from .parts import Meter, Row
 
@@ -49,25 +49,22 @@ class Window:
         """Logits (K,) of a frame that has been classified."""
         return self._logits[row]
 
-    def judge(self, states: Tensor) -> PolicyStep:
+    def judge(self, known: Recollection) -> Verdict:
         """Ask all policies about all frames.
 
         What they say of places that a frame has not come to means nothing.
 
         Args:
-            states: (N, B, 2, H) of the last frame that was used.
-
-        Returns:
-            See :func:`mmskip.layers.judge_together`.
+            known: Of the last frames that were used.
         """
-        return judge_together(self.parts.policies, self._prepared, states)
+        return self.parts.judges.judge(self._prepared, known)
 
-    def advance(self, rows: Sequence[Row], states: Tensor | None) -> None:
+    def advance(self, rows: Sequence[Row], known: Recollection | None) -> None:
         """Run frames through further stages, until a policy stops them.
 
         Args:
             rows: Frames that nothing holds back where they are.
-            states: See :meth:`judge`; None without policies.
+            known: See :meth:`judge`; None without policies.
         """
         joining: list[list[Row]] = [[] for _ in range(self.parts.places + 1)]
         for video, frame in rows:
@@ -88,11 +85,11 @@ class Window:
                 self._logits.update(zip(moving, logits, strict=True))
                 break
             x = self.meter.run_stage(place, x, videos)
-            if states is not None:
-                x, moving = self._ask(place, x, moving, states)
+            if known is not None:
+                x, moving = self._ask(place, x, moving, known)
 
     def _ask(
-        self, place: int, x: Tensor, moving: list[Row], states: Tensor
+        self, place: int, x: Tensor, moving: list[Row], known: Recollection
     ) -> tuple[Tensor, list[Row]]:
         """Ask a policy; keep what it stops, return what goes on."""
         policy = self.parts.policies[place]
@@ -102,10 +99,10 @@ class Window:
             shape = (*self._frames.shape[:2], prepared.shape[-1])
             self._prepared = prepared.new_zeros(self.parts.places, *shape)
         self._prepared[place, videos, frames] = prepared
-        step = judge_together(
-            [policy], prepared[None, :, None], states[place, videos][None]
-        )
-        forward = (step.margin.flatten() >= 0).tolist()
+        here = slice(place, place + 1)
+        past = Recollection(*(part[here, videos] for part in known))
+        verdict = self.parts.judges.judge(prepared[None, :, None], past, here)
+        forward = (verdict.margin.flatten() >= 0).tolist()
         if all(forward):
             return x, moving
         stopped = [i for i, goes_on in enumerate(forward) if not goes_on]

@@ -4,6 +4,7 @@ import pytest
 
 from mmskip.apis import UserError
 from mmskip.apis.experiments import read_plan
+from mmskip.evaluation import DETECTION
 
 
 @pytest.fixture
@@ -18,7 +19,7 @@ def folder(tmp_path, monkeypatch):
 def trials(folder):
     def read(text):
         (folder / 'plan.py').write_text(text)
-        return read_plan('plan.py')
+        return read_plan('plan.py').trials
 
     return read
 
@@ -135,11 +136,19 @@ def test_mistakes_say_where_they_are(trials, text, message):
         trials(text)
 
 
-PLANS = Path(__file__).parents[3] / 'configs/skip_conv/analysis'
+PLANS = sorted(Path(__file__).parents[3].glob('configs/*/analysis/*.py'))
 
 
-@pytest.mark.parametrize('plan', sorted(PLANS.glob('*.py')), ids=str)
+@pytest.mark.parametrize('plan', PLANS, ids=str)
 def test_plans_name_what_there_is(plan):
-    methods = {trial.method for trial in read_plan(plan)}
-    assert 'dense' in methods
+    task, trials = read_plan(plan)
+    methods = {trial.method for trial in trials}
+    assert methods & {'dense', 'tsn'}
     assert len(methods) > 1
+    is_detection = 'detrac' in plan.name
+    assert (task is DETECTION) == is_detection
+
+
+def test_an_unknown_task_is_refused(trials):
+    with pytest.raises(UserError, match='expected task to be one of det'):
+        trials("task = 'pose'\nmethods = dict(a=dict(config='d.py'))")

@@ -74,10 +74,10 @@ def test_the_state_is_that_of_the_last_frame_no_policy_skipped():
     viewing = Viewing(model.parts(x.shape[2:]), 1)
     viewing.look(x[:, :1])
     assert viewing.stops == [[PLACES - 1]]
-    assert all(not state.any() for state in viewing._states)
-    last.gate.bias[1] = 1e6
+    assert not viewing._known.cell.any()
+    viewing.parts.judges._bias[-1] = 1e6
     viewing.look(x[:, 1:2])
-    assert all(state.any() for state in viewing._states)
+    assert all(cell.any() for cell in viewing._known.cell)
 
 
 @torch.no_grad()

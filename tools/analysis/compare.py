@@ -1,12 +1,13 @@
-"""AP against MACs of gates and baselines, as a plan says.
+"""Accuracy against MACs of methods and baselines, as a plan says.
 
-The question of Figures 4 and 7 of Skip-Convolutions (CVPR 2021). Tests every
-row of the plan, trains what has to be trained first, and writes to --out:
-rows.csv (one row per seed), summary.csv (mean and standard deviation over the
-seeds), ap_vs_gmac.png and summary.json. Run again, it goes on with what is
+The question of Figures 4 and 7 of Skip-Convolutions (CVPR 2021) and of Table
+4.1 of the thesis on SoF-Net. Tests every row of the plan, trains what has to
+be trained first, and writes to --out: rows.csv (one row per seed),
+summary.csv (mean and standard deviation over the seeds),
+{accuracy}_vs_gmac.png and summary.json. Run again, it goes on with what is
 missing. Example::
 
-    python tools/analysis/compare_gates.py \
+    python tools/analysis/compare.py \
         configs/skip_conv/analysis/retinanet_r18-w32_toy-ua-detrac.py \
         --out work_dirs/gates --jobs 2
 """
@@ -31,14 +32,14 @@ from mmskip.apis.experiments import (
     ToolRuns,
     Trial,
     add_run_arguments,
-    detection_row,
+    make_row,
     make_tool_runs,
     read_plan,
     run_jobs,
     write_csv,
     write_json,
 )
-from mmskip.evaluation import compare_at, mean_over_seeds
+from mmskip.evaluation import Task, compare_at, mean_over_seeds
 from mmskip.visualization import (
     plot_accuracy_vs_macs,
     print_comparison,
@@ -72,7 +73,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='+',
         default=[2.0, 3.0, 4.0],
         metavar='FACTOR',
-        help='compare the APs at so many times fewer MACs than dense '
+        help='compare accuracies at so many times fewer MACs than dense '
         '(default: 2 3 4)',
     )
     return parser.parse_args(argv)
@@ -81,24 +82,21 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return its exit code."""
     args = parse_args(argv)
+    task, trials = read_plan(args.plan)
     trials = [
         replace(trial, options={**trial.options, **args.cfg_options})
-        for trial in read_plan(args.plan)
+        for trial in trials
     ]
     chosen = choose(trials, args.only)
     runs = make_tool_runs(args, TOOLS, may_train=not args.no_train)
     console = Console()
-    jobs = [make_job(trial, runs, args.out) for trial in chosen]
+    jobs = [make_job(trial, task, runs, args.out) for trial in chosen]
     values, failed = run_jobs(jobs, args.jobs, console)
-    recall(
-        trials,
-        values,
-        replace(runs, may_train=False, may_test=False),
-        args.out,
-    )
+    idle = replace(runs, may_train=False, may_test=False)
+    recall(trials, task, values, idle, args.out)
     rows = [values[t.name]['row'] for t in trials if t.name in values]
     if rows:
-        report(rows, failed, args, console)
+        report(rows, task, failed, args, console)
     for name, why in failed.items():
         console.print(f'FAILED {name}: {why}', markup=False, soft_wrap=True)
     return EXIT_INCOMPLETE if failed else EXIT_OK
@@ -125,7 +123,7 @@ def choose(trials: Sequence[Trial], only: list[str] | None) -> list[Trial]:
     return [trial for trial in trials if trial.name in wanted]
 
 
-def make_job(trial: Trial, runs: ToolRuns, out: Path) -> Job:
+def make_job(trial: Trial, task: Task, runs: ToolRuns, out: Path) -> Job:
     """Train a trial if it has to be, and test it."""
 
     def work(given: Mapping[str, Any], tell: Tell) -> Done:
@@ -143,10 +141,13 @@ def make_job(trial: Trial, runs: ToolRuns, out: Path) -> Job:
                 lambda eta: tell(f'training, {eta}'),
             )
         result = runs.test(trial.config, weights, trial.options, folder, tell)
-        row = detection_row(
-            trial.method, trial.setting, result.metrics, seed=trial.seed
+        row = make_row(
+            trial.method, trial.setting, result.metrics, task, seed=trial.seed
         )
-        text = f'AP {row["AP"]:.3f}, {row["reduction"]:.2f}x fewer MACs'
+        text = (
+            f'{task.accuracy} {row[task.accuracy]:.{task.digits}f}, '
+            f'{row["reduction"]:.2f}x fewer MACs'
+        )
         value = dict(row=row, checkpoint=str(weights))
         return Done(value, text, result.reused)
 
@@ -155,6 +156,7 @@ def make_job(trial: Trial, runs: ToolRuns, out: Path) -> Job:
 
 def recall(
     trials: Sequence[Trial],
+    task: Task,
     values: dict[str, Any],
     runs: ToolRuns,
     out: Path,
@@ -163,6 +165,7 @@ def recall(
 
     Args:
         trials: All trials of the plan.
+        task: That of the plan.
         values: What was computed, by name; changed in place.
         runs: Those that neither train nor test.
         out: The folder.
@@ -171,26 +174,28 @@ def recall(
         known = trial.needs is None or trial.needs in values
         if trial.name not in values and known:
             with contextlib.suppress(UserError):
-                job = make_job(trial, runs, out)
+                job = make_job(trial, task, runs, out)
                 values[trial.name] = job.work(values, str).value
 
 
 def report(
     rows: Sequence[Mapping[str, Any]],
+    task: Task,
     failed: Mapping[str, str],
     args: argparse.Namespace,
     console: Console,
 ) -> None:
     """Write and print the rows, their means and the comparison."""
-    means = mean_over_seeds(rows)
-    dense = max(row['dense_gmac_per_frame'] for row in rows)
+    means = mean_over_seeds(rows, task)
+    dense = max(row[task.dense] for row in rows)
     curves = [row for row in rows if not is_lone_dense(row, means)]
     compared = {
-        factor: compare_at(curves, dense / factor) for factor in args.at
+        factor: compare_at(curves, dense / factor, task) for factor in args.at
     }
     write_csv(args.out / 'rows.csv', rows)
     write_csv(args.out / 'summary.csv', means)
-    plot_accuracy_vs_macs(means, args.out / 'ap_vs_gmac.png')
+    plot = args.out / f'{task.accuracy.lower()}_vs_gmac.png'
+    plot_accuracy_vs_macs(means, plot, task=task)
     write_json(
         args.out / 'summary.json',
         dict(
@@ -205,10 +210,11 @@ def report(
             failed=failed,
         ),
     )
-    print_table(means, console)
+    print_table(means, console, task=task)
     for factor, compared_rows in compared.items():
-        title = f'{factor:g}x fewer MACs: {dense / factor:.3g} GMAC per frame'
-        print_comparison(compared_rows, console, title)
+        cost = f'{dense / factor:.3g} GMAC per {task.unit}'
+        title = f'{factor:g}x fewer MACs: {cost}'
+        print_comparison(compared_rows, console, title, task)
     console.print(f'Written to {args.out}', markup=False, soft_wrap=True)
 
 
@@ -221,4 +227,4 @@ def is_lone_dense(
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main, 'compare_gates'))
+    sys.exit(run_tool(main, 'compare'))

@@ -3,7 +3,7 @@ _base_ = [
     '../_base_/runtimes/action.py',
     '../_base_/models/tsn_r18-w16.py',
     '../_base_/datasets/toy_activitynet.py',
-    '../_base_/schedules/sof_adamw_24e.py',
+    '../_base_/schedules/sof_adamw_16e.py',
 ]
 env_cfg = dict(dist_cfg=dict(backend='gloo'))
 randomness = dict(seed=0)

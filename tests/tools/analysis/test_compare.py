@@ -33,7 +33,7 @@ methods = dict(
 @pytest.fixture
 def compare(tmp_path, load_tool, monkeypatch):
     """Run the command on tools that take no time."""
-    tool = load_tool('analysis/compare_gates')
+    tool = load_tool('analysis/compare')
     tools = write_stub_tools(tmp_path / 'tools')
     monkeypatch.setattr(tool, 'TOOLS', tools)
     Path('config.py').write_text(CONFIG)
@@ -42,7 +42,7 @@ def compare(tmp_path, load_tool, monkeypatch):
     def run(*argv):
         before = len(calls(tools))
         argv = ['plan.py', '--out', 'out', *argv]
-        code = run_tool(tool.main, 'compare_gates', argv)
+        code = run_tool(tool.main, 'compare', argv)
         new = calls(tools)[before:]
         return code, [call['tool'] for call in new if not failing(call)]
 
@@ -144,7 +144,7 @@ methods = dict(output_norm=dict(
     settings={{'threshold 0.2': {{{gate!r}: 0.2}}}},
 ))"""
     )
-    tool = load_tool('analysis/compare_gates')
+    tool = load_tool('analysis/compare')
     assert tool.main(['plan.py', '--out', 'out', '--threads', '1']) == EXIT_OK
     (row,) = summary()['rows']
     argv = [str(setup.config), str(setup.checkpoint), '--out', 'metrics.json']

@@ -1,7 +1,7 @@
 # The two stages of SoF-Net on toy data, from scratch. The numbers are ours;
 # the temperature ends where it does in the thesis.
-warm_up_epochs = 8
-max_epochs = 24
+warm_up_epochs = 6
+max_epochs = 16
 
 train_cfg = dict(
     type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=8
@@ -30,7 +30,7 @@ stage_hooks = [
     dict(
         type='mmskip.TemperatureHook',
         initial=5.0,
-        decay=0.17,
+        decay=0.27,
         begin=warm_up_epochs,
     ),
 ]
