@@ -91,4 +91,5 @@ test_evaluator = val_evaluator
 custom_hooks = [
     dict(type='mmskip.VideoHook'),  # counts MACs
     dict(type='mmskip.VideoTimerHook'),
+    dict(type='mmskip.IterSeedHook'),  # resume draws what it would have
 ]
