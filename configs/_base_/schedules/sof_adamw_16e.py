@@ -12,6 +12,8 @@ optim_wrapper = dict(
     type='OptimWrapper',
     optimizer=dict(type='AdamW', lr=1e-3, weight_decay=0.05),
     clip_grad=dict(max_norm=20),
+    # 500 steps, not 25,000: policies have to make up their minds faster.
+    paramwise_cfg=dict(custom_keys=dict(policies=dict(lr_mult=10))),
 )
 param_scheduler = [
     dict(

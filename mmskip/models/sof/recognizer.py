@@ -78,7 +78,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         guidance_loss: dict | None = None,
         alpha: float = 0.9,
         frame_choice: dict | None = None,
-        lookahead: int = 8,
+        lookahead: int = 4,
         **options: Any,
     ) -> None:
         super().__init__(backbone=backbone, cls_head=cls_head, **options)
