@@ -67,6 +67,8 @@ HOSTS = {
     'pose': ['mmcv>=2.1.0', 'mmpose>=1.3.2'],
     'action': ['mmcv>=2.1.0', 'mmaction2>=1.2.0'],
 }
+#: For one config of images; no part of 'all'.
+SEG = ['ftfy', 'mmcv>=2.1.0', 'mmsegmentation>=1.2.2', 'regex']
 
 setup(
     name='mmskip',
@@ -90,6 +92,7 @@ setup(
     ],
     extras_require={
         **HOSTS,
+        'seg': SEG,
         'all': sorted(
             {package for host in HOSTS.values() for package in host}
         ),

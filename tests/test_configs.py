@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, TRANSFORMS, Registry
 
 from mmskip import registry
 from mmskip.apis.config import import_host
-from mmskip.layers import SelfCounting
+from mmskip.layers import DynamicConvMixin, SelfCounting
 from tests.hosts.host import default_scope, without_downloads
 
 FOLDER = Path(__file__).parents[1] / 'configs'
@@ -45,7 +45,7 @@ def test_is_short(path):
 
 def test_serves_the_stock_tools(cfg):
     assert 'mmskip' in cfg.custom_imports.imports
-    assert cfg.default_scope in ('mmdet', 'mmpose', 'mmaction')
+    assert cfg.default_scope in ('mmdet', 'mmpose', 'mmaction', 'mmseg')
 
 
 def test_names_only_what_is_registered(cfg):
@@ -59,7 +59,8 @@ def test_model_builds(cfg):
     with default_scope(cfg.default_scope):
         model = MODELS.build(without_downloads(cfg.model))
     if cfg.model.type == 'mmskip.ConvertedModel':
-        assert any(isinstance(m, SelfCounting) for m in model.modules())
+        kinds = (SelfCounting, DynamicConvMixin)
+        assert any(isinstance(m, kinds) for m in model.modules())
 
 
 @pytest.mark.parametrize('part', ['val', 'test'])

@@ -10,7 +10,12 @@ from mmengine.config import Config
 from mmskip.apis.errors import UserError, one_line
 
 # Host package -> the extra of this package that installs it.
-HOSTS = {'mmdet': 'det', 'mmpose': 'pose', 'mmaction': 'action'}
+HOSTS = {
+    'mmdet': 'det',
+    'mmpose': 'pose',
+    'mmaction': 'action',
+    'mmseg': 'seg',
+}
 
 
 def load_config(
@@ -54,8 +59,8 @@ def import_host(cfg: Config) -> str | None:
         cfg: Its ``default_scope`` names the host.
 
     Returns:
-        ``'mmdet'``, ``'mmpose'``, ``'mmaction'``, or ``None`` for a config
-        without a scope or with one of mmengine's own.
+        ``'mmdet'``, ``'mmpose'``, ``'mmaction'``, ``'mmseg'``, or ``None``
+        for a config without a scope or with one of mmengine's own.
 
     Raises:
         UserError: The host is unknown or cannot be imported.

@@ -83,7 +83,7 @@ def find_installed_packages() -> None:
 
     The three functions are replaced in every module that imported them.
     """
-    modules = ('mmskip', 'mmdet', 'mmpose', 'mmaction')
+    modules = ('mmskip', 'mmdet', 'mmpose', 'mmaction', 'mmseg')
     if importlib.util.find_spec('pkg_resources') is not None and not any(
         map(is_editable, modules)
     ):

@@ -46,9 +46,19 @@ except (ImportError, AssertionError) as error:
     _tell('mmdet', 'EfficientDetHead', error)
 
 try:
+    from .inception3d import I3DInceptionV2
     from .narrow_resnet import NarrowResNet
+    from .r2plus1d import CorrNet, R2Plus1D
     from .sof.recognizer import SoFRecognizer
+    from .x3d import X3DSwishInSE
 
-    __all__ += ['NarrowResNet', 'SoFRecognizer']
+    __all__ += [
+        'CorrNet',
+        'I3DInceptionV2',
+        'NarrowResNet',
+        'R2Plus1D',
+        'SoFRecognizer',
+        'X3DSwishInSE',
+    ]
 except (ImportError, AssertionError) as error:
-    _tell('mmaction', 'SoFRecognizer', error)
+    _tell('mmaction', 'SoFRecognizer and the models of clips', error)

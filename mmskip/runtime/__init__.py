@@ -1,7 +1,14 @@
 """What a user does with a built model: stream it, and count its MACs."""
 
 from .bindings import Binding, ClipBinding, StreamBinding
+from .choices import (
+    ChoiceRecord,
+    LayerChoices,
+    force_choices,
+    record_choices,
+)
 from .counting import count_macs
+from .dynamic_efficiency import attach_dynamic_loss
 from .efficiency import attach_efficiency_loss
 from .errors import InputError
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
@@ -11,9 +18,11 @@ from .timing import Stopwatch, StopwatchReader
 
 __all__ = [
     'Binding',
+    'ChoiceRecord',
     'ClipBinding',
     'FrameSkipper',
     'InputError',
+    'LayerChoices',
     'LedgerReader',
     'MacCount',
     'MacLedger',
@@ -21,8 +30,11 @@ __all__ = [
     'StopwatchReader',
     'StreamBinding',
     'StreamState',
+    'attach_dynamic_loss',
     'attach_efficiency_loss',
     'clip',
     'count_macs',
+    'force_choices',
+    'record_choices',
     'stream',
 ]

@@ -15,6 +15,11 @@ from .lists import (
     write_list,
 )
 from .media import Medium, index_media
+from .moments import (
+    MOMENTS_SIZES,
+    read_moments_classes,
+    read_moments_csv,
+)
 from .split import convert_split
 from .thumos14 import THUMOS14_SIZES, read_class_index, read_thumos14
 
@@ -22,6 +27,7 @@ __all__ = [
     'ACTIVITYNET_SIZES',
     'KINETICS400_SIZES',
     'MINI_KINETICS_SIZES',
+    'MOMENTS_SIZES',
     'THUMOS14_SIZES',
     'ActionEntry',
     'ListReport',
@@ -32,6 +38,8 @@ __all__ = [
     'read_activitynet',
     'read_class_index',
     'read_kinetics_csv',
+    'read_moments_classes',
+    'read_moments_csv',
     'read_segments',
     'read_thumos14',
     'read_video_list',

@@ -25,7 +25,7 @@ class Medium(NamedTuple):
 
 
 def index_media(
-    root: str | os.PathLike, rawframes: bool = False
+    root: str | os.PathLike, rawframes: bool = False, by_path: bool = False
 ) -> dict[str, Medium]:
     """Find videos in a folder and the folders below it.
 
@@ -36,6 +36,9 @@ def index_media(
     Args:
         root: The folder.
         rawframes: Look for folders of frames instead of video files.
+        by_path: Name videos by their paths below the folder, without the
+            suffix, and by nothing else: for data sets in which a file name
+            may occur in several folders.
 
     Returns:
         Videos by name.
@@ -58,6 +61,8 @@ def index_media(
             f'{root}: expected {kind}, found none; give another folder, or '
             f'run {other} --rawframes'
         )
+    if by_path:
+        found = [(_path_name(medium), medium) for _, medium in found]
     exact: dict[str, Medium] = {}
     for name, medium in found:
         if re.search(r'\s', medium.path):
@@ -74,10 +79,18 @@ def index_media(
             )
         exact.setdefault(name, medium)
     aliases: dict[str, Medium] = {}
-    for name, medium in exact.items():
+    named = {} if by_path else exact
+    for name, medium in named.items():
         for alias in _aliases(name):
             aliases.setdefault(alias, medium)
     return {**aliases, **exact}
+
+
+def _path_name(medium: Medium) -> str:
+    """Path of a folder of frames, or of a file without its suffix."""
+    if medium.frames is not None:
+        return medium.path
+    return medium.path.rpartition('.')[0]
 
 
 def _aliases(name: str) -> set[str]:

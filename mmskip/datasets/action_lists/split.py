@@ -16,6 +16,7 @@ def convert_split(
     out_dir: str | os.PathLike,
     split: str,
     rawframes: bool = False,
+    by_path: bool = False,
 ) -> ListReport:
     """Check the size of a split, and list what of it is on disk.
 
@@ -27,6 +28,7 @@ def convert_split(
         out_dir: Folder of the list.
         split: Name of the split, for the list's name.
         rawframes: List folders of frames instead of video files.
+        by_path: Find videos by their paths, see :func:`index_media`.
 
     Returns:
         What was written, and what was missing.
@@ -38,4 +40,5 @@ def convert_split(
     check_size(f'{name} {split}', len(entries), published)
     kind = 'rawframes' if rawframes else 'videos'
     path = Path(out_dir) / f'{split}_list_{kind}.txt'
-    return write_list(path, entries, index_media(media_root, rawframes))
+    media = index_media(media_root, rawframes, by_path)
+    return write_list(path, entries, media)

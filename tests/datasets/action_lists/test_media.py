@@ -62,3 +62,14 @@ def test_nothing_to_be_found_is_an_error(tmp_path):
         index_media(tmp_path)
     with pytest.raises(FileNotFoundError, match='expected the folder'):
         index_media(tmp_path / 'no')
+
+
+@pytest.mark.parametrize('rawframes', [False, True])
+def test_by_path_names_shared_by_folders_are_different_videos(
+    tmp_path, rawframes
+):
+    end = '/img_00001.jpg' if rawframes else '.mp4'
+    touch(tmp_path, f'a/v_x.y{end}', f'b/v_x.y{end}')
+    found = index_media(tmp_path, rawframes, by_path=True)
+    assert set(found) == {'a/v_x.y', 'b/v_x.y'}
+    assert found['a/v_x.y'].path == ('a/v_x.y' if rawframes else 'a/v_x.y.mp4')

@@ -133,6 +133,38 @@ def test_mini_kinetics_from_csv(convert, tmp_path):
     assert lists['classes.txt'].splitlines() == classes
 
 
+def test_moments_in_time(convert, tmp_path, capsys):
+    (tmp_path / 'c.txt').write_text('clapping,0\nadult+male+singing,1\n')
+    (tmp_path / 'train.csv').write_text(
+        'clapping/a_1.mp4,clapping,3,1\nadult+male+singing/a_1.mp4,x,2,0\n'
+        'clapping/gone.mp4,clapping,3,0\n'
+    )
+    (tmp_path / 'val.csv').write_text('clapping/v.mp4,clapping,3,0\n')
+    train = touch(
+        tmp_path / 't', 'clapping/a_1.mp4', 'adult+male+singing/a_1.mp4'
+    )
+    val = touch(tmp_path / 'v', 'clapping/v.mp4')
+    code, lists = convert(
+        'moments_in_time',
+        *('--training-csv', tmp_path / 'train.csv'),
+        *('--training-media', train),
+        *('--validation-csv', tmp_path / 'val.csv'),
+        *('--validation-media', val, '--categories', tmp_path / 'c.txt'),
+    )
+    assert code == EXIT_INCOMPLETE
+    # A file name that two classes share means two videos.
+    assert lists == {
+        'classes.txt': 'clapping\nadult+male+singing\n',
+        'train_list_videos.txt': (
+            'clapping/a_1.mp4 0\nadult+male+singing/a_1.mp4 1\n'
+        ),
+        'val_list_videos.txt': 'clapping/v.mp4 0\n',
+    }
+    out = capsys.readouterr().out
+    assert '1 annotated videos are not on disk: clapping/gone' in out
+    assert 'expected 802,244 videos' in out
+
+
 def test_thumos14(convert, tmp_path, capsys):
     kinds = [('video_name', object), ('primary_action_index', object)]
     for split, index in (('validation', 8), ('test', 101)):
