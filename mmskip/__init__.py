@@ -6,16 +6,24 @@ compat.apply()
 
 from .convert import (  # noqa: E402  (after the host stack is mended)
     ConversionReport,
+    DynamicConversion,
     SkipConversion,
     convert,
     revert,
 )
-from .layers import SkipConv2d, SkipConv3d  # noqa: E402
+from .layers import (  # noqa: E402
+    DynamicConv2d,
+    DynamicConv3d,
+    SkipConv2d,
+    SkipConv3d,
+)
 from .runtime import (  # noqa: E402
     MacCount,
     StreamState,
     clip,
     count_macs,
+    force_choices,
+    record_choices,
     stream,
 )
 
@@ -23,6 +31,9 @@ __version__ = '0.1.0'
 
 __all__ = [
     'ConversionReport',
+    'DynamicConv2d',
+    'DynamicConv3d',
+    'DynamicConversion',
     'MacCount',
     'SkipConv2d',
     'SkipConv3d',
@@ -32,6 +43,8 @@ __all__ = [
     'clip',
     'convert',
     'count_macs',
+    'force_choices',
+    'record_choices',
     'revert',
     'stream',
 ]

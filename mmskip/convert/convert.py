@@ -6,10 +6,13 @@ from typing import Protocol
 
 from torch import nn
 
-from mmskip.layers import SelfCounting, SkipConvMixin
+from mmskip.layers import DynamicConvMixin, SelfCounting, SkipConvMixin
 
+from .dynamic import revert_dynamic_conv
 from .report import ConversionReport
 from .skip_conversion import revert_skip_conv
+
+CONVERTED = (SelfCounting, DynamicConvMixin)
 
 
 class Conversion(Protocol):
@@ -89,22 +92,30 @@ def revert(model: nn.Module) -> None:
 
     Raises:
         ValueError: Nothing is converted.
-        RuntimeError: The model is inside a stream, clip or count_macs.
+        RuntimeError: The model is inside a stream, clip, count_macs or
+            record_choices.
     """
-    converted = [m for m in model.modules() if isinstance(m, SelfCounting)]
+    converted = [m for m in model.modules() if isinstance(m, CONVERTED)]
     if not converted:
         raise ValueError(
             f'expected a converted model, got {type(model).__name__} '
             'without any converted layer; nothing was changed'
         )
-    if any(m._binding or m._ledger for m in converted):
+    if any(map(_is_in_use, converted)):
         raise RuntimeError(
-            'the model is inside stream(), clip() or count_macs(); leave '
-            'that block before revert()'
+            'the model is inside stream(), clip(), count_macs() or '
+            'record_choices(); leave that block before revert()'
         )
     for module in converted:
         if isinstance(module, SkipConvMixin):
             revert_skip_conv(module)
+        elif isinstance(module, DynamicConvMixin):
+            revert_dynamic_conv(module)
+
+
+def _is_in_use(module: nn.Module) -> bool:
+    names = ('_binding', '_ledger', '_choices')
+    return any(getattr(module, name, None) is not None for name in names)
 
 
 def _compile(patterns: str | Sequence[str]) -> list[re.Pattern]:
@@ -149,7 +160,7 @@ def _check_patterns(
 
 
 def _refuse_converted(name: str, module: nn.Module) -> None:
-    if isinstance(module, SelfCounting):
+    if isinstance(module, CONVERTED):
         raise ValueError(
             f'{name} is converted already ({type(module).__name__}); call '
             'mmskip.revert() first to convert it anew, or leave it out with '

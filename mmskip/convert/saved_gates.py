@@ -9,10 +9,10 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-from mmskip.layers import SkipConvMixin
+from mmskip.layers import DynamicConvMixin, SkipConvMixin
 from mmskip.runtime import InputError
 
-_GATE = re.compile(r'(.+)\.gate\.\w+')
+_GATE = re.compile(r'(.+)\.gate\..+')
 _WRAPPER = 'module.'
 
 
@@ -37,10 +37,10 @@ def check_gates(
     saved = {name.removeprefix(_WRAPPER): v for name, v in saved.items()}
     found = {k: v.shape for k, v in saved.items() if _is_gate(k, saved)}
     own = {
-        f'{name}.gate.{key}'.removeprefix(_WRAPPER): parameter.shape
+        f'{name}.gate.{key}'.removeprefix(_WRAPPER): value.shape
         for name, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, SkipConvMixin)
-        for key, parameter in module.gate.named_parameters()
+        if isinstance(module, (SkipConvMixin, DynamicConvMixin))
+        for key, value in module.gate.state_dict().items()
     }
     if not found:
         return bool(own)

@@ -1,14 +1,26 @@
 """Modules with the signature of the torch layer they replace; gates."""
 
+from .cheap_maps import CHANNEL_MAPS, TIME_MAPS, CheapMaps
+from .dynamic_conv import (
+    DynamicConv2d,
+    DynamicConv3d,
+    DynamicConvMixin,
+    Usage,
+    refuse_options,
+)
+from .dynamic_cost import DynamicCost
 from .gate_cost import GateCost
 from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate
 from .self_counting import CountedWhole, SelfCounting
 from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin, dense_macs
+from .soft_modulation_gate import OptionWeights, SoftModulationGate
 from .stop_policy import PolicyStep, StopOrForwardHead
 
 SKIP_CLASSES = (SkipConv2d, SkipConv3d)
+DYNAMIC_CLASSES = (DynamicConv2d, DynamicConv3d)
 try:
+    from .dynamic_conv_mmcv import DynamicMMCVConv2d, DynamicMMCVConv3d
     from .skip_conv_mmcv import (
         SkipConv2dAdaptivePadding,
         SkipMMCVConv2d,
@@ -22,21 +34,34 @@ else:
         SkipMMCVConv3d,
         SkipConv2dAdaptivePadding,
     )
+    DYNAMIC_CLASSES += (DynamicMMCVConv2d, DynamicMMCVConv3d)
 
 __all__ = [
+    'CHANNEL_MAPS',
+    'DYNAMIC_CLASSES',
     'SKIP_CLASSES',
+    'TIME_MAPS',
+    'CheapMaps',
     'CountedWhole',
+    'DynamicConv2d',
+    'DynamicConv3d',
+    'DynamicConvMixin',
+    'DynamicCost',
     'Gate',
     'GateCost',
     'GumbelGate',
     'InputNormGate',
     'NormGate',
+    'OptionWeights',
     'OutputNormGate',
     'PolicyStep',
     'SelfCounting',
     'SkipConv2d',
     'SkipConv3d',
     'SkipConvMixin',
+    'SoftModulationGate',
     'StopOrForwardHead',
+    'Usage',
     'dense_macs',
+    'refuse_options',
 ]

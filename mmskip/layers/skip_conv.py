@@ -18,6 +18,7 @@ from mmskip.ops import (
 )
 from mmskip.registry import MODELS, build_own
 
+from .conv_geometry import conv_geometry
 from .gate_cost import GateCost
 from .gates import Gate
 from .self_counting import SelfCounting
@@ -124,16 +125,7 @@ class SkipConvMixin(SelfCounting):
 
     def geometry(self, x: Tensor) -> ConvGeometry:
         """Where this layer reads in an input like ``x`` (N, C, ...)."""
-        if self.padding_mode == 'zeros' and not isinstance(self.padding, str):
-            # What torch reads then, even if changed after construction.
-            pairs = tuple((amount, amount) for amount in self.padding)
-        else:
-            # Torch's own record, last dimension first; also for 'same'.
-            amounts = self._reversed_padding_repeated_twice
-            pairs = tuple(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
-        return ConvGeometry(
-            self.stride, pairs, self.dilation, self.groups, self.padding_mode
-        )
+        return conv_geometry(self)
 
     def extra_repr(self) -> str:
         return f'{super().extra_repr()}, memory={self.memory!r}'

@@ -1,6 +1,13 @@
 """Pure tensor functions: no modules, no registry, no state."""
 
 from .backend import active_backend
+from .dynamic_conv import (
+    CheapKernels,
+    Mix,
+    dynamic_conv,
+    dynamic_macs,
+    option_sizes,
+)
 from .gate_mask import (
     GateParams,
     block_mask,
@@ -14,25 +21,32 @@ from .gate_mask import (
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .skip_clip import skip_clip
 from .skip_conv import MEMORY_RULES, SkipMemory, skip_conv
-from .straight_through import sample_gate
+from .straight_through import open_gate, sample_gate, straight_through
 
 __all__ = [
     'MEMORY_RULES',
+    'CheapKernels',
     'ConvGeometry',
     'GateParams',
+    'Mix',
     'SkipMemory',
     'active_backend',
     'block_mask',
     'convolve',
     'cover_sum',
+    'dynamic_conv',
+    'dynamic_macs',
     'gate_logits',
     'gate_macs',
     'gate_mask',
     'gate_scale',
     'gate_statistic',
+    'open_gate',
+    'option_sizes',
     'relative_scale',
     'sample_gate',
     'skip_clip',
     'skip_conv',
+    'straight_through',
     'support_sum',
 ]

@@ -1,7 +1,8 @@
 """Binary decisions with gradients.
 
 Skip-Convolutions (CVPR 2021), Eq. 8; the relaxation is the binary Concrete
-distribution of Maddison et al. and Jang et al. (ICLR 2017).
+distribution of Maddison et al. and Jang et al. (ICLR 2017). VA-RED^2 (B. Pan,
+MIT, 2023), Eq. 3.4.
 """
 
 from typing import Any
@@ -49,3 +50,44 @@ def sample_gate(logits: Tensor, temperature: float) -> Tensor:
     uniform = torch.rand_like(logits).clamp(limits.tiny, 1 - limits.eps)
     noise = uniform.log() - torch.log1p(-uniform)
     return _StraightThrough.apply(logits, noise, temperature)
+
+
+def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:
+    """``value`` forward, the gradient of ``surrogate`` backward."""
+    return value.detach() + (surrogate - surrogate.detach())
+
+
+class _OpenGate(Function):
+    """``max(tanh(x), 0)`` that lets closed gates hear a call to open."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, leak: float) -> Tensor:
+        activated = logits.tanh()
+        ctx.save_for_backward(activated)
+        ctx.leak = leak
+        return activated.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (activated,) = ctx.saved_tensors
+        # Descent along a negative gradient opens.
+        closed = grad.clamp(max=0) * ctx.leak
+        grad = torch.where(activated > 0, grad, closed)
+        return grad * (1 - activated.square()), None
+
+
+def open_gate(logits: Tensor, leak: float = 0.0) -> Tensor:
+    """The output activation of VA-RED^2's gate, ``max(tanh(x), 0)``.
+
+    Ours: with ``leak`` a closed option (0, where the true gradient is 0)
+    gets that share of a gradient which would open it, and none that would
+    close it further.
+
+    Args:
+        logits: Any shape.
+        leak: 0 gives the exact gradient.
+
+    Returns:
+        In [0, 1), of the shape of ``logits``.
+    """
+    return _OpenGate.apply(logits, leak)

@@ -1,6 +1,12 @@
 """What a user does with a built model: stream it, and count its MACs."""
 
 from .bindings import Binding, ClipBinding, StreamBinding
+from .choices import (
+    ChoiceRecord,
+    LayerChoices,
+    force_choices,
+    record_choices,
+)
 from .counting import count_macs
 from .efficiency import attach_efficiency_loss
 from .errors import InputError
@@ -11,9 +17,11 @@ from .timing import Stopwatch, StopwatchReader
 
 __all__ = [
     'Binding',
+    'ChoiceRecord',
     'ClipBinding',
     'FrameSkipper',
     'InputError',
+    'LayerChoices',
     'LedgerReader',
     'MacCount',
     'MacLedger',
@@ -24,5 +32,7 @@ __all__ = [
     'attach_efficiency_loss',
     'clip',
     'count_macs',
+    'force_choices',
+    'record_choices',
     'stream',
 ]

@@ -77,12 +77,7 @@ class _Watch:
     """The hooks of one ``count_macs`` block."""
 
     def __init__(self, model: nn.Module) -> None:
-        parts = _parts_of_wholes(model)
-        names = {
-            module: name
-            for name, module in model.named_modules()
-            if module not in parts and _weighs(module)
-        }
+        names = list_counted(model)
         self.ledger = MacLedger(names)
         self.depth = 0
         self._in_forward = False
@@ -161,6 +156,16 @@ def plain_macs(module: nn.Module, inputs: tuple, output: Tensor) -> int | None:
     if isinstance(module, nn.Linear):
         return output.numel() * module.in_features
     return None
+
+
+def list_counted(model: nn.Module) -> dict[nn.Module, str]:
+    """The layers of a model that may do MACs, with their names."""
+    parts = _parts_of_wholes(model)
+    return {
+        module: name
+        for name, module in model.named_modules()
+        if module not in parts and _weighs(module)
+    }
 
 
 def _parts_of_wholes(model: nn.Module) -> set[nn.Module]:

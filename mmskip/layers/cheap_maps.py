@@ -1,0 +1,139 @@
+"""The cheap linear maps of VA-RED^2, which rebuild what is not computed.
+
+B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S. thesis,
+MIT, 2023, section 3.1. The thesis gives no form for them.
+"""
+
+import itertools
+
+import torch
+from torch import Tensor, nn
+
+from mmskip.ops import CheapKernels, option_sizes
+
+CHANNEL_MAPS = ('scale', 'depthwise')
+TIME_MAPS = ('scale', 'neighbours')
+KERNEL = 3
+
+
+class CheapMaps(nn.Module):
+    """``Phi^t`` and ``Phi^c`` of one layer (Eq. 3.1 and section 3.1).
+
+    The forms are ours:
+
+    - channels, ``scale`` (default): a computed channel times a number, one
+      MAC per output; ``depthwise``: through a 3 x 3 kernel, nine.
+    - time, ``neighbours`` (default): a weighted sum of the computed frame
+      before, its predecessor and its successor, three MACs per output, which
+      begins as the linear interpolation; ``scale``: the computed frame before
+      times a number, as Eq. 3.1 has it, which begins as a copy.
+
+    The defaults are the cheapest that follow what they replace: motion is
+    smooth, so a frame between two is near their mean, while nothing relates
+    the neighbouring pixels of another channel more than the pixel itself.
+
+    A channel's number begins as the least squares fit of its filter by that
+    of the computed channel: what it would be for white input.
+
+    Args:
+        conv: The convolution that they belong to.
+        time_options: S_t, 0 if the axis is not dynamic.
+        channel_options: S_c, the same.
+        time_map: ``neighbours`` or ``scale``.
+        channel_map: ``scale`` or ``depthwise``.
+    """
+
+    def __init__(
+        self,
+        conv: nn.Module,
+        time_options: int,
+        channel_options: int,
+        time_map: str = 'neighbours',
+        channel_map: str = 'scale',
+    ) -> None:
+        super().__init__()
+        self.time_map = time_map
+        self.channel_map = channel_map
+        sizes = option_sizes(conv.out_channels, channel_options)
+        shape = () if channel_map == 'scale' else (1, KERNEL, KERNEL)
+        taps = 1 if time_map == 'scale' else KERNEL
+        weight = conv.weight
+        self.channels = nn.ParameterList(
+            nn.Parameter(weight.new_zeros(larger - smaller, *shape))
+            for larger, smaller in itertools.pairwise(sizes)
+        )
+        self.time = nn.ParameterList(
+            nn.Parameter(weight.new_zeros(conv.out_channels, taps))
+            for _ in range(time_options - 1)
+        )
+        self.fit(weight)
+
+    @torch.no_grad()
+    def fit(self, weight: Tensor) -> None:
+        """Begin near the convolution with these filters (C, ...)."""
+        filters = weight.flatten(1)
+        for kernel in self.channels:
+            source, target = self._filters(filters, kernel)
+            norm = source.square().sum(1)
+            fit = (source * target).sum(1) / norm
+            self._centre(kernel).copy_(fit.where(norm > 0, 0))
+        for kernel in self.time:
+            kernel.copy_(
+                kernel.new_tensor([0.0, 0.5, 0.5][-kernel.shape[1] :])
+            )
+            if kernel.shape[1] == 1:
+                kernel.fill_(1)
+
+    @torch.no_grad()
+    def follow(self, old: Tensor, new: Tensor) -> None:
+        """Stay right when a factor per channel goes into the filters.
+
+        As a folded batch norm does, also with a negative factor.
+
+        Args:
+            old: Filters (C, ...) before.
+            new: Filters after.
+
+        Raises:
+            ValueError: A factor of 0 at a channel that others are rebuilt
+                from.
+        """
+        old, new = old.flatten(1), new.flatten(1)
+        norm = old.square().sum(1)
+        factors = ((old * new).sum(1) / norm).where(norm > 0, 1)
+        changes = [self._ratio(factors, kernel) for kernel in self.channels]
+        for kernel, change in zip(self.channels, changes, strict=True):
+            kernel.mul_(change.view(-1, *[1] * (kernel.dim() - 1)))
+
+    def kernels(self) -> CheapKernels:
+        """The maps as the operators take them."""
+        return CheapKernels(tuple(self.channels), tuple(self.time))
+
+    def extra_repr(self) -> str:
+        return f'time_map={self.time_map!r}, channel_map={self.channel_map!r}'
+
+    def _filters(
+        self, filters: Tensor, kernel: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """What a step rebuilds from, and what it rebuilds."""
+        index = next(i for i, k in enumerate(self.channels) if k is kernel)
+        size = option_sizes(len(filters), index + 1)[-1]
+        added = len(kernel)
+        return filters[:added], filters[size - added : size]
+
+    def _ratio(self, factors: Tensor, kernel: Tensor) -> Tensor:
+        source, target = self._filters(factors, kernel)
+        lost = (source == 0) & (target != 0)
+        if lost.any():
+            raise ValueError(
+                f'{int(lost.sum())} channels are rebuilt from channels whose '
+                'new filters are 0; a batch norm with a weight of 0 cannot '
+                'be folded into this layer: leave it unfolded'
+            )
+        return (target / source).where(source != 0, 0)
+
+    @staticmethod
+    def _centre(kernel: Tensor) -> Tensor:
+        if kernel.dim() == 1:
+            return kernel
+        return kernel[:, 0, KERNEL // 2, KERNEL // 2]

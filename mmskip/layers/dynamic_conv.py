@@ -1,0 +1,338 @@
+"""Convolutions that compute, per sample, as much as its gate asks for.
+
+VA-RED^2: B. Pan, "Dynamic Neural Network for Efficient Video Recognition",
+M.S. thesis, MIT, 2023, chapter 3.
+"""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmskip.ops import (
+    ConvGeometry,
+    Mix,
+    dynamic_conv,
+    dynamic_macs,
+    option_sizes,
+)
+from mmskip.registry import MODELS, build_own
+
+from .cheap_maps import CHANNEL_MAPS, TIME_MAPS, CheapMaps
+from .conv_geometry import conv_geometry
+from .dynamic_cost import DynamicCost
+from .self_counting import CountedWhole
+from .soft_modulation_gate import OptionWeights, SoftModulationGate
+
+Options = tuple[int, ...]
+GATE = dict(type='mmskip.SoftModulationGate')
+
+
+class Usage(NamedTuple):
+    """Options with a non-zero weight, per axis; (0,) if it is not dynamic.
+
+    The first is the largest, which is computed.
+    """
+
+    time: Options
+    channels: Options
+
+
+class DynamicConvMixin(CountedWhole):
+    """The behaviour of a dynamic convolution, over a torch convolution.
+
+    In training one full convolution is computed and all options are summed
+    (section 3.3). In eval mode each sample computes its largest option on
+    each axis and nothing more; samples with the same one are computed
+    together. Both give the same result from the same weights.
+    """
+
+    gate: SoftModulationGate
+    cheap: CheapMaps
+    search_space: tuple[int, int]
+    # Set inside blocks that collect; copies leave them behind.
+    _choices: Any = None
+    _costs: list[DynamicCost] | None = None
+
+    def set_dynamic(
+        self,
+        time_options: int,
+        channel_options: int,
+        gate: dict | None = None,
+        time_map: str = 'neighbours',
+        channel_map: str = 'scale',
+    ) -> None:
+        """Give a plain convolution what makes it dynamic.
+
+        Args:
+            time_options: S_t; 1 leaves the temporal axis alone.
+            channel_options: S_c; 1 leaves the channels alone.
+            gate: Config of the gate.
+            time_map: See :class:`mmskip.layers.CheapMaps`.
+            channel_map: See :class:`mmskip.layers.CheapMaps`.
+
+        Raises:
+            ValueError: The layer cannot have these options.
+        """
+        why = refuse_options(self, time_options, channel_options)
+        if why is not None:
+            raise ValueError(f'expected a layer for these options, got {why}')
+        for name, value, known in (
+            ('time_map', time_map, TIME_MAPS),
+            ('channel_map', channel_map, CHANNEL_MAPS),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f'expected {name} to be one of {known}, got {value!r}'
+                )
+        self.search_space = (time_options, channel_options)
+        # An axis with one option has nothing to decide.
+        axes = [n if n > 1 else 0 for n in self.search_space]
+        self.gate = build_own(GATE if gate is None else gate)
+        self.gate.attach(self, *axes)
+        self.cheap = CheapMaps(
+            self, time_options, channel_options, time_map, channel_map
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Decide, then compute and rebuild."""
+        if input.dim() < self.weight.dim():
+            return self(input.unsqueeze(0)).squeeze(0)
+        weights = self.gate(input)
+        if self.training:
+            return self._train(input, weights)
+        return self._infer(input, weights)
+
+    def geometry(self, x: Tensor) -> ConvGeometry:
+        """Where this layer reads in an input like ``x`` (N, C, ...)."""
+        return conv_geometry(self)
+
+    def macs_of(self, usage: Usage, shape: torch.Size) -> tuple[int, int]:
+        """MACs of one sample: of the convolution, and the overhead.
+
+        Args:
+            usage: The options that its gate left open.
+            shape: (C, ...) of its output.
+        """
+        executed, rest = dynamic_macs(
+            shape, self.weight[0].numel(), *usage, self.cheap.kernels()
+        )
+        return executed, rest + self.gate.sample_macs
+
+    def extra_repr(self) -> str:
+        time, channels = self.search_space
+        options = f'time_options={time}, channel_options={channels}'
+        return f'{super().extra_repr()}, {options}'
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        for name in ('_choices', '_costs'):
+            state.pop(name, None)
+        return state
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Folding a batch norm (mmcv, torch) sets a new weight.
+        old = self._parameters.get('weight') if name == 'weight' else None
+        if old is not None and 'cheap' in self._modules:
+            self.cheap.follow(old, value)
+        super().__setattr__(name, value)
+
+    def _load_from_state_dict(
+        self, state_dict: dict, prefix: str, *args: Any
+    ) -> None:
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        # A plain checkpoint: the maps begin near its filters.
+        own = any(key.startswith(f'{prefix}cheap.') for key in state_dict)
+        if f'{prefix}weight' in state_dict and not own:
+            self.cheap.fit(self.weight)
+
+    def _train(self, x: Tensor, weights: OptionWeights) -> Tensor:
+        usage = Usage(*(tuple(range(n)) for n in self.search_space))
+        output = self._compute(x, weights, usage)
+        shape = output.shape[1:]
+        dense = self._dense(shape)
+        if self._costs is not None:
+            self._costs.append(DynamicCost.of(dense, weights))
+        if self._ledger is not None:
+            all_dense = dense * len(x)
+            overhead = self.macs_of(usage, shape)[1] * len(x)
+            self._ledger.record(self, all_dense, all_dense, overhead)
+        return output
+
+    def _infer(self, x: Tensor, weights: OptionWeights) -> Tensor:
+        usages = used_options(weights, len(x))
+        groups: dict[Options, list[int]] = {}
+        for index, usage in enumerate(usages):
+            largest = tuple(axis[0] for axis in usage)
+            groups.setdefault(largest, []).append(index)
+        if len(groups) == 1:
+            output = self._compute(x, weights, union(usages))
+        else:
+            output = self._compute_groups(x, weights, usages, groups)
+        if self._ledger is not None or self._choices is not None:
+            self._record(usages, output.shape[1:])
+        return output
+
+    def _compute_groups(
+        self,
+        x: Tensor,
+        weights: OptionWeights,
+        usages: list[Usage],
+        groups: dict[Options, list[int]],
+    ) -> Tensor:
+        output = None
+        for members in groups.values():
+            index = torch.tensor(members, device=x.device)
+            part = self._compute(
+                x[index],
+                OptionWeights(
+                    *(w if w is None else w[index] for w in weights)
+                ),
+                union([usages[member] for member in members]),
+            )
+            if output is None:
+                output = part.new_empty(len(x), *part.shape[1:])
+            output[index] = part
+        return output
+
+    def _compute(
+        self, x: Tensor, weights: OptionWeights, usage: Usage
+    ) -> Tensor:
+        if not self.training and self._is_plain(weights, usage):
+            return super().forward(x)
+        time, channels = (
+            None if axis is None else Mix(axis, used)
+            for axis, used in zip(weights, usage, strict=True)
+        )
+        return dynamic_conv(
+            x,
+            self.weight,
+            self.bias,
+            self.geometry(x),
+            time,
+            channels,
+            self.cheap.kernels(),
+        )
+
+    @staticmethod
+    def _is_plain(weights: OptionWeights, usage: Usage) -> bool:
+        """Whether nothing but the full option counts, and with weight 1."""
+        if usage != Usage((0,), (0,)):
+            return False
+        return all(axis is None or axis[:, 0].eq(1).all() for axis in weights)
+
+    def _dense(self, shape: torch.Size) -> int:
+        return shape.numel() * self.weight[0].numel()
+
+    def _record(self, usages: list[Usage], shape: torch.Size) -> None:
+        dense = self._dense(shape)
+        costs = [self.macs_of(usage, shape) for usage in usages]
+        if self._ledger is not None:
+            executed, overhead = map(sum, zip(*costs, strict=True))
+            self._ledger.record(self, dense * len(costs), executed, overhead)
+        if self._choices is not None:
+            self._choices.record(self, usages, dense, costs)
+
+
+def used_options(weights: OptionWeights, samples: int) -> list[Usage]:
+    """The options with a non-zero weight of each sample."""
+    axes = [axis for axis in weights if axis is not None]
+    # One copy from the device.
+    rows = torch.cat([axis > 0 for axis in axes], 1).tolist()
+    split = 0 if weights.time is None else weights.time.shape[1]
+    usages = []
+    for row in rows:
+        parts = row[:split], row[split:]
+        usages.append(
+            Usage(
+                *(
+                    tuple(i for i, w in enumerate(p) if w) or (0,)
+                    for p in parts
+                )
+            )
+        )
+    return usages
+
+
+def union(usages: list[Usage]) -> Usage:
+    """The options that any of the samples uses."""
+    return Usage(
+        *(
+            tuple(sorted({option for used in axis for option in used}))
+            for axis in zip(*usages, strict=True)
+        )
+    )
+
+
+def refuse_options(
+    conv: nn.Module, time_options: int, channel_options: int
+) -> str | None:
+    """Why a convolution cannot have this many options, None if it can."""
+    if time_options < 2 and channel_options < 2:
+        return 'no axis with at least two options'
+    if time_options > 1 and conv.weight.dim() < 5:
+        return 'a temporal axis on a convolution of images'
+    sizes = option_sizes(conv.out_channels, channel_options)
+    if len(set(sizes)) < len(sizes):
+        return (
+            f'{conv.out_channels} output channels, too few for '
+            f'{channel_options} options that differ'
+        )
+    if conv.groups > 1 and any(
+        size * conv.groups % conv.out_channels for size in sizes
+    ):
+        return (
+            f'{conv.groups} groups, which {channel_options} channel options '
+            'would cut in parts'
+        )
+    return None
+
+
+@MODELS.register_module()
+class DynamicConv2d(DynamicConvMixin, nn.Conv2d):
+    """``torch.nn.Conv2d`` with a dynamic number of computed channels.
+
+    Args:
+        *args: As of ``torch.nn.Conv2d``.
+        search_space: S, 2 or 3 options: all, 1/2 (and 1/4) of the channels.
+        gate: Config of the gate.
+        **kwargs: As of ``torch.nn.Conv2d``.
+    """
+
+    dense_class = nn.Conv2d
+
+    def __init__(
+        self, *args, search_space: int = 2, gate: dict | None = None, **kwargs
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.set_dynamic(1, search_space, gate)
+
+
+@MODELS.register_module()
+class DynamicConv3d(DynamicConvMixin, nn.Conv3d):
+    """``torch.nn.Conv3d``, dynamic along time and channels.
+
+    Args:
+        *args: As of ``torch.nn.Conv3d``.
+        search_space: S, 2 or 3 options: all, 1/2 (and 1/4).
+        time: Whether the temporal axis is dynamic.
+        channels: Whether the channel axis is.
+        gate: Config of the gate.
+        **kwargs: As of ``torch.nn.Conv3d``.
+    """
+
+    dense_class = nn.Conv3d
+
+    def __init__(
+        self,
+        *args,
+        search_space: int = 2,
+        time: bool = True,
+        channels: bool = True,
+        gate: dict | None = None,
+        **kwargs,
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.set_dynamic(
+            search_space if time else 1, search_space if channels else 1, gate
+        )

@@ -1,0 +1,240 @@
+"""``record_choices``: what the gates of dynamic convolutions chose.
+
+VA-RED^2 (B. Pan, MIT, 2023). The tables of the thesis give the average, the
+largest and the smallest cost of a clip; the ledger only has sums.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from mmskip.layers import DynamicConvMixin, Usage
+
+from .counting import list_counted, plain_macs
+from .root_hooks import around_forward
+
+
+class LayerChoices(NamedTuple):
+    """What one dynamic layer did for each of N samples, in order.
+
+    A sample is one row of the layer's batch: a clip for a 3-D convolution,
+    a frame for a 2-D one.
+
+    Attributes:
+        time: (N,) int64, index i of the largest temporal option that ran,
+            R = 2**i; 0 where the axis is not dynamic.
+        channels: (N,) int64, the same for channels, r = 1 / 2**i.
+        dense: MACs of one sample in the plain layer (of the last call, if
+            the size of the input changed).
+        executed: (N,) int64, MACs of each sample, gate and cheap maps
+            included.
+    """
+
+    time: Tensor
+    channels: Tensor
+    dense: int
+    executed: Tensor
+
+
+class ChoiceRecord:
+    """What :func:`record_choices` collects; readable inside and after it.
+
+    Args:
+        names: Of the layers that are counted.
+    """
+
+    def __init__(self, names: dict[nn.Module, str]) -> None:
+        self._names = names
+        self._rows: dict[str, list[tuple[int, int, int]]] = {}
+        self._dense: dict[str, int] = {}
+        self._forward: dict[nn.Module, list[list[int]]] | None = None
+        self._samples: list[int] = []
+
+    def by_layer(self) -> dict[str, LayerChoices]:
+        """Of each dynamic layer that ran, by its name in the model."""
+        choices = {}
+        for name, rows in self._rows.items():
+            table = torch.tensor(rows, dtype=torch.int64)
+            time, channels, executed = table.unbind(1)
+            choices[name] = LayerChoices(
+                time, channels, self._dense[name], executed
+            )
+        return choices
+
+    def sample_macs(self) -> Tensor:
+        """MACs of the whole model for each sample of all forwards, in order.
+
+        A sample is what the classifier sees: a view (clip and crop). Layers
+        that see each frame on its own (TSN) are summed over its frames,
+        plain layers included, gates and cheap maps too.
+
+        Returns:
+            (N,) int64.
+        """
+        return torch.tensor(self._samples, dtype=torch.int64)
+
+    def record(
+        self,
+        layer: DynamicConvMixin,
+        usages: Sequence[Usage],
+        dense: int,
+        costs: Sequence[tuple[int, int]],
+    ) -> None:
+        """Add one call of a dynamic layer.
+
+        Args:
+            layer: The layer.
+            usages: The options that each sample used.
+            dense: MACs of one sample in the plain layer.
+            costs: MACs and overhead of each sample.
+        """
+        name = self._names[layer]
+        spent = [sum(cost) for cost in costs]
+        self._dense[name] = dense
+        self._rows.setdefault(name, []).extend(
+            (usage.time[0], usage.channels[0], macs)
+            for usage, macs in zip(usages, spent, strict=True)
+        )
+        self._add(layer, spent)
+
+    def record_plain(
+        self, layer: nn.Module, inputs: tuple, output: Any
+    ) -> None:
+        """Add one call of a stock layer, the same for each sample."""
+        if output is None:  # it has raised
+            return
+        macs = plain_macs(layer, inputs, output)
+        if macs is not None and len(output):
+            self._add(layer, [macs // len(output)] * len(output))
+
+    def begin(self) -> None:
+        """A forward of the whole model starts."""
+        self._forward = {}
+
+    def end(self) -> None:
+        """It has ended; add up what each of its samples cost."""
+        calls, self._forward = self._forward, None
+        if not calls:
+            return
+        batches = [sum(map(len, rows)) for rows in calls.values()]
+        samples = min(batches)
+        totals = [0] * samples
+        for rows in calls.values():
+            for sample, macs in enumerate(_per_sample(rows, samples)):
+                totals[sample] += macs
+        self._samples += totals
+
+    def _add(self, layer: nn.Module, macs: list[int]) -> None:
+        # A part called on its own is no forward of the model.
+        if self._forward is not None:
+            self._forward.setdefault(layer, []).append(macs)
+
+
+def _per_sample(calls: list[list[int]], samples: int) -> list[int]:
+    """Add up the rows of a layer's calls in one forward.
+
+    A call on all samples has whole frames of each, in sample-major order;
+    calls on some (``max_testing_views``) follow each other.
+    """
+    if any(len(rows) % samples for rows in calls):
+        calls = [[macs for rows in calls for macs in rows]]
+    totals = [0] * samples
+    for rows in calls:
+        frames = len(rows) // samples
+        for sample in range(samples):
+            totals[sample] += sum(rows[sample * frames :][:frames])
+    return totals
+
+
+@contextmanager
+def record_choices(model: nn.Module) -> Iterator[ChoiceRecord]:
+    """Collect what dynamic layers choose in eval mode, sample by sample.
+
+    Independent of ``count_macs``: one may be inside the other.
+
+    Args:
+        model: A model with dynamic convolutions.
+
+    Yields:
+        The record; ``by_layer()`` and ``sample_macs()`` may be called inside
+        the block and after it.
+
+    Raises:
+        ValueError: The model has no dynamic convolution.
+        RuntimeError: Its choices are being recorded already.
+    """
+    names = list_counted(model)
+    dynamic = [m for m in names if isinstance(m, DynamicConvMixin)]
+    if not dynamic:
+        raise ValueError(
+            'expected a model with dynamic convolutions, got '
+            f'{type(model).__name__} without any; convert it with '
+            'mmskip.DynamicConversion'
+        )
+    if any(module._choices is not None for module in dynamic):
+        raise RuntimeError(
+            'the choices of this model are being recorded already; leave '
+            'that block first'
+        )
+    record = ChoiceRecord(names)
+    # A root that is itself a layer must begin before it is counted.
+    begin, end = around_forward(
+        model, lambda *_: record.begin(), lambda *_: record.end()
+    )
+    handles = [begin, end]
+    for module in names:
+        if not isinstance(module, DynamicConvMixin):
+            handles += around_forward(
+                module, lambda *_: None, record.record_plain
+            )
+    for module in dynamic:
+        module._choices = record
+    try:
+        yield record
+    finally:
+        for handle in handles:
+            handle.remove()
+        for module in dynamic:
+            del module._choices
+
+
+@contextmanager
+def force_choices(
+    model: nn.Module, time: int = 0, channels: int = 0
+) -> Iterator[None]:
+    """Let every dynamic layer use one option alone, with the weight 1.
+
+    The gates still run, so the time that a model takes is the real one.
+    With 0 on both axes the model equals the plain one.
+
+    Args:
+        model: A model with dynamic convolutions.
+        time: Index of the temporal option, 0 for all frames; layers with
+            fewer options use their smallest.
+        channels: The same for channels.
+
+    Raises:
+        ValueError: An index is negative, or the model has no dynamic layer.
+    """
+    if min(time, channels) < 0:
+        raise ValueError(
+            f'expected indices of options >= 0, got {time} and {channels}'
+        )
+    layers = [m for m in model.modules() if isinstance(m, DynamicConvMixin)]
+    if not layers:
+        raise ValueError(
+            'expected a model with dynamic convolutions, got '
+            f'{type(model).__name__} without any'
+        )
+    before = [layer.gate.forced for layer in layers]
+    for layer in layers:
+        smallest = [options - 1 for options in layer.search_space]
+        layer.gate.forced = tuple(map(min, (time, channels), smallest))
+    try:
+        yield
+    finally:
+        for layer, forced in zip(layers, before, strict=True):
+            layer.gate.forced = forced
