@@ -3,8 +3,9 @@
 import argparse
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
+import numpy as np
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.runner import Runner
@@ -14,19 +15,6 @@ from mmskip.apis.config import load_config
 from mmskip.apis.errors import UserError, one_line
 from mmskip.apis.experiments.arguments import positive
 from mmskip.apis.loading import init_model
-
-
-class Predicted(NamedTuple):
-    """A batch of the test set, and what the model said.
-
-    Attributes:
-        inputs: Of each video, (views, 3, T, H, W) or (T, 3, H, W), as the
-            pipeline gave it.
-        samples: Data samples with predictions.
-    """
-
-    inputs: list[Tensor]
-    samples: list[Any]
 
 
 def add_recognizer_arguments(
@@ -102,22 +90,26 @@ def load_test_set(
         left -= len(batch['inputs'])
 
 
-def run_test_set(
-    model: nn.Module, videos: int | None = None
-) -> Iterator[Predicted]:
-    """Predict the test set, batch by batch.
+def predict(model: nn.Module, batch: dict) -> list[Any]:
+    """Data samples of a batch, with the model's predictions."""
+    with torch.no_grad():
+        return model.test_step(batch)
+
+
+def clip_frames(inputs: Tensor, view: int) -> np.ndarray:
+    """Frames of a clip as pictures.
 
     Args:
-        model: See :func:`load_test_set`.
-        videos: Not more than these many; None for all.
+        inputs: Of one video as the pipeline gives them, uint8 in red, green,
+            blue: (views, 3, T, H, W), or (T, 3, H, W) for models that see
+            each frame on its own.
+        view: Which clip.
 
-    Yields:
-        Batches, after the model has seen them.
+    Returns:
+        uint8, (T, H, W, 3) in blue, green, red.
     """
-    for batch in load_test_set(model, videos):
-        with torch.no_grad():
-            samples = model.test_step(batch)
-        yield Predicted(list(batch['inputs']), samples)
+    frames = inputs[view].transpose(0, 1) if inputs.dim() == 5 else inputs
+    return frames.permute(0, 2, 3, 1).flip(3).byte().cpu().numpy()
 
 
 def make_out(args: argparse.Namespace) -> Path:

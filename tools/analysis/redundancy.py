@@ -24,9 +24,10 @@ from mmskip.apis.experiments import write_csv
 from mmskip.apis.experiments.arguments import positive
 from mmskip.apis.recognition import (
     add_recognizer_arguments,
+    load_test_set,
     make_out,
     open_recognizer,
-    run_test_set,
+    predict,
 )
 from mmskip.evaluation.redundancy import (
     FIGURES,
@@ -65,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         meter = RedundancyMeter(args.cc, args.rmse, args.positions)
         with watch_feature_maps(model, meter, args.frames):
             videos = sum(
-                len(batch.samples)
-                for batch in run_test_set(model, args.videos)
+                len(predict(model, batch))
+                for batch in load_test_set(model, args.videos)
             )
     except ValueError as error:
         raise UserError(str(error)) from error
