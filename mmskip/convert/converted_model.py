@@ -30,7 +30,8 @@ def build_converted_model(
         conversions: Configs of conversions; ``include`` and ``exclude`` are
             those of :func:`mmskip.convert`.
         efficiency_loss: Config of a loss on what gates cost in training,
-            e.g. ``dict(type='mmskip.GateCostLoss', beta=0.1)``.
+            e.g. ``dict(type='mmskip.GateCostLoss', beta=0.1)`` or
+            ``dict(type='mmskip.DynamicCostLoss')``.
         **model: The remaining keys of the model's config.
 
     Raises:

@@ -1,6 +1,7 @@
 """mmengine hooks."""
 
 from .channels_last_hook import ChannelsLastHook
+from .clip_cost_hook import ClipCostHook
 from .iter_seed_hook import IterSeedHook
 from .temperature_hook import TemperatureHook
 from .video_hook import VideoHook
@@ -9,6 +10,7 @@ from .warm_up_hook import WarmUpHook
 
 __all__ = [
     'ChannelsLastHook',
+    'ClipCostHook',
     'IterSeedHook',
     'TemperatureHook',
     'VideoHook',

@@ -1,5 +1,6 @@
 """Efficiency losses: read what layers cost, return a scalar."""
 
+from .dynamic_cost_loss import DynamicCostLoss
 from .gate_cost_loss import GateCostLoss
 from .policy_guidance_loss import (
     PolicyGuidanceLoss,
@@ -9,6 +10,7 @@ from .policy_guidance_loss import (
 from .stop_cost_loss import EfficiencyLoss
 
 __all__ = [
+    'DynamicCostLoss',
     'EfficiencyLoss',
     'GateCostLoss',
     'PolicyGuidanceLoss',

@@ -8,6 +8,7 @@ from .choices import (
     record_choices,
 )
 from .counting import count_macs
+from .dynamic_efficiency import attach_dynamic_loss
 from .efficiency import attach_efficiency_loss
 from .errors import InputError
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
@@ -29,6 +30,7 @@ __all__ = [
     'StopwatchReader',
     'StreamBinding',
     'StreamState',
+    'attach_dynamic_loss',
     'attach_efficiency_loss',
     'clip',
     'count_macs',

@@ -153,27 +153,23 @@ def _per_sample(calls: list[list[int]], samples: int) -> list[int]:
 def record_choices(model: nn.Module) -> Iterator[ChoiceRecord]:
     """Collect what dynamic layers choose in eval mode, sample by sample.
 
-    Independent of ``count_macs``: one may be inside the other.
+    Independent of ``count_macs``: one may be inside the other. In training
+    everything is computed and nothing is chosen: dynamic layers in training
+    mode are left out.
 
     Args:
-        model: A model with dynamic convolutions.
+        model: Any model; a plain one has no layer that chooses, but its
+            samples cost something, too.
 
     Yields:
         The record; ``by_layer()`` and ``sample_macs()`` may be called inside
-        the block and after it.
+        the block and after it. It grows with every sample.
 
     Raises:
-        ValueError: The model has no dynamic convolution.
         RuntimeError: Its choices are being recorded already.
     """
     names = list_counted(model)
     dynamic = [m for m in names if isinstance(m, DynamicConvMixin)]
-    if not dynamic:
-        raise ValueError(
-            'expected a model with dynamic convolutions, got '
-            f'{type(model).__name__} without any; convert it with '
-            'mmskip.DynamicConversion'
-        )
     if any(module._choices is not None for module in dynamic):
         raise RuntimeError(
             'the choices of this model are being recorded already; leave '

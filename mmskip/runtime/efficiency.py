@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmskip.layers import GateCost, SelfCounting
 
+from .dynamic_efficiency import attach_dynamic_loss
 from .errors import InputError
 
 EfficiencyLoss = Callable[[list[GateCost]], dict[str, Tensor]]
@@ -41,6 +42,11 @@ def attach_efficiency_loss(model: nn.Module, loss: EfficiencyLoss) -> None:
         model: A converted model whose forward returns a dict of losses in
             training, as all models of the hosts do.
         loss: Takes what the gates of a forward cost and returns entries for
-            the dict; those with ``loss`` in their name are summed.
+            the dict; those with ``loss`` in their name are summed. One
+            with ``only_correct`` is about dynamic convolutions, see
+            :func:`attach_dynamic_loss`.
     """
+    if hasattr(loss, 'only_correct'):
+        attach_dynamic_loss(model, loss)
+        return
     model.register_forward_hook(_AddLoss(loss))
