@@ -127,7 +127,10 @@ def make_out(args: argparse.Namespace) -> Path:
 
 def class_names(model: nn.Module, labels: Sequence[int]) -> dict[int, str]:
     """Names of classes, their numbers where the model has no names."""
-    names = list((model.dataset_meta or {}).get('classes') or ())
+    names = (model.dataset_meta or {}).get('classes') or ()
+    if isinstance(names, str):  # a file, which datasets read
+        path = Path(names)
+        names = path.read_text().splitlines() if path.is_file() else ()
     return {
         label: names[label] if label < len(names) else str(label)
         for label in labels

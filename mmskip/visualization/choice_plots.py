@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from .figures import STYLES, new_figure, save_figure
+from .figures import STYLES, new_figure, save_figure, without_prefix
 
 INK = (60, 60, 60)
 FONT = cv2.FONT_HERSHEY_SIMPLEX
@@ -54,7 +54,9 @@ def plot_shares(
         else:
             plot.set_ylabel(f'{len(names)} classes')
         figure.colorbar(image, ax=plot)
-    plots[-1].set_xticks(range(len(layers)), layers, rotation=90, fontsize=7)
+    plots[-1].set_xticks(
+        range(len(layers)), without_prefix(layers), rotation=90, fontsize=7
+    )
     return save_figure(figure, path)
 
 

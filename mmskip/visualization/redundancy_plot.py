@@ -5,7 +5,7 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from .figures import STYLES, new_figure, save_figure
+from .figures import STYLES, new_figure, save_figure, without_prefix
 
 LABELS = dict(
     cc='correlation coefficient',
@@ -61,5 +61,7 @@ def plot_redundancy(
         plot.set_ylabel(label)
         plot.set_ylim(bottom=min(0, plot.get_ylim()[0]))
     plots[0].legend(frameon=False, fontsize=9)
-    plots[-1].set_xticks(range(len(layers)), layers, rotation=90, fontsize=7)
+    plots[-1].set_xticks(
+        range(len(layers)), without_prefix(layers), rotation=90, fontsize=7
+    )
     return save_figure(figure, path)

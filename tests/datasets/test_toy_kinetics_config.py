@@ -54,22 +54,31 @@ def test_clips_are_8_frames_of_64_pixels(root, part, views, videos):
     assert (steps[:, 1:] - steps[:, :-1] == 2).all()
 
 
-def test_accuracy_of_one_clip_and_of_six_views(root, tmp_path):
-    name = 'va_red2/r2plus1d_r18-w16_8x2x1-20e_toy-kinetics.py'
-    cfg = load(name, root)
+@pytest.mark.parametrize('method', ['', 'va-red2_'])
+def test_accuracy_and_cost_of_one_clip_and_of_six_views(
+    root, tmp_path, method
+):
+    name = f'{method}r2plus1d_r18-w16_8x2x1-20e_toy-kinetics.py'
+    cfg = load(f'va_red2/{name}', root)
     for key in list(cfg):
-        if key.startswith(('train', 'val')) or key == 'custom_hooks':
+        if key.startswith(('train', 'val')):
             cfg.pop(key)
     cfg.optim_wrapper = cfg.param_scheduler = None
-    cfg.test_evaluator = cfg.test_evaluator[:1]
-    cfg.test_evaluator[0].out_file = str(tmp_path / 'videos.json')
+    cfg.test_dataloader.batch_size = 2
+    for metric, file in zip(cfg.test_evaluator, ('acc', 'cost'), strict=True):
+        metric.out_file = str(tmp_path / f'{file}.json')
     cfg.work_dir = str(tmp_path / 'work')
     cfg.experiment_name = tmp_path.name
     cfg.log_level = 'ERROR'
     found = Runner.from_cfg(cfg).test()
     assert 0 <= found['acc/clip-1'] <= found['acc/video-5'] <= 100
-    videos = json.loads((tmp_path / 'videos.json').read_text())['videos']
+    videos = json.loads((tmp_path / 'acc.json').read_text())['videos']
     groups = json.loads((root / 'groups.json').read_text())
     assert [video['views'] for video in videos] == [6, 6, 6]
     for video in videos:
         assert video['group'] == groups[Path(video['video']).stem]
+        assert found[f'cost/gmac_{video["group"]}'] > 0
+    # The plain model takes 0.216 GMAC.
+    assert found['cost/gmac_per_clip'] == pytest.approx(0.216, rel=0.05)
+    assert found['cost/clips'] == 18
+    assert found['cost/clips_per_second'] > 0

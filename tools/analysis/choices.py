@@ -46,6 +46,7 @@ from mmskip.evaluation.choice_statistics import (
     read_choices,
     share_by_class,
 )
+from mmskip.evaluation.layer_maps import dynamic_layers
 from mmskip.evaluation.video_groups import group_of, read_groups
 from mmskip.evaluation.video_results import video_name
 from mmskip.visualization.choice_plots import (
@@ -96,6 +97,7 @@ def watch(
         UserError: There is no video.
         ValueError: The model has no dynamic convolution.
     """
+    dynamic_layers(model)
     parts, clips, extremes = [], [], ExtremeClips()
     for batch in load_test_set(model, videos):
         with record_choices(model) as record:
