@@ -5,6 +5,7 @@ thesis, MIT, 2023, Fig. 4-1, 4-2, B-4 and B-6.
 """
 
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -111,31 +112,30 @@ def share_by_class(
 
 
 def cost_distribution(
-    macs: Sequence[int], bins: int = 10
+    macs: Sequence[int], limits: tuple[int, int], bins: int = 10
 ) -> list[dict[str, Any]]:
     """Share of the clips in ranges of cost of one width.
 
     Args:
         macs: Of each clip.
-        bins: Number of ranges between the cheapest and the dearest clip;
-            one if all cost the same.
+        limits: Of the ranges, in MACs; the same for groups that are to be
+            compared.
+        bins: Number of ranges; one if the limits are equal.
 
     Returns:
         Rows with ``gmac_from``, ``gmac_to`` and ``share``.
     """
-    costs = np.asarray(macs) / 1e9
-    if costs.min() == costs.max():
-        bins = 1
-    counts, edges = np.histogram(costs, bins, (costs.min(), costs.max()))
-    if bins == 1:
-        edges = np.array([costs.min(), costs.max()])
+    low, high = limits
+    if low == high:
+        return [dict(gmac_from=low / 1e9, gmac_to=high / 1e9, share=1.0)]
+    counts, edges = np.histogram(macs, bins, limits)
     return [
         dict(
-            gmac_from=float(low),
-            gmac_to=float(high),
-            share=float(count / len(costs)),
+            gmac_from=float(start) / 1e9,
+            gmac_to=float(stop) / 1e9,
+            share=float(count / len(macs)),
         )
-        for low, high, count in zip(edges, edges[1:], counts, strict=False)
+        for (start, stop), count in zip(pairwise(edges), counts, strict=True)
     ]
 
 

@@ -80,12 +80,12 @@ def plot_cost_distribution(
     ):
         middles = [(row['gmac_from'] + row['gmac_to']) / 2 for row in rows]
         widths = [row['gmac_to'] - row['gmac_from'] for row in rows]
-        # All clips cost the same: still something to see.
-        least = 0.01 * max(middles)
+        if not any(widths):  # all clips cost the same
+            widths = [0.01 * middle for middle in middles]
         bars = plot.bar(
             middles,
             [100 * row['share'] for row in rows],
-            width=[max(width, least) for width in widths],
+            width=widths,
             color=STYLES[index % len(STYLES)][0],
             edgecolor='white',
         )

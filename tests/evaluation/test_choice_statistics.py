@@ -101,14 +101,20 @@ def test_a_class_has_the_mean_of_its_clips():
 
 def test_every_clip_is_in_one_range_of_cost():
     macs = [10**9, 10**9, 2 * 10**9, 5 * 10**9]
-    rows = cost_distribution(macs, bins=4)
+    rows = cost_distribution(macs, (10**9, 5 * 10**9), bins=4)
     assert [row['share'] for row in rows] == [0.5, 0.25, 0, 0.25]
     assert (rows[0]['gmac_from'], rows[-1]['gmac_to']) == (1, 5)
     assert rows[1]['gmac_from'] == rows[0]['gmac_to'] == 2
 
 
+def test_groups_have_the_ranges_of_all():
+    limits = (10**9, 5 * 10**9)
+    rows = cost_distribution([2 * 10**9], limits, bins=4)
+    assert [row['share'] for row in rows] == [0, 1, 0, 0]
+
+
 def test_clips_of_one_cost_are_one_range():
-    assert cost_distribution([10**9] * 3) == [
+    assert cost_distribution([10**9] * 3, (10**9, 10**9)) == [
         dict(gmac_from=1.0, gmac_to=1.0, share=1.0)
     ]
 

@@ -146,7 +146,10 @@ def write_costs(out: Path, clips: Sequence[dict[str, Any]]) -> None:
     members = {'all': [clip['macs'] for clip in clips]}
     for group in sorted({clip.get('group', '') for clip in clips} - {''}):
         members[group] = [c['macs'] for c in clips if c['group'] == group]
-    rows = {name: cost_distribution(macs) for name, macs in members.items()}
+    limits = min(members['all']), max(members['all'])
+    rows = {
+        name: cost_distribution(macs, limits) for name, macs in members.items()
+    }
     write_csv(
         out / 'costs.csv',
         [dict(group=name, **row) for name in rows for row in rows[name]],
