@@ -11,7 +11,7 @@ from mmskip.runtime import Stopwatch, StopwatchReader
 
 @HOOKS.register_module()
 class VideoTimerHook(Hook):
-    """Time the model in val and test loops, for ``mmskip.VideoCost``.
+    """Time the model in val and test loops, for ``VideoCost``, ``ClipCost``.
 
     From the moment the batch is loaded until the predictions are there: the
     data preprocessor is included, loading and decoding are not.

@@ -5,6 +5,8 @@ from .average_precision import (
     average_precision,
     interpolated_average_precision,
 )
+from .clip_accuracy import ClipAccuracy
+from .clip_cost import ClipCost
 from .comparison import accuracy_at, compare_at, mean_over_seeds
 from .compute_cost import ComputeCost
 from .gate_shares import GateShares, GateWatch
@@ -18,6 +20,8 @@ __all__ = [
     'STAGES',
     'TASKS',
     'ActionAccuracy',
+    'ClipAccuracy',
+    'ClipCost',
     'ComputeCost',
     'GateShares',
     'GateWatch',

@@ -25,12 +25,33 @@ def read_scores(sample: dict) -> np.ndarray:
         TypeError: There is no one vector of scores.
         ValueError: A score is not finite.
     """
+    return _read(
+        sample, 1, '(classes,)', 'set average_clips in the head of the model'
+    )
+
+
+def read_view_scores(sample: dict) -> np.ndarray:
+    """Scores of every view of a video, float64, shape (views, classes).
+
+    Raises:
+        TypeError: There are no scores of views.
+        ValueError: A score is not finite.
+    """
+    return _read(
+        sample,
+        2,
+        '(views, classes)',
+        'set average_clips=None in the head of the model',
+    )
+
+
+def _read(sample: dict, dims: int, expected: str, advice: str) -> np.ndarray:
     scores = sample.get('pred_score')
-    if not isinstance(scores, torch.Tensor) or scores.ndim != 1:
+    if not isinstance(scores, torch.Tensor) or scores.ndim != dims:
         shape = tuple(getattr(scores, 'shape', ())) or type(scores).__name__
         raise TypeError(
-            'expected `pred_score` of shape (classes,) in every data sample, '
-            f'got {shape}; set average_clips in the head of the recogniser'
+            f'expected `pred_score` of shape {expected} in every data '
+            f'sample, got {shape}; {advice}'
         )
     values = scores.detach().double().cpu().numpy()
     if not np.isfinite(values).all():

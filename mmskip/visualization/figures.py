@@ -1,5 +1,6 @@
 """What all plots have in common."""
 
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -49,3 +50,13 @@ def save_figure(figure: Figure, path: str | PathLike) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path)
     return path
+
+
+def without_prefix(names: Sequence[str]) -> list[str]:
+    """Names of layers without the parts that all of them begin with."""
+    parts = [name.split('.') for name in names]
+    least = min(map(len, parts)) - 1
+    shared = 0
+    while shared < least and len({part[shared] for part in parts}) == 1:
+        shared += 1
+    return ['.'.join(part[shared:]) for part in parts]

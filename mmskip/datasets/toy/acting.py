@@ -88,7 +88,7 @@ def hold_umbrella(phase: float) -> Pose:
     """Stand under an umbrella."""
     x = 0.08 + 0.03 * sin(2 * pi * phase)
     joints = _move(elbow1=(0.15, 0.64), hand1=(0.12, 0.74))
-    dome = _arc((x, 1.06), (0.46, 0.26), 0.0, pi)
+    dome = arc((x, 1.06), (0.46, 0.26), 0.0, pi)
     return joints, (Stroke(((0.12, 0.66), (x, 1.1)), 0.03, 1), Stroke(dome))
 
 
@@ -130,7 +130,7 @@ def ride_unicycle(phase: float) -> Pose:
         foot0=(-crank[0], 0.24 - crank[1]),
         foot1=(crank[0], 0.24 + crank[1]),
     )
-    tyre = _arc((0.0, 0.24), (0.23, 0.23), 0.0, 2 * pi)
+    tyre = arc((0.0, 0.24), (0.23, 0.23), 0.0, 2 * pi)
     spoke = ((-0.2 * cos(turn), 0.24 - 0.2 * sin(turn)), (0.0, 0.24))
     return joints, (
         Stroke(tyre, 0.06),
@@ -150,7 +150,7 @@ def spin_hoop(phase: float) -> Pose:
         hand1=(0.3, 0.98),
         hip=(-0.04 * cos(turn), 0.46),
     )
-    hoop = _arc(centre, (0.42, 0.13), 0.0, 2 * pi)
+    hoop = arc(centre, (0.42, 0.13), 0.0, 2 * pi)
     return joints, (Stroke(hoop, 0.055),)
 
 
@@ -163,7 +163,7 @@ def shoot_arrow(phase: float) -> Pose:
         elbow1=(0.2, 0.76),
         hand1=(0.4, 0.76),
     )
-    bow = _arc((0.2, 0.76), (0.24, 0.42), -pi / 2, pi / 2)
+    bow = arc((0.2, 0.76), (0.24, 0.42), -pi / 2, pi / 2)
     string = (bow[0], joints['hand0'], bow[-1])
     return joints, (
         Stroke(bow, 0.05),
@@ -190,7 +190,7 @@ def _move(**joints: Point) -> Joints:
     return {**STANDING, **joints}
 
 
-def _arc(
+def arc(
     centre: Point, radii: Point, start: float, end: float
 ) -> tuple[Point, ...]:
     """Points of an elliptic arc, angles in radians."""
@@ -201,4 +201,4 @@ def _arc(
 
 
 def _disc(centre: Point, radius: float) -> Stroke:
-    return Stroke(_arc(centre, (radius, radius), 0.0, 2 * pi))
+    return Stroke(arc(centre, (radius, radius), 0.0, 2 * pi))

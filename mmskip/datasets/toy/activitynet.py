@@ -8,11 +8,9 @@ train_list_videos.txt  val_list_videos.txt  classes.txt   for mmaction2
 
 import json
 import os
-import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from mmskip.datasets.action_lists import (
@@ -23,6 +21,13 @@ from mmskip.datasets.action_lists import (
 )
 
 from .acting import ACTIONS
+from .folder import (
+    check_video_arguments,
+    finish,
+    is_complete,
+    start_over,
+    write_video,
+)
 from .untrimmed import ToyVideo
 
 MARKER = 'toy_activitynet.json'
@@ -30,8 +35,6 @@ ANNOTATIONS = 'activity_net.v1-3.min.json'
 # Grows when the same arguments give other bytes.
 VERSION = 2
 SPLITS = dict(training='train', validation='val')
-# Pixels; decord fails on videos that are 48 wide.
-LEAST_SIDE = 64
 LEAST = dict(train_videos=0, test_videos=0, frames=12, seed=0)
 
 
@@ -82,15 +85,13 @@ def make_toy_activitynet(
         fps=fps,
         seed=seed,
     )
-    _check(arguments)
+    check_video_arguments(arguments, LEAST)
     root = Path(root).absolute()
-    if not _is_complete(root, arguments):
-        partial = _start_over(root)
+    if not is_complete(root, 'toy ActivityNet', MARKER, arguments):
+        partial = start_over(root, MARKER, arguments)
         _write_all(partial, arguments, on_video)
         _write_lists(partial)
-        if root.exists():
-            root.rmdir()
-        partial.rename(root)
+        finish(partial, root)
     return root
 
 
@@ -101,69 +102,11 @@ def choose_labels(seed: tuple[int, ...], videos: int) -> list[str]:
     return [names[index % len(names)] for index in order]
 
 
-def _check(arguments: dict) -> None:
-    """Refuse arguments out of range."""
-    for name, least in LEAST.items():
-        value = arguments[name]
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f'expected {name} >= {least}, got {value!r}')
-    size = arguments['size']
-    if (
-        len(size) != 2
-        or min(size) < LEAST_SIDE
-        or any(side % 2 for side in size)
-    ):
-        raise ValueError(
-            'expected size (width, height) of even numbers from '
-            f'{LEAST_SIDE}, got {size}'
-        )
-    if not arguments['fps'] > 0:
-        raise ValueError(f'expected fps > 0, got {arguments["fps"]!r}')
-
-
-def _is_complete(root: Path, arguments: dict) -> bool:
-    """Whether a folder holds this very data set; False if it is empty."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    marker = root / MARKER
-    if not marker.is_file():
-        raise FileExistsError(
-            f'{root}: expected an empty folder or a toy ActivityNet, got '
-            f'something without {MARKER}; remove it or choose another'
-        )
-    found = json.loads(marker.read_text())
-    if found != arguments:
-        differing = ', '.join(
-            f'{key}={found.get(key)!r} instead of {value!r}'
-            for key, value in arguments.items()
-            if found.get(key) != value
-        )
-        raise FileExistsError(
-            f'{root}: holds a toy ActivityNet made with {differing}; remove '
-            'it or choose another folder'
-        )
-    return True
-
-
-def _start_over(root: Path) -> Path:
-    """Make an empty folder beside ``root``; remove what was interrupted."""
-    partial = root.with_name(f'{root.name}.partial')
-    if partial.exists():
-        if not (partial / MARKER).is_file():
-            raise FileExistsError(
-                f'{partial}: expected what an interrupted run left, got '
-                'something else; remove it'
-            )
-        shutil.rmtree(partial)
-    (partial / 'videos').mkdir(parents=True)
-    return partial
-
-
 def _write_all(
     root: Path, arguments: dict, on_video: Callable[[], None] | None
 ) -> None:
-    """Write the marker, every video and the annotation."""
-    (root / MARKER).write_text(json.dumps(arguments, indent=2) + '\n')
+    """Write every video and the annotation."""
+    (root / 'videos').mkdir()
     counts = (arguments['train_videos'], arguments['test_videos'])
     database = {}
     for split, (subset, count) in enumerate(zip(SPLITS, counts, strict=True)):
@@ -177,7 +120,8 @@ def _write_all(
                 tuple(arguments['size']),
                 arguments['fps'],
             )
-            _write_video(root / 'videos' / f'v_{name}.mp4', video)
+            path = root / 'videos' / f'v_{name}.mp4'
+            write_video(path, video.film(), video.fps, video.size)
             database[name] = _annotate(video, arguments, subset)
             if on_video is not None:
                 on_video()
@@ -185,21 +129,6 @@ def _write_all(
         database=database, taxonomy=_taxonomy(), version='VERSION 1.3'
     )
     (root / ANNOTATIONS).write_text(json.dumps(release) + '\n')
-
-
-def _write_video(path: Path, video: ToyVideo) -> None:
-    fourcc = cv2.VideoWriter_fourcc(*'mp4v')
-    writer = cv2.VideoWriter(str(path), fourcc, video.fps, video.size)
-    if not writer.isOpened():
-        raise OSError(
-            f'{path}: OpenCV cannot write MPEG-4 here; install '
-            'opencv-python, whose wheel brings an encoder'
-        )
-    try:
-        for image in video.film():
-            writer.write(image)
-    finally:
-        writer.release()
 
 
 def _annotate(video: ToyVideo, arguments: dict, subset: str) -> dict:

@@ -1,0 +1,10 @@
+# Stage 2: fine-tuned with the efficiency loss.
+_base_ = [
+    'va-red2-channels_r2plus1d_r18-w16_8x2x1-20e_toy-kinetics.py',
+    '../_base_/schedules/dynamic_adamw_tune_8e.py',
+]
+model = dict(efficiency_loss=_base_.efficiency_loss)
+load_from = (
+    'work_dirs/va-red2-channels_r2plus1d_r18-w16_8x2x1-20e_toy-kinetics/'
+    'epoch_20.pth'
+)

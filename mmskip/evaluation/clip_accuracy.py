@@ -1,0 +1,165 @@
+"""Accuracy of one clip, and of all clips and crops of a video."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.evaluator import BaseMetric
+from mmengine.logging import MMLogger
+from scipy.special import softmax
+
+from mmskip.registry import METRICS
+
+from .video_groups import by_group, group_of, read_groups
+from .video_results import (
+    BROKEN,
+    read_labels,
+    read_view_scores,
+    video_name,
+)
+
+# mmaction2's ThreeCrop gives left, right, centre.
+CENTRE_OF_THREE = 2
+
+
+@METRICS.register_module()
+class ClipAccuracy(BaseMetric):
+    """clip-1, video-1 and video-5 of the thesis on VA-RED^2 (section 4.1).
+
+    A video is seen in K clips and left, centre and right crops of each
+    (K-LeftCenterRight). In percent of the videos:
+
+    - ``clip-1``: the best class of one view is right. Which clip the thesis
+      takes is not told; here it is the middle one of K (the later of two),
+      in its centre crop;
+    - ``video-1``, ``video-5``: the best class, or one of the best five, of
+      the mean over all views of the softmax of their scores is right.
+
+    The head needs ``average_clips=None``, so that samples carry the scores
+    of all views, in the order of mmaction2: all clips of the first crop,
+    then of the next. Videos that could not be decoded are left out of all
+    figures, logged, and counted in ``broken``.
+
+    Args:
+        num_crops: Views of each clip: 3 for ``ThreeCrop``, 1 for
+            ``CenterCrop``.
+        groups: JSON file with the group of each video
+            (:func:`mmskip.evaluation.video_groups.read_groups`); adds
+            ``clip-1_<group>`` and ``video-1_<group>``.
+        out_file: JSON file for the figures and, per video, labels, mean
+            probabilities and the best classes.
+        collect_device: ``cpu`` or ``gpu``, see mmengine's ``BaseMetric``.
+        prefix: Put before the names of the figures.
+
+    Raises:
+        ValueError: Another number of crops.
+    """
+
+    default_prefix = 'acc'
+
+    def __init__(
+        self,
+        num_crops: int = 3,
+        groups: str | None = None,
+        out_file: str | None = None,
+        collect_device: str = 'cpu',
+        prefix: str | None = None,
+    ) -> None:
+        super().__init__(collect_device, prefix)
+        if num_crops not in (1, 3):
+            raise ValueError(f'expected num_crops 1 or 3, got {num_crops}')
+        self.num_crops = num_crops
+        self.groups = groups
+        self.out_file = out_file
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
+        """Keep what was predicted for a batch.
+
+        Raises:
+            TypeError: A sample has not the scores of its views.
+            ValueError: Scores are not finite, are of another number of
+                views, or labels are not of the model's classes.
+        """
+        for sample in data_samples:
+            name = video_name(sample)
+            if sample.get(BROKEN):
+                self.results.append(dict(broken=name, why=sample[BROKEN]))
+                continue
+            scores = softmax(read_view_scores(sample), axis=1)
+            view = self._one_view(len(scores), name)
+            mean = scores.mean(0)
+            self.results.append(
+                dict(
+                    video=name,
+                    labels=list(read_labels(sample, scores.shape[1])),
+                    clip=int(scores[view].argmax()),
+                    best=np.argsort(-mean, kind='stable')[:5].tolist(),
+                    scores=mean.tolist(),
+                    views=len(scores),
+                )
+            )
+
+    def compute_metrics(self, results: list[dict]) -> dict[str, float]:
+        """Figures of all videos.
+
+        Raises:
+            RuntimeError: There is no video that could be decoded.
+            ValueError: A video has no group.
+        """
+        broken = [result for result in results if 'broken' in result]
+        videos = [result for result in results if 'broken' not in result]
+        for result in broken:
+            MMLogger.get_current_instance().warning(
+                f'left out: {result["broken"]}: {result["why"]}'
+            )
+        if not videos:
+            raise RuntimeError(
+                'expected at least one video that can be decoded, got none '
+                f'of {len(broken)}; look at the warnings above'
+            )
+        figures = _accuracies(videos)
+        if self.groups is not None:
+            groups = read_groups(self.groups)
+            for video in videos:
+                video['group'] = group_of(video['video'], groups)
+            for group, members in by_group(videos):
+                found = _accuracies(members)
+                figures[f'clip-1_{group}'] = found['clip-1']
+                figures[f'video-1_{group}'] = found['video-1']
+        figures['broken'] = float(len(broken))
+        if self.out_file is not None:
+            path = Path(self.out_file)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            classes = list((self.dataset_meta or {}).get('classes', ()))
+            report = dict(figures=figures, classes=classes, videos=videos)
+            path.write_text(json.dumps(report))
+        return figures
+
+    def _one_view(self, views: int, name: str | None) -> int:
+        """Centre crop of the middle clip among views in mmaction2's order."""
+        clips, rest = divmod(views, self.num_crops)
+        if rest:
+            raise ValueError(
+                f'expected views of {name} in {self.num_crops} crops, got '
+                f'{views} views; set num_crops of ClipAccuracy to the number '
+                'of crops of the test pipeline'
+            )
+        crop = CENTRE_OF_THREE if self.num_crops == 3 else 0
+        return crop * clips + clips // 2
+
+
+def _accuracies(videos: Sequence[Mapping]) -> dict[str, float]:
+    """Percent of the videos that are right."""
+
+    def percent(right: list[bool]) -> float:
+        return 100 * float(np.mean(right))
+
+    return {
+        'clip-1': percent([v['clip'] in v['labels'] for v in videos]),
+        'video-1': percent([v['best'][0] in v['labels'] for v in videos]),
+        'video-5': percent(
+            [not set(v['best']).isdisjoint(v['labels']) for v in videos]
+        ),
+    }

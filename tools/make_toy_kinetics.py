@@ -1,0 +1,29 @@
+"""Write static, slow and fast toy action videos in the layout of Kinetics.
+
+Example::
+
+    python tools/make_toy_kinetics.py data/toy_kinetics
+
+Run again with the same arguments it does nothing.
+"""
+
+import sys
+from collections.abc import Sequence
+
+from mmskip.apis.errors import run_tool
+from mmskip.apis.toy_videos import write_toy_videos
+from mmskip.datasets.toy import make_toy_kinetics
+
+DEFAULTS = dict(train_videos=600, test_videos=240, frames=32, size=(96, 80))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the data set and show progress."""
+    description = __doc__.split('\n', 1)[0]
+    return write_toy_videos(
+        'toy Kinetics', make_toy_kinetics, description, DEFAULTS, argv
+    )
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main, 'make_toy_kinetics'))
