@@ -10,9 +10,9 @@ so Eq. 3.5 is summed from the smallest option up: the sum of the smaller
 options is rebuilt once to the size of the next one and the next one is added.
 The work is a geometric series, whatever the number of options.
 
-Ours: the rebuilding goes in steps of two (a quarter to a half, the half to
-all), and the bias of the convolution is added after the sum. The thesis says
-neither; a batch norm behind the layer can then be folded into it.
+Ours: rebuilding goes in steps of two (a quarter to a half, the half to all),
+and the bias is added after the sum. The thesis says neither; a batch norm
+behind the layer can then be folded into it.
 """
 
 from collections.abc import Sequence
@@ -263,8 +263,7 @@ def dynamic_macs(
 ) -> tuple[int, int]:
     """MACs of one sample: of the convolution, and of the rest.
 
-    The rest is one MAC per element and option in the weighted sums of an
-    axis, and one per tap of a cheap map.
+    The rest: one per element and option in a weighted sum, one per tap.
 
     Args:
         output_shape: (C, ...) of the full output.
