@@ -5,10 +5,9 @@ from .dynamic_conv import (
     DynamicConv2d,
     DynamicConv3d,
     DynamicConvMixin,
-    Usage,
-    refuse_options,
 )
 from .dynamic_cost import DynamicCost
+from .dynamic_options import Usage, refuse_options
 from .gate_cost import GateCost
 from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate

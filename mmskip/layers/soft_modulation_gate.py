@@ -45,6 +45,8 @@ class SoftModulationGate(nn.Module):
       it on the smaller options: all options live, none is saturated, and
       the scale of the output is that of the plain layer.
     - ``leak``, see :func:`mmskip.ops.open_gate`; 0 is the thesis.
+    - The policy learns from the features and not they from it: no gradient
+      goes from the gate into its input.
     - A batch of one in training is normalised with the running statistics.
 
     Args:
@@ -113,7 +115,7 @@ class SoftModulationGate(nn.Module):
 
         Training and inference give the same weights, up to the batch norm.
         """
-        x = self.squeeze(self.pool(x))
+        x = self.squeeze(self.pool(x.detach()))
         if self.training and len(x) == 1:
             norm = self.norm
             x = nn.functional.batch_norm(

@@ -10,9 +10,9 @@ so Eq. 3.5 is summed from the smallest option up: the sum of the smaller
 options is rebuilt once to the size of the next one and the next one is added.
 The work is a geometric series, whatever the number of options.
 
-Ours: the rebuilding goes in steps of two (a quarter to a half, the half to
-all), and the bias of the convolution is added after the sum. The thesis says
-neither; a batch norm behind the layer can then be folded into it.
+Ours: rebuilding goes in steps of two (a quarter to a half, the half to all),
+and the bias is added after the sum. The thesis says neither; a batch norm
+behind the layer can then be folded into it.
 """
 
 from collections.abc import Sequence
@@ -120,13 +120,18 @@ def mix_channels(
     """
     total = None
     for index in reversed(range(mix.options[-1] + 1)):
-        if total is not None:
-            total = torch.cat(
-                [total, rebuild_channels(total, kernels[index])], 1
-            )
-        if index in mix.options:
-            term = y[:, : sizes[index]] * _per_sample(mix, index, y)
-            total = term if total is None else total + term
+        used = index in mix.options
+        scale = _per_sample(mix, index, y) if used else None
+        if total is None:
+            total = y[:, : sizes[index]] * scale
+            continue
+        rebuilt = rebuild_channels(total, kernels[index])
+        if used:
+            start = sizes[index + 1]
+            total = torch.addcmul(total, y[:, :start], scale)
+            added = y[:, start : sizes[index]]
+            rebuilt = torch.addcmul(rebuilt, added, scale)
+        total = torch.cat([total, rebuilt], 1)
     return total
 
 
@@ -147,14 +152,29 @@ def mix_frames(
     sizes = option_sizes(frames, mix.options[-1] + 1)
     total = None
     for index in reversed(range(mix.options[-1] + 1)):
-        if total is not None:
-            both = [total, rebuild_frames(total, kernels[index])]
-            total = torch.stack(both, 3).flatten(2, 3)[:, :, : sizes[index]]
-        if index in mix.options:
-            term = y[:, :, :: 2 ** (index - mix.options[0])]
-            term = term * _per_sample(mix, index, y)
-            total = term if total is None else total + term
+        used = index in mix.options
+        scale = _per_sample(mix, index, y) if used else None
+        step = 2 ** max(index - mix.options[0], 0)
+        if total is None:
+            total = y[:, :, ::step] * scale
+            continue
+        count = sizes[index] - sizes[index + 1]
+        rebuilt = rebuild_frames(total, kernels[index])[:, :, :count]
+        if used:
+            own = y[:, :, ::step]
+            total = torch.addcmul(total, own[:, :, ::2], scale)
+            rebuilt = torch.addcmul(rebuilt, own[:, :, 1::2], scale)
+        total = interleave(total, rebuilt)
     return total
+
+
+def interleave(even: Tensor, odd: Tensor) -> Tensor:
+    """Frames in turn, (N, C, M, ...) and as many or one less."""
+    paired = odd.shape[2]
+    both = torch.stack([even[:, :, :paired], odd], 3).flatten(2, 3)
+    if paired == even.shape[2]:
+        return both
+    return torch.cat([both, even[:, :, paired:]], 2)
 
 
 def convolve_part(
@@ -243,8 +263,7 @@ def dynamic_macs(
 ) -> tuple[int, int]:
     """MACs of one sample: of the convolution, and of the rest.
 
-    The rest is one MAC per element and option in the weighted sums of an
-    axis, and one per tap of a cheap map.
+    The rest: one per element and option in a weighted sum, one per tap.
 
     Args:
         output_shape: (C, ...) of the full output.
