@@ -1,6 +1,7 @@
 """Toy data sets that are written to disk in the layout of the originals."""
 
 from .activitynet import make_toy_activitynet
+from .jhmdb import make_toy_jhmdb
 from .ua_detrac import make_toy_ua_detrac
 
-__all__ = ['make_toy_activitynet', 'make_toy_ua_detrac']
+__all__ = ['make_toy_activitynet', 'make_toy_jhmdb', 'make_toy_ua_detrac']
