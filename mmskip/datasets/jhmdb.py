@@ -92,9 +92,16 @@ class JHMDBDataset(BaseActionDataset):
             )
         self._metainfo.setdefault('classes', tuple(labels))
         videos = truth[f'{self.subset}_videos'][self.split - 1]
-        return [
+        samples = [
             info for video in videos for info in self._load(truth, video)
         ]
+        if not samples:
+            raise ValueError(
+                f'{self.ann_file}: expected annotated frames in split '
+                f'{self.split} ({self.subset}), got none in {len(videos)} '
+                'videos'
+            )
+        return samples
 
     def _load(self, truth: dict, video: str) -> list[dict]:
         """Samples of one video."""

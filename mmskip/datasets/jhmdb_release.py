@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
 
 KEYS = (
     'labels',
@@ -171,7 +172,12 @@ def _read_mask(path: Path) -> np.ndarray:
         )
     try:
         mask = loadmat(path)['part_mask']
-    except (ValueError, NotImplementedError, KeyError) as error:
+    except (
+        MatReadError,
+        ValueError,
+        NotImplementedError,
+        KeyError,
+    ) as error:
         raise ValueError(
             f'{path}: expected part_mask in a file of MATLAB, got one that '
             f'cannot be read ({error}); extract it again'

@@ -9,6 +9,8 @@ from mmengine.evaluator import BaseMetric
 
 from mmskip.registry import METRICS
 
+LABELS = ('labels', 'gt_labels')
+
 
 @METRICS.register_module()
 class FrameMAP(BaseMetric):
@@ -20,20 +22,18 @@ class FrameMAP(BaseMetric):
       precision-recall curve over all frames (mmdet's ``eval_map``);
     - ``recall``: share of the boxes of the ground truth that a detection
       hits, whatever its class;
-    - ``classification``: of those that are hit, the share whose best
-      detection, that of the highest score, has the right class. 0 if none
-      is hit.
+    - ``classification``: of those that are hit, the share whose detection
+      of highest IoU (of several equal ones, that of the highest score) has
+      the right class. 0 if none is hit.
 
-    The last two look at detections with a score from ``score_thr`` only.
-    YOWO's code thresholds its objectness and takes the detection of the
-    highest IoU; scores of mmdet's heads are objectness times class
-    probability, and several classes may share a box, so that the highest
-    score decides here.
+    All of it looks at detections with a score from ``score_thr`` only. In
+    YOWO's code that is objectness, and a box has one class; scores of
+    mmdet's heads are objectness times class probability, and boxes have one
+    class if the NMS has ``class_agnostic=True``, which is meant here.
 
     Args:
         iou_thr: IoU from which a detection hits. Defaults to 0.5.
-        score_thr: Least score for recall and classification. Defaults to
-            0.25, that of YOWO.
+        score_thr: Least score of a detection. Defaults to 0.005, YOWO's.
         per_class: Report the AP of every class, as ``AP_<name>``.
         nproc: Processes to match with. Defaults to 1.
         collect_device: ``cpu`` or ``gpu``, see mmengine's ``BaseMetric``.
@@ -48,7 +48,7 @@ class FrameMAP(BaseMetric):
     def __init__(
         self,
         iou_thr: float = 0.5,
-        score_thr: float = 0.25,
+        score_thr: float = 0.005,
         per_class: bool = False,
         nproc: int = 1,
         collect_device: str = 'cpu',
@@ -81,14 +81,18 @@ class FrameMAP(BaseMetric):
                 )
             found, truth = sample['pred_instances'], sample['gt_instances']
             factor = np.tile(sample.get('scale_factor', (1.0, 1.0)), 2)
+            # Best first, so that of equal IoUs the first is that of the
+            # highest score.
+            order = np.argsort(-_array(found['scores']), kind='stable')
+            kept = order[_array(found['scores'])[order] >= self.score_thr]
             result = dict(
-                boxes=_array(found['bboxes']),
-                scores=_array(found['scores']),
-                labels=_array(found['labels']),
+                boxes=_array(found['bboxes'])[kept],
+                scores=_array(found['scores'])[kept],
+                labels=_array(found['labels'])[kept],
                 gt_boxes=_array(truth['bboxes']) / factor,
                 gt_labels=_array(truth['labels']),
             )
-            for key in ('labels', 'gt_labels'):
+            for key in LABELS:
                 if names and max(result[key], default=0) >= len(names):
                     raise ValueError(
                         f'expected labels of {len(names)} classes, got '
@@ -100,7 +104,7 @@ class FrameMAP(BaseMetric):
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
         """Figures of all frames."""
         names = (self.dataset_meta or {}).get('classes')
-        seen = (max(r[k], default=0) for r in results for k in _LABELS)
+        seen = (max(r[k], default=0) for r in results for k in LABELS)
         count = len(names) if names else int(max(seen, default=0)) + 1
         average, classes = eval_map(
             [_by_class(result, count) for result in results],
@@ -130,19 +134,14 @@ class FrameMAP(BaseMetric):
         return figures
 
     def _best_labels(self, result: dict) -> np.ndarray:
-        """Label of the best detection of each box of a frame, or -1."""
-        kept = result['scores'] >= self.score_thr
-        boxes, scores = result['boxes'][kept], result['scores'][kept]
+        """Label of the detection that hits each box of a frame, or -1."""
         best = np.full(len(result['gt_boxes']), -1)
-        if len(boxes):
-            hits = bbox_overlaps(result['gt_boxes'], boxes) >= self.iou_thr
-            at = np.where(hits, scores, -1).argmax(1)
-            found = result['labels'][kept][at]
-            best = np.where(hits.any(1), found, best)
+        if len(result['boxes']):
+            overlaps = bbox_overlaps(result['gt_boxes'], result['boxes'])
+            hit = overlaps.max(1) >= self.iou_thr
+            found = result['labels'][overlaps.argmax(1)]
+            best = np.where(hit, found, best)
         return best
-
-
-_LABELS = ('labels', 'gt_labels')
 
 
 def _array(tensor: Any) -> np.ndarray:

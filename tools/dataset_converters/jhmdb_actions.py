@@ -35,8 +35,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if out.exists():
             raise FileExistsError(
-                f'{out}: there already; remove it or choose another with '
-                '--out'
+                f'{out}: there already; remove it or choose another with --out'
             )
         truth = read_masks(args.root)
         write_ground_truth(out, truth)

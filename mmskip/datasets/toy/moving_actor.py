@@ -55,9 +55,7 @@ class ActorVideo:
         large = (self.size[0] * OVERSAMPLING, self.size[1] * OVERSAMPLING)
         stage = choose_stage(rng, large)
         stage = replace(stage, height=rng.uniform(*HEIGHTS) * large[1])
-        path = np.linspace(
-            _place(rng, large), _place(rng, large), self.frames
-        )
+        path = np.linspace(_place(rng, large), _place(rng, large), self.frames)
         phases = rng.random() + rng.uniform(*TEMPO) * np.arange(self.frames)
         around = paint_surroundings(stage, large)
         for origin, phase in zip(path, phases % 1, strict=True):

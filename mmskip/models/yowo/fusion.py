@@ -13,10 +13,13 @@ from mmskip.registry import MODELS
 
 
 class ChannelAttention(CountedWhole):
-    """Mixes channels by the softmax of their Gram matrix, Eqs. 1 to 4.
+    """Mixes channels by their Gram matrix, Eqs. 1 to 4.
 
-    The paper's alpha is learned and begins at 0: at first nothing is mixed.
-    Its two matrix products are counted, 2 C^2 H W MACs.
+    As in the authors' code, the softmax of a row is that of its greatest
+    entry minus the entries, so that a channel looks at those unlike itself;
+    the paper prints the softmax of the entries, of which the diagonal would
+    take nearly all. Alpha is learned and begins at 0: at first nothing is
+    mixed. Its two matrix products are counted, 2 C^2 H W MACs.
     """
 
     def __init__(self) -> None:
@@ -34,7 +37,7 @@ class ChannelAttention(CountedWhole):
         """
         flat = features.flatten(2)
         gram = flat @ flat.transpose(1, 2)
-        mixed = gram.softmax(-1) @ flat
+        mixed = (-gram).softmax(-1) @ flat  # the greatest entry cancels out
         if self._ledger is not None:
             macs = 2 * gram.numel() * flat.shape[2]
             self._ledger.record(self, macs, macs)
