@@ -61,13 +61,13 @@ class YOWO(SingleStageDetector):
         self.key_backbone = key_backbone and MODELS.build(key_backbone)
         self.key = key
         self.freeze_backbone = freeze_backbone
-        if freeze_backbone:
-            self.backbone.requires_grad_(False)
+        self.train()
 
     def train(self, mode: bool = True) -> 'YOWO':
         super().train(mode)
         if self.freeze_backbone:
-            self.backbone.eval()
+            # Here, so that gates of a later conversion are frozen, too.
+            self.backbone.eval().requires_grad_(False)
         return self
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor]:

@@ -6,9 +6,7 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import nn
 
-CONFIG = (
-    'configs/va_red2/localization/yowo_r2plus1d-18-w12_8x1x1-12e_toy-jhmdb.py'
-)
+CONFIG = 'configs/va_red2/localization/yowo_r2plus1d_r18-w12_1xb8-8x1-12e_toy-jhmdb.py'
 
 
 class TinyBackbone(nn.Module):

@@ -88,6 +88,14 @@ def test_a_frozen_backbone_stays_as_it_is():
         assert torch.equal(value, before[name]), name
 
 
+def test_parts_that_a_conversion_adds_are_frozen_too():
+    model = build(freeze_backbone=True)
+    model.backbone.head.gate = torch.nn.Linear(2, 2)
+    model.train()
+    assert not any(w.requires_grad for w in model.backbone.parameters())
+    assert all(w.requires_grad for w in model.neck.parameters())
+
+
 def test_it_learns_where_and_what():
     """Two boxes, two actions, told apart by brightness."""
     torch.manual_seed(0)

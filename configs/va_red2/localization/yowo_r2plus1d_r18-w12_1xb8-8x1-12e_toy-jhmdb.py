@@ -2,7 +2,7 @@
 # tools/make_toy_jhmdb.py.
 _base_ = [
     '../../_base_/runtimes/action.py',
-    '../../_base_/models/yowo_r2plus1d-18-w12.py',
+    '../../_base_/models/yowo_r2plus1d_r18-w12.py',
     '../../_base_/datasets/toy_jhmdb.py',
     '../../_base_/schedules/yowo_adamw_12e.py',
 ]
