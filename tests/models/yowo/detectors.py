@@ -1,12 +1,15 @@
 """Small YOWOs and their samples."""
 
+from pathlib import Path
+
 import torch
 from mmengine.config import Config, ConfigDict
 from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import nn
 
-CONFIG = 'configs/va_red2/localization/yowo_r2plus1d_r18-w12_1xb8-8x1-12e_toy-jhmdb.py'
+FOLDER = Path(__file__).parents[3] / 'configs/va_red2/localization'
+CONFIG = FOLDER / 'yowo_r2plus1d_r18-w12_1xb8-8x1-12e_toy-jhmdb.py'
 
 
 class TinyBackbone(nn.Module):
