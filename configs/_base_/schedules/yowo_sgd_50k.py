@@ -1,6 +1,7 @@
 # VA-RED^2, Section 4.3: SGD from 1e-4, halved at 10k, 20k, 30k and 40k
 # iterations. Momentum and weight decay are those of YOWO's code; the end at
 # 50k is ours.
+_base_ = '../runtimes/action.py'
 max_iters = 50_000
 train_cfg = dict(
     type='IterBasedTrainLoop', max_iters=max_iters, val_interval=5_000

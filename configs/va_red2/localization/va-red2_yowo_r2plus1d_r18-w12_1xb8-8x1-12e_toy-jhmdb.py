@@ -6,5 +6,5 @@ _base_ = [
 model = dict(
     type='mmskip.ConvertedModel',
     arch='mmskip.YOWO',
-    conversions=[dict(_base_.conversions[0], include=[r'^backbone\.'])],
+    conversions=[dict(_base_.conversions[0], include=['backbone'])],
 )

@@ -7,7 +7,7 @@ _base_ = [
 model = dict(
     type='mmskip.ConvertedModel',
     arch='mmskip.YOWO',
-    conversions=[dict(_base_.conversions[0], include=[r'^backbone\.'])],
+    conversions=[dict(_base_.conversions[0], include=['backbone'])],
 )
 find_unused_parameters = True  # those of frozen gates
 load_from = (

@@ -1,7 +1,6 @@
 # The plain X3D-M of VA-RED^2's Table 4.9. The backbone is frozen and has to
 # be a trained one.
 _base_ = [
-    '../../_base_/runtimes/action.py',
     '../../_base_/models/yowo.py',
     '../../_base_/datasets/jhmdb.py',
     '../../_base_/schedules/yowo_sgd_50k.py',
