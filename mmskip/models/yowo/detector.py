@@ -67,7 +67,8 @@ class YOWO(SingleStageDetector):
         super().train(mode)
         if self.freeze_backbone:
             # Here, so that gates of a later conversion are frozen, too.
-            self.backbone.eval().requires_grad_(False)
+            self.backbone.eval()  # of mmaction2's some return None
+            self.backbone.requires_grad_(False)
         return self
 
     def extract_feat(self, batch_inputs: Tensor) -> tuple[Tensor]:

@@ -24,6 +24,10 @@ class TinyBackbone(nn.Module):
         self.levels = levels
         self.collapse = collapse
 
+    def train(self, mode=True):
+        """Returns nothing, like that of mmaction2's X3D."""
+        super().train(mode)
+
     def forward(self, clips):
         features = self.conv(clips)
         last = self.head(features)
