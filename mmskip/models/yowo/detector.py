@@ -26,8 +26,8 @@ class YOWO(SingleStageDetector):
     read it so: one 3D backbone serves both branches, its features at the
     time of the key frame stand for the 2D branch, their mean over time for
     the 3D branch. So read, it costs 5.81 GMAC on X3D-M and 43.5 on I3D for
-    16 frames of 224x224; Table 4.9 says 5.75 and 43.9. With ``key_backbone`` there is a 2D branch of its own, as
-    in YOWO.
+    16 frames of 224x224; Table 4.9 says 5.75 and 43.9. With
+    ``key_backbone`` there is a 2D branch of its own, as in YOWO.
 
     Args:
         backbone: A 3D backbone of mmaction2; of several levels the last is
