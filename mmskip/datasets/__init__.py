@@ -34,10 +34,16 @@ try:
     from .action_videos import ActionFrameDataset, ActionVideoDataset
 
     __all__ += ['ActionFrameDataset', 'ActionVideoDataset']
+
+    from .jhmdb import JHMDBDataset
+    from .key_frame_clip import SampleKeyFrameClip
+
+    __all__ += ['JHMDBDataset', 'SampleKeyFrameClip']
 except (ImportError, AssertionError) as error:
     if find_spec('mmaction') is not None:
         warnings.warn(
             f'mmaction2 is installed but cannot be imported ({error}), so '
-            'ActionVideoDataset and ActionFrameDataset are not available',
+            'ActionVideoDataset, ActionFrameDataset and JHMDBDataset are not '
+            'available',
             stacklevel=2,
         )

@@ -1,5 +1,8 @@
 """mmengine metrics, and the comparison of what they report."""
 
+import warnings
+from importlib.util import find_spec
+
 from .action_accuracy import ActionAccuracy
 from .average_precision import (
     average_precision,
@@ -35,3 +38,16 @@ __all__ = [
     'mean_over_seeds',
     'stage_of',
 ]
+
+try:
+    from .frame_map import FrameMAP
+
+    __all__ += ['FrameMAP']
+except (ImportError, AssertionError) as error:
+    # mmdet refuses by an AssertionError to work with other releases of mmcv.
+    if find_spec('mmdet') is not None:
+        warnings.warn(
+            f'mmdet is installed but cannot be imported ({error}), so '
+            'FrameMAP is not available',
+            stacklevel=2,
+        )

@@ -41,9 +41,14 @@ try:
     from .efficientdet.head import EfficientDetHead
 
     __all__ += ['EfficientDetHead']
+
+    from .yowo.detector import YOWO
+    from .yowo.fusion import ChannelFusion
+
+    __all__ += ['YOWO', 'ChannelFusion']
 except (ImportError, AssertionError) as error:
     # mmdet refuses by an AssertionError to work with other releases of mmcv.
-    _tell('mmdet', 'EfficientDetHead', error)
+    _tell('mmdet', 'EfficientDetHead or YOWO', error)
 
 try:
     from .inception3d import I3DInceptionV2

@@ -1,11 +1,13 @@
 """Toy data sets that are written to disk in the layout of the originals."""
 
 from .activitynet import make_toy_activitynet
+from .jhmdb import make_toy_jhmdb
 from .kinetics import make_toy_kinetics
 from .ua_detrac import make_toy_ua_detrac
 
 __all__ = [
     'make_toy_activitynet',
+    'make_toy_jhmdb',
     'make_toy_kinetics',
     'make_toy_ua_detrac',
 ]

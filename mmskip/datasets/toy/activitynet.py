@@ -21,13 +21,7 @@ from mmskip.datasets.action_lists import (
 )
 
 from .acting import ACTIONS
-from .folder import (
-    check_video_arguments,
-    finish,
-    is_complete,
-    start_over,
-    write_video,
-)
+from .folder import check_video_arguments, write_once, write_video
 from .untrimmed import ToyVideo
 
 MARKER = 'toy_activitynet.json'
@@ -86,13 +80,12 @@ def make_toy_activitynet(
         seed=seed,
     )
     check_video_arguments(arguments, LEAST)
-    root = Path(root).absolute()
-    if not is_complete(root, 'toy ActivityNet', MARKER, arguments):
-        partial = start_over(root, MARKER, arguments)
-        _write_all(partial, arguments, on_video)
-        _write_lists(partial)
-        finish(partial, root)
-    return root
+
+    def write(folder: Path) -> None:
+        _write_all(folder, arguments, on_video)
+        _write_lists(folder)
+
+    return write_once(root, 'toy ActivityNet', MARKER, arguments, write)
 
 
 def choose_labels(seed: tuple[int, ...], videos: int) -> list[str]:

@@ -1,9 +1,9 @@
-"""What toy data sets of action videos have in common on disk."""
+"""What toy data sets of videos have in common on disk."""
 
 import json
 import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
@@ -41,29 +41,51 @@ def check_video_arguments(arguments: dict, least: dict[str, int]) -> None:
         raise ValueError(f'expected fps > 0, got {arguments["fps"]!r}')
 
 
-def is_complete(
-    root: Path, name: str, marker_name: str, arguments: dict
-) -> bool:
-    """Whether a folder holds this very data set; False if it is empty.
+def write_once(
+    root: str | os.PathLike,
+    name: str,
+    marker: str,
+    arguments: dict,
+    write: Callable[[Path], None],
+) -> Path:
+    """Write a data set, unless this very one is there already.
+
+    It is written to ``{root}.partial`` and moved when it is complete.
 
     Args:
-        root: The folder; it need not exist.
-        name: What messages call the data set.
-        marker_name: Name of the file that holds its arguments.
-        arguments: What it is to be made with.
+        root: Folder of the data set; made if need be.
+        name: What messages call it.
+        marker: Name of a JSON file in it that keeps the arguments.
+        arguments: What it is made with, of JSON's types.
+        write: Writes all else into the folder that it is given.
+
+    Returns:
+        ``root``, absolute.
 
     Raises:
-        FileExistsError: There is something else.
+        FileExistsError: ``root`` holds something else.
     """
+    root = Path(root).absolute()
+    if _is_complete(root, name, marker, arguments):
+        return root
+    partial = _start_over(root, marker)
+    (partial / marker).write_text(json.dumps(arguments, indent=2) + '\n')
+    write(partial)
+    if root.exists():
+        root.rmdir()
+    return partial.rename(root)
+
+
+def _is_complete(root: Path, name: str, marker: str, arguments: dict) -> bool:
+    """Whether a folder holds this very data set; False if it is empty."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return False
-    marker = root / marker_name
-    if not marker.is_file():
+    if not (root / marker).is_file():
         raise FileExistsError(
             f'{root}: expected an empty folder or a {name}, got something '
-            f'without {marker_name}; remove it or choose another'
+            f'without {marker}; remove it or choose another'
         )
-    found = json.loads(marker.read_text())
+    found = json.loads((root / marker).read_text())
     if found != arguments:
         differing = ', '.join(
             f'{key}={found.get(key)!r} instead of {value!r}'
@@ -77,34 +99,18 @@ def is_complete(
     return True
 
 
-def start_over(root: Path, marker_name: str, arguments: dict) -> Path:
-    """Make ``{root}.partial`` with a marker; remove what was interrupted.
-
-    Returns:
-        The folder.
-
-    Raises:
-        FileExistsError: It holds something else.
-    """
+def _start_over(root: Path, marker: str) -> Path:
+    """Make an empty folder beside ``root``; remove what was interrupted."""
     partial = root.with_name(f'{root.name}.partial')
     if partial.exists():
-        if not (partial / marker_name).is_file():
+        if not (partial / marker).is_file():
             raise FileExistsError(
                 f'{partial}: expected what an interrupted run left, got '
                 'something else; remove it'
             )
         shutil.rmtree(partial)
     partial.mkdir(parents=True)
-    text = json.dumps(arguments, indent=2) + '\n'
-    (partial / marker_name).write_text(text)
     return partial
-
-
-def finish(partial: Path, root: Path) -> None:
-    """Move a complete data set to its place."""
-    if root.exists():
-        root.rmdir()
-    partial.rename(root)
 
 
 def write_video(

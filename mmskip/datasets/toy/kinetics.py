@@ -20,13 +20,7 @@ from mmskip.datasets.action_lists import (
     write_list,
 )
 
-from .folder import (
-    check_video_arguments,
-    finish,
-    is_complete,
-    start_over,
-    write_video,
-)
+from .folder import check_video_arguments, write_once, write_video
 from .motions import MOTIONS
 from .trimmed import SPEEDS, TrimmedVideo
 
@@ -86,12 +80,11 @@ def make_toy_kinetics(
         seed=seed,
     )
     check_video_arguments(arguments, LEAST)
-    root = Path(root).absolute()
-    if not is_complete(root, 'toy Kinetics', MARKER, arguments):
-        partial = start_over(root, MARKER, arguments)
-        _write_all(partial, arguments, on_video)
-        finish(partial, root)
-    return root
+
+    def write(folder: Path) -> None:
+        _write_all(folder, arguments, on_video)
+
+    return write_once(root, 'toy Kinetics', MARKER, arguments, write)
 
 
 def choose_kinds(seed: tuple[int, ...], videos: int) -> list[tuple[str, str]]:

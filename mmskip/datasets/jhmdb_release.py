@@ -1,0 +1,206 @@
+"""Read J-HMDB as it was released: masks and splits, or boxes in a pickle.
+
+Ground truth here is a dict with the keys of ``JHMDB-GT.pkl``, the file that
+comes with ACT-detector, MOC and YOWO: ``labels`` (names of the actions),
+``train_videos`` and ``test_videos`` (a list of videos per split),
+``nframes`` (video to number of frames), ``resolution`` (video to
+``(height, width)``) and ``gttubes`` (video to action to tubes, each an array
+of rows ``frame, x1, y1, x2, y2``; frames count from 1). A video is named
+``action/video``.
+"""
+
+import os
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from scipy.io import loadmat
+from scipy.io.matlab import MatReadError
+
+KEYS = (
+    'labels',
+    'gttubes',
+    'nframes',
+    'train_videos',
+    'test_videos',
+    'resolution',
+)
+NUM_SPLITS = 3
+# Marks of the split files.
+SUBSETS = {'1': 'train_videos', '2': 'test_videos'}
+# All that an array needs in a pickle; others could run anything.
+ALLOWED = {
+    ('_codecs', 'encode'),
+    ('numpy', 'dtype'),
+    ('numpy', 'ndarray'),
+    *(
+        (f'numpy.{core}.multiarray', name)
+        for core in ('core', '_core')
+        for name in ('_reconstruct', 'scalar')
+    ),
+}
+
+
+class _PlainUnpickler(pickle.Unpickler):
+    """Builds arrays and builtin containers only."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        if (module, name) not in ALLOWED:
+            raise pickle.UnpicklingError(
+                f'it wants to run {module}.{name}, which no annotation needs'
+            )
+        return super().find_class(module, name)
+
+
+def read_ground_truth(path: str | os.PathLike) -> dict:
+    """Read ``JHMDB-GT.pkl``, without running code that it may hold.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no such pickle.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: expected the boxes of J-HMDB; download JHMDB-GT.pkl, '
+            'or make it from the masks with '
+            'tools/dataset_converters/jhmdb_actions.py'
+        )
+    try:
+        with path.open('rb') as file:
+            # The original was written by Python 2.
+            truth = _PlainUnpickler(file, encoding='latin1').load()
+    except (pickle.UnpicklingError, EOFError, ValueError, IndexError) as error:
+        raise ValueError(
+            f'{path}: expected JHMDB-GT.pkl, got a file that cannot be read '
+            f'({error}); download it again'
+        ) from error
+    missing = set(KEYS) - set(truth if isinstance(truth, dict) else ())
+    if missing:
+        raise ValueError(
+            f'{path}: expected the keys {", ".join(KEYS)}, got none of '
+            f'{sorted(missing)}'
+        )
+    return truth
+
+
+def write_ground_truth(path: str | os.PathLike, truth: dict) -> None:
+    """Write a ground truth that :func:`read_ground_truth` reads."""
+    with Path(path).open('wb') as file:
+        pickle.dump(truth, file, protocol=2)
+
+
+def read_masks(root: str | os.PathLike) -> dict:
+    """Make the ground truth from ``puppet_mask/`` and ``splits/``.
+
+    A box is the tight one around a frame's mask, its far edges being those
+    of the last pixels (x2 = last column + 1). A frame whose mask is empty
+    has none, and parts a tube into two.
+
+    Args:
+        root: Folder with ``puppet_mask/<action>/<video>/puppet_mask.mat``
+            and ``splits/<action>_test_split<1..3>.txt``.
+
+    Raises:
+        FileNotFoundError: A mask or a split is missing.
+        ValueError: A file is not what it should be.
+    """
+    root = Path(root)
+    folders = sorted(p for p in root.glob('puppet_mask/*') if p.is_dir())
+    if not folders:
+        raise FileNotFoundError(
+            f'{root}: expected puppet_mask/<action>/<video>/puppet_mask.mat, '
+            'got no such folder; extract puppet_mask.zip there'
+        )
+    truth = dict(
+        labels=[folder.name for folder in folders],
+        gttubes={},
+        nframes={},
+        resolution={},
+        train_videos=[[] for _ in range(NUM_SPLITS)],
+        test_videos=[[] for _ in range(NUM_SPLITS)],
+    )
+    for label, folder in enumerate(folders):
+        for split in range(NUM_SPLITS):
+            path = root / f'splits/{folder.name}_test_split{split + 1}.txt'
+            for name, subset in _read_split(path):
+                truth[subset][split].append(f'{folder.name}/{name}')
+        listed = {
+            video
+            for subset in SUBSETS.values()
+            for videos in truth[subset]
+            for video in videos
+            if video.startswith(f'{folder.name}/')
+        }
+        for video in sorted(listed):
+            mask = _read_mask(root / 'puppet_mask' / video / 'puppet_mask.mat')
+            truth['resolution'][video] = mask.shape[:2]
+            truth['nframes'][video] = mask.shape[2]
+            truth['gttubes'][video] = {label: tubes_of(mask)}
+    return truth
+
+
+def tubes_of(mask: np.ndarray) -> list[np.ndarray]:
+    """Boxes around a mask, in tubes of consecutive frames.
+
+    Args:
+        mask: Above 0 where the person is, shape (H, W, T).
+
+    Returns:
+        Arrays of rows ``frame, x1, y1, x2, y2``, float32; frames from 1.
+    """
+    rows = []
+    for frame in range(mask.shape[2]):
+        ys, xs = np.nonzero(mask[:, :, frame] > 0)
+        if len(ys):
+            box = (xs.min(), ys.min(), xs.max() + 1, ys.max() + 1)
+            rows.append((frame + 1, *box))
+    if not rows:
+        return []
+    table = np.array(rows, np.float32)
+    gaps = np.flatnonzero(np.diff(table[:, 0]) > 1) + 1
+    return np.split(table, gaps)
+
+
+def _read_mask(path: Path) -> np.ndarray:
+    """``part_mask`` of a video, shape (H, W, T)."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: expected this mask, because splits/ lists its video; '
+            'extract puppet_mask.zip again'
+        )
+    try:
+        mask = loadmat(path)['part_mask']
+    except (
+        MatReadError,
+        ValueError,
+        NotImplementedError,
+        KeyError,
+    ) as error:
+        raise ValueError(
+            f'{path}: expected part_mask in a file of MATLAB, got one that '
+            f'cannot be read ({error}); extract it again'
+        ) from error
+    # MATLAB drops the last dimension of a single frame.
+    return mask[..., None] if mask.ndim == 2 else mask
+
+
+def _read_split(path: Path) -> list[tuple[str, str]]:
+    """Lines ``video.avi 1`` as ``(video, 'train_videos')``."""
+    if not path.is_file():
+        raise FileNotFoundError(
+            f'{path}: expected this split; extract splits.zip'
+        )
+    pairs = []
+    for line in path.read_text().splitlines():
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 2 or words[1] not in SUBSETS:
+            raise ValueError(
+                f'{path}: expected lines "video.avi 1|2" (training, test), '
+                f'got {line!r}'
+            )
+        pairs.append((Path(words[0]).stem, SUBSETS[words[1]]))
+    return pairs

@@ -1,0 +1,1 @@
+"""Spatio-temporal action localisation after YOWO."""
