@@ -20,6 +20,7 @@ class ClipCostHook(Hook):
     A LongTensor (views,): MACs of the whole model for each view (clip and
     crop) of a video that its classifier sees, gates and cheap maps included;
     ``mmskip.ClipCost`` reads it. A plain model is counted, too.
+    ``clip_dense_macs`` is the same for a model that computes everything.
 
     The loops hand samples to the metrics before any hook sees them, so they
     are written when the model's forward returns them.
@@ -90,7 +91,8 @@ def write_costs(record: ChoiceRecord, samples: Any) -> None:
             f'each of {len(samples)} videos for ClipCostHook, got '
             f'{len(macs)} views; give all samples of a batch as many clips'
         )
-    for sample, views in zip(
-        samples, macs.view(len(samples), -1), strict=True
-    ):
-        sample.clip_macs = views
+    shape = (len(samples), -1)
+    dense = record.sample_dense_macs().view(shape)
+    for index, sample in enumerate(samples):
+        sample.clip_macs = macs.view(shape)[index]
+        sample.clip_dense_macs = dense[index]

@@ -26,14 +26,16 @@ class ClipCost(BaseMetric, StopwatchReader):
 
     - ``gmac_per_clip``, ``max_gmac``, ``min_gmac``: whole model, gates and
       cheap maps included (the thesis calls them GFLOPs);
+    - ``dense_gmac_per_clip`` and ``reduction``: of a model that computes
+      everything, and how many times as much that is;
     - ``clips_per_second``: views by the time of the model, if
       ``mmskip.VideoTimerHook`` is there; loading and decoding not included;
     - ``gmac_<group>``: the average of each group, if there are groups;
     - ``clips``.
 
-    MACs are read from ``clip_macs`` of the data samples, shape (views,),
-    which ``mmskip.ClipCostHook`` writes. Videos that could not be decoded
-    count in the time only.
+    MACs are read from ``clip_macs`` and ``clip_dense_macs`` of the data
+    samples, shape (views,), which ``mmskip.ClipCostHook`` writes. Videos
+    that could not be decoded count in the time only.
 
     Args:
         groups: JSON file with the group of each video
@@ -77,7 +79,11 @@ class ClipCost(BaseMetric, StopwatchReader):
             seconds = None
         self._batches += 1
         for sample in data_samples:
-            result = dict(video=video_name(sample), macs=_read_macs(sample))
+            result = dict(
+                video=video_name(sample),
+                macs=_read_macs(sample, 'clip_macs'),
+                dense_macs=_read_macs(sample, 'clip_dense_macs'),
+            )
             if sample.get(BROKEN):
                 result['broken'] = True
             if seconds is not None:
@@ -102,8 +108,11 @@ class ClipCost(BaseMetric, StopwatchReader):
                 'expected at least one video that can be decoded, got none'
             )
         macs = np.concatenate([video['macs'] for video in videos]) / GIGA
+        dense = np.concatenate([video['dense_macs'] for video in videos])
         figures = dict(
             gmac_per_clip=float(macs.mean()),
+            dense_gmac_per_clip=float(dense.mean()) / GIGA,
+            reduction=float(dense.mean()) / GIGA / float(macs.mean()),
             max_gmac=float(macs.max()),
             min_gmac=float(macs.min()),
             **_speed(results),
@@ -123,12 +132,12 @@ class ClipCost(BaseMetric, StopwatchReader):
         return figures
 
 
-def _read_macs(sample: dict) -> list[int]:
+def _read_macs(sample: dict, key: str) -> list[int]:
     """MACs of each view of a video."""
-    macs = sample.get('clip_macs')
+    macs = sample.get(key)
     if macs is None:
         raise RuntimeError(
-            'expected `clip_macs` in every data sample, got none; add '
+            f'expected `{key}` in every data sample, got none; add '
             "custom_hooks=[dict(type='mmskip.ClipCostHook')]"
         )
     return torch.as_tensor(macs).flatten().tolist()

@@ -85,4 +85,22 @@ RECOGNITION = Task(
     extras=('top1', 'used'),
     needs='mmskip.ActionAccuracy and mmskip.VideoCost',
 )
-TASKS = dict(detection=DETECTION, recognition=RECOGNITION)
+CLIPS = Task(
+    accuracy='clip_1',
+    cost='gmac_per_clip',
+    accuracy_label='clip-1 (%)',
+    cost_label='GMAC per clip (gates and cheap maps included)',
+    digits=1,
+    metrics=dict(
+        clip_1='acc/clip-1',
+        video_1='acc/video-1',
+        gmac_per_clip='cost/gmac_per_clip',
+        max_gmac='cost/max_gmac',
+        min_gmac='cost/min_gmac',
+        dense_gmac_per_clip='cost/dense_gmac_per_clip',
+        reduction='cost/reduction',
+    ),
+    extras=('video_1',),
+    needs='mmskip.ClipAccuracy and mmskip.ClipCost',
+)
+TASKS = dict(detection=DETECTION, recognition=RECOGNITION, clips=CLIPS)

@@ -4,7 +4,7 @@ VA-RED^2 (B. Pan, MIT, 2023). The tables of the thesis give the average, the
 largest and the smallest cost of a clip; the ledger only has sums.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
@@ -15,6 +15,9 @@ from mmskip.layers import DynamicConvMixin, Usage
 
 from .counting import list_counted, plain_macs
 from .root_hooks import around_forward
+
+# Of one sample: spent, and by a model that computes everything.
+Macs = tuple[int, int]
 
 
 class LayerChoices(NamedTuple):
@@ -50,8 +53,8 @@ class ChoiceRecord:
         self._names = names
         self._rows: dict[str, list[tuple[int, int, int]]] = {}
         self._dense: dict[str, int] = {}
-        self._forward: dict[nn.Module, list[list[int]]] | None = None
-        self._samples: list[int] = []
+        self._forward: dict[nn.Module, list[list[Macs]]] | None = None
+        self._samples: list[Macs] = []
 
     def by_layer(self) -> dict[str, LayerChoices]:
         """Of each dynamic layer that ran, by its name in the model."""
@@ -74,7 +77,11 @@ class ChoiceRecord:
         Returns:
             (N,) int64.
         """
-        return torch.tensor(self._samples, dtype=torch.int64)
+        return self._totals(0)
+
+    def sample_dense_macs(self) -> Tensor:
+        """The same for the model that computes everything, (N,) int64."""
+        return self._totals(1)
 
     def record(
         self,
@@ -98,7 +105,7 @@ class ChoiceRecord:
             (usage.time[0], usage.channels[0], macs)
             for usage, macs in zip(usages, spent, strict=True)
         )
-        self._add(layer, spent)
+        self._add(layer, [(macs, dense) for macs in spent])
 
     def record_plain(
         self, layer: nn.Module, inputs: tuple, output: Any
@@ -108,7 +115,8 @@ class ChoiceRecord:
             return
         macs = plain_macs(layer, inputs, output)
         if macs is not None and len(output):
-            self._add(layer, [macs // len(output)] * len(output))
+            each = macs // len(output)
+            self._add(layer, [(each, each)] * len(output))
 
     def begin(self) -> None:
         """A forward of the whole model starts."""
@@ -121,19 +129,25 @@ class ChoiceRecord:
             return
         batches = [sum(map(len, rows)) for rows in calls.values()]
         samples = min(batches)
-        totals = [0] * samples
-        for rows in calls.values():
-            for sample, macs in enumerate(_per_sample(rows, samples)):
-                totals[sample] += macs
-        self._samples += totals
+        layers = [_per_sample(rows, samples) for rows in calls.values()]
+        self._samples += [_sum(macs) for macs in zip(*layers, strict=True)]
 
-    def _add(self, layer: nn.Module, macs: list[int]) -> None:
+    def _totals(self, index: int) -> Tensor:
+        macs = [sample[index] for sample in self._samples]
+        return torch.tensor(macs, dtype=torch.int64)
+
+    def _add(self, layer: nn.Module, macs: list[Macs]) -> None:
         # A part called on its own is no forward of the model.
         if self._forward is not None:
             self._forward.setdefault(layer, []).append(macs)
 
 
-def _per_sample(calls: list[list[int]], samples: int) -> list[int]:
+def _sum(macs: Iterable[Macs]) -> Macs:
+    spent, dense = zip(*macs, strict=True)
+    return sum(spent), sum(dense)
+
+
+def _per_sample(calls: list[list[Macs]], samples: int) -> list[Macs]:
     """Add up the rows of a layer's calls in one forward.
 
     A call on all samples has whole frames of each, in sample-major order;
@@ -141,12 +155,16 @@ def _per_sample(calls: list[list[int]], samples: int) -> list[int]:
     """
     if any(len(rows) % samples for rows in calls):
         calls = [[macs for rows in calls for macs in rows]]
-    totals = [0] * samples
-    for rows in calls:
-        frames = len(rows) // samples
-        for sample in range(samples):
-            totals[sample] += sum(rows[sample * frames :][:frames])
-    return totals
+    return [
+        _sum(
+            macs
+            for rows in calls
+            for macs in rows[sample * len(rows) // samples :][
+                : len(rows) // samples
+            ]
+        )
+        for sample in range(samples)
+    ]
 
 
 @contextmanager

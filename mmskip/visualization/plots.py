@@ -12,7 +12,7 @@ from mmskip.visualization.figures import STYLES, new_figure, save_figure
 from mmskip.visualization.rows import Row, check_rows, method_label
 
 DENSE_COLOR = '#444444'
-DENSE = ('dense', 'tsn')
+DENSE = ('dense', 'plain', 'tsn')
 MOST_NOTES = 12
 
 

@@ -29,6 +29,7 @@ METHOD_LABELS = {
     'sof_no_exit': 'SoF-Net without early termination',
     'tsn': 'TSN',
     'tsn_exit': 'TSN until a class is certain',
+    'va_red2': 'VA-RED²',
 }
 
 Row = Mapping[str, Any]

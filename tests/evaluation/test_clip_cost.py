@@ -23,6 +23,7 @@ class Watch:
 def sample(*macs, name='a.mp4', **more):
     return dict(
         clip_macs=torch.tensor(macs) * GIGA,
+        clip_dense_macs=torch.full((len(macs),), 12) * GIGA,
         filename=name,
         **more,
     )
@@ -41,6 +42,8 @@ def test_every_view_counts_once():
     assert found['cost/gmac_per_clip'] == 3
     assert (found['cost/max_gmac'], found['cost/min_gmac']) == (6, 1)
     assert found['cost/clips'] == 4
+    assert found['cost/dense_gmac_per_clip'] == 12
+    assert found['cost/reduction'] == pytest.approx(4)
     assert 'cost/clips_per_second' not in found
 
 

@@ -143,7 +143,7 @@ PLANS = sorted(Path(__file__).parents[3].glob('configs/*/analysis/*.py'))
 def test_plans_name_what_there_is(plan):
     task, trials = read_plan(plan)
     methods = {trial.method for trial in trials}
-    assert methods & {'dense', 'tsn'}
+    assert methods & {'dense', 'plain', 'tsn'}
     assert len(methods) > 1
     is_detection = 'detrac' in plan.name
     assert (task is DETECTION) == is_detection
