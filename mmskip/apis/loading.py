@@ -102,7 +102,8 @@ def _build(config: Config) -> nn.Module:
     if 'data_preprocessor' in config:
         model_cfg.setdefault('data_preprocessor', config.data_preprocessor)
     if 'backbone' in model_cfg:
-        model_cfg.backbone.init_cfg = None
+        # Not None: X3D hands what it does not know to its blocks.
+        model_cfg.backbone.pop('init_cfg', None)
     return revert_sync_batchnorm(MODELS.build(model_cfg))
 
 
