@@ -19,7 +19,7 @@ from .stage import Stage
 
 # Periods in body heights, of the wheel in turns.
 BOATS, KITES, WHEEL, HOOPS = 0.7, 0.6, 1 / 5, 0.32
-SIGN_SIDE = 0.32  # of the height of the image
+SIGN_SIDE = 0.45  # of the height of the image
 ARROW: tuple[Point, ...] = (
     (0.8, 0.0),
     (0.1, 0.7),

@@ -25,10 +25,9 @@ NOISE = 3.0
 # How often somebody who does nothing stands in front of the pattern.
 BYSTANDER = 0.5
 # Periods per frame of the video. Of two frames, the movement is seen up to
-# half a period; of every second frame of a clip of every second frame, slow
-# videos still show it and fast ones show it backwards. Faster is harder, and
-# slower is harder with few pixels.
-SPEEDS = dict(static=(0.0, 0.0), slow=(0.02, 0.05), fast=(0.13, 0.17))
+# half a period; of every fourth frame, slow videos still show it and of fast
+# ones little is left. Faster is harder, and slower is harder with few pixels.
+SPEEDS = dict(static=(0.0, 0.0), slow=(0.03, 0.05), fast=(0.075, 0.1))
 
 
 class TrimmedVideo(NamedTuple):

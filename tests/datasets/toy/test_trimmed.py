@@ -69,12 +69,12 @@ def test_patterns_repeat_after_a_period(label, phase):
     assert same < 0.2 * np.abs(images[0] - images[2]).mean()
 
 
-def test_half_of_the_frames_show_fast_movements_backwards():
-    # In frames of a clip with a frame interval of 2, in periods.
-    step = [2 * speed for speed in SPEEDS['fast']]
-    assert max(step) < 0.5
-    assert min(2 * s for s in step) > 0.5
-    assert max(4 * speed for speed in SPEEDS['slow']) < 0.5
+def test_half_of_the_frames_leave_little_of_fast_movements():
+    # Half a period looks alike in both directions. In frames of a clip with
+    # a frame interval of 2, and in half of them.
+    assert max(2 * speed for speed in SPEEDS['fast']) <= 0.2
+    assert min(4 * speed for speed in SPEEDS['fast']) >= 0.3
+    assert max(4 * speed for speed in SPEEDS['slow']) <= 0.2
 
 
 def test_the_same_seed_gives_the_same_frames():
