@@ -132,6 +132,35 @@ def frames_inside(
     ]
 
 
+def frame_rate(path: str | PathLike) -> float:
+    """Frames per second of a video.
+
+    Raises:
+        ValueError: The file cannot be read.
+    """
+    capture = cv2.VideoCapture(str(path))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    if not fps > 0:
+        raise ValueError(f'{path}: expected a video, got something else')
+    return fps
+
+
+def sampled_frames(video: Mapping) -> list[int]:
+    """Which frames were sampled of a video of ``mmskip.VideoCost``'s file.
+
+    Raises:
+        ValueError: The entry does not tell.
+    """
+    indices = video.get('frame_inds')
+    if indices is None:
+        raise ValueError(
+            f'{video["video"]}: expected frame_inds in the JSON file, got '
+            'none; add it to meta_keys of PackActionInputs and test again'
+        )
+    return indices
+
+
 def draw_video(
     video: Mapping,
     path: str | PathLike,
@@ -155,12 +184,7 @@ def draw_video(
         ValueError: The entry does not tell which frames were sampled, or
             one of them cannot be read.
     """
-    indices = video.get('frame_inds')
-    if indices is None:
-        raise ValueError(
-            f'{video["video"]}: expected frame_inds in the JSON file, got '
-            'none; add it to meta_keys of PackActionInputs and test again'
-        )
+    indices = sampled_frames(video)
     images, fps = read_frames(path, indices)
     inside = None
     if segments is not None:

@@ -61,6 +61,29 @@ def count_stops(videos: Sequence[Mapping], places: int) -> dict[str, float]:
     }
 
 
+def forwarded_shares(
+    videos: Sequence[Mapping], inside: Sequence[Sequence[bool]], places: int
+) -> tuple[float, float]:
+    """Percent of the frames that were forwarded to the end.
+
+    Args:
+        videos: See :func:`read_videos`.
+        inside: For each video, which of its frames lie in an annotated
+            interval.
+        places: Number of places at which frames may stop.
+
+    Returns:
+        Of the frames inside and outside of the intervals; NaN where there
+        are none.
+    """
+    used = np.concatenate([video['stops'] for video in videos]) == places
+    chosen = np.concatenate([np.asarray(row, bool) for row in inside])
+    return tuple(
+        100 * float(used[part].mean()) if part.any() else float('nan')
+        for part in (chosen, ~chosen)
+    )
+
+
 def plot_frame_usage(
     shares: Mapping[str, Mapping[str, float]], path: str | PathLike
 ) -> Path:

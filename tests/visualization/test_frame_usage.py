@@ -7,6 +7,7 @@ import pytest
 
 from mmskip.visualization.frame_usage import (
     count_stops,
+    forwarded_shares,
     plot_frame_usage,
     read_videos,
 )
@@ -22,6 +23,13 @@ def test_every_frame_has_one_fate():
         'early term.': 25.0,
         'used': 37.5,
     }
+
+
+def test_frames_inside_intervals_are_told_from_those_outside():
+    inside = [[False, True, False, True], [True, False, True, False]]
+    assert forwarded_shares(VIDEOS, inside, 2) == (50.0, 25.0)
+    everything = [[True] * 4] * 2
+    assert forwarded_shares(VIDEOS, everything, 2)[0] == 37.5
 
 
 def test_the_picture_has_a_bar_for_each_model(tmp_path):
