@@ -58,7 +58,7 @@ def test_clips_are_8_frames_of_64_pixels(root, part, views, videos):
 def test_accuracy_and_cost_of_one_clip_and_of_six_views(
     root, tmp_path, method
 ):
-    name = f'{method}r2plus1d_r18-w16_8x2x1-14e_toy-kinetics.py'
+    name = f'{method}r2plus1d_r18-w16_8x2x1-10e_toy-kinetics.py'
     cfg = load(f'va_red2/{name}', root)
     for key in list(cfg):
         if key.startswith(('train', 'val')):

@@ -10,6 +10,7 @@ model = dict(
         num_classes=8,
         in_channels=288,  # 8 x 16 channels x gamma_b
         dropout_ratio=0.2,
+        init_std=0.1,  # with 0.01 directions are not learned in ten epochs
         average_clips=None,  # mmskip.ClipAccuracy sees every view
     ),
 )

@@ -1,7 +1,7 @@
 # VA-RED^2 on R(2+1)D-18, with its ablation (Tables 4.10 to 4.12 of the thesis)
 # on toy data. The plain model is trained for as many epochs.
-_first = '../{}r2plus1d_r18-w16_8x2x1-14e_toy-kinetics.py'
-_tune = '../{}r2plus1d_r18-w16_8x2x1-tune-8e_toy-kinetics.py'
+_first = '../{}r2plus1d_r18-w16_8x2x1-10e_toy-kinetics.py'
+_tune = '../{}r2plus1d_r18-w16_8x2x1-tune-6e_toy-kinetics.py'
 task = 'clips'
 seeds = [0, 1, 2]
 

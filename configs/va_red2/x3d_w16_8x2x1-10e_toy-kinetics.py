@@ -4,7 +4,7 @@ _base_ = [
     '../_base_/runtimes/action.py',
     '../_base_/models/x3d_w16.py',
     '../_base_/datasets/toy_kinetics.py',
-    '../_base_/schedules/dynamic_adamw_14e.py',
+    '../_base_/schedules/dynamic_adamw_10e.py',
     '../_base_/conversions/dynamic.py',
 ]
 env_cfg = dict(dist_cfg=dict(backend='gloo'))

@@ -3,17 +3,17 @@
 # from 1/18 of the learning rate of R(2+1)D (section 4.1); the numbers here
 # are ours. Plain models are trained with it as well.
 _base_ = 'adamw_8e.py'
-max_epochs = 14
-tune_epochs = 8
+max_epochs = 10
+tune_epochs = 6
 tune_lr = 5e-4
 
-train_cfg = dict(max_epochs=max_epochs, val_interval=7)
+train_cfg = dict(max_epochs=max_epochs, val_interval=5)
 param_scheduler = [
     _base_.param_scheduler[0],
     dict(_base_.param_scheduler[1], T_max=max_epochs),
 ]
 # What stage 2 changes; its config takes them.
-tune_train_cfg = dict(max_epochs=tune_epochs, val_interval=4)
+tune_train_cfg = dict(max_epochs=tune_epochs, val_interval=3)
 tune_optim_wrapper = dict(optimizer=dict(lr=tune_lr))
 tune_param_scheduler = [
     _base_.param_scheduler[0],
