@@ -1,11 +1,13 @@
 # X3D of two thirds of the width and half the depth of X3D-M, for small
 # frames; the numbers are ours. Swish only in the squeeze-and-excitation, as
-# in the thesis on VA-RED^2 (section 4.1).
+# in the thesis on VA-RED^2 (section 4.2).
 _base_ = 'mmaction::_base_/models/x3d.py'
 gamma_w = 2 / 3  # 16 channels, to be doubled from stage to stage
 
 model = dict(
-    backbone=dict(gamma_w=gamma_w, gamma_d=1, use_swish=False),
+    backbone=dict(
+        type='mmskip.X3DSwishInSE', gamma_w=gamma_w, gamma_d=1
+    ),
     cls_head=dict(
         num_classes=8,
         in_channels=288,  # 8 x 16 channels x gamma_b
