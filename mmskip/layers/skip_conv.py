@@ -10,8 +10,10 @@ from mmskip.ops import (
     MEMORY_RULES,
     ConvGeometry,
     SkipMemory,
+    active_backend,
     convolve,
     gate_scale,
+    native,
     relative_scale,
     skip_clip,
     skip_conv,
@@ -31,6 +33,7 @@ class SkipConvMixin(SelfCounting):
 
     gate: Gate
     memory: str
+    _packed: native.PackedWeight | None = None
 
     def set_skip(self, gate: dict | Gate, memory: str) -> None:
         """Give a plain convolution what makes it a Skip-Convolution.
@@ -80,10 +83,39 @@ class SkipConvMixin(SelfCounting):
             self.geometry(x),
             self.gate.params(),
             self.memory,
+            self._native_kernel(x),
         )
         if self._ledger is not None:
             self._record(x, output, mask, memory is None)
         return output, mask, new_memory
+
+    def native_refusal(self) -> str | None:
+        """Why the native backend does not take this layer, None if it does."""
+        weight = self.weight
+        return native.refusal(
+            weight.dim() - 2, self.padding_mode, weight.dtype, weight.device
+        )
+
+    def _native_kernel(self, x: Tensor) -> native.PackedWeight | None:
+        """Where the native backend keeps its kernel, if it is to run.
+
+        It has no gradients; whoever wants some gets the torch reference.
+        """
+        if (
+            torch.is_grad_enabled()
+            or active_backend() != 'native'
+            or x.dtype != torch.float32
+            or self.native_refusal() is not None
+        ):
+            return None
+        if self._packed is None:
+            self._packed = native.PackedWeight()
+        return self._packed
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        state.pop('_packed', None)
+        return state
 
     def skip_clip(self, frames: Tensor) -> tuple[Tensor, GateCost]:
         """Compute whole clips in training; see :func:`mmskip.ops.skip_clip`.

@@ -1,5 +1,6 @@
 """Pure tensor functions: no modules, no registry, no state."""
 
+from . import native
 from .backend import active_backend
 from .gate_mask import (
     GateParams,
@@ -30,6 +31,7 @@ __all__ = [
     'gate_mask',
     'gate_scale',
     'gate_statistic',
+    'native',
     'relative_scale',
     'sample_gate',
     'skip_clip',

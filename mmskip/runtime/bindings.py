@@ -60,6 +60,8 @@ def run_frames(
     Raises:
         ValueError: The batch is not a multiple of ``num_frames``.
     """
+    if num_frames == 1 and not restarts:
+        return layer.skip_frame(x, memory)
     frames = unfold(x, num_frames)
     outputs, masks = [], []
     for index in range(num_frames):
@@ -182,7 +184,8 @@ class StreamBinding(Binding):
             )
         site = (self.names[layer], self._calls[layer])
         self._calls[layer] += 1
-        memory = self.state.recall(site, x[:: self.num_frames])
+        first = x if self.num_frames == 1 else x[:: self.num_frames]
+        memory = self.state.recall(site, first)
         output, mask, memory = run_frames(
             layer, x, self.num_frames, memory, self.restarts
         )

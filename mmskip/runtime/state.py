@@ -62,7 +62,9 @@ class StreamState:
 
     def keep(self, site: CallSite, memory: SkipMemory, mask: Tensor) -> None:
         """Remember what a call site computed."""
-        self.slots[site] = memory.detach()
+        # A memory that was updated in place is here already.
+        if self.slots.get(site) is not memory:
+            self.slots[site] = memory.detach()
         self._masks[site] = mask
 
     def claim(self, model: nn.Module) -> None:
