@@ -111,16 +111,25 @@ class NormGate(Gate):
         self.threshold = float(threshold)
         self.order = order
         self.relative = relative
+        self._params = GateParams(
+            self.kind, self.threshold, block_size, order, relative
+        )
 
     def params(self) -> GateParams:
-        """The gate as the operators take it."""
-        return GateParams(
+        """The gate as the operators take it.
+
+        The same object as the last time if nothing was set since.
+        """
+        settings = (
             self.kind,
             self.threshold,
             self.block_size,
             self.order,
             self.relative,
         )
+        if self._params[:5] != settings:
+            self._params = GateParams(*settings)
+        return self._params
 
     def macs(
         self, input_shape: torch.Size, output_shape: torch.Size, kernel: int

@@ -14,6 +14,7 @@ from mmskip.ops import (
     convolve,
     gate_scale,
     native,
+    native_call,
     relative_scale,
     skip_clip,
     skip_conv,
@@ -88,6 +89,53 @@ class SkipConvMixin(SelfCounting):
         if self._ledger is not None:
             self._record(x, output, mask, memory is None)
         return output, mask, new_memory
+
+    def next_frames(
+        self, x: Tensor, memory: SkipMemory
+    ) -> native.NativeCall | None:
+        """What runs the frames after this one, as :meth:`skip_frame` would.
+
+        Args:
+            x: The input of this frame.
+            memory: What this frame left.
+
+        Returns:
+            The shortest way to the native operator; None if it is not to
+            run, or if the gate is a learned one.
+        """
+        packed = self._native_kernel(x)
+        if packed is None or self.gate.kind == 'learned':
+            return None
+        return native_call(
+            x,
+            memory,
+            self.weight,
+            self.bias,
+            self.geometry(x),
+            self.gate.params(),
+            self.memory,
+            packed,
+        )
+
+    def run_next(
+        self, call: native.NativeCall | None, x: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Compute a frame by what :meth:`next_frames` returned.
+
+        Returns:
+            Output and mask as of :meth:`skip_frame`; None if something has
+            changed since, so that it has to be done the long way.
+        """
+        if (
+            call is None
+            or torch.is_grad_enabled()
+            or not call.continues(x, self.weight, self.gate.params())
+        ):
+            return None
+        output, mask = call.run(x)
+        if self._ledger is not None:
+            self._record(x, output, mask, False)
+        return output, mask
 
     def native_refusal(self) -> str | None:
         """Why the native backend does not take this layer, None if it does."""

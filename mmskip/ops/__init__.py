@@ -14,7 +14,7 @@ from .gate_mask import (
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .skip_clip import skip_clip
-from .skip_conv import MEMORY_RULES, SkipMemory, skip_conv
+from .skip_conv import MEMORY_RULES, SkipMemory, native_call, skip_conv
 from .straight_through import sample_gate
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     'gate_scale',
     'gate_statistic',
     'native',
+    'native_call',
     'relative_scale',
     'sample_gate',
     'skip_clip',

@@ -32,4 +32,3 @@ def active_backend() -> str:
             "'reference'"
         )
     return wanted
-

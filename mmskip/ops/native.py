@@ -35,6 +35,7 @@ def _load() -> str:
 
 #: Why there is no native backend; empty if there is one.
 MISSING = _load()
+_skip_frame = None if MISSING else torch.ops.mmskip.skip_frame.default
 
 
 def refusal(
@@ -99,55 +100,89 @@ class PackedWeight:
         return self._packed
 
 
-def skip_frame(
-    x: Tensor,
-    reference: Tensor,
-    output: Tensor,
-    scale: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    kernel_size: tuple[int, int],
-    geometry: ConvGeometry,
-    gate: GateParams,
-    accumulated: bool,
-) -> tuple[Tensor, Tensor]:
-    """Compute one frame that is no reference frame.
+class NativeCall:
+    """A call site with all that the native operator asks for but the frame.
+
+    It is right as long as :meth:`continues` says so.
 
     Args:
-        x: Input (N, C_in, H, W), any layout.
-        reference: The remembered input; updated in place, channels last.
-        output: The remembered output; updated in place, channels last.
-        scale: The gate's factor.
-        weight: The kernel as packed by :class:`PackedWeight`.
+        shape: Of the input (N, C_in, H, W).
+        memory: What the call site remembers: input and output, channels
+            last, updated in place, and the gate's factor.
+        weight: Kernel (C_out, C_in / groups, h, w).
+        packed: The same as :class:`PackedWeight` keeps it.
         bias: (C_out,) or None.
-        kernel_size: Of the layer.
         geometry: Of the layer.
         gate: A norm gate, or a region in which all outputs fire.
         accumulated: Which of the memories it is.
-
-    Returns:
-        Output (N, C_out, H_out, W_out), a copy; bool mask
-        (N, 1, H_out, W_out).
     """
-    return torch.ops.mmskip.skip_frame.default(
-        x,
-        reference,
-        output,
-        scale,
-        weight,
-        bias,
-        gate.region,
-        kernel_size,
-        geometry.stride,
-        [*geometry.padding[0], *geometry.padding[1]],
-        geometry.dilation,
-        geometry.groups,
-        gate.threshold,
-        gate.block_size,
-        gate.order,
-        accumulated,
-        '',
+
+    __slots__ = (
+        '_gate',
+        '_pointer',
+        '_shape',
+        '_source',
+        '_version',
+        'arguments',
     )
+
+    def __init__(
+        self,
+        shape: torch.Size,
+        memory: tuple[Tensor, Tensor, Tensor],
+        weight: Tensor,
+        packed: Tensor,
+        bias: Tensor | None,
+        geometry: ConvGeometry,
+        gate: GateParams,
+        accumulated: bool,
+    ) -> None:
+        self._shape = shape
+        self._gate = gate
+        self._version = -1 if weight.is_inference() else weight._version
+        # Kept, so that no other tensor can get its address.
+        self._source = weight.detach()
+        self._pointer = weight.data_ptr()
+        self.arguments = (
+            *memory,
+            packed,
+            bias,
+            gate.region,
+            weight.shape[2:],
+            geometry.stride,
+            [*geometry.padding[0], *geometry.padding[1]],
+            geometry.dilation,
+            geometry.groups,
+            gate.threshold,
+            gate.block_size,
+            gate.order,
+            accumulated,
+            '',
+        )
+
+    def continues(self, x: Tensor, weight: Tensor, gate: GateParams) -> bool:
+        """Whether ``x`` is a next frame for the same kernel and gate."""
+        return (
+            gate is self._gate
+            and self._version >= 0
+            and weight.data_ptr() == self._pointer
+            and x.shape == self._shape
+            and x.dtype is torch.float32
+            and x.is_cpu
+            and weight._version == self._version
+        )
+
+    def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute a frame that is no reference frame.
+
+        Args:
+            x: Input (N, C_in, H, W), any layout.
+
+        Returns:
+            Output (N, C_out, H_out, W_out), a copy; bool mask
+            (N, 1, H_out, W_out).
+        """
+        return _skip_frame(x, *self.arguments)
 
 
 def _total(weight: Tensor) -> float:

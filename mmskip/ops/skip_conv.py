@@ -125,18 +125,43 @@ def _native(x, memory, weight, bias, geometry, gate, rule, packed):
     memory = _channels_last(memory)
     if gate.kind == 'learned':
         fired = _fires(x - memory.input, x, memory, weight, geometry, gate)
-        gate = GateParams('input_norm', -1.0, region=fired)
-    output, mask = native.skip_frame(
-        x,
-        *memory,
+        gate = GateParams('input_norm', -1.0, region=fired.contiguous())
+    call = native_call(x, memory, weight, bias, geometry, gate, rule, packed)
+    return *call.run(x), memory
+
+
+def native_call(
+    x: Tensor,
+    memory: SkipMemory,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    gate: GateParams,
+    rule: str,
+    packed: native.PackedWeight,
+) -> native.NativeCall:
+    """What runs the next frames of a call site, see :func:`skip_conv`.
+
+    Args:
+        x: An input of the site; later ones are as large.
+        memory: What it remembers, in the native layout.
+        weight: As of :func:`skip_conv`.
+        bias: As of :func:`skip_conv`.
+        geometry: As of :func:`skip_conv`.
+        gate: A norm gate.
+        rule: As of :func:`skip_conv`.
+        packed: Keeps the kernel.
+    """
+    return native.NativeCall(
+        x.shape,
+        memory,
+        weight,
         packed.get(weight, geometry.groups),
         bias,
-        weight.shape[2:],
         geometry,
         gate,
         rule == 'accumulated',
     )
-    return output, mask, memory
 
 
 def _channels_last(memory):

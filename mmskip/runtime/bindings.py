@@ -1,6 +1,5 @@
 """What runs a converted layer inside ``stream`` and ``clip``."""
 
-from collections import Counter
 from collections.abc import Collection
 from typing import Any
 
@@ -8,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from mmskip.layers import GateCost, SelfCounting, SkipConvMixin
-from mmskip.ops import SkipMemory
+from mmskip.ops import SkipMemory, active_backend
 
 from .errors import InputError
 from .root_hooks import around_forward
@@ -163,12 +162,14 @@ class StreamBinding(Binding):
         self.state = state
         self.num_frames = num_frames
         self.restarts: frozenset[int] = frozenset()
-        self._calls: Counter[SkipConvMixin] = Counter()
+        self._calls: dict[SkipConvMixin, int] = {}
         self._in_forward = False
+        self._native = False
 
     def begin(self) -> None:
         self.state.claim(self.model)  # anew, after a reset in mid-stream
         self._calls.clear()
+        self._native = self.num_frames == 1 and active_backend() == 'native'
         self._in_forward = True
 
     def end(self) -> None:
@@ -182,14 +183,23 @@ class StreamBinding(Binding):
                 "the model's forward, so frames cannot be told apart; call "
                 'the model itself, or open the stream on the part you call'
             )
-        site = (self.names[layer], self._calls[layer])
-        self._calls[layer] += 1
+        number = self._calls.get(layer, 0)
+        self._calls[layer] = number + 1
+        site = (self.names[layer], number)
+        short = self._native and not self.restarts
+        if short:
+            done = layer.run_next(self.state.prepared(site), x)
+            if done is not None:
+                self.state.note(site, done[1])
+                return done[0]
         first = x if self.num_frames == 1 else x[:: self.num_frames]
         memory = self.state.recall(site, first)
         output, mask, memory = run_frames(
             layer, x, self.num_frames, memory, self.restarts
         )
         self.state.keep(site, memory, mask)
+        call = layer.next_frames(x, self.state.slots[site]) if short else None
+        self.state.prepare(site, call)
         return output
 
 
