@@ -126,10 +126,13 @@ class SkipConvMixin(SelfCounting):
             Output and mask as of :meth:`skip_frame`; None if something has
             changed since, so that it has to be done the long way.
         """
+        # None where a parametrization computes the weight anew.
+        weight = self._parameters.get('weight')
         if (
             call is None
+            or weight is None
             or torch.is_grad_enabled()
-            or not call.continues(x, self.weight, self.gate.params())
+            or not call.continues(x, weight, self.gate.params())
         ):
             return None
         output, mask = call.run(x)

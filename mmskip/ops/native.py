@@ -13,6 +13,25 @@ from .gate_mask import GateParams
 from .geometry import ConvGeometry
 
 _LIBRARY = Path(__file__).with_name('_native.so')
+#: Output channels in one block of a packed kernel, as in csrc/kernels.h.
+_BLOCK = 32
+
+
+def _fake_skip_frame(
+    x: Tensor, input: Tensor, output: Tensor, *_: object
+) -> tuple[Tensor, Tensor]:
+    """Shapes of what ``mmskip::skip_frame`` returns."""
+    size = (output.shape[0], 1, *output.shape[2:])
+    return torch.empty_like(output), output.new_empty(size, dtype=torch.bool)
+
+
+def _fake_pack_weight(weight: Tensor, groups: int) -> Tensor:
+    """Shape of what ``mmskip::pack_weight`` returns."""
+    outputs, channels, height, width = weight.shape
+    if groups > 1 and channels == 1 and outputs == groups:
+        return weight.new_empty(height * width, outputs)
+    blocks = -(-(outputs // groups) // _BLOCK)
+    return weight.new_empty(groups, blocks, height * width, channels, _BLOCK)
 
 
 def _load() -> str:
@@ -30,6 +49,8 @@ def _load() -> str:
             f'the C++ operators cannot be loaded ({error}); build them anew '
             'with pip install --no-build-isolation -e .'
         )
+    torch.library.register_fake('mmskip::skip_frame', _fake_skip_frame)
+    torch.library.register_fake('mmskip::pack_weight', _fake_pack_weight)
     return ''
 
 

@@ -1,5 +1,6 @@
 """What runs a converted layer inside ``stream`` and ``clip``."""
 
+import warnings
 from collections.abc import Collection
 from typing import Any
 
@@ -7,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmskip.layers import GateCost, SelfCounting, SkipConvMixin
-from mmskip.ops import SkipMemory, active_backend
+from mmskip.ops import SkipMemory, active_backend, native
 
 from .errors import InputError
 from .root_hooks import around_forward
@@ -158,6 +159,12 @@ class StreamBinding(Binding):
         self, model: nn.Module, state: StreamState, num_frames: int = 1
     ) -> None:
         super().__init__(model)
+        if active_backend() == 'reference' and native.MISSING:
+            warnings.warn(
+                'Skip-Convolutions run on the torch reference, which saves '
+                f'no time: {native.MISSING}',
+                stacklevel=2,
+            )
         state.claim(model)
         self.state = state
         self.num_frames = num_frames
@@ -169,7 +176,14 @@ class StreamBinding(Binding):
     def begin(self) -> None:
         self.state.claim(self.model)  # anew, after a reset in mid-stream
         self._calls.clear()
-        self._native = self.num_frames == 1 and active_backend() == 'native'
+        self._native = active_backend() == 'native'
+        if self._native and torch.is_grad_enabled():
+            warnings.warn(
+                'this stream runs on the torch reference, which saves no '
+                'time, because gradients are enabled; use torch.no_grad() or '
+                'torch.inference_mode() around it',
+                stacklevel=2,
+            )
         self._in_forward = True
 
     def end(self) -> None:
@@ -186,7 +200,7 @@ class StreamBinding(Binding):
         number = self._calls.get(layer, 0)
         self._calls[layer] = number + 1
         site = (self.names[layer], number)
-        short = self._native and not self.restarts
+        short = self._native and self.num_frames == 1 and not self.restarts
         if short:
             done = layer.run_next(self.state.prepared(site), x)
             if done is not None:

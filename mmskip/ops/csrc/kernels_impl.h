@@ -70,18 +70,27 @@ MMSKIP_INLINE Vector magnitude_of(Vector residual, bool squared) {
 }
 
 // Whether x differs from the reference; a NaN does, and so do infinities.
-MMSKIP_INLINE bool differs(const float* x, const float* reference, int64_t C) {
-  int64_t c = 0;
-  Bits found = {};
-  for (; c + kLanes <= C; c += kLanes) {
-    const Vector residual = load(x + c) - load(reference + c);
-    found |= reinterpret_cast<Bits>(residual != Vector{});
+MMSKIP_INLINE bool differs(
+    const float* x, const float* reference, int64_t count) {
+  int64_t i = 0;
+  Bits found[4] = {};
+  for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
+#pragma GCC unroll 4
+    for (int v = 0; v < 4; ++v) {
+      const int64_t at = i + v * kLanes;
+      found[v] |= reinterpret_cast<Bits>(
+          load(x + at) - load(reference + at) != Vector{});
+    }
+  }
+  for (; i + kLanes <= count; i += kLanes) {
+    found[0] |= reinterpret_cast<Bits>(
+        load(x + i) - load(reference + i) != Vector{});
   }
   bool rest = false;
-  for (; c < C; ++c) {
-    rest |= !(x[c] - reference[c] == 0);
+  for (; i < count; ++i) {
+    rest |= !(x[i] - reference[i] == 0);
   }
-  return rest || any(found);
+  return rest || any((found[0] | found[1]) | (found[2] | found[3]));
 }
 
 template <bool squared>
@@ -118,22 +127,34 @@ void residual_rows(
     bool subtract,
     int64_t begin,
     int64_t end) {
-  const int64_t C = geometry.in_channels;
+  const int64_t C = geometry.in_channels, width = geometry.width;
   for (int64_t row = begin; row < end; ++row) {
     const int64_t padded = geometry.padded_row(row);
     int32_t count = 0;
-    for (int64_t w = 0; w < geometry.width; ++w) {
-      const int64_t at = (row * geometry.width + w) * C;
-      if (!differs(x + at, reference + at, C)) {
-        changed[padded + w] = 0;
-        magnitude[padded + w] = 0;
+    // Most of what has not changed lies together.
+    const int64_t run = C >= 256 ? 1 : 256 / C;
+    for (int64_t left = 0; left < width; left += run) {
+      const int64_t right = left + run < width ? left + run : width;
+      const int64_t from = (row * width + left) * C;
+      if (!differs(x + from, reference + from, (right - left) * C)) {
+        for (int64_t w = left; w < right; ++w) {
+          changed[padded + w] = 0;
+          magnitude[padded + w] = 0;
+        }
         continue;
       }
-      changed[padded + w] = 1;
-      magnitude[padded + w] = order == 2
-          ? measure<true>(x + at, reference + at, C, subtract)
-          : measure<false>(x + at, reference + at, C, subtract);
-      ++count;
+      for (int64_t w = left; w < right; ++w) {
+        const int64_t at = (row * width + w) * C;
+        const bool differ = differs(x + at, reference + at, C);
+        changed[padded + w] = differ;
+        magnitude[padded + w] = 0;
+        if (differ) {
+          magnitude[padded + w] = order == 2
+              ? measure<true>(x + at, reference + at, C, subtract)
+              : measure<false>(x + at, reference + at, C, subtract);
+          ++count;
+        }
+      }
     }
     counts[row] = count;
   }
@@ -295,8 +316,9 @@ void run_tile(
   }
 }
 
+// Runs as large a tile as there are outputs left for; returns its size.
 template <int vectors, int pixels = kTile>
-MMSKIP_INLINE void run_tiles(
+MMSKIP_INLINE int64_t run_largest_tile(
     int64_t left,
     const Accumulation& job,
     const Taps& taps,
@@ -308,17 +330,18 @@ MMSKIP_INLINE void run_tiles(
     int64_t first,
     int64_t count,
     bool initial) {
-  if constexpr (pixels > 0) {
-    if (left >= pixels) {
-      run_tile<pixels, vectors>(
-          job, taps, num_taps, active, at, channel, weight, first, count,
-          initial);
-    } else {
-      run_tiles<vectors, pixels - 1>(
-          left, job, taps, num_taps, active, at, channel, weight, first,
-          count, initial);
-    }
+  if (pixels == 1 || left >= pixels) {
+    run_tile<pixels, vectors>(
+        job, taps, num_taps, active, at, channel, weight, first, count,
+        initial);
+    return pixels;
   }
+  if constexpr (pixels > 1) {
+    return run_largest_tile<vectors, pixels == 12 ? 8 : pixels / 2>(
+        left, job, taps, num_taps, active, at, channel, weight, first, count,
+        initial);
+  }
+  return 1;
 }
 
 // All outputs of a chunk, one block of channels, some of the taps.
@@ -342,17 +365,18 @@ void run_block(
   for (int64_t c = 0; c < channels; c += 2 * kLanes) {
     const int64_t first = group * out + inner + c;
     const int64_t count = channels - c;
-    for (int64_t at = 0; at < size; at += kTile) {
-      const int64_t left = size - at;
-      if (count > kLanes) {
-        run_tiles<2>(
-            left, job, taps, num_taps, active, at, group * in, weight + c,
-            first, count, first_tap == 0);
-      } else {
-        run_tiles<1>(
-            left, job, taps, num_taps, active, at, group * in, weight + c,
-            first, count, first_tap == 0);
-      }
+    int64_t at = 0;
+    while (at < size) {
+      // Within one tile, whose idle taps are known.
+      const int64_t rest = kTile - at % kTile;
+      const int64_t left = size - at < rest ? size - at : rest;
+      at += count > kLanes
+          ? run_largest_tile<2>(
+                left, job, taps, num_taps, active, at, group * in, weight + c,
+                first, count, first_tap == 0)
+          : run_largest_tile<1>(
+                left, job, taps, num_taps, active, at, group * in, weight + c,
+                first, count, first_tap == 0);
     }
   }
 }
