@@ -82,8 +82,7 @@ def convert(
         raise ValueError(_nothing_matched(report, model))
     for module in chosen:
         conversion.apply(module)
-    if active_backend() == 'native':
-        report.on_reference.update(_not_native(chosen, report.converted))
+    report.on_reference.update(_not_native(chosen, report.converted))
     return report
 
 
@@ -161,7 +160,9 @@ def _refuse_converted(name: str, module: nn.Module) -> None:
 
 
 def _not_native(modules: list[nn.Module], names: list[str]) -> dict[str, str]:
-    """Why the native backend does not take some converted layers."""
+    """Why the native backend, if it is to run, does not take layers."""
+    if active_backend() != 'native':
+        return {}
     reasons = {
         name: module.native_refusal()
         for name, module in zip(names, modules, strict=True)
