@@ -9,22 +9,26 @@ How to read the rows: `macs` is how many times fewer MACs the convolutions of
 a skip frame do, `speed-up` how much sooner it is done, and `efficiency` the
 second over the first. Static frames cost what `share` says of a dense one.
 Beyond the break-even share of active outputs, skipping loses. Medians are
-compared; on a machine that does other work compare ratios, not times.
+compared. `CPU time` is the speed-up by the time that the CPUs spent on this
+process: with one thread (more threads spin while they wait) it says more than
+the clock on a machine that does other work.
 """
 
 import argparse
 import copy
 import csv
+import itertools
 import json
 import statistics
 import sys
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 
 import matplotlib.pyplot as plt
 import torch
+from mmcv.cnn import fuse_conv_bn
 from mmengine.registry import MODELS, init_default_scope
 from rich.console import Console
 from rich.table import Table
@@ -148,7 +152,7 @@ def build_pair(args: argparse.Namespace) -> tuple[nn.Module, nn.Module]:
     if any(isinstance(m, SkipConvMixin) for m in dense.modules()):
         mmskip.revert(dense)
     dense.eval()
-    dense = fold(dense).to(memory_format=torch.channels_last)
+    dense = fuse_conv_bn(dense).to(memory_format=torch.channels_last)
     skip = copy.deepcopy(dense)
     mmskip.convert(
         skip,
@@ -159,13 +163,6 @@ def build_pair(args: argparse.Namespace) -> tuple[nn.Module, nn.Module]:
     for layer in converted(skip):
         layer.gate = RegionGate()
     return dense, skip
-
-
-def fold(module: nn.Module) -> nn.Module:
-    """Fold batch norms, with mmcv's own function if mmcv is there."""
-    from mmcv.cnn import fuse_conv_bn
-
-    return fuse_conv_bn(module)
 
 
 def converted(model: nn.Module) -> list[SkipConvMixin]:
@@ -234,9 +231,10 @@ def measure(
         for _ in range(WARM_UP + frames):
             frame = torch.where(place, torch.randn_like(image), image)
             for name, model in (('dense', dense), ('skip', skip)):
-                start = perf_counter()
+                start = perf_counter(), process_time()
                 model(frame)
-                times[name].append(1e3 * (perf_counter() - start))
+                times[name].append(1e3 * (perf_counter() - start[0]))
+                times[f'{name} cpu'].append(1e3 * (process_time() - start[1]))
         memory = state.nbytes
     ms = {k: statistics.median(v[WARM_UP:]) for k, v in times.items()}
     count = macs.total()
@@ -251,6 +249,9 @@ def measure(
         dense_ms=ms['dense'],
         skip_ms=ms['skip'],
         share_of_dense=ms['skip'] / ms['dense'],
+        dense_cpu_ms=ms['dense cpu'],
+        skip_cpu_ms=ms['skip cpu'],
+        cpu_speed_up=ms['dense cpu'] / ms['skip cpu'],
         state_bytes=memory,
     )
 
@@ -261,7 +262,7 @@ def break_even(rows: Sequence[dict], pattern: str) -> float | None:
     By linear interpolation; None if skipping wins, or loses, everywhere.
     """
     mine = [row for row in rows if row['pattern'] == pattern]
-    for low, high in zip(mine, mine[1:], strict=False):
+    for low, high in itertools.pairwise(mine):
         a, b = low['share_of_dense'] - 1, high['share_of_dense'] - 1
         if a < 0 <= b:
             width = high['active'] - low['active']
@@ -313,6 +314,7 @@ def show(result: dict, num_layers: int) -> None:
         'efficiency': lambda r: number(r['efficiency']),
         'dense ms': lambda r: number(r['dense_ms']),
         'skip ms': lambda r: number(r['skip_ms']),
+        'CPU time': lambda r: number(r['cpu_speed_up'], 'x'),
         'share': lambda r: f'{r["share_of_dense"]:.1%}',
         'MiB/stream': lambda r: f'{r["state_bytes"] / 2**20:.1f}',
     }
