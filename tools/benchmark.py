@@ -304,6 +304,8 @@ def time_layers(
 def show(result: dict, num_layers: int) -> None:
     """Print the rows, the break-even points and the slowest layers."""
     console = Console()
+    # A table that goes to a file is not cut to 80 columns.
+    console.width = max(console.width, 110)
     title = '{config}, {threads} threads, {backend}'.format(**result)
     table = Table(title=title)
     columns: dict[str, Callable[[dict], str]] = {
