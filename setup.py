@@ -79,7 +79,7 @@ INSTRUCTION_SETS = {
         '-mprefer-vector-width=512',
     ],
 }
-FLAGS = ['-O3', '-fno-math-errno', '-fvisibility=hidden']
+FLAGS = ['-O3', '-g0', '-fno-math-errno', '-fvisibility=hidden']
 
 
 def why_not_native() -> str:

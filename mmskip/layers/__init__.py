@@ -3,8 +3,8 @@
 from .gate_cost import GateCost
 from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate
-from .self_counting import CountedWhole, SelfCounting
-from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin, dense_macs
+from .self_counting import CountedWhole, SelfCounting, dense_macs
+from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin
 from .stop_policy import PolicyStep, StopOrForwardHead
 
 SKIP_CLASSES = (SkipConv2d, SkipConv3d)

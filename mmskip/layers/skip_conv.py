@@ -23,7 +23,7 @@ from mmskip.registry import MODELS, build_own
 
 from .gate_cost import GateCost
 from .gates import Gate
-from .self_counting import SelfCounting
+from .self_counting import SelfCounting, dense_macs
 
 
 class SkipConvMixin(SelfCounting):
@@ -100,8 +100,7 @@ class SkipConvMixin(SelfCounting):
             memory: What this frame left.
 
         Returns:
-            The shortest way to the native operator; None if it is not to
-            run, or if the gate is a learned one.
+            None if the native operator is not to run, or the gate is learned.
         """
         packed = self._native_kernel(x)
         if packed is None or self.gate.kind == 'learned':
@@ -123,8 +122,7 @@ class SkipConvMixin(SelfCounting):
         """Compute a frame by what :meth:`next_frames` returned.
 
         Returns:
-            Output and mask as of :meth:`skip_frame`; None if something has
-            changed since, so that it has to be done the long way.
+            Output and mask; None if a setting has changed since.
         """
         # None where a parametrization computes the weight anew.
         weight = self._parameters.get('weight')
@@ -257,14 +255,6 @@ class SkipConvMixin(SelfCounting):
             fired * per_output,
             overhead=gate_macs * later,
         )
-
-
-def dense_macs(conv: nn.Module, output_shape: torch.Size) -> int:
-    """MACs of a convolution that gave an output of this shape (N, C, ...).
-
-    Positions x C_out x C_in / groups x K; padded taps count, bias does not.
-    """
-    return output_shape.numel() * conv.weight[0].numel()
 
 
 @MODELS.register_module()
