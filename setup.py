@@ -1,10 +1,17 @@
 import os
+import platform
 import re
 import shutil
+import sys
 from pathlib import Path
 
 from setuptools import find_packages, setup
 from setuptools.command.build_py import build_py
+
+try:
+    from torch.utils.cpp_extension import BuildExtension, CppExtension
+except ImportError:
+    BuildExtension = CppExtension = None
 
 ROOT = Path(__file__).resolve().parent
 #: What `_base_ = 'mmskip::...'` and `mim` look for inside the package.
@@ -62,6 +69,89 @@ class BuildWithMim(build_py):
                 shutil.copy2(source, target)
 
 
+CSRC = Path('mmskip', 'ops', 'csrc')
+#: What each file of kernels may use of the CPU; chosen among at run time.
+INSTRUCTION_SETS = {
+    'portable': [],
+    'avx2': ['-mavx2', '-mfma'],
+    'avx512': [
+        *('-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mfma'),
+        '-mprefer-vector-width=512',
+    ],
+}
+FLAGS = ['-O3', '-g0', '-fno-math-errno', '-fvisibility=hidden']
+
+
+def why_not_native() -> str:
+    """Why the C++ operators cannot be built here; nothing if they can."""
+    if os.environ.get('MMSKIP_BUILD_NATIVE') == '0':
+        return 'MMSKIP_BUILD_NATIVE=0 asks for that'
+    if BuildExtension is None:
+        return (
+            'torch is not there to build with; install it first, then '
+            'mmskip with --no-build-isolation'
+        )
+    compiler = os.environ.get('CXX', 'c++').split()[0]
+    if shutil.which(compiler) is None:
+        return f'there is no C++ compiler {compiler}; install one (g++)'
+    return ''
+
+
+def native_extension() -> dict:
+    """Arguments of ``setup`` that build the C++ operators.
+
+    They are built by torch for torch: a library that registers operators,
+    without Python in it.
+    """
+    reason = why_not_native()
+    if reason:
+        sys.stderr.write(
+            f'mmskip: installing without its C++ operators: {reason}\n'
+        )
+        return {}
+
+    class BuildNative(BuildExtension):
+        """Compiles each file of kernels for its own instruction set."""
+
+        def build_extension(self, extension) -> None:
+            for name in kernel_files():
+                extension.extra_objects += self.compiler.compile(
+                    [str(CSRC / f'kernels_{name}.cpp')],
+                    output_dir=self.build_temp,
+                    extra_postargs=[
+                        *('-std=c++17', *FLAGS, *INSTRUCTION_SETS[name])
+                    ],
+                    depends=[str(path) for path in CSRC.glob('*.h')],
+                )
+            super().build_extension(extension)
+
+    extension = CppExtension(
+        'mmskip.ops._native',
+        sorted(
+            str(path)
+            for path in CSRC.glob('*.cpp')
+            if not path.name.startswith('kernels_')
+        ),
+        depends=sorted(str(path) for path in CSRC.glob('*.h')),
+        extra_compile_args=FLAGS,
+        optional=True,
+    )
+    # Without ninja every file is compiled by itself, with flags of its own.
+    command = BuildNative.with_options(
+        use_ninja=False, no_python_abi_suffix=True
+    )
+    return {'ext_modules': [extension], 'cmdclass': {'build_ext': command}}
+
+
+def kernel_files() -> tuple[str, ...]:
+    machine = platform.machine().lower()
+    if machine in ('x86_64', 'amd64'):
+        return tuple(INSTRUCTION_SETS)
+    return ('portable',)
+
+
+NATIVE = native_extension()
+
 HOSTS = {
     'det': ['mmcv>=2.1.0', 'mmdet>=3.3.0'],
     'pose': ['mmcv>=2.1.0', 'mmpose>=1.3.2'],
@@ -97,6 +187,7 @@ setup(
             {package for host in HOSTS.values() for package in host}
         ),
     },
-    cmdclass={'build_py': BuildWithMim},
+    ext_modules=NATIVE.get('ext_modules', []),
+    cmdclass={'build_py': BuildWithMim, **NATIVE.get('cmdclass', {})},
     zip_safe=False,
 )

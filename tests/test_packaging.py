@@ -38,6 +38,14 @@ def run(*command, **kwargs):
     return done.stdout
 
 
+@pytest.fixture(scope='module', autouse=True)
+def without_native():
+    """Builds of seconds: what is tested here are files, not operators."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv('MMSKIP_BUILD_NATIVE', '0')
+        yield
+
+
 @pytest.fixture(scope='module')
 def checkout(tmp_path_factory):
     """A copy of the sources, so that builds leave nothing in the original."""

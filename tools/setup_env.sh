@@ -25,6 +25,7 @@ fail() {
 # The environment is as this script would leave it if none of these changed.
 fingerprint() {
     { cat "$PINS" tools/setup_env.sh setup.py
+      cat mmskip/ops/csrc/* 2>/dev/null || true
       printf '%s\n' "$PWD" "${TORCH_INDEX_URL:-}" "${FORCE_CUDA:-}"
     } | sha256sum | cut -d ' ' -f 1
 }
@@ -209,7 +210,8 @@ main() {
     step 'libraries' '1 min' pip_install --only-binary=xtcocotools \
         mmengine opencv-python importlib_metadata json-tricks munkres \
         xtcocotools decord einops pycocotools scipy shapely terminaltables \
-        matplotlib packaging pillow six tqdm rich pytest ruff pre_commit
+        matplotlib packaging pillow six tqdm rich pytest hypothesis ruff \
+        pre_commit
     if mmcv_ops_run >/dev/null 2>&1; then
         echo '  mmcv                   (there, and its ops run)'
     else
@@ -217,7 +219,8 @@ main() {
         step 'mmcv' "$mmcv_time" install_mmcv
     fi
     step 'mmdet mmpose mmaction2' '10 s' install_hosts
-    step 'mmskip' '10 s' pip_install --no-deps --no-build-isolation -e .
+    step 'mmskip' '2 min, its C++ is compiled' \
+        pip_install --no-deps --no-build-isolation -e .
     step 'check' '30 s' "$PY" -m mmskip.doctor
     fingerprint >"$STAMP"
     echo "Ready: . $VENV/bin/activate; python -m mmskip.doctor tells more."

@@ -7,6 +7,7 @@ from typing import Protocol
 from torch import nn
 
 from mmskip.layers import DynamicConvMixin, SelfCounting, SkipConvMixin
+from mmskip.ops import active_backend
 
 from .dynamic import revert_dynamic_conv
 from .report import ConversionReport
@@ -84,6 +85,7 @@ def convert(
         raise ValueError(_nothing_matched(report, model))
     for module in chosen:
         conversion.apply(module)
+    report.on_reference.update(_not_native(chosen, report.converted))
     return report
 
 
@@ -166,6 +168,18 @@ def _refuse_converted(name: str, module: nn.Module) -> None:
             'mmskip.revert() first to convert it anew, or leave it out with '
             'include or exclude'
         )
+
+
+def _not_native(modules: list[nn.Module], names: list[str]) -> dict[str, str]:
+    """Why the native backend, if it is to run, does not take layers."""
+    if active_backend() != 'native':
+        return {}
+    reasons = {
+        name: module.native_refusal()
+        for name, module in zip(names, modules, strict=True)
+        if isinstance(module, SkipConvMixin)
+    }
+    return {name: why for name, why in reasons.items() if why is not None}
 
 
 def _fused_by_mmcv(model: nn.Module) -> set[nn.Module]:

@@ -79,4 +79,5 @@ def revert_skip_conv(module: SkipConvMixin) -> None:
     """Give a plain convolution back, in place."""
     del module.gate
     del module.memory
+    module.__dict__.pop('_packed', None)
     module.__class__ = module.dense_class

@@ -86,7 +86,8 @@ class GateWatch:
 
         def enter(layer: SkipConvMixin, inputs: tuple) -> None:
             site = (self._names[layer], self._calls[layer])
-            self._before = state.slots.get(site)
+            memory = state.slots.get(site)
+            self._before = None if memory is None else memory.clone()
 
         def leave(layer: SkipConvMixin, inputs: tuple, output: Any) -> None:
             site = (self._names[layer], self._calls[layer])

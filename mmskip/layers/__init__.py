@@ -12,8 +12,8 @@ from .gate_cost import GateCost
 from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate
 from .judges import Judges, Recollection, Verdict
-from .self_counting import CountedWhole, SelfCounting
-from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin, dense_macs
+from .self_counting import CountedWhole, SelfCounting, dense_macs
+from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin
 from .soft_modulation_gate import OptionWeights, SoftModulationGate
 from .stop_policy import PolicyStep, StopOrForwardHead
 

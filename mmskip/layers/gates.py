@@ -3,6 +3,8 @@
 Skip-Convolutions for Efficient Video Processing (CVPR 2021), section 3.2.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -111,16 +113,26 @@ class NormGate(Gate):
         self.threshold = float(threshold)
         self.order = order
         self.relative = relative
+        self._params: GateParams | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        self.__dict__['_params'] = None
 
     def params(self) -> GateParams:
-        """The gate as the operators take it."""
-        return GateParams(
-            self.kind,
-            self.threshold,
-            self.block_size,
-            self.order,
-            self.relative,
-        )
+        """The gate as the operators take it.
+
+        The same object as the last time if nothing was set since.
+        """
+        if self._params is None:
+            self.__dict__['_params'] = GateParams(
+                self.kind,
+                self.threshold,
+                self.block_size,
+                self.order,
+                self.relative,
+            )
+        return self._params
 
     def macs(
         self, input_shape: torch.Size, output_shape: torch.Size, kernel: int

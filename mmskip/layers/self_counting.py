@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import torch
 from torch import nn
 
 
@@ -33,3 +34,11 @@ class SelfCounting(CountedWhole):
         state = super().__getstate__()
         state.pop('_binding', None)
         return state
+
+
+def dense_macs(conv: nn.Module, output_shape: torch.Size) -> int:
+    """MACs of a convolution that gave an output of this shape (N, C, ...).
+
+    Positions x C_out x C_in / groups x K; padded taps count, bias does not.
+    """
+    return output_shape.numel() * conv.weight[0].numel()

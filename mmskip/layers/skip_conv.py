@@ -10,8 +10,11 @@ from mmskip.ops import (
     MEMORY_RULES,
     ConvGeometry,
     SkipMemory,
+    active_backend,
     convolve,
     gate_scale,
+    native,
+    native_call,
     relative_scale,
     skip_clip,
     skip_conv,
@@ -21,7 +24,7 @@ from mmskip.registry import MODELS, build_own
 from .conv_geometry import conv_geometry
 from .gate_cost import GateCost
 from .gates import Gate
-from .self_counting import SelfCounting
+from .self_counting import SelfCounting, dense_macs
 
 
 class SkipConvMixin(SelfCounting):
@@ -32,6 +35,7 @@ class SkipConvMixin(SelfCounting):
 
     gate: Gate
     memory: str
+    _packed: native.PackedWeight | None = None
 
     def set_skip(self, gate: dict | Gate, memory: str) -> None:
         """Give a plain convolution what makes it a Skip-Convolution.
@@ -81,10 +85,87 @@ class SkipConvMixin(SelfCounting):
             self.geometry(x),
             self.gate.params(),
             self.memory,
+            self._native_kernel(x),
         )
         if self._ledger is not None:
             self._record(x, output, mask, memory is None)
         return output, mask, new_memory
+
+    def next_frames(
+        self, x: Tensor, memory: SkipMemory
+    ) -> native.NativeCall | None:
+        """What runs the frames after this one, as :meth:`skip_frame` would.
+
+        Args:
+            x: The input of this frame.
+            memory: What this frame left.
+
+        Returns:
+            None if the native operator is not to run, or the gate is learned.
+        """
+        packed = self._native_kernel(x)
+        if packed is None or self.gate.kind == 'learned':
+            return None
+        return native_call(
+            x,
+            memory,
+            self.weight,
+            self.bias,
+            self.geometry(x),
+            self.gate.params(),
+            self.memory,
+            packed,
+        )
+
+    def run_next(
+        self, call: native.NativeCall | None, x: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Compute a frame by what :meth:`next_frames` returned.
+
+        Returns:
+            Output and mask; None if a setting has changed since.
+        """
+        # None where a parametrization computes the weight anew.
+        weight = self._parameters.get('weight')
+        if (
+            call is None
+            or weight is None
+            or torch.is_grad_enabled()
+            or not call.continues(x, weight, self.gate.params())
+        ):
+            return None
+        output, mask = call.run(x)
+        if self._ledger is not None:
+            self._record(x, output, mask, False)
+        return output, mask
+
+    def native_refusal(self) -> str | None:
+        """Why the native backend does not take this layer, None if it does."""
+        weight = self.weight
+        return native.refusal(
+            weight.dim() - 2, self.padding_mode, weight.dtype, weight.device
+        )
+
+    def _native_kernel(self, x: Tensor) -> native.PackedWeight | None:
+        """Where the native backend keeps its kernel, if it is to run.
+
+        It has no gradients; whoever wants some gets the torch reference.
+        """
+        if (
+            torch.is_grad_enabled()
+            or active_backend() != 'native'
+            or x.dtype != torch.float32
+            or self.native_refusal() is not None
+        ):
+            return None
+        if self._packed is None:
+            self._packed = native.PackedWeight()
+        return self._packed
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        state.pop('_packed', None)
+        return state
 
     def skip_clip(self, frames: Tensor) -> tuple[Tensor, GateCost]:
         """Compute whole clips in training; see :func:`mmskip.ops.skip_clip`.
@@ -166,14 +247,6 @@ class SkipConvMixin(SelfCounting):
             fired * per_output,
             overhead=gate_macs * later,
         )
-
-
-def dense_macs(conv: nn.Module, output_shape: torch.Size) -> int:
-    """MACs of a convolution that gave an output of this shape (N, C, ...).
-
-    Positions x C_out x C_in / groups x K; padded taps count, bias does not.
-    """
-    return output_shape.numel() * conv.weight[0].numel()
 
 
 @MODELS.register_module()

@@ -1,5 +1,6 @@
 """Pure tensor functions: no modules, no registry, no state."""
 
+from . import native
 from .backend import active_backend
 from .dynamic_conv import (
     CheapKernels,
@@ -20,7 +21,7 @@ from .gate_mask import (
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .skip_clip import skip_clip
-from .skip_conv import MEMORY_RULES, SkipMemory, skip_conv
+from .skip_conv import MEMORY_RULES, SkipMemory, native_call, skip_conv
 from .straight_through import open_gate, sample_gate, straight_through
 
 __all__ = [
@@ -41,6 +42,8 @@ __all__ = [
     'gate_mask',
     'gate_scale',
     'gate_statistic',
+    'native',
+    'native_call',
     'open_gate',
     'option_sizes',
     'relative_scale',

@@ -2,23 +2,33 @@
 
 import os
 
-BACKENDS = ('reference',)
+from . import native
+
+BACKENDS = ('reference', 'native')
 
 
 def active_backend() -> str:
     """Name of the backend that computes Skip-Convolutions.
 
-    ``reference`` masks a dense convolution with torch: exact, portable, and
-    no faster than the dense model. The environment variable
+    ``native`` computes in C++ only what fires; the default where it is
+    built. ``reference`` masks a dense convolution with torch: exact,
+    portable, and no faster than the dense model. The environment variable
     ``MMSKIP_BACKEND`` asks for one by name.
 
     Raises:
         ValueError: The variable names a backend that is not here.
     """
-    wanted = os.environ.get('MMSKIP_BACKEND', BACKENDS[0])
+    wanted = os.environ.get('MMSKIP_BACKEND', '')
+    if wanted == '':
+        return 'reference' if native.MISSING else 'native'
     if wanted not in BACKENDS:
         raise ValueError(
             f'MMSKIP_BACKEND={wanted!r}: expected one of '
-            f'{", ".join(BACKENDS)}; unset it to use {BACKENDS[0]!r}'
+            f'{", ".join(BACKENDS)}; unset it to use the best one here'
+        )
+    if wanted == 'native' and native.MISSING:
+        raise ValueError(
+            f"MMSKIP_BACKEND='native': {native.MISSING}; unset it to use "
+            "'reference'"
         )
     return wanted

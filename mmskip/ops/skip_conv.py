@@ -9,9 +9,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from . import native
 from .gate_mask import (
     GateParams,
     block_mask,
+    fired_mask,
     gate_logits,
     gate_mask,
     gate_scale,
@@ -47,6 +49,10 @@ class SkipMemory(NamedTuple):
         """The same memory, cut off from the autograd graph."""
         return SkipMemory(*(tensor.detach() for tensor in self))
 
+    def clone(self) -> 'SkipMemory':
+        """A copy that the next frame does not change."""
+        return SkipMemory(*(tensor.clone() for tensor in self))
+
     @property
     def nbytes(self) -> int:
         return self.input.nbytes + self.output.nbytes
@@ -60,15 +66,18 @@ def skip_conv(
     geometry: ConvGeometry,
     gate: GateParams,
     rule: str = 'previous',
+    packed: native.PackedWeight | None = None,
 ) -> tuple[Tensor, Tensor, SkipMemory]:
-    """Compute one frame; the torch reference (masks a dense convolution).
+    """Compute one frame.
 
-    It defines the results of all backends, and saves no time.
+    The torch reference masks a dense convolution; it defines the results of
+    all backends, and saves no time.
 
     Args:
         x: Input (N, C_in, ...), N streams in lock-step.
-        memory: What the call site remembers; None makes this frame a
-            reference frame, computed densely.
+        memory: What the call site remembers, which is used up: a backend may
+            update it in place. None makes this frame a reference frame,
+            computed densely.
         weight: Kernel (C_out, C_in / groups, ...).
         bias: (C_out,) or None; enters in reference frames only.
         geometry: Stride, padding, dilation, groups.
@@ -78,22 +87,92 @@ def skip_conv(
             ``accumulated`` (ours): against the last transmitted input, so
             the output is exactly the convolution of that input and slow
             change adds up until it fires.
+        packed: Asks for the native backend, which keeps the kernel there;
+            None for the torch reference.
 
     Returns:
         Output (N, C_out, ...); bool mask (N, 1, ...) of computed outputs;
         the new memory. None of them aliases ``x`` or another; gradients
-        reach earlier frames through the memory.
+        reach earlier frames through the memory of the torch reference.
     """
     if memory is None:
-        output = convolve(x, weight, bias, geometry)
-        mask = torch.ones_like(output[:, :1], dtype=torch.bool)
-        scale = gate_scale(gate, weight)
-        if gate.relative:
-            scale = relative_scale(gate, scale, x, output)
-        return output, mask, SkipMemory(_own(x), _own(output), scale)
+        return _reference_frame(x, weight, bias, geometry, gate, packed)
+    if packed is not None:
+        return _native(x, memory, weight, bias, geometry, gate, rule, packed)
     step = _accumulated if rule == 'accumulated' else _previous
     output, mask, reference = step(x, memory, weight, bias, geometry, gate)
     return output, mask, SkipMemory(reference, _own(output), memory.scale)
+
+
+def _reference_frame(x, weight, bias, geometry, gate, packed):
+    """A dense frame, after which there is something to skip."""
+    if packed is not None:
+        x = x.contiguous(memory_format=torch.channels_last)
+    output = convolve(x, weight, bias, geometry)
+    mask = torch.ones_like(output[:, :1], dtype=torch.bool)
+    scale = gate_scale(gate, weight)
+    if gate.relative:
+        scale = relative_scale(gate, scale, x, output)
+    memory = SkipMemory(_own(x), _own(output), scale)
+    if packed is not None:
+        packed.get(weight, geometry.groups, check=True)
+        memory = _channels_last(memory)
+    return output, mask, memory
+
+
+def _native(x, memory, weight, bias, geometry, gate, rule, packed):
+    """The same in C++; the memory is updated in place."""
+    memory = _channels_last(memory)
+    if gate.kind == 'learned':
+        fired = _fires(x - memory.input, x, memory, weight, geometry, gate)
+        gate = GateParams('input_norm', -1.0, region=fired.contiguous())
+    call = native_call(x, memory, weight, bias, geometry, gate, rule, packed)
+    return *call.run(x), memory
+
+
+def native_call(
+    x: Tensor,
+    memory: SkipMemory,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    gate: GateParams,
+    rule: str,
+    packed: native.PackedWeight,
+) -> native.NativeCall:
+    """What runs the next frames of a call site, see :func:`skip_conv`.
+
+    Args:
+        x: An input of the site; later ones are as large.
+        memory: What it remembers, in the native layout.
+        weight: As of :func:`skip_conv`.
+        bias: As of :func:`skip_conv`.
+        geometry: As of :func:`skip_conv`.
+        gate: A norm gate.
+        rule: As of :func:`skip_conv`.
+        packed: Keeps the kernel.
+    """
+    return native.NativeCall(
+        x.shape,
+        memory,
+        weight,
+        packed.get(weight, geometry.groups),
+        bias,
+        geometry,
+        gate,
+        rule == 'accumulated',
+    )
+
+
+def _channels_last(memory):
+    """Memory in the layout that the native backend updates in place."""
+    layout = torch.channels_last
+    if memory.input.is_contiguous(
+        memory_format=layout
+    ) and memory.output.is_contiguous(memory_format=layout):
+        return memory
+    images = [t.contiguous(memory_format=layout) for t in memory[:2]]
+    return SkipMemory(*images, memory.scale)
 
 
 def _previous(x, memory, weight, bias, geometry, gate):
@@ -137,7 +216,7 @@ def _fires(residual, x, memory, weight, geometry, gate):
         )
     # The rounded sigmoid of Eq. 8; a NaN is computed, not hidden.
     logits = gate_logits(residual, x, geometry, gate)
-    return block_mask(~(logits <= 0), gate.block_size)
+    return fired_mask(~(logits <= 0), gate)
 
 
 def _own(tensor: Tensor) -> Tensor:

@@ -1,6 +1,6 @@
 """What runs a converted layer inside ``stream`` and ``clip``."""
 
-from collections import Counter
+import warnings
 from collections.abc import Collection
 from typing import Any
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmskip.layers import GateCost, SelfCounting, SkipConvMixin
-from mmskip.ops import SkipMemory
+from mmskip.ops import SkipMemory, active_backend, native
 
 from .errors import InputError
 from .root_hooks import around_forward
@@ -60,6 +60,8 @@ def run_frames(
     Raises:
         ValueError: The batch is not a multiple of ``num_frames``.
     """
+    if num_frames == 1 and not restarts:
+        return layer.skip_frame(x, memory)
     frames = unfold(x, num_frames)
     outputs, masks = [], []
     for index in range(num_frames):
@@ -157,16 +159,31 @@ class StreamBinding(Binding):
         self, model: nn.Module, state: StreamState, num_frames: int = 1
     ) -> None:
         super().__init__(model)
+        if active_backend() == 'reference' and native.MISSING:
+            warnings.warn(
+                'Skip-Convolutions run on the torch reference, which saves '
+                f'no time: {native.MISSING}',
+                stacklevel=2,
+            )
         state.claim(model)
         self.state = state
         self.num_frames = num_frames
         self.restarts: frozenset[int] = frozenset()
-        self._calls: Counter[SkipConvMixin] = Counter()
+        self._calls: dict[SkipConvMixin, int] = {}
         self._in_forward = False
+        self._native = False
 
     def begin(self) -> None:
         self.state.claim(self.model)  # anew, after a reset in mid-stream
         self._calls.clear()
+        self._native = active_backend() == 'native'
+        if self._native and torch.is_grad_enabled():
+            warnings.warn(
+                'this stream runs on the torch reference, which saves no '
+                'time, because gradients are enabled; use torch.no_grad() or '
+                'torch.inference_mode() around it',
+                stacklevel=2,
+            )
         self._in_forward = True
 
     def end(self) -> None:
@@ -180,13 +197,23 @@ class StreamBinding(Binding):
                 "the model's forward, so frames cannot be told apart; call "
                 'the model itself, or open the stream on the part you call'
             )
-        site = (self.names[layer], self._calls[layer])
-        self._calls[layer] += 1
-        memory = self.state.recall(site, x[:: self.num_frames])
+        number = self._calls.get(layer, 0)
+        self._calls[layer] = number + 1
+        site = (self.names[layer], number)
+        short = self._native and self.num_frames == 1 and not self.restarts
+        if short:
+            done = layer.run_next(self.state.prepared(site), x)
+            if done is not None:
+                self.state.note(site, done[1])
+                return done[0]
+        first = x if self.num_frames == 1 else x[:: self.num_frames]
+        memory = self.state.recall(site, first)
         output, mask, memory = run_frames(
             layer, x, self.num_frames, memory, self.restarts
         )
         self.state.keep(site, memory, mask)
+        call = layer.next_frames(x, self.state.slots[site]) if short else None
+        self.state.prepare(site, call)
         return output
 
 

@@ -4,7 +4,7 @@ import weakref
 
 from torch import Tensor, nn
 
-from mmskip.ops import SkipMemory
+from mmskip.ops import SkipMemory, native
 
 CallSite = tuple[str, int]
 
@@ -28,6 +28,7 @@ class StreamState:
         self.shape_changes = 0
         self.slots: dict[CallSite, SkipMemory] = {}
         self._masks: dict[CallSite, Tensor] = {}
+        self._calls: dict[CallSite, native.NativeCall] = {}
         self._owner: weakref.ref[nn.Module] | None = None
 
     def reset(self) -> None:
@@ -36,6 +37,7 @@ class StreamState:
         self.shape_changes = 0
         self.slots.clear()
         self._masks.clear()
+        self._calls.clear()
         self._owner = None
 
     @property
@@ -62,7 +64,24 @@ class StreamState:
 
     def keep(self, site: CallSite, memory: SkipMemory, mask: Tensor) -> None:
         """Remember what a call site computed."""
-        self.slots[site] = memory.detach()
+        # A memory that was updated in place is here already.
+        if self.slots.get(site) is not memory:
+            self.slots[site] = memory.detach()
+        self._masks[site] = mask
+
+    def prepared(self, site: CallSite) -> native.NativeCall | None:
+        """What was prepared for the next frames of a call site."""
+        return self._calls.get(site)
+
+    def prepare(self, site: CallSite, call: native.NativeCall | None) -> None:
+        """Keep what runs the next frames of a call site."""
+        if call is None:
+            self._calls.pop(site, None)
+        else:
+            self._calls[site] = call
+
+    def note(self, site: CallSite, mask: Tensor) -> None:
+        """Remember what was computed by a call that was prepared."""
         self._masks[site] = mask
 
     def claim(self, model: nn.Module) -> None:
@@ -81,7 +100,7 @@ class StreamState:
 
     def __getstate__(self) -> dict:
         # Not the owner: in another process there is no such object.
-        return {**self.__dict__, '_owner': None}
+        return {**self.__dict__, '_calls': {}, '_owner': None}
 
     def __repr__(self) -> str:
         return (

@@ -20,6 +20,17 @@ def test_a_report_counts_layers_and_groups_reasons():
     ]
 
 
+def test_a_report_names_layers_that_the_native_backend_does_not_take():
+    report = ConversionReport(
+        'SkipConversion', converted=['a', 'b'], on_reference={'b': '3-D'}
+    )
+
+    assert str(report).splitlines() == [
+        'SkipConversion: converted 2 of 2 layers',
+        '  not native, no time saved, 1 x 3-D: b',
+    ]
+
+
 def test_reports_share_no_lists():
     first, second = ConversionReport('X'), ConversionReport('X')
 

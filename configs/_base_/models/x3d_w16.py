@@ -5,9 +5,7 @@ _base_ = 'mmaction::_base_/models/x3d.py'
 gamma_w = 2 / 3  # 16 channels, to be doubled from stage to stage
 
 model = dict(
-    backbone=dict(
-        type='mmskip.X3DSwishInSE', gamma_w=gamma_w, gamma_d=1
-    ),
+    backbone=dict(type='mmskip.X3DSwishInSE', gamma_w=gamma_w, gamma_d=1),
     cls_head=dict(
         num_classes=8,
         in_channels=288,  # 8 x 16 channels x gamma_b

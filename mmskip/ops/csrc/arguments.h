@@ -1,0 +1,40 @@
+// What the operators accept.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <optional>
+#include <string_view>
+
+#include "geometry.h"
+#include "kernels.h"
+
+namespace mmskip {
+
+// The geometry of a call whose arguments are as they should be; else throws
+// with what was expected and what came.
+Geometry check_arguments(
+    const at::Tensor& x,
+    const at::Tensor& input,
+    const at::Tensor& output,
+    const at::Tensor& scale,
+    const at::Tensor& weight,
+    const std::optional<at::Tensor>& bias,
+    const std::optional<at::Tensor>& region,
+    at::IntArrayRef kernel_size,
+    at::IntArrayRef stride,
+    at::IntArrayRef padding,
+    at::IntArrayRef dilation,
+    int64_t groups,
+    int64_t block_size,
+    int64_t order);
+
+Activation parse_activation(std::string_view name);
+
+// One filter per channel; it has kernels and a packing of its own.
+bool is_depthwise(const Geometry& geometry);
+
+// Elements of a packed weight.
+int64_t packed_size(const Geometry& geometry);
+
+} // namespace mmskip

@@ -1,0 +1,79 @@
+// The operators as torch sees them.
+#include <ATen/ATen.h>
+#include <torch/library.h>
+
+#include <optional>
+#include <string_view>
+#include <tuple>
+
+#include "kernels.h"
+
+namespace mmskip {
+
+std::tuple<at::Tensor, at::Tensor> skip_frame(
+    const at::Tensor& x,
+    at::Tensor& input,
+    at::Tensor& output,
+    const at::Tensor& scale,
+    const at::Tensor& weight,
+    const std::optional<at::Tensor>& bias,
+    const std::optional<at::Tensor>& region,
+    at::IntArrayRef kernel_size,
+    at::IntArrayRef stride,
+    at::IntArrayRef padding,
+    at::IntArrayRef dilation,
+    int64_t groups,
+    double threshold,
+    int64_t block_size,
+    int64_t order,
+    bool accumulated,
+    std::string_view activation);
+
+namespace {
+
+// (C_out, C_in / groups, h, w) to [group][C_out / 32][tap][C_in][32], with
+// zeros behind the last channel; a depthwise kernel to [tap][C].
+at::Tensor pack_weight(const at::Tensor& weight, int64_t groups) {
+  TORCH_CHECK_VALUE(
+      weight.dim() == 4 && weight.scalar_type() == at::kFloat &&
+          weight.device().is_cpu(),
+      "expected a float32 weight (C_out, C_in / groups, h, w) on the CPU, ",
+      "got ", weight.scalar_type(), " of shape ", weight.sizes(), " on ",
+      weight.device());
+  const int64_t out = weight.size(0), in = weight.size(1);
+  TORCH_CHECK_VALUE(
+      groups > 0 && out % groups == 0, "expected groups that divide ", out,
+      " output channels, got ", groups);
+  if (groups > 1 && in == 1 && out == groups) {
+    return weight.reshape({out, -1}).t().clone(
+        at::MemoryFormat::Contiguous);
+  }
+  const int64_t each = out / groups;
+  const int64_t blocks = (each + kBlock - 1) / kBlock;
+  const int64_t taps = weight.size(2) * weight.size(3);
+  at::Tensor whole = at::zeros(
+      {groups, blocks * kBlock, in, taps}, weight.options());
+  whole.narrow(1, 0, each).copy_(weight.reshape({groups, each, in, taps}));
+  return whole.view({groups, blocks, kBlock, in, taps})
+      .permute({0, 1, 4, 3, 2})
+      .clone(at::MemoryFormat::Contiguous);
+}
+
+} // namespace
+
+TORCH_LIBRARY(mmskip, m) {
+  m.def(
+      "skip_frame(Tensor x, Tensor(a!) input, Tensor(b!) output, "
+      "Tensor scale, Tensor weight, Tensor? bias, Tensor? region, "
+      "int[] kernel_size, int[] stride, int[] padding, int[] dilation, "
+      "int groups, float threshold, int block_size, int order, "
+      "bool accumulated, str activation) -> (Tensor, Tensor)");
+  m.def("pack_weight(Tensor weight, int groups) -> Tensor");
+}
+
+TORCH_LIBRARY_IMPL(mmskip, CPU, m) {
+  m.impl("skip_frame", skip_frame);
+  m.impl("pack_weight", pack_weight);
+}
+
+} // namespace mmskip

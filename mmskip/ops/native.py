@@ -1,0 +1,210 @@
+"""Skip-Convolutions in C++: what is skipped is not computed.
+
+The library registers its operators with torch (``torch.ops.mmskip``). They
+work on float32 images on the CPU, channels last, with zeros as padding.
+"""
+
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from .gate_mask import GateParams
+from .geometry import ConvGeometry
+
+_LIBRARY = Path(__file__).with_name('_native.so')
+#: Output channels in one block of a packed kernel, as in csrc/kernels.h.
+_BLOCK = 32
+
+
+def _fake_skip_frame(
+    x: Tensor, input: Tensor, output: Tensor, *_: object
+) -> tuple[Tensor, Tensor]:
+    """Shapes of what ``mmskip::skip_frame`` returns."""
+    size = (output.shape[0], 1, *output.shape[2:])
+    return torch.empty_like(output), output.new_empty(size, dtype=torch.bool)
+
+
+def _fake_pack_weight(weight: Tensor, groups: int) -> Tensor:
+    """Shape of what ``mmskip::pack_weight`` returns."""
+    outputs, channels, height, width = weight.shape
+    if groups > 1 and channels == 1 and outputs == groups:
+        return weight.new_empty(height * width, outputs)
+    blocks = -(-(outputs // groups) // _BLOCK)
+    return weight.new_empty(groups, blocks, height * width, channels, _BLOCK)
+
+
+def _load() -> str:
+    """Load the library; returns why it is missing, nothing if it is not."""
+    if not _LIBRARY.exists():
+        return (
+            'the C++ operators are not built (pip install '
+            '--no-build-isolation -e . builds them, where torch and a C++ '
+            'compiler are there)'
+        )
+    try:
+        torch.ops.load_library(_LIBRARY)
+    except OSError as error:
+        return (
+            f'the C++ operators cannot be loaded ({error}); build them anew '
+            'with pip install --no-build-isolation -e .'
+        )
+    torch.library.register_fake('mmskip::skip_frame', _fake_skip_frame)
+    torch.library.register_fake('mmskip::pack_weight', _fake_pack_weight)
+    return ''
+
+
+#: Why there is no native backend; empty if there is one.
+MISSING = _load()
+_skip_frame = None if MISSING else torch.ops.mmskip.skip_frame.default
+
+
+def refusal(
+    dims: int, padding_mode: str, dtype: torch.dtype, device: torch.device
+) -> str | None:
+    """Why the native backend does not take a layer, None if it does.
+
+    Args:
+        dims: Spatial dimensions of the convolution.
+        padding_mode: Of the convolution.
+        dtype: Of its weights.
+        device: Of its weights.
+    """
+    if dims != 2:
+        return f'{dims}-D convolution'
+    if padding_mode != 'zeros':
+        return f'padding_mode={padding_mode!r}'
+    if dtype != torch.float32:
+        return f'dtype {str(dtype).removeprefix("torch.")}'
+    if device.type != 'cpu':
+        return f'on {device.type}'
+    return None
+
+
+class PackedWeight:
+    """A kernel in the order in which the native operator reads it.
+
+    It is packed anew when the kernel is written to or replaced. What writes
+    past torch's version counters (``weight.data.copy_``) is noticed in
+    reference frames only.
+    """
+
+    def __init__(self) -> None:
+        self._source: Tensor | None = None
+        self._version = 0
+        self._sum = 0.0
+        self._packed: Tensor | None = None
+
+    def get(self, weight: Tensor, groups: int, check: bool = False) -> Tensor:
+        """The packed kernel.
+
+        Args:
+            weight: Kernel (C_out, C_in / groups, h, w).
+            groups: Of the convolution.
+            check: Compare its values, too.
+        """
+        # An inference tensor has no version: what it holds is read anew.
+        version = -1 if weight.is_inference() else weight._version
+        if (
+            self._source is None
+            or version < 0
+            or self._version != version
+            or self._source.data_ptr() != weight.data_ptr()
+            or self._source.shape != weight.shape
+            or (check and self._sum != _total(weight))
+        ):
+            # Kept, so that no other tensor can get its address.
+            self._source = weight.detach()
+            self._version = version
+            self._sum = _total(weight)
+            self._packed = torch.ops.mmskip.pack_weight(self._source, groups)
+        return self._packed
+
+
+class NativeCall:
+    """A call site with all that the native operator asks for but the frame.
+
+    It is right as long as :meth:`continues` says so.
+
+    Args:
+        shape: Of the input (N, C_in, H, W).
+        memory: What the call site remembers: input and output, channels
+            last, updated in place, and the gate's factor.
+        weight: Kernel (C_out, C_in / groups, h, w).
+        packed: The same as :class:`PackedWeight` keeps it.
+        bias: (C_out,) or None.
+        geometry: Of the layer.
+        gate: A norm gate, or a region in which all outputs fire.
+        accumulated: Which of the memories it is.
+    """
+
+    __slots__ = (
+        '_gate',
+        '_pointer',
+        '_shape',
+        '_source',
+        '_version',
+        'arguments',
+    )
+
+    def __init__(
+        self,
+        shape: torch.Size,
+        memory: tuple[Tensor, Tensor, Tensor],
+        weight: Tensor,
+        packed: Tensor,
+        bias: Tensor | None,
+        geometry: ConvGeometry,
+        gate: GateParams,
+        accumulated: bool,
+    ) -> None:
+        self._shape = shape
+        self._gate = gate
+        self._version = -1 if weight.is_inference() else weight._version
+        # Kept, so that no other tensor can get its address.
+        self._source = weight.detach()
+        self._pointer = weight.data_ptr()
+        self.arguments = (
+            *memory,
+            packed,
+            bias,
+            gate.region,
+            weight.shape[2:],
+            geometry.stride,
+            [*geometry.padding[0], *geometry.padding[1]],
+            geometry.dilation,
+            geometry.groups,
+            gate.threshold,
+            gate.block_size,
+            gate.order,
+            accumulated,
+            '',
+        )
+
+    def continues(self, x: Tensor, weight: Tensor, gate: GateParams) -> bool:
+        """Whether ``x`` is a next frame for the same kernel and gate."""
+        return (
+            gate is self._gate
+            and self._version >= 0
+            and weight.data_ptr() == self._pointer
+            and x.shape == self._shape
+            and x.dtype is torch.float32
+            and x.is_cpu
+            and weight._version == self._version
+        )
+
+    def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Compute a frame that is no reference frame.
+
+        Args:
+            x: Input (N, C_in, H, W), any layout.
+
+        Returns:
+            Output (N, C_out, H_out, W_out), a copy; bool mask
+            (N, 1, H_out, W_out).
+        """
+        return _skip_frame(x, *self.arguments)
+
+
+def _total(weight: Tensor) -> float:
+    return weight.detach().sum().item()

@@ -1,0 +1,294 @@
+"""The native backend computes what the torch reference does."""
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmskip.ops import (
+    MEMORY_RULES,
+    ConvGeometry,
+    GateParams,
+    gate_statistic,
+    native,
+    native_call,
+    skip_conv,
+)
+
+pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
+
+SAME_3X3 = ConvGeometry((1, 1), ((1, 1), (1, 1)), (1, 1))
+KINDS = ('input_norm', 'output_norm')
+
+
+@st.composite
+def layers(draw):
+    """Any convolution that the native backend takes."""
+    groups = draw(st.sampled_from([1, 1, 1, 2, 5, 'depthwise']))
+    if groups == 'depthwise':
+        groups = channels = outputs = draw(st.integers(1, 70))
+    else:
+        channels = groups * draw(st.integers(1, 70 // groups))
+        outputs = groups * draw(st.integers(1, 70 // groups))
+    kernel = draw(st.sampled_from([(1, 1), (3, 3), (5, 5), (7, 7), (9, 8)]))
+    pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
+    edges = st.tuples(st.integers(0, 3), st.integers(0, 3))
+    geometry = ConvGeometry(
+        draw(pair), (draw(edges), draw(edges)), draw(pair), groups
+    )
+    size = tuple(
+        max(draw(st.integers(1, 20)), d * (k - 1) + 1 - a - b)
+        for k, d, (a, b) in zip(
+            kernel, geometry.dilation, geometry.padding, strict=True
+        )
+    )
+    return geometry, (outputs, channels // groups, *kernel), channels, size
+
+
+@st.composite
+def gates(draw):
+    return GateParams(
+        draw(st.sampled_from(KINDS)),
+        draw(st.sampled_from([-1.0, 0.0, 0.02, 0.1, 0.3])),
+        draw(st.sampled_from([1, 2, 4, 8])),
+        draw(st.sampled_from([1, 2])),
+        draw(st.booleans()),
+    )
+
+
+def make_frames(number, batch, channels, size, share):
+    """Frames in which a share of the pixels is new."""
+    frames = [torch.randn(batch, channels, *size)]
+    for _ in range(number - 1):
+        new = torch.rand(batch, 1, *size) < share
+        frames.append(
+            torch.where(new, torch.randn_like(frames[0]), frames[-1])
+        )
+    return frames
+
+
+def run(frames, weight, bias, geometry, gate, rule, packed=None):
+    """Output, mask and memory of each frame."""
+    memory, steps = None, []
+    for x in frames:
+        output, mask, memory = skip_conv(
+            x, memory, weight, bias, geometry, gate, rule, packed
+        )
+        steps.append((output, mask, memory.clone()))
+    return steps
+
+
+def is_near_the_threshold(x, memory, kernel, geometry, gate):
+    """Whether rounding may decide what fires."""
+    statistic = gate_statistic(
+        x - memory.input, memory.scale, kernel, geometry, gate.order
+    )
+    near = (statistic - gate.threshold).abs() < 1e-5 * abs(gate.threshold)
+    return bool(near.any())
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(
+    layer=layers(),
+    gate=gates(),
+    rule=st.sampled_from(MEMORY_RULES),
+    batch=st.integers(1, 4),
+    number=st.integers(1, 4),
+    share=st.sampled_from([0.0, 0.03, 0.3, 1.0]),
+    with_bias=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@torch.no_grad()
+def test_native_equals_the_reference(
+    layer, gate, rule, batch, number, share, with_bias, seed
+):
+    geometry, shape, channels, size = layer
+    torch.manual_seed(seed)
+    frames = make_frames(number, batch, channels, size, share)
+    weight = torch.randn(shape) / torch.Size(shape[1:]).numel() ** 0.5
+    bias = torch.randn(shape[0]) if with_bias else None
+    job = (frames, weight, bias, geometry, gate, rule)
+
+    expected = run(*job)
+    found = run(*job, native.PackedWeight())
+
+    before = None
+    for x, (output, mask, memory), step in zip(
+        frames, expected, found, strict=True
+    ):
+        if before is not None and is_near_the_threshold(
+            x, before, shape[2:], geometry, gate
+        ):
+            return
+        before = memory
+        assert torch.equal(step[1], mask)
+        assert (step[0] - output).abs().max() <= 1e-5 * output.abs().max()
+        assert torch.equal(step[2].input, memory.input)
+        assert torch.equal(step[2].output, step[0])
+
+
+def make_call(rule='previous', threshold=0.0, batch=2):
+    """A call site after its reference frame, which was all zeros."""
+    x = torch.zeros(batch, 20, 6, 7)
+    weight = torch.randn(40, 20, 3, 3)
+    gate = GateParams('input_norm', threshold)
+    packed = native.PackedWeight()
+    with torch.no_grad():
+        job = (weight, None, SAME_3X3, gate, rule, packed)
+        memory = skip_conv(x, None, *job)[2]
+        return native_call(x, memory, *job), x, memory
+
+
+@pytest.mark.parametrize('rule', MEMORY_RULES)
+def test_a_nan_is_computed_and_not_hidden(rule):
+    call, x, _ = make_call(rule, threshold=1e9)
+    x = x.clone()
+    x[1, 3, 2, 2] = float('nan')
+
+    output, mask = call.run(x)
+
+    assert mask.sum() == 9
+    assert torch.equal(output.isnan(), mask.expand_as(output))
+
+
+def test_a_nan_that_stays_is_computed_again():
+    call, x, _ = make_call(threshold=1e9)
+    x = torch.full_like(x, float('nan'))
+    call.run(x)
+
+    assert call.run(x)[1].all()
+
+
+@pytest.mark.parametrize('rule', MEMORY_RULES)
+def test_any_layout_of_the_input_gives_the_same(rule):
+    x = torch.randn(2, 6, 20, 7).transpose(1, 2)
+    layouts = [x, x.contiguous(), x.to(memory_format=torch.channels_last)]
+
+    torch.manual_seed(0)
+    first, *others = [make_call_of(rule).run(layout)[0] for layout in layouts]
+
+    assert all(torch.equal(first, other) for other in others)
+
+
+def make_call_of(rule):
+    torch.manual_seed(1)
+    return make_call(rule)[0]
+
+
+def test_the_output_is_no_part_of_the_memory():
+    call, x, memory = make_call()
+    output, _ = call.run(x + 1)
+    kept = memory.output.clone()
+
+    output.zero_()
+
+    assert torch.equal(memory.output, kept)
+
+
+BAD_ARGUMENTS = {
+    'dtype': (
+        0,
+        lambda t: t.double(),
+        TypeError,
+        'x of dtype float32.*Double',
+    ),
+    'shape': (0, lambda t: t[..., 1:], ValueError, r'\[2, 20, 6, 7\].*6, 6'),
+    'layout': (
+        1,
+        lambda t: t.contiguous(),
+        ValueError,
+        'input to be contiguous in channels_last, got strides',
+    ),
+    'output': (
+        2,
+        lambda t: t[:, :, 1:].contiguous(memory_format=torch.channels_last),
+        ValueError,
+        r'output of shape \[2, 40, 6, 7\], got \[2, 40, 5, 7\]',
+    ),
+    'scale': (3, lambda t: torch.ones(3), ValueError, 'one for each of 2'),
+    'weight': (4, lambda t: t[1:], ValueError, 'packed by mmskip::pack_wei'),
+    'bias': (5, lambda _: torch.ones(3), ValueError, r'shape \[40\], got \[3'),
+    'region': (
+        6,
+        lambda _: torch.ones(2, 1, 6, 6, dtype=torch.bool),
+        ValueError,
+        r'region of shape \[1 or 2, 1, 6, 7\]',
+    ),
+    'stride': (8, lambda _: (1, 0), ValueError, r'stride of at least 1'),
+    'padding': (9, lambda _: [1, 1], ValueError, '4 values of padding'),
+    'groups': (11, lambda _: 3, ValueError, 'groups that divide 20.*got 3'),
+    'block': (13, lambda _: 3, ValueError, 'block_size 1, 2, 4 or 8, got 3'),
+    'order': (14, lambda _: 0, ValueError, 'order 1 or 2, got 0'),
+    'activation': (16, lambda _: 'gelu', ValueError, "'silu', got 'gelu'"),
+}
+
+
+@pytest.mark.parametrize('name', BAD_ARGUMENTS)
+def test_bad_arguments_are_refused_by_name(name):
+    place, spoil, error, message = BAD_ARGUMENTS[name]
+    call, x, _ = make_call()
+    arguments = [x, *call.arguments]
+    arguments[place] = spoil(arguments[place])
+
+    with pytest.raises(error, match=f'(?s){message}'):
+        torch.ops.mmskip.skip_frame(*arguments)
+
+
+@pytest.mark.parametrize('rule', MEMORY_RULES)
+def test_torch_accepts_the_operators(rule):
+    call, x, _ = make_call(rule)
+    operators = torch.ops.mmskip
+
+    torch.library.opcheck(
+        operators.skip_frame.default, (x + 1, *call.arguments)
+    )
+    for shape, groups in (((40, 20, 3, 3), 1), ((8, 1, 3, 3), 8)):
+        torch.library.opcheck(
+            operators.pack_weight.default, (torch.randn(shape), groups)
+        )
+
+
+def test_a_weight_is_packed_anew_only_when_it_changes():
+    weight, packed = torch.nn.Parameter(torch.randn(8, 4, 3, 3)), None
+    holder = native.PackedWeight()
+
+    packed = holder.get(weight, 1)
+    assert holder.get(weight, 1) is packed
+    with torch.no_grad():
+        weight.mul_(2)
+    assert torch.equal(holder.get(weight, 1), 2 * packed)
+    weight.data = 3 * weight.data
+    assert torch.equal(holder.get(weight, 1), 6 * packed)
+
+
+def test_a_write_past_the_version_counter_is_seen_in_reference_frames():
+    weight = torch.nn.Parameter(torch.randn(8, 4, 3, 3))
+    holder = native.PackedWeight()
+    packed = holder.get(weight, 1)
+
+    weight.data.mul_(2)
+
+    assert torch.equal(holder.get(weight, 1, check=True), 2 * packed)
+
+
+@pytest.mark.parametrize('capability', ['avx2', 'default'])
+def test_every_instruction_set_equals_the_reference(capability):
+    test = f'{__file__}::test_native_equals_the_reference'
+    done = subprocess.run(
+        [sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider', test],
+        env={**os.environ, 'ATEN_CPU_CAPABILITY': capability},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
