@@ -16,9 +16,7 @@ the clock on a machine that does other work.
 
 import argparse
 import copy
-import csv
 import itertools
-import json
 import statistics
 import sys
 from collections import defaultdict
@@ -26,7 +24,6 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter, process_time
 
-import matplotlib.pyplot as plt
 import torch
 from mmcv.cnn import fuse_conv_bn
 from mmengine.registry import MODELS, init_default_scope
@@ -37,6 +34,7 @@ from torch import Tensor, nn
 import mmskip
 from mmskip.apis import UserError, import_host, load_config
 from mmskip.apis.errors import EXIT_OK, run_tool
+from mmskip.apis.experiments import write_csv, write_json
 from mmskip.apis.forced_masks import (
     PATTERNS,
     RegionGate,
@@ -48,6 +46,7 @@ from mmskip.apis.forced_masks import (
 from mmskip.apis.launch import add_config_options
 from mmskip.layers import SkipConvMixin
 from mmskip.ops import active_backend
+from mmskip.visualization.figures import new_figure, save_figure
 
 #: MAC reduction and speed-up on HRNet-w32, Skip-Conv (CVPR 2021), Table 2.
 PAPER = ((2.51, 1.48), (4.33, 1.91), (7.92, 4.09))
@@ -283,13 +282,9 @@ def number(value: float | None, unit: str = '') -> str:
 
 def write(result: dict, folder: Path) -> None:
     """Write CSV, JSON and the plot."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / 'benchmark.json').write_text(json.dumps(result, indent=2) + '\n')
-    with (folder / 'benchmark.csv').open('w', newline='') as file:
-        writer = csv.DictWriter(file, list(result['rows'][0]))
-        writer.writeheader()
-        writer.writerows(result['rows'])
-    figure, axes = plt.subplots(figsize=(5, 4))
+    write_json(folder / 'benchmark.json', result)
+    write_csv(folder / 'benchmark.csv', result['rows'])
+    figure, axes = new_figure()
     for pattern in result['break_even']:
         points = [
             (r['mac_reduction'], r['speed_up'])
@@ -302,8 +297,7 @@ def write(result: dict, folder: Path) -> None:
     axes.plot(limits, limits, color='0.7', linestyle='--')
     axes.set(xlabel='times fewer MACs', ylabel='speed-up')
     axes.legend()
-    figure.tight_layout()
-    figure.savefig(folder / 'benchmark.png', dpi=150)
+    save_figure(figure, folder / 'benchmark.png')
 
 
 if __name__ == '__main__':

@@ -4,13 +4,13 @@ from .bindings import Binding, ClipBinding, StreamBinding
 from .choices import (
     ChoiceRecord,
     LayerChoices,
-    force_choices,
     record_choices,
 )
 from .counting import count_macs
 from .dynamic_efficiency import attach_dynamic_loss
 from .efficiency import attach_efficiency_loss
 from .errors import InputError
+from .force_choices import force_choices
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .state import StreamState
 from .streaming import clip, stream

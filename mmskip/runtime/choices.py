@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from mmskip.layers import DynamicConvMixin, Usage
+from mmskip.layers import CountedWhole, DynamicConvMixin, Usage
 
 from .counting import list_counted, plain_macs
 from .root_hooks import around_forward
@@ -118,6 +118,15 @@ class ChoiceRecord:
             each = macs // len(output)
             self._add(layer, [(each, each)] * len(output))
 
+    def record_whole(
+        self, module: CountedWhole, inputs: tuple, spent: int, dense: int
+    ) -> None:
+        """Add one call of a module that reports its own MACs."""
+        if spent or dense:
+            samples = len(inputs[0])
+            each = spent // samples, dense // samples
+            self._add(module, [each] * samples)
+
     def begin(self) -> None:
         """A forward of the whole model starts."""
         self._forward = {}
@@ -140,6 +149,43 @@ class ChoiceRecord:
         # A part called on its own is no forward of the model.
         if self._forward is not None:
             self._forward.setdefault(layer, []).append(macs)
+
+
+class _Overheard:
+    """Stands in for the ledger of a module that reports its own MACs.
+
+    Args:
+        record: Is told, too.
+    """
+
+    def __init__(self, record: ChoiceRecord) -> None:
+        self._record = record
+        self._ledger: Any = None
+        self._macs = (0, 0)
+
+    def begin(self, module: CountedWhole, inputs: tuple) -> None:
+        """A call of the module starts."""
+        self._ledger, module._ledger = module._ledger, self
+        self._macs = (0, 0)
+
+    def end(self, module: CountedWhole, inputs: tuple, output: Any) -> None:
+        """It has ended."""
+        module._ledger, self._ledger = self._ledger, None
+        self._record.record_whole(module, inputs, *self._macs)
+
+    def record(
+        self,
+        module: nn.Module,
+        dense: int,
+        executed: int | Tensor,
+        overhead: int = 0,
+        reference: int = 0,
+    ) -> None:
+        """As of the ledger, see :meth:`MacLedger.record`."""
+        spent = int(executed) + overhead
+        self._macs = (self._macs[0] + spent, self._macs[1] + dense)
+        if self._ledger is not None:
+            self._ledger.record(module, dense, executed, overhead, reference)
 
 
 def _sum(macs: Iterable[Macs]) -> Macs:
@@ -200,7 +246,12 @@ def record_choices(model: nn.Module) -> Iterator[ChoiceRecord]:
     )
     handles = [begin, end]
     for module in names:
-        if not isinstance(module, DynamicConvMixin):
+        if isinstance(module, DynamicConvMixin):
+            continue
+        if isinstance(module, CountedWhole):
+            ear = _Overheard(record)
+            handles += around_forward(module, ear.begin, ear.end)
+        else:
             handles += around_forward(
                 module, lambda *_: None, record.record_plain
             )
@@ -213,42 +264,3 @@ def record_choices(model: nn.Module) -> Iterator[ChoiceRecord]:
             handle.remove()
         for module in dynamic:
             del module._choices
-
-
-@contextmanager
-def force_choices(
-    model: nn.Module, time: int = 0, channels: int = 0
-) -> Iterator[None]:
-    """Let every dynamic layer use one option alone, with the weight 1.
-
-    The gates still run, so the time that a model takes is the real one.
-    With 0 on both axes the model equals the plain one.
-
-    Args:
-        model: A model with dynamic convolutions.
-        time: Index of the temporal option, 0 for all frames; layers with
-            fewer options use their smallest.
-        channels: The same for channels.
-
-    Raises:
-        ValueError: An index is negative, or the model has no dynamic layer.
-    """
-    if min(time, channels) < 0:
-        raise ValueError(
-            f'expected indices of options >= 0, got {time} and {channels}'
-        )
-    layers = [m for m in model.modules() if isinstance(m, DynamicConvMixin)]
-    if not layers:
-        raise ValueError(
-            'expected a model with dynamic convolutions, got '
-            f'{type(model).__name__} without any'
-        )
-    before = [layer.gate.forced for layer in layers]
-    for layer in layers:
-        smallest = [options - 1 for options in layer.search_space]
-        layer.gate.forced = tuple(map(min, (time, channels), smallest))
-    try:
-        yield
-    finally:
-        for layer, forced in zip(layers, before, strict=True):
-            layer.gate.forced = forced

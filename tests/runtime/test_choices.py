@@ -1,10 +1,13 @@
 """What dynamic layers chose, sample by sample."""
 
+import contextlib
+
 import pytest
 import torch
 from torch import nn
 
 import mmskip
+from mmskip.layers import CountedWhole
 
 
 class Clips(nn.Module):
@@ -32,6 +35,15 @@ class Frames(nn.Module):
     def forward(self, x):
         x = self.dynamic(x).mean((2, 3)).unflatten(0, (-1, self.frames))
         return self.fc(x.mean(1))
+
+
+class Weigh(CountedWhole):
+    """Reports its own MACs: two per number, one of them overhead."""
+
+    def forward(self, x):
+        if self._ledger is not None:
+            self._ledger.record(self, x.numel(), x.numel(), x.numel())
+        return 2 * x
 
 
 @pytest.fixture
@@ -131,3 +143,19 @@ def test_options_that_do_not_exist_are_refused(clips):
     with pytest.raises(ValueError, match='>= 0'):  # noqa: SIM117
         with mmskip.force_choices(clips, -1):
             pass
+
+
+@pytest.mark.parametrize('counted_first', [True, False])
+def test_modules_that_report_their_own_macs_are_heard(clips, counted_first):
+    clips.plain = nn.Sequential(clips.plain, Weigh())
+    x = torch.randn(3, 3, 4, 6, 6)
+    watches = [mmskip.count_macs(clips), mmskip.record_choices(clips)]
+    with contextlib.ExitStack() as stack:
+        order = watches if counted_first else watches[::-1]
+        entered = {watch: stack.enter_context(watch) for watch in order}
+        clips(x)
+    macs, made = (entered[watch] for watch in watches)
+    assert macs.by_module()['plain.1'].overhead > 0
+    assert int(made.sample_macs().sum()) == macs.total().spent
+    assert int(made.sample_dense_macs().sum()) == macs.total().dense
+    assert clips.plain[1]._ledger is None
