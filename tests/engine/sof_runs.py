@@ -19,7 +19,11 @@ class Deciding(BaseModel):
 
     def forward(self, inputs, mode='tensor'):
         state = self.policy.initial_state(len(inputs))
-        return dict(loss=self.policy(inputs, state).margin.mean())
+        return dict(
+            loss=self.policy.step(
+                self.policy.embed(inputs), state
+            ).margin.mean()
+        )
 
 
 class Note(Hook):

@@ -67,6 +67,7 @@ def test_figures_are_means_over_videos(tmp_path):
     assert report['num_places'] == 2
     assert report['videos'][1] == dict(
         video='v',
+        dense_macs=None,  # no ledger told
         labels=[0],
         scores=[0.75, 0.25],
         stops=[0, 0, 2, -1],

@@ -94,14 +94,23 @@ def test_a_part_can_be_streamed_on_its_own():
 
 def test_leaving_a_binding_leaves_no_trace():
     net = skipping(TinyNet())
-    before = [dict(vars(module)) for module in net.modules()]
+
+    def traces():
+        # What is worked out once stays: packed weights, a gate's numbers.
+        kept = ('_packed', '_params')
+        return [
+            {k: v for k, v in vars(module).items() if k not in kept}
+            for module in net.modules()
+        ]
+
+    before = traces()
 
     with mmskip.count_macs(net), mmskip.stream(net):
         net(torch.zeros(1, *TinyNet.shape))
     with mmskip.clip(net, 1):
         net(torch.zeros(1, *TinyNet.shape))
 
-    assert [vars(module) for module in net.modules()] == before
+    assert traces() == before
 
 
 @pytest.mark.parametrize(

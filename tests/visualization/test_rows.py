@@ -14,5 +14,5 @@ def test_a_missing_key_is_named():
 
 
 def test_unknown_methods_have_a_label_too():
-    assert method_label('va_red2') == 'va red2'
+    assert method_label('my_method') == 'my method'
     assert method_label('dense') == 'Dense'
