@@ -14,7 +14,11 @@ param_scheduler = [
 ]
 # What stage 2 changes; its config takes them.
 tune_train_cfg = dict(max_epochs=tune_epochs, val_interval=3)
-tune_optim_wrapper = dict(optimizer=dict(lr=tune_lr))
+tune_optim_wrapper = dict(
+    optimizer=dict(lr=tune_lr),
+    # 228 steps: gates that learn as slowly as the model never close.
+    paramwise_cfg=dict(custom_keys=dict(gate=dict(lr_mult=300))),
+)
 tune_param_scheduler = [
     _base_.param_scheduler[0],
     dict(_base_.param_scheduler[1], T_max=tune_epochs),
