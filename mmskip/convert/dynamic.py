@@ -4,7 +4,6 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from mmskip.layers import (
-    CHANNEL_MAPS,
     DYNAMIC_CLASSES,
     TIME_MAPS,
     DynamicConvMixin,
@@ -39,7 +38,6 @@ class DynamicConversion:
         start: See :class:`mmskip.layers.SoftModulationGate`.
         leak: See :class:`mmskip.layers.SoftModulationGate`.
         time_map: See :class:`mmskip.layers.CheapMaps`.
-        channel_map: See :class:`mmskip.layers.CheapMaps`.
         roi_heads: Also convert layers inside RoI heads.
 
     Raises:
@@ -56,14 +54,12 @@ class DynamicConversion:
         start: float = 0.1,
         leak: float = 0.1,
         time_map: str = 'neighbours',
-        channel_map: str = 'scale',
         roi_heads: bool = False,
     ) -> None:
         for name, value, known in (
             ('search_space', search_space, SEARCH_SPACES),
             ('kernels', kernels, KERNELS),
             ('time_map', time_map, TIME_MAPS),
-            ('channel_map', channel_map, CHANNEL_MAPS),
         ):
             if value not in known:
                 raise ValueError(
@@ -84,7 +80,7 @@ class DynamicConversion:
             leak=leak,
         )
         SoftModulationGate(hidden_channels, start, leak)  # checks them
-        self.maps = dict(time_map=time_map, channel_map=channel_map)
+        self.time_map = time_map
         self.roi_heads = roi_heads
         self._dynamic_class = {
             kind.dense_class: kind for kind in DYNAMIC_CLASSES
@@ -119,7 +115,7 @@ class DynamicConversion:
     def apply(self, module: nn.Module) -> None:
         """Convert one layer in place; parameters, hooks and name stay."""
         module.__class__ = self._dynamic_class[type(module)]
-        module.set_dynamic(*self._options(module), self.gate, **self.maps)
+        module.set_dynamic(*self._options(module), self.gate, self.time_map)
         # The new parts follow the layer they belong to.
         for part in (module.gate, module.cheap):
             part.to(module.weight.device).train(module.training)

@@ -1,6 +1,6 @@
 """Modules with the signature of the torch layer they replace; gates."""
 
-from .cheap_maps import CHANNEL_MAPS, TIME_MAPS, CheapMaps
+from .cheap_maps import TIME_MAPS, CheapMaps
 from .dynamic_conv import (
     DynamicConv2d,
     DynamicConv3d,
@@ -37,7 +37,6 @@ else:
     DYNAMIC_CLASSES += (DynamicMMCVConv2d, DynamicMMCVConv3d)
 
 __all__ = [
-    'CHANNEL_MAPS',
     'DYNAMIC_CLASSES',
     'SKIP_CLASSES',
     'TIME_MAPS',

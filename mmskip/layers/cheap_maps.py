@@ -11,9 +11,8 @@ from torch import Tensor, nn
 
 from mmskip.ops import CheapKernels, option_sizes
 
-CHANNEL_MAPS = ('scale', 'depthwise')
 TIME_MAPS = ('scale', 'neighbours')
-KERNEL = 3
+TAPS = 3
 
 
 class CheapMaps(nn.Module):
@@ -21,16 +20,16 @@ class CheapMaps(nn.Module):
 
     The forms are ours:
 
-    - channels, ``scale`` (default): a computed channel times a number, one
-      MAC per output; ``depthwise``: through a 3 x 3 kernel, nine.
+    - channels: a computed channel times a number, one MAC per output.
     - time, ``neighbours`` (default): a weighted sum of the computed frame
       before, its predecessor and its successor, three MACs per output, which
       begins as the linear interpolation; ``scale``: the computed frame before
       times a number, as Eq. 3.1 has it, which begins as a copy.
 
-    The defaults are the cheapest that follow what they replace: motion is
-    smooth, so a frame between two is near their mean, while nothing relates
-    the neighbouring pixels of another channel more than the pixel itself.
+    They are the cheapest that follow what they replace: motion is smooth, so
+    a frame between two is near their mean, while nothing relates the
+    neighbouring pixels of another channel more than the pixel itself. As none
+    looks at neighbouring pixels, all of them are one sum of planes.
 
     A channel's number begins as the least squares fit of its filter by that
     of the computed channel: what it would be for white input.
@@ -40,7 +39,6 @@ class CheapMaps(nn.Module):
         time_options: S_t, 0 if the axis is not dynamic.
         channel_options: S_c, the same.
         time_map: ``neighbours`` or ``scale``.
-        channel_map: ``scale`` or ``depthwise``.
     """
 
     def __init__(
@@ -49,17 +47,14 @@ class CheapMaps(nn.Module):
         time_options: int,
         channel_options: int,
         time_map: str = 'neighbours',
-        channel_map: str = 'scale',
     ) -> None:
         super().__init__()
         self.time_map = time_map
-        self.channel_map = channel_map
         sizes = option_sizes(conv.out_channels, channel_options)
-        shape = () if channel_map == 'scale' else (1, KERNEL, KERNEL)
-        taps = 1 if time_map == 'scale' else KERNEL
+        taps = 1 if time_map == 'scale' else TAPS
         weight = conv.weight
         self.channels = nn.ParameterList(
-            nn.Parameter(weight.new_zeros(larger - smaller, *shape))
+            nn.Parameter(weight.new_zeros(larger - smaller))
             for larger, smaller in itertools.pairwise(sizes)
         )
         self.time = nn.ParameterList(
@@ -76,7 +71,7 @@ class CheapMaps(nn.Module):
             source, target = self._filters(filters, kernel)
             norm = source.square().sum(1)
             fit = (source * target).sum(1) / norm
-            self._centre(kernel).copy_(fit.where(norm > 0, 0))
+            kernel.copy_(fit.where(norm > 0, 0))
         for kernel in self.time:
             kernel.copy_(
                 kernel.new_tensor([0.0, 0.5, 0.5][-kernel.shape[1] :])
@@ -103,14 +98,14 @@ class CheapMaps(nn.Module):
         factors = ((old * new).sum(1) / norm).where(norm > 0, 1)
         changes = [self._ratio(factors, kernel) for kernel in self.channels]
         for kernel, change in zip(self.channels, changes, strict=True):
-            kernel.mul_(change.view(-1, *[1] * (kernel.dim() - 1)))
+            kernel.mul_(change)
 
     def kernels(self) -> CheapKernels:
         """The maps as the operators take them."""
         return CheapKernels(tuple(self.channels), tuple(self.time))
 
     def extra_repr(self) -> str:
-        return f'time_map={self.time_map!r}, channel_map={self.channel_map!r}'
+        return f'time_map={self.time_map!r}'
 
     def _filters(
         self, filters: Tensor, kernel: Tensor
@@ -131,9 +126,3 @@ class CheapMaps(nn.Module):
                 'be folded into this layer: leave it unfolded'
             )
         return (target / source).where(source != 0, 0)
-
-    @staticmethod
-    def _centre(kernel: Tensor) -> Tensor:
-        if kernel.dim() == 1:
-            return kernel
-        return kernel[:, 0, KERNEL // 2, KERNEL // 2]

@@ -17,7 +17,7 @@ from mmskip.ops import (
 )
 from mmskip.registry import MODELS, build_own
 
-from .cheap_maps import CHANNEL_MAPS, TIME_MAPS, CheapMaps
+from .cheap_maps import TIME_MAPS, CheapMaps
 from .conv_geometry import conv_geometry
 from .dynamic_cost import DynamicCost
 from .dynamic_options import (
@@ -55,7 +55,6 @@ class DynamicConvMixin(CountedWhole):
         channel_options: int,
         gate: dict | None = None,
         time_map: str = 'neighbours',
-        channel_map: str = 'scale',
     ) -> None:
         """Give a plain convolution what makes it dynamic.
 
@@ -64,7 +63,6 @@ class DynamicConvMixin(CountedWhole):
             channel_options: S_c; 1 leaves the channels alone.
             gate: Config of the gate.
             time_map: See :class:`mmskip.layers.CheapMaps`.
-            channel_map: See :class:`mmskip.layers.CheapMaps`.
 
         Raises:
             ValueError: The layer cannot have these options.
@@ -72,22 +70,16 @@ class DynamicConvMixin(CountedWhole):
         why = refuse_options(self, time_options, channel_options)
         if why is not None:
             raise ValueError(f'expected a layer for these options, got {why}')
-        for name, value, known in (
-            ('time_map', time_map, TIME_MAPS),
-            ('channel_map', channel_map, CHANNEL_MAPS),
-        ):
-            if value not in known:
-                raise ValueError(
-                    f'expected {name} to be one of {known}, got {value!r}'
-                )
+        if time_map not in TIME_MAPS:
+            raise ValueError(
+                f'expected time_map to be one of {TIME_MAPS}, got {time_map!r}'
+            )
         self.search_space = (time_options, channel_options)
         # An axis with one option has nothing to decide.
         axes = [n if n > 1 else 0 for n in self.search_space]
         self.gate = build_own(GATE if gate is None else gate)
         self.gate.attach(self, *axes)
-        self.cheap = CheapMaps(
-            self, time_options, channel_options, time_map, channel_map
-        )
+        self.cheap = CheapMaps(self, time_options, channel_options, time_map)
 
     def forward(self, input: Tensor) -> Tensor:
         """Decide, then compute and rebuild."""

@@ -7,7 +7,6 @@ from .dynamic_conv import (
     Mix,
     dynamic_conv,
     dynamic_macs,
-    option_sizes,
 )
 from .gate_mask import (
     GateParams,
@@ -20,6 +19,7 @@ from .gate_mask import (
     relative_scale,
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .option_terms import option_sizes
 from .skip_clip import skip_clip
 from .skip_conv import MEMORY_RULES, SkipMemory, native_call, skip_conv
 from .straight_through import open_gate, sample_gate, straight_through

@@ -6,9 +6,8 @@ channels, T output frames, S options on an axis; option i computes one in
 ``2**i`` channels (r = 1 / 2**i) or frames (R = 2**i), so option 0 is full.
 
 Every option is a slice of one computed tensor and every cheap map is linear,
-so Eq. 3.5 is summed from the smallest option up: the sum of the smaller
-options is rebuilt once to the size of the next one and the next one is added.
-The work is a geometric series, whatever the number of options.
+so Eq. 3.5 is one sum of computed planes with few terms per output; how many
+options there are hardly changes it.
 
 Ours: rebuilding goes in steps of two (a quarter to a half, the half to all),
 and the bias is added after the sum. The thesis says neither; a batch norm
@@ -19,12 +18,18 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from .geometry import ConvGeometry, convolve, output_size
+from .option_terms import (
+    OptionTerms,
+    frame_factors,
+    option_sizes,
+    option_terms,
+)
+from .plane_mix import mix_planes
 
-_DEPTHWISE = {4: F.conv2d, 5: F.conv3d}
+CPU = torch.device('cpu')
 
 
 class CheapKernels(NamedTuple):
@@ -32,8 +37,7 @@ class CheapKernels(NamedTuple):
 
     Attributes:
         channels: ``Phi^c``, one per step up: (M,) factors of one computed
-            channel each, or (M, 1, K, K) depthwise kernels; M is the number
-            of channels that the step adds.
+            channel each; M is the number of channels that the step adds.
         time: ``Phi^t``, one per step up: (C, 1) factors of the computed
             frame before, or (C, 3) of its predecessor, itself and the next
             computed frame.
@@ -56,125 +60,40 @@ class Mix(NamedTuple):
     options: tuple[int, ...]
 
 
-def option_sizes(size: int, options: int) -> tuple[int, ...]:
-    """Channels or frames that each option computes, full one first.
-
-    Rounded up, so that any size is possible.
-    """
-    return tuple(-(-size // 2**index) for index in range(options))
-
-
-def rebuild_channels(y: Tensor, kernel: Tensor) -> Tensor:
-    """Channels that a step up adds, from the first computed ones.
-
-    Args:
-        y: (N, >= M, ...).
-        kernel: See :class:`CheapKernels`.
-
-    Returns:
-        (N, M, ...).
-    """
-    source = y[:, : len(kernel)]
-    if kernel.dim() == 1:
-        return source * _per_channel(kernel, y.dim())
-    pad = kernel.shape[-1] // 2
-    if y.dim() == 5:
-        kernel, pad = kernel.unsqueeze(2), (0, pad, pad)
-    convolution = _DEPTHWISE[y.dim()]
-    return convolution(source, kernel, None, 1, pad, 1, len(kernel))
-
-
-def rebuild_frames(y: Tensor, kernel: Tensor) -> Tensor:
-    """The frame behind each computed one (Eq. 3.1 with R = 2).
-
-    Args:
-        y: (N, C, M, H, W), computed frames.
-        kernel: See :class:`CheapKernels`. At the ends of the clip the
-            neighbour that is missing is the frame itself.
-
-    Returns:
-        (N, C, M, H, W).
-    """
-    if kernel.shape[1] == 1:
-        return y * _per_channel(kernel[:, 0], 5)
-    before, here, after = (_per_channel(k, 5) for k in kernel.unbind(1))
-    rebuilt = y * here
-    previous = torch.cat([y[:, :, :1], y[:, :, :-1]], 2)
-    following = torch.cat([y[:, :, 1:], y[:, :, -1:]], 2)
-    return rebuilt.addcmul(previous, before).addcmul(following, after)
-
-
-def mix_channels(
-    y: Tensor, mix: Mix, kernels: Sequence[Tensor], sizes: Sequence[int]
+def mix_options(
+    y: Tensor,
+    full: tuple[int, int],
+    time: Mix | None,
+    channels: Mix | None,
+    kernels: CheapKernels,
 ) -> Tensor:
-    """Weighted sum over the channel options (Eq. 3.5, left).
+    """Weighted sum over the options of both axes (Eq. 3.5).
 
     Args:
-        y: (N, sizes[largest], ...), without bias.
-        mix: Of the channel axis.
-        kernels: ``Phi^c`` of each step, the last to the full size first.
-        sizes: Channels of each option.
-
-    Returns:
-        (N, C, ...).
-    """
-    total = None
-    for index in reversed(range(mix.options[-1] + 1)):
-        used = index in mix.options
-        scale = _per_sample(mix, index, y) if used else None
-        if total is None:
-            total = y[:, : sizes[index]] * scale
-            continue
-        rebuilt = rebuild_channels(total, kernels[index])
-        if used:
-            start = sizes[index + 1]
-            total = torch.addcmul(total, y[:, :start], scale)
-            added = y[:, start : sizes[index]]
-            rebuilt = torch.addcmul(rebuilt, added, scale)
-        total = torch.cat([total, rebuilt], 1)
-    return total
-
-
-def mix_frames(
-    y: Tensor, mix: Mix, kernels: Sequence[Tensor], frames: int
-) -> Tensor:
-    """Weighted sum over the temporal options (Eq. 3.5, right).
-
-    Args:
-        y: (N, C, ceil(T / R), H, W), R of the largest option, without bias.
-        mix: Of the temporal axis.
-        kernels: ``Phi^t`` of each step, the last to the full size first.
-        frames: T.
+        y: What was computed, (N, C', T', H, W) without bias: channels and
+            frames of the largest used options.
+        full: C and T.
+        time: Of the temporal axis; None: it is not dynamic.
+        channels: Of the channel axis; None: it is not dynamic.
+        kernels: The cheap maps.
 
     Returns:
         (N, C, T, H, W).
     """
-    sizes = option_sizes(frames, mix.options[-1] + 1)
-    total = None
-    for index in reversed(range(mix.options[-1] + 1)):
-        used = index in mix.options
-        scale = _per_sample(mix, index, y) if used else None
-        step = 2 ** max(index - mix.options[0], 0)
-        if total is None:
-            total = y[:, :, ::step] * scale
-            continue
-        count = sizes[index] - sizes[index + 1]
-        rebuilt = rebuild_frames(total, kernels[index])[:, :, :count]
-        if used:
-            own = y[:, :, ::step]
-            total = torch.addcmul(total, own[:, :, ::2], scale)
-            rebuilt = torch.addcmul(rebuilt, own[:, :, 1::2], scale)
-        total = interleave(total, rebuilt)
-    return total
-
-
-def interleave(even: Tensor, odd: Tensor) -> Tensor:
-    """Frames in turn, (N, C, M, ...) and as many or one less."""
-    paired = odd.shape[2]
-    both = torch.stack([even[:, :, :paired], odd], 3).flatten(2, 3)
-    if paired == even.shape[2]:
-        return both
-    return torch.cat([both, even[:, :, paired:]], 2)
+    by_frames = y.transpose(1, 2)
+    frames_first = by_frames.is_contiguous()
+    terms = _terms(full, time, channels, kernels, frames_first, y.device)
+    values = y.new_ones(1, len(terms.channel))
+    if channels is not None:
+        factors = _channel_factors(channels, kernels.channels, terms)
+        values = factors.index_select(1, terms.channel)
+    if time is not None:
+        factors = _time_factors(time, kernels.time, full, terms)
+        values = values * factors.index_select(1, terms.time)
+    planes = (by_frames if frames_first else y.contiguous()).flatten(1, 2)
+    values = values.to(y.dtype).expand(len(y), -1)
+    mixed = mix_planes(planes.flatten(2), values, terms.pattern)
+    return mixed.view(len(y), *full, *y.shape[3:])
 
 
 def convolve_part(
@@ -239,19 +158,20 @@ def dynamic_conv(
     Returns:
         (N, C, ...) of the size of the full convolution.
     """
+    images = x.dim() == 4
     count, stride = len(weight), 1
     if channels is not None:
-        sizes = option_sizes(count, channels.weights.shape[1])
-        count = sizes[channels.options[0]]
+        count = option_sizes(count, channels.options[0] + 1)[-1]
     if time is not None:
         stride = 2 ** time.options[0]
     y = convolve_part(x, weight, geometry, count, stride)
-    if channels is not None:
-        y = mix_channels(y, channels, kernels.channels, sizes)
-    if time is not None:
-        size = output_size(x.shape[2:], weight.shape[2:], geometry)
-        y = mix_frames(y, time, kernels.time, size[0])
-    return y if bias is None else y + _per_channel(bias, y.dim())
+    size = output_size(x.shape[2:], weight.shape[2:], geometry)
+    full = (len(weight), 1 if images else size[0])
+    mixed = mix_options(
+        y.unsqueeze(2) if images else y, full, time, channels, kernels
+    )
+    y = mixed.squeeze(2) if images else mixed
+    return y if bias is None else y + bias.view(-1, *[1] * (y.dim() - 2))
 
 
 def dynamic_macs(
@@ -263,7 +183,8 @@ def dynamic_macs(
 ) -> tuple[int, int]:
     """MACs of one sample: of the convolution, and of the rest.
 
-    The rest: one per element and option in a weighted sum, one per tap.
+    The rest: one per position and term of the weighted sum; what makes the
+    factors of the terms, which have no positions, is not counted.
 
     Args:
         output_shape: (C, ...) of the full output.
@@ -275,26 +196,63 @@ def dynamic_macs(
     full, *size = output_shape
     frames = size[0] if len(size) == 3 else 1
     area = output_shape[-1] * output_shape[-2]
-    rows = option_sizes(frames, time[-1] + 1)
-    columns = option_sizes(full, channels[-1] + 1)
-    plane = rows[time[0]] * area
-    rest = 0
-    if kernels.channels:
-        rest += sum(columns[index] for index in channels) * plane
-        steps = kernels.channels[: channels[-1]]
-        rest += sum(kernel.numel() for kernel in steps) * plane
-    if kernels.time:
-        rest += sum(rows[index] for index in time) * full * area
-        for index, kernel in enumerate(kernels.time[: time[-1]]):
-            added = rows[index] - rows[index + 1]
-            rest += added * kernel.numel() * area
-    return columns[channels[0]] * plane * fan_in, rest
+    count = option_sizes(full, channels[0] + 1)[-1]
+    rows = option_sizes(frames, time[0] + 1)[-1]
+    terms = option_terms(
+        full, channels, frames, time, _taps(kernels), False, CPU
+    )
+    rest = len(terms.channel) * area
+    return count * rows * area * fan_in, rest
 
 
-def _per_sample(mix: Mix, index: int, y: Tensor) -> Tensor:
-    weights = mix.weights[:, index].to(y.dtype)
-    return weights.view(-1, *[1] * (y.dim() - 1))
+def _terms(
+    full: tuple[int, int],
+    time: Mix | None,
+    channels: Mix | None,
+    kernels: CheapKernels,
+    frames_first: bool,
+    device: torch.device,
+) -> OptionTerms:
+    used = [(0,) if mix is None else mix.options for mix in (channels, time)]
+    return option_terms(
+        full[0], used[0], full[1], used[1], _taps(kernels), frames_first,
+        device,
+    )  # fmt: skip
 
 
-def _per_channel(values: Tensor, dims: int) -> Tensor:
-    return values.view(-1, *[1] * (dims - 2))
+def _taps(kernels: CheapKernels) -> int:
+    return kernels.time[0].shape[1] if kernels.time else 1
+
+
+def _channel_factors(
+    mix: Mix, kernels: Sequence[Tensor], terms: OptionTerms
+) -> Tensor:
+    """Of each term of the sum over channels, (N, terms)."""
+    total = mix.weights.new_zeros(len(mix.weights), terms.counts[0])
+    for option, slots in zip(mix.options, terms.channel_slots, strict=True):
+        rebuilt = sum(len(kernel) for kernel in kernels[:option])
+        factors = total.new_ones(len(slots) - rebuilt)
+        for kernel in reversed(kernels[:option]):
+            factors = torch.cat([factors, factors[: len(kernel)] * kernel])
+        weight = mix.weights[:, option, None]
+        total = total.index_add(1, slots, weight * factors)
+    return total
+
+
+def _time_factors(
+    mix: Mix,
+    kernels: Sequence[Tensor],
+    full: tuple[int, int],
+    terms: OptionTerms,
+) -> Tensor:
+    """Of each channel and term of the sum over frames, (N, C * terms)."""
+    channels, frames = full
+    total = mix.weights.new_zeros(len(mix.weights), channels, terms.counts[1])
+    parts = zip(mix.options, terms.time_slots, terms.time_picks, strict=True)
+    for option, slots, picks in parts:
+        factors = frame_factors(kernels[:option], total, frames)
+        factors = factors.flatten(1).index_select(1, picks)
+        weight = mix.weights[:, option, None, None]
+        added = (weight * factors).expand(-1, channels, -1)
+        total = total.index_add(2, slots, added)
+    return total.flatten(1)

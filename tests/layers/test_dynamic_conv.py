@@ -122,7 +122,7 @@ def test_macs_are_those_of_the_choices():
 
     gate = 16 * 16 + 16 * 4
     area = 8 * 6 * 7
-    rest = (4 * 4 + 4 * 4 + 8 * 4 + 8 * 4 * 3) * 42
+    rest = 8 * (4 + 2 + 3 + 3 + 2) * 42
     assert macs.total() == (
         2 * 8 * area * 72,
         2 * 4 * area // 2 * 72,
