@@ -12,6 +12,12 @@ from .gate_cost import GateCost
 from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate
 from .judges import Judges, Recollection, Verdict
+from .planar import (
+    PlanarConv3d,
+    PlanarMaxPool3d,
+    is_planar_conv,
+    is_planar_pool,
+)
 from .self_counting import CountedWhole, SelfCounting, dense_macs
 from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin
 from .soft_modulation_gate import OptionWeights, SoftModulationGate
@@ -54,6 +60,8 @@ __all__ = [
     'NormGate',
     'OptionWeights',
     'OutputNormGate',
+    'PlanarConv3d',
+    'PlanarMaxPool3d',
     'PolicyStep',
     'Recollection',
     'SelfCounting',
@@ -65,5 +73,7 @@ __all__ = [
     'Usage',
     'Verdict',
     'dense_macs',
+    'is_planar_conv',
+    'is_planar_pool',
     'refuse_options',
 ]

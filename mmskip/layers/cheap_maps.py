@@ -9,10 +9,17 @@ import itertools
 import torch
 from torch import Tensor, nn
 
-from mmskip.ops import CheapKernels, option_sizes
+from mmskip.ops import (
+    CheapKernels,
+    OptionTables,
+    TableKey,
+    option_sizes,
+    option_tables,
+)
 
 TIME_MAPS = ('scale', 'neighbours')
 TAPS = 3
+KEPT = 64  # tables of a layer, one per size and choice
 
 
 class CheapMaps(nn.Module):
@@ -61,6 +68,8 @@ class CheapMaps(nn.Module):
             nn.Parameter(weight.new_zeros(conv.out_channels, taps))
             for _ in range(time_options - 1)
         )
+        self._kept: dict[tuple, OptionTables] = {}
+        self._kept_of: list[tuple] = []
         self.fit(weight)
 
     @torch.no_grad()
@@ -103,6 +112,29 @@ class CheapMaps(nn.Module):
     def kernels(self) -> CheapKernels:
         """The maps as the operators take them."""
         return CheapKernels(tuple(self.channels), tuple(self.time))
+
+    def tables(self, key: TableKey, like: Tensor) -> OptionTables:
+        """The maps as a weighted sum takes them, kept without gradients.
+
+        Args:
+            key: See :class:`mmskip.ops.TableKey`.
+            like: Gives the device.
+        """
+        kernels = self.kernels()
+        parts = [part for axis in kernels for part in axis]
+        if torch.is_grad_enabled() or any(p.is_inference() for p in parts):
+            return option_tables(key, kernels, like)
+        # Hooks may also exchange the data of parameters.
+        state = [(p.data_ptr(), p._version, p.dtype) for p in parts]
+        if state != self._kept_of or len(self._kept) >= KEPT:
+            self._kept_of, self._kept = state, {}
+        place = (key, like.device)
+        if place not in self._kept:
+            self._kept[place] = option_tables(key, kernels, like)
+        return self._kept[place]
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, '_kept': {}, '_kept_of': []}
 
     def extra_repr(self) -> str:
         return f'time_map={self.time_map!r}'

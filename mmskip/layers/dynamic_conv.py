@@ -198,7 +198,7 @@ class DynamicConvMixin(CountedWhole):
             self.geometry(x),
             time,
             channels,
-            self.cheap.kernels(),
+            self.cheap.tables,
         )
 
     @staticmethod

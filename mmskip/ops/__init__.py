@@ -5,8 +5,11 @@ from .backend import active_backend
 from .dynamic_conv import (
     CheapKernels,
     Mix,
+    OptionTables,
+    TableKey,
     dynamic_conv,
     dynamic_macs,
+    option_tables,
 )
 from .gate_mask import (
     GateParams,
@@ -30,7 +33,9 @@ __all__ = [
     'ConvGeometry',
     'GateParams',
     'Mix',
+    'OptionTables',
     'SkipMemory',
+    'TableKey',
     'active_backend',
     'block_mask',
     'convolve',
@@ -46,6 +51,7 @@ __all__ = [
     'native_call',
     'open_gate',
     'option_sizes',
+    'option_tables',
     'relative_scale',
     'sample_gate',
     'skip_clip',

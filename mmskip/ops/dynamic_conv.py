@@ -14,7 +14,7 @@ and the bias is added after the sum. The thesis says neither; a batch norm
 behind the layer can then be folded into it.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,12 +60,69 @@ class Mix(NamedTuple):
     options: tuple[int, ...]
 
 
+class OptionTables(NamedTuple):
+    """What the options add to each term, before they are weighted.
+
+    Attributes:
+        terms: K terms.
+        channels: (used options, K), None if the axis is not dynamic.
+        time: The same on the temporal axis.
+    """
+
+    terms: OptionTerms
+    channels: Tensor | None
+    time: Tensor | None
+
+
+class TableKey(NamedTuple):
+    """What the tables of a layer depend on, its cheap maps apart.
+
+    Attributes:
+        full: C and T.
+        channels: Indices of the used options; None: not dynamic.
+        time: The same on the temporal axis.
+        frames_first: Whether the computed planes lie frame by frame.
+    """
+
+    full: tuple[int, int]
+    channels: tuple[int, ...] | None
+    time: tuple[int, ...] | None
+    frames_first: bool
+
+
+def option_tables(
+    key: TableKey, kernels: CheapKernels, like: Tensor
+) -> OptionTables:
+    """Make the tables of a layer.
+
+    Args:
+        key: The sizes and the used options.
+        kernels: The cheap maps.
+        like: Gives the device.
+    """
+    terms = option_terms(
+        key.full[0],
+        key.channels or (0,),
+        key.full[1],
+        key.time or (0,),
+        _taps(kernels),
+        key.frames_first,
+        like.device,
+    )
+    channels = time = None
+    if key.channels is not None:
+        channels = _channel_table(key.channels, kernels.channels, terms)
+    if key.time is not None:
+        time = _time_table(key.time, kernels.time, key.full, terms)
+    return OptionTables(terms, channels, time)
+
+
 def mix_options(
     y: Tensor,
     full: tuple[int, int],
     time: Mix | None,
     channels: Mix | None,
-    kernels: CheapKernels,
+    tables: Callable[[TableKey, Tensor], OptionTables],
 ) -> Tensor:
     """Weighted sum over the options of both axes (Eq. 3.5).
 
@@ -75,24 +132,26 @@ def mix_options(
         full: C and T.
         time: Of the temporal axis; None: it is not dynamic.
         channels: Of the channel axis; None: it is not dynamic.
-        kernels: The cheap maps.
+        tables: Gives the tables for a key and a tensor like them.
 
     Returns:
         (N, C, T, H, W).
     """
     by_frames = y.transpose(1, 2)
     frames_first = by_frames.is_contiguous()
-    terms = _terms(full, time, channels, kernels, frames_first, y.device)
-    values = y.new_ones(1, len(terms.channel))
-    if channels is not None:
-        factors = _channel_factors(channels, kernels.channels, terms)
-        values = factors.index_select(1, terms.channel)
-    if time is not None:
-        factors = _time_factors(time, kernels.time, full, terms)
-        values = values * factors.index_select(1, terms.time)
+    used = [mix and mix.options for mix in (channels, time)]
+    table = tables(TableKey(full, *used, frames_first), y)
+    values = y.new_ones(())
+    for mix, rows in ((channels, table.channels), (time, table.time)):
+        if mix is not None:
+            weights = mix.weights
+            if weights.shape[1] > len(mix.options):
+                weights = weights[:, list(mix.options)]
+            values = values * (weights @ rows)
     planes = (by_frames if frames_first else y.contiguous()).flatten(1, 2)
-    values = values.to(y.dtype).expand(len(y), -1)
-    mixed = mix_planes(planes.flatten(2), values, terms.pattern)
+    mixed = mix_planes(
+        planes.flatten(2), values.to(y.dtype), table.terms.pattern
+    )
     return mixed.view(len(y), *full, *y.shape[3:])
 
 
@@ -105,9 +164,6 @@ def convolve_part(
 ) -> Tensor:
     """The first output channels of every ``stride``-th frame, without bias.
 
-    A kernel of one frame runs as a 2-D convolution, which on a CPU takes up
-    to half the time for the same sum.
-
     Args:
         x: (N, C_in, ...).
         weight: (C, C_in / groups, ...).
@@ -119,17 +175,9 @@ def convolve_part(
         groups = geometry.groups * channels // len(weight)
         x = x[:, : groups * weight.shape[1]]
         geometry = geometry._replace(groups=groups)
-    weight = weight[:channels]
-    if x.dim() == 4:
-        return convolve(x, weight, None, geometry)
     step = geometry.stride[0] * stride
-    if weight.shape[2] > 1 or any(geometry.padding[0]):
-        geometry = geometry._replace(stride=(step, *geometry.stride[1:]))
-        return convolve(x, weight, None, geometry)
-    frames = x[:, :, ::step].transpose(1, 2)
-    flat = ConvGeometry(*(part[1:] for part in geometry[:3]), *geometry[3:])
-    y = convolve(frames.flatten(0, 1), weight[:, :, 0], None, flat)
-    return y.unflatten(0, frames.shape[:2]).transpose(1, 2)
+    geometry = geometry._replace(stride=(step, *geometry.stride[1:]))
+    return convolve(x, weight[:channels], None, geometry)
 
 
 def dynamic_conv(
@@ -139,7 +187,7 @@ def dynamic_conv(
     geometry: ConvGeometry,
     time: Mix | None,
     channels: Mix | None,
-    kernels: CheapKernels,
+    tables: Callable[[TableKey, Tensor], OptionTables],
 ) -> Tensor:
     """Compute the largest used option on each axis, rebuild the rest.
 
@@ -153,7 +201,7 @@ def dynamic_conv(
         geometry: Of the convolution.
         time: Weights of the temporal options; None: the axis is not dynamic.
         channels: The same of the channel options.
-        kernels: The cheap maps.
+        tables: See :func:`option_tables`, for the cheap maps of the layer.
 
     Returns:
         (N, C, ...) of the size of the full convolution.
@@ -168,7 +216,7 @@ def dynamic_conv(
     size = output_size(x.shape[2:], weight.shape[2:], geometry)
     full = (len(weight), 1 if images else size[0])
     mixed = mix_options(
-        y.unsqueeze(2) if images else y, full, time, channels, kernels
+        y.unsqueeze(2) if images else y, full, time, channels, tables
     )
     y = mixed.squeeze(2) if images else mixed
     return y if bias is None else y + bias.view(-1, *[1] * (y.dim() - 2))
@@ -205,54 +253,37 @@ def dynamic_macs(
     return count * rows * area * fan_in, rest
 
 
-def _terms(
-    full: tuple[int, int],
-    time: Mix | None,
-    channels: Mix | None,
-    kernels: CheapKernels,
-    frames_first: bool,
-    device: torch.device,
-) -> OptionTerms:
-    used = [(0,) if mix is None else mix.options for mix in (channels, time)]
-    return option_terms(
-        full[0], used[0], full[1], used[1], _taps(kernels), frames_first,
-        device,
-    )  # fmt: skip
-
-
 def _taps(kernels: CheapKernels) -> int:
     return kernels.time[0].shape[1] if kernels.time else 1
 
 
-def _channel_factors(
-    mix: Mix, kernels: Sequence[Tensor], terms: OptionTerms
+def _channel_table(
+    options: tuple[int, ...], kernels: Sequence[Tensor], terms: OptionTerms
 ) -> Tensor:
-    """Of each term of the sum over channels, (N, terms)."""
-    total = mix.weights.new_zeros(len(mix.weights), terms.counts[0])
-    for option, slots in zip(mix.options, terms.channel_slots, strict=True):
+    rows = []
+    for option, slots in zip(options, terms.channel_slots, strict=True):
         rebuilt = sum(len(kernel) for kernel in kernels[:option])
-        factors = total.new_ones(len(slots) - rebuilt)
+        factors = kernels[0].new_ones(len(slots) - rebuilt)
         for kernel in reversed(kernels[:option]):
             factors = torch.cat([factors, factors[: len(kernel)] * kernel])
-        weight = mix.weights[:, option, None]
-        total = total.index_add(1, slots, weight * factors)
-    return total
+        row = factors.new_zeros(terms.counts[0])
+        rows.append(row.index_add(0, slots, factors))
+    return torch.stack(rows).index_select(1, terms.channel)
 
 
-def _time_factors(
-    mix: Mix,
+def _time_table(
+    options: tuple[int, ...],
     kernels: Sequence[Tensor],
     full: tuple[int, int],
     terms: OptionTerms,
 ) -> Tensor:
-    """Of each channel and term of the sum over frames, (N, C * terms)."""
     channels, frames = full
-    total = mix.weights.new_zeros(len(mix.weights), channels, terms.counts[1])
-    parts = zip(mix.options, terms.time_slots, terms.time_picks, strict=True)
+    rows = []
+    parts = zip(options, terms.time_slots, terms.time_picks, strict=True)
     for option, slots, picks in parts:
-        factors = frame_factors(kernels[:option], total, frames)
+        factors = frame_factors(kernels[:option], kernels[0], frames)
         factors = factors.flatten(1).index_select(1, picks)
-        weight = mix.weights[:, option, None, None]
-        added = (weight * factors).expand(-1, channels, -1)
-        total = total.index_add(2, slots, added)
-    return total.flatten(1)
+        row = factors.new_zeros(channels, terms.counts[1])
+        row = row.index_add(1, slots, factors.expand(channels, -1))
+        rows.append(row.flatten())
+    return torch.stack(rows).index_select(1, terms.time)

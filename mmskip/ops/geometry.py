@@ -47,13 +47,23 @@ def pad(x: Tensor, geometry: ConvGeometry) -> Tensor:
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
 ) -> Tensor:
-    """Dense convolution of ``x`` (N, C, ...) with any linear padding."""
+    """Dense convolution of ``x`` (N, C, ...) with any linear padding.
+
+    On a CPU the two halves of a factorised 3-D convolution, kernels
+    (1, K, K) and (K, 1, 1), run as 2-D ones: the same sums, in down to a
+    third of the time. The output's memory may then lie frame by frame.
+    """
     symmetric = all(a == b for a, b in geometry.padding)
     if symmetric and geometry.padding_mode == 'zeros':
         # The convolution pads by itself, without a copy of the input.
         inner = tuple(a for a, _ in geometry.padding)
     else:
-        inner, x = 0, pad(x, geometry)
+        inner, x = (0,) * (x.dim() - 2), pad(x, geometry)
+    if x.dim() == 5 and x.device.type == 'cpu':
+        if weight.shape[2] == 1 and inner[0] == 0:
+            return _convolve_frames(x, weight, bias, geometry, inner)
+        if weight.shape[3:] == (1, 1) and inner[1:] == (0, 0):
+            return _convolve_positions(x, weight, bias, geometry, inner)
     return _CONV[x.dim()](
         x,
         weight,
@@ -63,6 +73,49 @@ def convolve(
         geometry.dilation,
         geometry.groups,
     )
+
+
+def _convolve_frames(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    padding: tuple[int, ...],
+) -> Tensor:
+    """Kernel (1, K, K): frames are images."""
+    frames = x[:, :, :: geometry.stride[0]].transpose(1, 2)
+    y = F.conv2d(
+        frames.flatten(0, 1),
+        weight[:, :, 0],
+        bias,
+        geometry.stride[1:],
+        padding[1:],
+        geometry.dilation[1:],
+        geometry.groups,
+    )
+    return y.unflatten(0, frames.shape[:2]).transpose(1, 2)
+
+
+def _convolve_positions(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    padding: tuple[int, ...],
+) -> Tensor:
+    """Kernel (K, 1, 1): an image of frames x positions."""
+    rows, columns = geometry.stride[1:]
+    x = x[..., ::rows, ::columns]
+    y = F.conv2d(
+        x.flatten(3),
+        weight[..., 0],
+        bias,
+        (geometry.stride[0], 1),
+        (padding[0], 0),
+        (geometry.dilation[0], 1),
+        geometry.groups,
+    )
+    return y.unflatten(3, x.shape[3:])
 
 
 def support_sum(

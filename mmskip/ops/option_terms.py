@@ -52,6 +52,7 @@ def option_sizes(size: int, options: int) -> tuple[int, ...]:
 
 
 @lru_cache(maxsize=128)
+@torch.inference_mode(False)  # what is kept may serve a training next
 def option_terms(
     channels: int,
     channel_options: tuple[int, ...],

@@ -90,4 +90,6 @@ def open_gate(logits: Tensor, leak: float = 0.0) -> Tensor:
     Returns:
         In [0, 1), of the shape of ``logits``.
     """
+    if not (torch.is_grad_enabled() and logits.requires_grad):
+        return logits.tanh().clamp(min=0)
     return _OpenGate.apply(logits, leak)

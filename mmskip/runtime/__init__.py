@@ -10,6 +10,7 @@ from .counting import count_macs
 from .dynamic_efficiency import attach_dynamic_loss
 from .efficiency import attach_efficiency_loss
 from .errors import InputError
+from .fold import fold
 from .force_choices import force_choices
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .state import StreamState
@@ -34,6 +35,7 @@ __all__ = [
     'attach_efficiency_loss',
     'clip',
     'count_macs',
+    'fold',
     'force_choices',
     'record_choices',
     'stream',

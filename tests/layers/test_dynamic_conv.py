@@ -247,3 +247,13 @@ def test_impossible_options_are_refused(options, message):
     count = options.pop('channels')
     with pytest.raises(ValueError, match=message):
         DynamicConv3d(4, count, 1, channels=axis, **options)
+
+
+def test_training_can_follow_inference():
+    conv = dynamic()
+    with torch.inference_mode():
+        conv(clips(frames=6))
+
+    conv.train()(clips(frames=6)).sum().backward()
+
+    assert conv.weight.grad is not None

@@ -12,6 +12,7 @@ from mmskip.ops import (
     dynamic_macs,
     open_gate,
     option_sizes,
+    option_tables,
 )
 
 SPATIAL = ConvGeometry((1, 1, 1), ((0, 0), (1, 1), (1, 1)), (1, 1, 1))
@@ -33,6 +34,10 @@ def make(frames, kernel, options, channels=5):
     weight = double(channels, 3, kernel, 3, 3)
     weights = torch.rand(2, 2, options, dtype=torch.float64) + 0.1
     return x, weight, kernels, weights[0], weights[1]
+
+
+def tables_of(kernels):
+    return lambda key, like: option_tables(key, kernels, like)
 
 
 def literal(x, weight, geometry, time, channels, kernels):
@@ -81,7 +86,7 @@ def test_the_sum_of_all_options_is_that_of_the_thesis(
 
     y = dynamic_conv(
         x, weight, None, geometry, Mix(time, every), Mix(channels, every),
-        kernels,
+        tables_of(kernels),
     )  # fmt: skip
 
     expected = literal(x, weight, geometry, time, channels, kernels)
@@ -100,7 +105,7 @@ def test_computing_only_the_largest_used_option_changes_nothing(
 
     y = dynamic_conv(
         x, weight, None, geometry, Mix(time, used), Mix(channels, used),
-        kernels,
+        tables_of(kernels),
     )  # fmt: skip
 
     expected = literal(x, weight, geometry, time, channels, kernels)
@@ -116,7 +121,8 @@ def test_gradients_are_exact():
     def run(x, weight, bias, time, channels, *flat):
         maps = CheapKernels(flat[:2], flat[2:])
         mixes = Mix(time, every), Mix(channels, every)
-        return dynamic_conv(x, weight, bias, SPATIAL, *mixes, maps)
+        tables = tables_of(maps)
+        return dynamic_conv(x, weight, bias, SPATIAL, *mixes, tables)
 
     flat = (*kernels.channels, *kernels.time)
     inputs = (x, weight, double(4), time, channels, *flat)

@@ -84,8 +84,8 @@ def test_choices_and_macs_in_closed_form(clips, time, channels):
     assert layer.dense == 8 * 4 * 16 * 27
     width, frames = 8 >> channels, 4 >> time
     gate = 6 * 16 + 16 * 4
-    rest = width * frames * 16 + (8 - width) * frames * 16
-    rest += 8 * frames * 16 + 8 * (4 - frames) * 16 * 3
+    terms_of_frames = 4 if frames == 4 else 2 + 2 * 2
+    rest = 8 * terms_of_frames * 16
     executed = width * frames * 16 * 27 + gate + rest
     assert layer.executed.tolist() == [executed] * 2
     others = 2 * 4 * 16 * 8 + 2 * 5

@@ -2,8 +2,8 @@
 
 Training: one step of the plain model and of the same model converted with
 the search spaces 2 and 3. Inference: the plain model and the converted one
-at forced choices, with the gates running, at batches of 1 and 8; batch norms
-are folded into the convolutions before them in both. Everything starts from
+at forced choices, with the gates running, at batches of 1 and 8, both after
+``mmskip.fold``. Everything starts from
 the same weights and takes turns in one process; medians are compared, of the
 time that the CPUs spent on this process, so other work disturbs little.
 
@@ -27,9 +27,6 @@ from mmengine.structures import BaseDataElement
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.conv import _ConvNd
-from torch.nn.utils.fusion import fuse_conv_bn_eval
 
 import mmskip
 from mmskip.apis import UserError, import_host, load_config
@@ -130,8 +127,8 @@ def measure_inference(cfg: Config, args: argparse.Namespace) -> list[dict]:
     """Clips per second and GMAC of each choice and batch."""
     plain, dynamic = build(cfg, None).eval(), build(cfg, 2).eval()
     dynamic.load_state_dict(plain.state_dict(), strict=False)
-    fold(plain)
-    fold(dynamic)
+    for model in (plain, dynamic):
+        mmskip.fold(model)
     runs = dict(plain=None, **{str(pair): pair for pair in CHOICES})
     rows = []
     for batch in BATCHES:
@@ -166,24 +163,6 @@ def measure_inference(cfg: Config, args: argparse.Namespace) -> list[dict]:
                 )
             )
     return rows
-
-
-def fold(module: nn.Module) -> None:
-    """Fold batch norms into the convolutions before them, as mmcv does.
-
-    mmcv's own function does this for 2-D convolutions only.
-    """
-    last: str | None = None
-    for name, child in list(module.named_children()):
-        if isinstance(child, _BatchNorm) and last is not None:
-            conv = fuse_conv_bn_eval(getattr(module, last), child)
-            setattr(module, last, conv)
-            setattr(module, name, nn.Identity())
-            last = None
-        elif isinstance(child, _ConvNd):
-            last = name
-        else:
-            fold(child)
 
 
 def clips_of_noise(number: int, args: argparse.Namespace) -> Tensor:
