@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from mmskip.ops import (
     ConvGeometry,
     Mix,
+    convolve,
     dynamic_conv,
     dynamic_macs,
 )
@@ -45,6 +46,9 @@ class DynamicConvMixin(CountedWhole):
     gate: SoftModulationGate
     cheap: CheapMaps
     search_space: tuple[int, int]
+    # Set by ``mmskip.fold``: a full choice, too, goes the fast way, and is
+    # not the plain layer bit for bit.
+    planar: bool = False
     # Set inside blocks that collect; copies leave them behind.
     _choices: Any = None
     _costs: list[DynamicCost] | None = None
@@ -186,6 +190,8 @@ class DynamicConvMixin(CountedWhole):
         self, x: Tensor, weights: OptionWeights, usage: Usage
     ) -> Tensor:
         if not self.training and self._is_plain(weights, usage):
+            if self.planar:
+                return convolve(x, self.weight, self.bias, self.geometry(x))
             return super().forward(x)
         time, channels = (
             None if axis is None else Mix(axis, used)

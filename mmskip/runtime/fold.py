@@ -10,6 +10,7 @@ from torch.nn.utils.fusion import (
 )
 
 from mmskip.layers import (
+    DynamicConvMixin,
     PlanarConv3d,
     PlanarMaxPool3d,
     is_planar_conv,
@@ -44,6 +45,8 @@ def fold(model: nn.Module) -> nn.Module:
             module.__class__ = PlanarConv3d
         elif is_planar_pool(module):
             module.__class__ = PlanarMaxPool3d
+        elif isinstance(module, DynamicConvMixin):
+            module.planar = True
     return model
 
 
