@@ -8,6 +8,7 @@ from .convert import (  # noqa: E402  (after the host stack is mended)
     ConversionReport,
     DynamicConversion,
     SkipConversion,
+    SVDConversion,
     convert,
     revert,
 )
@@ -35,6 +36,7 @@ __all__ = [
     'DynamicConv3d',
     'DynamicConversion',
     'MacCount',
+    'SVDConversion',
     'SkipConv2d',
     'SkipConv3d',
     'SkipConversion',

@@ -3,15 +3,21 @@
 from .convert import Conversion, convert, revert
 from .converted_model import build_converted_model
 from .dynamic import DynamicConversion
+from .rank_selection import Spectrum, choose_ranks, measure_spectra
 from .report import ConversionReport
 from .skip_conversion import SkipConversion
+from .svd import SVDConversion
 
 __all__ = [
     'Conversion',
     'ConversionReport',
     'DynamicConversion',
+    'SVDConversion',
     'SkipConversion',
+    'Spectrum',
     'build_converted_model',
+    'choose_ranks',
     'convert',
+    'measure_spectra',
     'revert',
 ]

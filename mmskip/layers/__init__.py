@@ -8,6 +8,14 @@ from .dynamic_conv import (
 )
 from .dynamic_cost import DynamicCost
 from .dynamic_options import Usage, refuse_options
+from .factorized_conv import (
+    SVD_METHODS,
+    FactorizedConv,
+    factorize_conv,
+    macs_per_rank,
+    revert_factorized_conv,
+    split_of,
+)
 from .gate_cost import GateCost
 from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate
@@ -40,6 +48,7 @@ __all__ = [
     'CHANNEL_MAPS',
     'DYNAMIC_CLASSES',
     'SKIP_CLASSES',
+    'SVD_METHODS',
     'TIME_MAPS',
     'CheapMaps',
     'CountedWhole',
@@ -47,6 +56,7 @@ __all__ = [
     'DynamicConv3d',
     'DynamicConvMixin',
     'DynamicCost',
+    'FactorizedConv',
     'Gate',
     'GateCost',
     'GumbelGate',
@@ -66,5 +76,9 @@ __all__ = [
     'Usage',
     'Verdict',
     'dense_macs',
+    'factorize_conv',
+    'macs_per_rank',
     'refuse_options',
+    'revert_factorized_conv',
+    'split_of',
 ]

@@ -20,6 +20,7 @@ from .gate_mask import (
     relative_scale,
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .low_rank import factorize, full_rank, recompose, singular_values
 from .skip_clip import skip_clip
 from .skip_conv import MEMORY_RULES, SkipMemory, native_call, skip_conv
 from .straight_through import open_gate, sample_gate, straight_through
@@ -37,6 +38,8 @@ __all__ = [
     'cover_sum',
     'dynamic_conv',
     'dynamic_macs',
+    'factorize',
+    'full_rank',
     'gate_logits',
     'gate_macs',
     'gate_mask',
@@ -46,8 +49,10 @@ __all__ = [
     'native_call',
     'open_gate',
     'option_sizes',
+    'recompose',
     'relative_scale',
     'sample_gate',
+    'singular_values',
     'skip_clip',
     'skip_conv',
     'straight_through',
