@@ -7,6 +7,7 @@ compat.apply()
 from .convert import (  # noqa: E402  (after the host stack is mended)
     ConversionReport,
     DynamicConversion,
+    L0Conversion,
     SkipConversion,
     SVDConversion,
     convert,
@@ -35,6 +36,7 @@ __all__ = [
     'DynamicConv2d',
     'DynamicConv3d',
     'DynamicConversion',
+    'L0Conversion',
     'MacCount',
     'SVDConversion',
     'SkipConv2d',

@@ -3,6 +3,7 @@
 from .convert import Conversion, convert, revert
 from .converted_model import build_converted_model
 from .dynamic import DynamicConversion
+from .l0 import L0Conversion
 from .rank_selection import Spectrum, choose_ranks, measure_spectra
 from .report import ConversionReport
 from .skip_conversion import SkipConversion
@@ -12,6 +13,7 @@ __all__ = [
     'Conversion',
     'ConversionReport',
     'DynamicConversion',
+    'L0Conversion',
     'SVDConversion',
     'SkipConversion',
     'Spectrum',

@@ -9,9 +9,11 @@ from torch import nn
 from mmskip.layers import (
     DynamicConvMixin,
     FactorizedConv,
+    L0ConvMixin,
     SelfCounting,
     SkipConvMixin,
     revert_factorized_conv,
+    revert_l0_conv,
 )
 from mmskip.ops import active_backend
 
@@ -19,7 +21,7 @@ from .dynamic import revert_dynamic_conv
 from .report import ConversionReport
 from .skip_conversion import revert_skip_conv
 
-CONVERTED = (SelfCounting, DynamicConvMixin, FactorizedConv)
+CONVERTED = (SelfCounting, DynamicConvMixin, FactorizedConv, L0ConvMixin)
 
 
 class Conversion(Protocol):
@@ -100,7 +102,8 @@ def convert(
 def revert(model: nn.Module) -> None:
     """Undo every conversion of a model, in place: exact classes and keys.
 
-    Weights of compressed layers are the product of their parts.
+    Compressed layers get the weights that they computed with: the product
+    of their factors, or of weights and gates.
 
     Raises:
         ValueError: Nothing is converted.
@@ -126,6 +129,8 @@ def revert(model: nn.Module) -> None:
             revert_dynamic_conv(module)
         elif isinstance(module, FactorizedConv):
             revert_factorized_conv(module)
+        elif isinstance(module, L0ConvMixin):
+            revert_l0_conv(module)
 
 
 def _is_in_use(module: nn.Module) -> bool:

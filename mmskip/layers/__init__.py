@@ -19,7 +19,9 @@ from .factorized_conv import (
 from .gate_cost import GateCost
 from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate
+from .hard_concrete_gate import HardConcreteGate
 from .judges import Judges, Recollection, Verdict
+from .l0_conv import L0Conv2d, L0Conv3d, L0ConvMixin, revert_l0_conv
 from .self_counting import CountedWhole, SelfCounting, dense_macs
 from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin
 from .soft_modulation_gate import OptionWeights, SoftModulationGate
@@ -27,8 +29,10 @@ from .stop_policy import PolicyStep, StopOrForwardHead
 
 SKIP_CLASSES = (SkipConv2d, SkipConv3d)
 DYNAMIC_CLASSES = (DynamicConv2d, DynamicConv3d)
+L0_CLASSES = (L0Conv2d, L0Conv3d)
 try:
     from .dynamic_conv_mmcv import DynamicMMCVConv2d, DynamicMMCVConv3d
+    from .l0_conv_mmcv import L0MMCVConv2d, L0MMCVConv3d
     from .skip_conv_mmcv import (
         SkipConv2dAdaptivePadding,
         SkipMMCVConv2d,
@@ -43,10 +47,12 @@ else:
         SkipConv2dAdaptivePadding,
     )
     DYNAMIC_CLASSES += (DynamicMMCVConv2d, DynamicMMCVConv3d)
+    L0_CLASSES += (L0MMCVConv2d, L0MMCVConv3d)
 
 __all__ = [
     'CHANNEL_MAPS',
     'DYNAMIC_CLASSES',
+    'L0_CLASSES',
     'SKIP_CLASSES',
     'SVD_METHODS',
     'TIME_MAPS',
@@ -60,8 +66,12 @@ __all__ = [
     'Gate',
     'GateCost',
     'GumbelGate',
+    'HardConcreteGate',
     'InputNormGate',
     'Judges',
+    'L0Conv2d',
+    'L0Conv3d',
+    'L0ConvMixin',
     'NormGate',
     'OptionWeights',
     'OutputNormGate',
@@ -80,5 +90,6 @@ __all__ = [
     'macs_per_rank',
     'refuse_options',
     'revert_factorized_conv',
+    'revert_l0_conv',
     'split_of',
 ]
