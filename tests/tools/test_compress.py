@@ -119,3 +119,18 @@ def test_a_compressed_config_is_not_compressed_again(
 
     assert run_tool(tool.main, 'compress', [str(a) for a in argv])
     assert 'SVDConversion already' in capsys.readouterr().err
+
+
+def test_factors_of_other_ranks_are_refused(compressed, load_tool, capsys):
+    cfg = load_config(compressed[0])
+    ranks = cfg.model.conversions[0].ranks
+    name = next(name for name, rank in ranks.items() if rank > 1)
+    ranks[name] -= 1
+    cfg.dump('other.py')
+
+    code = run_tool(
+        load_tool('test').main, 'test', ['other.py', str(compressed[1])]
+    )
+
+    assert code == EXIT_MISTAKE
+    assert f'the first factor of {name}' in capsys.readouterr().err
