@@ -6,6 +6,8 @@ model = dict(
     conversions=[dict(type='mmskip.L0Conversion', exclude='head.final_layer')],
     efficiency_loss=dict(type='mmskip.L0Loss', weight=1e-3),
 )
+# What gates let through in inference differs from what they do in training.
+custom_hooks = [*_base_.custom_hooks, dict(type='mmskip.BatchNormHook')]
 optim_wrapper = dict(
     paramwise_cfg=dict(
         custom_keys={'.gate.': dict(lr_mult=100.0, decay_mult=0.0)}
