@@ -230,3 +230,22 @@ def test_grouped_layers_of_a_network_stay():
     report = mmskip.convert(TinyNet(), SVDConversion(macs=0.5))
 
     assert list(report.left_dense) == ['body', 'classifier']
+
+
+def test_factors_are_factorised_in_turn(net):
+    x = torch.randn(2, 3, 16, 16)
+    expected, plain = net(x), str(net)
+    mmskip.convert(net, SVDConversion('weight', ranks={'body': 6}))
+    mmskip.convert(net, SVDConversion('spatial', ranks={'body.first': 18}))
+
+    output, macs = run_dense(net, [x])
+
+    torch.testing.assert_close(output[0][0], expected)
+    count = macs.by_module()['body']
+    positions = 2 * 8 * 8
+    vertical, horizontal = 18 * 8 * 3, 6 * 18 * 3
+    assert count.executed == positions * (vertical + horizontal + 6 * 6)
+    assert count.dense == positions * 6 * 8 * 9
+    mmskip.revert(net)
+    assert str(net) == plain
+    torch.testing.assert_close(net(x), expected)
