@@ -7,6 +7,7 @@ from torch import nn
 import mmskip
 from mmskip import SkipConversion, SVDConversion
 from mmskip.layers import FactorizedConv, SkipConv2d
+from mmskip.runtime import ClipBinding
 from tests.helpers.convs import make_video, whole_weights
 from tests.helpers.nets import TinyNet
 from tests.helpers.runs import run_clip, run_dense, run_stream, same
@@ -249,3 +250,22 @@ def test_factors_are_factorised_in_turn(net):
     mmskip.revert(net)
     assert str(net) == plain
     torch.testing.assert_close(net(x), expected)
+
+
+def test_learned_gates_of_factors_train_on_clips(net):
+    mmskip.convert(net.train(), SVDConversion(ranks=RANKS))
+    mmskip.convert(net, SkipConversion(dict(type='GumbelGate', bias=1.0)))
+    x = torch.randn(2 * 3, 3, 16, 16)
+
+    with mmskip.count_macs(net) as macs, ClipBinding(net, 3) as binding:
+        net(x).square().sum().backward()
+        costs = list(binding.costs)
+
+    assert all(p.grad is not None for p in net.parameters())
+    for name, (first, second, dense) in MACS.items():
+        count = macs.by_module()[name]
+        assert count.dense == 6 * dense
+        assert count.reference == 2 * (first + second)
+        assert count.reference <= count.executed <= 6 * (first + second)
+    factors = sum(first + second for first, second, _ in MACS.values())
+    assert sum(cost.dense for cost in costs) == 4 * factors
