@@ -7,7 +7,9 @@ compat.apply()
 from .convert import (  # noqa: E402  (after the host stack is mended)
     ConversionReport,
     DynamicConversion,
+    L0Conversion,
     SkipConversion,
+    SVDConversion,
     convert,
     revert,
 )
@@ -35,7 +37,9 @@ __all__ = [
     'DynamicConv2d',
     'DynamicConv3d',
     'DynamicConversion',
+    'L0Conversion',
     'MacCount',
+    'SVDConversion',
     'SkipConv2d',
     'SkipConv3d',
     'SkipConversion',

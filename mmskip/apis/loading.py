@@ -14,6 +14,7 @@ from torch import nn
 
 from mmskip.apis.config import check_checkpoint, import_host, load_config
 from mmskip.apis.errors import UserError
+from mmskip.convert.saved_factors import check_factors
 from mmskip.convert.saved_gates import check_gates
 from mmskip.engine.video_hook import untrained_gates
 
@@ -80,7 +81,7 @@ def check_weights(
 
     Raises:
         UserError: No weight has a name that the model knows.
-        InputError: Its learned gates are not those of the model.
+        InputError: Its learned gates or factors are not those of the model.
     """
     saved = checkpoint.get('state_dict', checkpoint)
     known = {name.removeprefix('module.') for name in model.state_dict()}
@@ -91,6 +92,7 @@ def check_weights(
             f'{next(iter(saved), None)!r}: is it the checkpoint of another '
             'config?'
         )
+    check_factors(model, saved, path)
     return check_gates(model, saved, path)
 
 

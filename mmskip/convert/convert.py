@@ -6,14 +6,22 @@ from typing import Protocol
 
 from torch import nn
 
-from mmskip.layers import DynamicConvMixin, SelfCounting, SkipConvMixin
+from mmskip.layers import (
+    DynamicConvMixin,
+    FactorizedConv,
+    L0ConvMixin,
+    SelfCounting,
+    SkipConvMixin,
+    revert_factorized_conv,
+    revert_l0_conv,
+)
 from mmskip.ops import active_backend
 
 from .dynamic import revert_dynamic_conv
 from .report import ConversionReport
 from .skip_conversion import revert_skip_conv
 
-CONVERTED = (SelfCounting, DynamicConvMixin)
+CONVERTED = (SelfCounting, DynamicConvMixin, FactorizedConv, L0ConvMixin)
 
 
 class Conversion(Protocol):
@@ -25,7 +33,7 @@ class Conversion(Protocol):
     def refusal(self, name: str, module: nn.Module) -> str | None:
         """Why a layer stays as it is, None if it can be converted."""
 
-    def apply(self, module: nn.Module) -> None:
+    def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place."""
 
 
@@ -54,7 +62,8 @@ def convert(
 
     Raises:
         ValueError: Nothing to convert; a layer that is meant is converted
-            already; a pattern matches nothing; a layer's convolution is
+            already; a pattern matches nothing; a layer that the conversion
+            has settings for cannot be converted; a layer's convolution is
             replaced by mmcv's ``efficient_conv_bn_eval``.
     """
     report = ConversionReport(type(conversion).__name__)
@@ -83,14 +92,18 @@ def convert(
             report.left_dense[name] = reason
     if not chosen:
         raise ValueError(_nothing_matched(report, model))
-    for module in chosen:
-        conversion.apply(module)
+    _check_settings(conversion, report)
+    for name, module in zip(report.converted, chosen, strict=True):
+        conversion.apply(name, module)
     report.on_reference.update(_not_native(chosen, report.converted))
     return report
 
 
 def revert(model: nn.Module) -> None:
     """Undo every conversion of a model, in place: exact classes and keys.
+
+    Compressed layers get the weights that they computed with: the product
+    of their factors, or of weights and gates.
 
     Raises:
         ValueError: Nothing is converted.
@@ -108,11 +121,16 @@ def revert(model: nn.Module) -> None:
             'the model is inside stream(), clip(), count_macs() or '
             'record_choices(); leave that block before revert()'
         )
-    for module in converted:
+    # Parts of a layer come before it.
+    for module in reversed(converted):
         if isinstance(module, SkipConvMixin):
             revert_skip_conv(module)
         elif isinstance(module, DynamicConvMixin):
             revert_dynamic_conv(module)
+        elif isinstance(module, FactorizedConv):
+            revert_factorized_conv(module)
+        elif isinstance(module, L0ConvMixin):
+            revert_l0_conv(module)
 
 
 def _is_in_use(module: nn.Module) -> bool:
@@ -168,6 +186,17 @@ def _refuse_converted(name: str, module: nn.Module) -> None:
             'mmskip.revert() first to convert it anew, or leave it out with '
             'include or exclude'
         )
+
+
+def _check_settings(conversion: Conversion, report: ConversionReport) -> None:
+    """Refuse settings for layers that are not converted, or not there."""
+    for name in getattr(conversion, 'layers', ()):
+        if name not in report.converted:
+            reason = report.left_dense.get(name, 'the model has no such layer')
+            raise ValueError(
+                f'{report.conversion} has settings for {name}, which cannot '
+                f'be converted: {reason}; nothing was changed'
+            )
 
 
 def _not_native(modules: list[nn.Module], names: list[str]) -> dict[str, str]:

@@ -112,7 +112,7 @@ class DynamicConversion:
             return ROI_REASON
         return refuse_options(module, *self._options(module))
 
-    def apply(self, module: nn.Module) -> None:
+    def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place; parameters, hooks and name stay."""
         module.__class__ = self._dynamic_class[type(module)]
         module.set_dynamic(*self._options(module), self.gate, self.time_map)

@@ -9,11 +9,12 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-from mmskip.layers import DynamicConvMixin, SkipConvMixin
+from mmskip.layers import DynamicConvMixin, L0ConvMixin, SkipConvMixin
 from mmskip.runtime import InputError
 
 _GATE = re.compile(r'(.+)\.gate\..+')
 _WRAPPER = 'module.'
+GATED = (DynamicConvMixin, L0ConvMixin, SkipConvMixin)
 
 
 def check_gates(
@@ -39,7 +40,7 @@ def check_gates(
     own = {
         f'{name}.gate.{key}'.removeprefix(_WRAPPER): value.shape
         for name, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, (SkipConvMixin, DynamicConvMixin))
+        if isinstance(module, GATED)
         for key, value in module.gate.state_dict().items()
     }
     if not found:

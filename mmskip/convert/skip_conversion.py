@@ -67,7 +67,7 @@ class SkipConversion:
             return ROI_REASON
         return None
 
-    def apply(self, module: nn.Module) -> None:
+    def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place; parameters, hooks and name stay."""
         module.__class__ = self._skip_class[type(module)]
         module.set_skip(build_own(self.gate), self.memory)

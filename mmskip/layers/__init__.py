@@ -8,10 +8,20 @@ from .dynamic_conv import (
 )
 from .dynamic_cost import DynamicCost
 from .dynamic_options import Usage, refuse_options
+from .factorized_conv import (
+    SVD_METHODS,
+    FactorizedConv,
+    factorize_conv,
+    macs_per_rank,
+    revert_factorized_conv,
+    split_of,
+)
 from .gate_cost import GateCost
 from .gates import Gate, InputNormGate, NormGate, OutputNormGate
 from .gumbel_gate import GumbelGate
+from .hard_concrete_gate import HardConcreteGate
 from .judges import Judges, Recollection, Verdict
+from .l0_conv import L0Conv2d, L0Conv3d, L0ConvMixin, revert_l0_conv
 from .planar import (
     PlanarConv3d,
     PlanarMaxPool3d,
@@ -25,8 +35,10 @@ from .stop_policy import PolicyStep, StopOrForwardHead
 
 SKIP_CLASSES = (SkipConv2d, SkipConv3d)
 DYNAMIC_CLASSES = (DynamicConv2d, DynamicConv3d)
+L0_CLASSES = (L0Conv2d, L0Conv3d)
 try:
     from .dynamic_conv_mmcv import DynamicMMCVConv2d, DynamicMMCVConv3d
+    from .l0_conv_mmcv import L0MMCVConv2d, L0MMCVConv3d
     from .skip_conv_mmcv import (
         SkipConv2dAdaptivePadding,
         SkipMMCVConv2d,
@@ -41,10 +53,13 @@ else:
         SkipConv2dAdaptivePadding,
     )
     DYNAMIC_CLASSES += (DynamicMMCVConv2d, DynamicMMCVConv3d)
+    L0_CLASSES += (L0MMCVConv2d, L0MMCVConv3d)
 
 __all__ = [
     'DYNAMIC_CLASSES',
+    'L0_CLASSES',
     'SKIP_CLASSES',
+    'SVD_METHODS',
     'TIME_MAPS',
     'CheapMaps',
     'CountedWhole',
@@ -52,11 +67,16 @@ __all__ = [
     'DynamicConv3d',
     'DynamicConvMixin',
     'DynamicCost',
+    'FactorizedConv',
     'Gate',
     'GateCost',
     'GumbelGate',
+    'HardConcreteGate',
     'InputNormGate',
     'Judges',
+    'L0Conv2d',
+    'L0Conv3d',
+    'L0ConvMixin',
     'NormGate',
     'OptionWeights',
     'OutputNormGate',
@@ -73,7 +93,12 @@ __all__ = [
     'Usage',
     'Verdict',
     'dense_macs',
+    'factorize_conv',
     'is_planar_conv',
     'is_planar_pool',
+    'macs_per_rank',
     'refuse_options',
+    'revert_factorized_conv',
+    'revert_l0_conv',
+    'split_of',
 ]

@@ -22,6 +22,7 @@ from .gate_mask import (
     relative_scale,
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .low_rank import factorize, full_rank, recompose, singular_values
 from .option_terms import option_sizes
 from .skip_clip import skip_clip
 from .skip_conv import MEMORY_RULES, SkipMemory, native_call, skip_conv
@@ -42,6 +43,8 @@ __all__ = [
     'cover_sum',
     'dynamic_conv',
     'dynamic_macs',
+    'factorize',
+    'full_rank',
     'gate_logits',
     'gate_macs',
     'gate_mask',
@@ -52,8 +55,10 @@ __all__ = [
     'open_gate',
     'option_sizes',
     'option_tables',
+    'recompose',
     'relative_scale',
     'sample_gate',
+    'singular_values',
     'skip_clip',
     'skip_conv',
     'straight_through',

@@ -1,6 +1,7 @@
 """What a user does with a built model: stream it, and count its MACs."""
 
 from .bindings import Binding, ClipBinding, StreamBinding
+from .channel_efficiency import attach_channel_loss
 from .choices import (
     ChoiceRecord,
     LayerChoices,
@@ -31,6 +32,7 @@ __all__ = [
     'StopwatchReader',
     'StreamBinding',
     'StreamState',
+    'attach_channel_loss',
     'attach_dynamic_loss',
     'attach_efficiency_loss',
     'clip',

@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from mmskip.layers import GateCost, SelfCounting
 
+from .channel_efficiency import attach_channel_loss
 from .dynamic_efficiency import attach_dynamic_loss
 from .errors import InputError
 
@@ -44,9 +45,13 @@ def attach_efficiency_loss(model: nn.Module, loss: EfficiencyLoss) -> None:
         loss: Takes what the gates of a forward cost and returns entries for
             the dict; those with ``loss`` in their name are summed. One
             with ``only_correct`` is about dynamic convolutions, see
-            :func:`attach_dynamic_loss`.
+            :func:`attach_dynamic_loss`, one with ``of_channels`` about
+            L0-regularised ones, see :func:`attach_channel_loss`.
     """
     if hasattr(loss, 'only_correct'):
         attach_dynamic_loss(model, loss)
+        return
+    if getattr(loss, 'of_channels', False):
+        attach_channel_loss(model, loss)
         return
     model.register_forward_hook(_AddLoss(loss))
