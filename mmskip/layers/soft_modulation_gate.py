@@ -101,7 +101,8 @@ class SoftModulationGate(nn.Module):
         self.squeeze = nn.Linear(statistics, hidden, bias=False, **like)
         self.norm = nn.BatchNorm1d(hidden, **like)
         self.decide = nn.Linear(hidden, time + channels, bias=False, **like)
-        nn.init.normal_(self.decide.weight, std=0.01)
+        # Unequal clips are told apart from the first step on.
+        nn.init.normal_(self.decide.weight, std=0.03)
         beta = self._initial(time) + self._initial(channels)
         self.beta = nn.Parameter(conv.weight.new_tensor(beta))
 
