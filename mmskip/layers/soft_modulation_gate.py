@@ -102,7 +102,7 @@ class SoftModulationGate(nn.Module):
         self.norm = nn.BatchNorm1d(hidden, **like)
         self.decide = nn.Linear(hidden, time + channels, bias=False, **like)
         # Unequal clips are told apart from the first step on.
-        nn.init.normal_(self.decide.weight, std=0.03)
+        nn.init.normal_(self.decide.weight, std=0.02)
         beta = self._initial(time) + self._initial(channels)
         self.beta = nn.Parameter(conv.weight.new_tensor(beta))
 
