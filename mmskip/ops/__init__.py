@@ -23,14 +23,17 @@ from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .skip_clip import skip_clip
 from .skip_conv import MEMORY_RULES, SkipMemory, native_call, skip_conv
 from .straight_through import open_gate, sample_gate, straight_through
+from .warp import WARP_MACS, WarpedMemory, warp, warp_memory
 
 __all__ = [
     'MEMORY_RULES',
+    'WARP_MACS',
     'CheapKernels',
     'ConvGeometry',
     'GateParams',
     'Mix',
     'SkipMemory',
+    'WarpedMemory',
     'active_backend',
     'block_mask',
     'convolve',
@@ -52,4 +55,6 @@ __all__ = [
     'skip_conv',
     'straight_through',
     'support_sum',
+    'warp',
+    'warp_memory',
 ]

@@ -12,6 +12,7 @@ from .efficiency import attach_efficiency_loss
 from .errors import InputError
 from .force_choices import force_choices
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
+from .motion import HomographyMotion, Motion
 from .state import StreamState
 from .streaming import clip, stream
 from .timing import Stopwatch, StopwatchReader
@@ -21,11 +22,13 @@ __all__ = [
     'ChoiceRecord',
     'ClipBinding',
     'FrameSkipper',
+    'HomographyMotion',
     'InputError',
     'LayerChoices',
     'LedgerReader',
     'MacCount',
     'MacLedger',
+    'Motion',
     'Stopwatch',
     'StopwatchReader',
     'StreamBinding',
