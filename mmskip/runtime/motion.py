@@ -62,6 +62,9 @@ class HomographyMotion:
     homography. Shifts close to whole pixels are rounded: what adds up over
     frames is then exact.
 
+    A flip test shows the network a mirrored image, which moves the other
+    way: results stay right, but that half saves nothing; switch it off.
+
     Args:
         points: Corners that are tracked, at most.
         least_points: Fewer that agree, and there is no estimate.
