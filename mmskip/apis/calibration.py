@@ -1,7 +1,9 @@
 """Clips to calibrate a model on, and the config that keeps the result."""
 
 import os
+import pprint
 import re
+import textwrap
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import islice, pairwise
 from pathlib import Path
@@ -204,7 +206,7 @@ def write_calibrated(
         f'_base_ = {base!r}',
         'model = dict(',
         '    conversions=[',
-        *(f'        {dict(entry)!r},' for entry in conversions),
+        *(_indented(entry) for entry in conversions),
         '    ]',
         ')',
     ]
@@ -217,6 +219,12 @@ def to_device(clips: list[list[Batch]], device: torch.device) -> None:
     for clip in clips:
         for batch in clip:
             batch['inputs'] = [x.to(device) for x in batch['inputs']]
+
+
+def _indented(entry: Mapping[str, Any]) -> str:
+    """A conversion as lines of a config."""
+    text = pprint.pformat(dict(entry), width=71, sort_dicts=False)
+    return textwrap.indent(f'{text},', ' ' * 8)
 
 
 def _plain(value: Any) -> Any:
