@@ -25,13 +25,25 @@ class SkipConversion:
         gate: Config of the gate; every layer gets its own.
         memory: ``previous`` (the paper) or ``accumulated``.
         roi_heads: Also convert layers inside RoI heads.
+        motion: Config of what estimates the camera's motion, e.g.
+            ``dict(type='HomographyMotion')``. In streams, what a layer
+            remembers then moves with the picture before the residual is
+            taken; see :mod:`mmskip.ops.warp`. In inference, frame by frame,
+            on the torch reference. Interpolating motion needs
+            ``accumulated`` memory, which computes what fires from the whole
+            input: under ``previous`` what interpolation does to an output
+            would stay in it.
 
     Raises:
         ValueError: An option is out of range.
     """
 
     def __init__(
-        self, gate: dict, memory: str = 'previous', roi_heads: bool = False
+        self,
+        gate: dict,
+        memory: str = 'previous',
+        roi_heads: bool = False,
+        motion: dict | None = None,
     ) -> None:
         if memory not in MEMORY_RULES:
             raise ValueError(
@@ -42,6 +54,16 @@ class SkipConversion:
         self.gate = gate
         self.memory = memory
         self.roi_heads = roi_heads
+        self.motion = None if motion is None else build_own(motion)
+        interpolates = getattr(self.motion, 'interpolate', False)
+        if interpolates and memory != 'accumulated':
+            raise ValueError(
+                "expected memory='accumulated' with motion that "
+                f'interpolates, got {memory!r}, which computes changes of an '
+                'output and never the output anew: the errors of '
+                'interpolation would add up. Use whole steps '
+                '(interpolate=False) or the other memory'
+            )
         self._skip_class = {kind.dense_class: kind for kind in SKIP_CLASSES}
 
     def concerns(self, module: nn.Module) -> bool:
@@ -61,6 +83,8 @@ class SkipConversion:
                 f'{type(module).__name__} is not a class known to only '
                 'convolve'
             )
+        if self.motion is not None and isinstance(module, nn.Conv3d):
+            return 'motion compensation is for 2-D convolutions'
         if self._learned and module.out_channels <= module.groups:
             return COSTLY_REASON
         if not self.roi_heads and 'roi_head' in name.split('.'):
@@ -71,6 +95,8 @@ class SkipConversion:
         """Convert one layer in place; parameters, hooks and name stay."""
         module.__class__ = self._skip_class[type(module)]
         module.set_skip(build_own(self.gate), self.memory)
+        if self.motion is not None:
+            module.motion = self.motion
         # Gates follow the layer they belong to.
         module.gate.to(module.weight.device).train(module.training)
 
@@ -79,5 +105,6 @@ def revert_skip_conv(module: SkipConvMixin) -> None:
     """Give a plain convolution back, in place."""
     del module.gate
     del module.memory
+    module.__dict__.pop('motion', None)
     module.__dict__.pop('_packed', None)
     module.__class__ = module.dense_class

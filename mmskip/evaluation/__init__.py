@@ -13,8 +13,18 @@ from .clip_cost import ClipCost
 from .comparison import accuracy_at, compare_at, mean_over_seeds
 from .compute_cost import ComputeCost
 from .gate_shares import GateShares, GateWatch
+from .output_error import OutputError, norm_gates
 from .stages import STAGES, firing_by_stage, stage_of
 from .task import DETECTION, RECOGNITION, TASKS, Task
+from .threshold_search import (
+    Budget,
+    Choice,
+    Cost,
+    fit_scale,
+    scaled,
+    search_thresholds,
+    share_at,
+)
 from .video_cost import VideoCost
 
 __all__ = [
@@ -23,19 +33,28 @@ __all__ = [
     'STAGES',
     'TASKS',
     'ActionAccuracy',
+    'Budget',
+    'Choice',
     'ClipAccuracy',
     'ClipCost',
     'ComputeCost',
+    'Cost',
     'GateShares',
     'GateWatch',
+    'OutputError',
     'Task',
     'VideoCost',
     'accuracy_at',
     'average_precision',
     'compare_at',
     'firing_by_stage',
+    'fit_scale',
     'interpolated_average_precision',
     'mean_over_seeds',
+    'norm_gates',
+    'scaled',
+    'search_thresholds',
+    'share_at',
     'stage_of',
 ]
 

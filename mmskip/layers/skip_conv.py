@@ -3,6 +3,8 @@
 Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 3.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -35,6 +37,8 @@ class SkipConvMixin(SelfCounting):
 
     gate: Gate
     memory: str
+    # Estimates the camera's motion, if that is to be compensated.
+    motion: Any = None
     _packed: native.PackedWeight | None = None
 
     def set_skip(self, gate: dict | Gate, memory: str) -> None:
@@ -141,6 +145,8 @@ class SkipConvMixin(SelfCounting):
 
     def native_refusal(self) -> str | None:
         """Why the native backend does not take this layer, None if it does."""
+        if self.motion is not None:
+            return 'motion compensation'
         weight = self.weight
         return native.refusal(
             weight.dim() - 2, self.padding_mode, weight.dtype, weight.device

@@ -27,9 +27,11 @@ from .option_terms import option_sizes
 from .skip_clip import skip_clip
 from .skip_conv import MEMORY_RULES, SkipMemory, native_call, skip_conv
 from .straight_through import open_gate, sample_gate, straight_through
+from .warp import WARP_MACS, WarpedMemory, warp, warp_memory
 
 __all__ = [
     'MEMORY_RULES',
+    'WARP_MACS',
     'CheapKernels',
     'ConvGeometry',
     'GateParams',
@@ -37,6 +39,7 @@ __all__ = [
     'OptionTables',
     'SkipMemory',
     'TableKey',
+    'WarpedMemory',
     'active_backend',
     'block_mask',
     'convolve',
@@ -63,4 +66,6 @@ __all__ = [
     'skip_conv',
     'straight_through',
     'support_sum',
+    'warp',
+    'warp_memory',
 ]

@@ -165,7 +165,7 @@ class NativeCall:
         self._source = weight.detach()
         self._pointer = weight.data_ptr()
         self.arguments = (
-            *memory,
+            *memory[:3],
             packed,
             bias,
             gate.region,

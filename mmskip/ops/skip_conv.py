@@ -31,11 +31,17 @@ class SkipMemory(NamedTuple):
         input: The input that residuals are taken against, (N, C_in, ...).
         output: The last output, (N, C_out, ...).
         scale: The gate's factor, a scalar or one per stream (N, 1, ...).
+        exposed: Outputs of which nothing is known, bool (N, 1, ...): they
+            are computed next, whatever the gate says. None: no output.
+        pending: Motion of the picture that input and output have not
+            followed yet, (N, 3, 3), see :mod:`mmskip.ops.warp`.
     """
 
     input: Tensor
     output: Tensor
     scale: Tensor
+    exposed: Tensor | None = None
+    pending: Tensor | None = None
 
     def fits(self, x: Tensor) -> bool:
         """Whether ``x`` continues this memory (shape, dtype, device)."""
@@ -47,11 +53,11 @@ class SkipMemory(NamedTuple):
 
     def detach(self) -> 'SkipMemory':
         """The same memory, cut off from the autograd graph."""
-        return SkipMemory(*(tensor.detach() for tensor in self))
+        return SkipMemory(*(None if t is None else t.detach() for t in self))
 
     def clone(self) -> 'SkipMemory':
         """A copy that the next frame does not change."""
-        return SkipMemory(*(tensor.clone() for tensor in self))
+        return SkipMemory(*(None if t is None else t.clone() for t in self))
 
     @property
     def nbytes(self) -> int:
@@ -101,7 +107,10 @@ def skip_conv(
         return _native(x, memory, weight, bias, geometry, gate, rule, packed)
     step = _accumulated if rule == 'accumulated' else _previous
     output, mask, reference = step(x, memory, weight, bias, geometry, gate)
-    return output, mask, SkipMemory(reference, _own(output), memory.scale)
+    memory = memory._replace(
+        input=reference, output=_own(output), exposed=None
+    )
+    return output, mask, memory
 
 
 def _reference_frame(x, weight, bias, geometry, gate, packed):
@@ -176,11 +185,19 @@ def _channels_last(memory):
 
 
 def _previous(x, memory, weight, bias, geometry, gate):
-    """Eq. 3 as printed: residual against x_{t-1}."""
+    """Eq. 3 as printed: residual against x_{t-1}.
+
+    What is exposed has no x_{t-1}: it is computed as in a reference frame.
+    """
     residual = x - memory.input
     mask = _fires(residual, x, memory, weight, geometry, gate)
+    if memory.exposed is not None:
+        mask = block_mask(mask | memory.exposed, gate.block_size)
     change = convolve(residual, weight, None, geometry)
     output = memory.output + torch.where(mask, change, 0)
+    if memory.exposed is not None:
+        whole = convolve(x, weight, bias, geometry)
+        output = torch.where(memory.exposed, whole, output)
     return output, mask, _own(x)
 
 
@@ -196,12 +213,16 @@ def _accumulated(x, memory, weight, bias, geometry, gate):
     kernel_size = weight.shape[2:]
     residual = x - memory.input
     fired = _fires(residual, x, memory, weight, geometry, gate)
+    if memory.exposed is not None:
+        fired = block_mask(fired | memory.exposed, gate.block_size)
     silent = cover_sum(
         (~fired).to(x.dtype), kernel_size, geometry, x.shape[2:]
     )
     # Counts, compared half-way: not every algorithm gives exact integers.
     sent = silent < 0.5
     touched = support_sum(sent.to(x.dtype), kernel_size, geometry) > 0.5
+    if memory.exposed is not None:
+        touched = touched | memory.exposed
     mask = block_mask(touched, gate.block_size)
     reference = torch.where(sent, x, memory.input)
     dense = convolve(reference, weight, bias, geometry)

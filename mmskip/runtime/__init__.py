@@ -14,6 +14,7 @@ from .errors import InputError
 from .fold import fold
 from .force_choices import force_choices
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
+from .motion import HomographyMotion, Motion
 from .state import StreamState
 from .streaming import clip, stream
 from .timing import Stopwatch, StopwatchReader
@@ -23,11 +24,13 @@ __all__ = [
     'ChoiceRecord',
     'ClipBinding',
     'FrameSkipper',
+    'HomographyMotion',
     'InputError',
     'LayerChoices',
     'LedgerReader',
     'MacCount',
     'MacLedger',
+    'Motion',
     'Stopwatch',
     'StopwatchReader',
     'StreamBinding',

@@ -11,6 +11,7 @@ from mmskip.layers import GateCost, SelfCounting, SkipConvMixin
 from mmskip.ops import SkipMemory, active_backend, native
 
 from .errors import InputError
+from .motion import MotionFollower
 from .root_hooks import around_forward
 from .state import StreamState
 
@@ -173,6 +174,11 @@ class StreamBinding(Binding):
         self._in_forward = False
         self._native = False
 
+    def __enter__(self) -> 'StreamBinding':
+        super().__enter__()
+        self._handles += MotionFollower(self).attach()
+        return self
+
     def begin(self) -> None:
         self.state.claim(self.model)  # anew, after a reset in mid-stream
         self._calls.clear()
@@ -238,6 +244,11 @@ class ClipBinding(Binding):
 
     def begin(self) -> None:
         self.costs = []
+        if any(getattr(m, 'motion', None) is not None for m in self.names):
+            raise RuntimeError(
+                'expected a model without motion compensation in a clip: it '
+                'is for streams; train without it, it has no parameters'
+            )
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
         trains = layer.training and torch.is_grad_enabled()

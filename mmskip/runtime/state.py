@@ -1,6 +1,7 @@
 """The memory of one video stream."""
 
 import weakref
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,12 +22,17 @@ class StreamState:
         shape_changes: How often a call site met an input of another shape,
             dtype or device and became a reference frame again.
         slots: The memory of each call site.
+        last_images: The last frame, where motion is compensated.
+        lost_motion: Frames of streams whose motion could not be estimated,
+            and was taken for none.
     """
 
     def __init__(self) -> None:
         self.frames = 0
         self.shape_changes = 0
         self.slots: dict[CallSite, SkipMemory] = {}
+        self.last_images: Any = None
+        self.lost_motion = 0
         self._masks: dict[CallSite, Tensor] = {}
         self._calls: dict[CallSite, native.NativeCall] = {}
         self._owner: weakref.ref[nn.Module] | None = None
@@ -36,6 +42,8 @@ class StreamState:
         self.frames = 0
         self.shape_changes = 0
         self.slots.clear()
+        self.last_images = None
+        self.lost_motion = 0
         self._masks.clear()
         self._calls.clear()
         self._owner = None

@@ -5,6 +5,7 @@ from mmskip.visualization.analysis_plots import (
     plot_expected_vs_measured,
     plot_intervals,
 )
+from mmskip.visualization.calibration_plot import plot_error_vs_macs
 from mmskip.visualization.figures import STYLES, new_figure, save_figure
 from mmskip.visualization.overlay import (
     InputMap,
@@ -31,6 +32,7 @@ __all__ = [
     'new_figure',
     'plot_accuracy_vs_macs',
     'plot_bars',
+    'plot_error_vs_macs',
     'plot_expected_vs_measured',
     'plot_intervals',
     'print_comparison',

@@ -8,6 +8,7 @@ from torch.nn.utils import parametrizations
 
 import mmskip
 from mmskip.layers import SKIP_CLASSES, SkipConv2d, SkipConv3d
+from tests.helpers.nets import TinyNet, Windows
 
 GATE = dict(type='OutputNormGate', threshold=0.5)
 
@@ -164,3 +165,29 @@ def test_the_device_of_the_layer_is_kept():
     mmskip.convert(net, mmskip.SkipConversion(GATE))
 
     assert net[0].weight.device == torch.device('meta')
+
+
+def test_motion_is_an_option_that_revert_removes():
+    net = TinyNet()
+    motion = dict(type='mmskip.HomographyMotion')
+    conversion = mmskip.SkipConversion(GATE, motion=motion)
+    mmskip.convert(net, conversion)
+    assert net.stem.motion is net.head.motion is conversion.motion
+    assert net.stem.native_refusal() == 'motion compensation'
+    mmskip.revert(net)
+    assert 'motion' not in net.stem.__dict__
+
+
+def test_motion_leaves_3d_convolutions_dense():
+    conversion = mmskip.SkipConversion(
+        GATE, motion=dict(type='HomographyMotion')
+    )
+    with pytest.raises(ValueError, match='is for 2-D convolutions'):
+        mmskip.convert(Windows(), conversion)
+
+
+def test_interpolated_motion_is_refused_where_its_errors_would_stay():
+    motion = dict(type='HomographyMotion', interpolate=True)
+    mmskip.SkipConversion(GATE, 'accumulated', motion=motion)
+    with pytest.raises(ValueError, match='would add up'):
+        mmskip.SkipConversion(GATE, 'previous', motion=motion)

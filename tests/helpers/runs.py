@@ -9,6 +9,8 @@ def flat(output):
     """The tensors of an output, as one list of copies."""
     if isinstance(output, torch.Tensor):
         return [output.clone()]
+    if output is None:
+        return []
     return [tensor for part in output for tensor in flat(part)]
 
 

@@ -3,6 +3,7 @@
 from .activitynet import make_toy_activitynet
 from .jhmdb import make_toy_jhmdb
 from .kinetics import make_toy_kinetics
+from .pan import pan_video
 from .ua_detrac import make_toy_ua_detrac
 
 __all__ = [
@@ -10,4 +11,5 @@ __all__ = [
     'make_toy_jhmdb',
     'make_toy_kinetics',
     'make_toy_ua_detrac',
+    'pan_video',
 ]
