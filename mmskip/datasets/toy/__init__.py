@@ -3,11 +3,13 @@
 from .activitynet import make_toy_activitynet
 from .jhmdb import make_toy_jhmdb
 from .kinetics import make_toy_kinetics
+from .sub_jhmdb import make_toy_sub_jhmdb
 from .ua_detrac import make_toy_ua_detrac
 
 __all__ = [
     'make_toy_activitynet',
     'make_toy_jhmdb',
     'make_toy_kinetics',
+    'make_toy_sub_jhmdb',
     'make_toy_ua_detrac',
 ]
