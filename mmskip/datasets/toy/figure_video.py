@@ -8,7 +8,7 @@ import numpy as np
 
 from mmskip.datasets.jhmdb_pose_json import NAMES
 
-from .moves import joints_at
+from .moves import MOVES, joints_at, vary
 
 # Frames are painted this many times as large and then shrunk.
 OVERSAMPLING = 2
@@ -29,6 +29,11 @@ LIMBS = (
     (('left_shoulder', 'left_elbow', 'left_wrist'), 0.06, 'sleeves'),
 )
 HEAD = 0.075
+BELLY = NAMES.index('belly')
+# What is easily taken for a limb: strokes on the wall, and how often somebody
+# who does nothing stands behind the figure.
+STROKES = 10
+BYSTANDER = 0.5
 # Of an image's height: the figure's, and from where to where it may reach.
 HEIGHTS = (0.5, 0.66)
 MARGIN = 0.04
@@ -71,14 +76,17 @@ class FigureVideo(NamedTuple):
         width, height = (side * OVERSAMPLING for side in self.size)
         scale = rng.uniform(*self.heights) * height
         phases = rng.random() + rng.uniform(*TEMPO) * np.arange(self.frames)
-        poses = np.stack([joints_at(self.move, p) for p in phases])
+        swings = vary(MOVES[self.move], rng)
+        poses = np.stack([joints_at(swings, phase) for phase in phases])
         places = poses * (scale, -scale)
         places += _place(rng, places, (width, height))
         wall = paint_wall(rng, (width, height))
-        colours = {
-            part: _vivid(rng)
-            for part in ('trousers', 'shirt', 'sleeves', 'skin')
-        }
+        if rng.random() < BYSTANDER:
+            aside = scale * rng.uniform(0.25, 0.6) * rng.choice((-1, 1))
+            other = joints_at(vary({}, rng), 0.0) * (scale, -scale)
+            other += places[0, BELLY] - other[BELLY] + (aside, 0)
+            paint_body(wall, other, scale, _dress(rng))
+        colours = _dress(rng)
         white = dict.fromkeys(colours, (255, 255, 255))
         for joints in places:
             canvas = wall.copy()
@@ -100,7 +108,7 @@ class FigureVideo(NamedTuple):
 
 
 def paint_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """A textured wall, and a floor, uint8, (height, width, 3)."""
+    """A wall with texture and strokes, and a floor, uint8, (H, W, 3)."""
     width, height = size
     wall = np.empty((height, width, 3), np.float32)
     wall[:] = _pale(rng)
@@ -111,7 +119,17 @@ def paint_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
         wall += strength * cv2.resize(
             noise, size, interpolation=cv2.INTER_CUBIC
         )
-    return np.clip(wall, 0, 255).astype(np.uint8)
+    wall = np.clip(wall, 0, 255).astype(np.uint8)
+    for _ in range(STROKES):
+        start = rng.random(2) * size
+        angle, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.3)
+        way = np.array([np.cos(angle), np.sin(angle)]) * length * height
+        line = _fixed(np.stack([start, start + way]))
+        thickness = max(round(rng.uniform(0.02, 0.05) * height), 1)
+        cv2.polylines(
+            wall, [line], False, _vivid(rng), thickness, cv2.LINE_AA, SHIFT
+        )
+    return wall
 
 
 def paint_body(
@@ -167,6 +185,12 @@ def _fixed(points: np.ndarray) -> np.ndarray:
 def _pale(rng: np.random.Generator) -> np.ndarray:
     """A rather light colour of little saturation."""
     return rng.uniform(140, 210) + rng.uniform(-25, 25, 3)
+
+
+def _dress(rng: np.random.Generator) -> dict[str, tuple[int, int, int]]:
+    """Draw the colours of a figure."""
+    parts = ('trousers', 'shirt', 'sleeves', 'skin')
+    return {part: _vivid(rng) for part in parts}
 
 
 def _vivid(rng: np.random.Generator) -> tuple[int, int, int]:

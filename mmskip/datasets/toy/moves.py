@@ -40,6 +40,17 @@ class Swing:
 
 
 STILL = Swing()
+CHANNELS = (
+    *(
+        f'{side}_{part}'
+        for side in ('right', 'left')
+        for part in ('arm', 'elbow', 'leg', 'knee')
+    ),
+    'lean',
+    'rise',
+)
+# How much the middle of a swing varies from figure to figure.
+SPREADS = dict(lean=0.1, rise=0.0, right_leg=0.12, left_leg=0.12)
 # What swings, in radians: a limb's angle from hanging down, outwards, and
 # the bend of its second half from its first; the lean of the back to the
 # figure's left. `rise` is in body heights. Classes are alphabetical, and
@@ -109,17 +120,32 @@ MOVES: dict[str, Mapping[str, Swing]] = dict(
 )
 
 
-def joints_at(move: str, phase: float) -> np.ndarray:
+def vary(
+    swings: Mapping[str, Swing], rng: np.random.Generator
+) -> dict[str, Swing]:
+    """The same move as somebody else makes it."""
+    varied = {}
+    for name in CHANNELS:
+        swing = swings.get(name, STILL)
+        spread = SPREADS.get(name, 0.3)
+        varied[name] = Swing(
+            swing.middle + rng.uniform(-spread, spread),
+            swing.reach * rng.uniform(0.7, 1.3),
+            swing.start,
+        )
+    return varied
+
+
+def joints_at(swings: Mapping[str, Swing], phase: float) -> np.ndarray:
     """Joints of a figure whose belly is above the origin.
 
     Args:
-        move: A key of ``MOVES``.
+        swings: A move: what swings, and how.
         phase: Where in the cycle.
 
     Returns:
         x and y in the order of JHMDB, shape (15, 2).
     """
-    swings = MOVES[move]
 
     def value(name: str) -> float:
         return swings.get(name, STILL).at(phase)
