@@ -14,11 +14,12 @@ from .comparison import accuracy_at, compare_at, mean_over_seeds
 from .compute_cost import ComputeCost
 from .gate_shares import GateShares, GateWatch
 from .stages import STAGES, firing_by_stage, stage_of
-from .task import DETECTION, RECOGNITION, TASKS, Task
+from .task import DETECTION, POSE, RECOGNITION, TASKS, Task
 from .video_cost import VideoCost
 
 __all__ = [
     'DETECTION',
+    'POSE',
     'RECOGNITION',
     'STAGES',
     'TASKS',

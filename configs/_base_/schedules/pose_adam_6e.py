@@ -6,7 +6,7 @@ base_lr = 2e-3
 train_cfg = dict(max_epochs=max_epochs, val_interval=max_epochs)
 optim_wrapper = dict(
     type='OptimWrapper',
-    optimizer=dict(type='Adam', lr=base_lr),
+    optimizer=dict(type='Adam', lr=base_lr, weight_decay=0.0),
     clip_grad=dict(max_norm=10),
 )
 param_scheduler = [

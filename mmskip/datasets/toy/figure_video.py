@@ -14,8 +14,8 @@ from .moves import MOVES, joints_at, vary
 OVERSAMPLING = 2
 # Standard deviation of the sensor's noise, of 255.
 NOISE = 1.0
-# Cycles per frame: one takes 20 to 40 frames.
-TEMPO = (1 / 40, 1 / 20)
+# Cycles per frame: one takes 14 to 30 frames.
+TEMPO = (1 / 30, 1 / 14)
 # Image coordinates are handed to OpenCV in sixteenths of a pixel.
 SHIFT = 4
 # Lines of the body: names, width in body heights, which of the colours.
