@@ -62,6 +62,7 @@ class FigureVideo(NamedTuple):
         frames: Number of frames.
         size: ``(width, height)`` of the images in pixels.
         heights: Of the figure, smallest and largest, of the image's height.
+        clutter: Whether there is what is easily taken for the figure.
     """
 
     move: str
@@ -69,6 +70,7 @@ class FigureVideo(NamedTuple):
     frames: int
     size: tuple[int, int]
     heights: tuple[float, float] = HEIGHTS
+    clutter: bool = True
 
     def film(self) -> Iterator[Shot]:
         """Film the video."""
@@ -81,7 +83,9 @@ class FigureVideo(NamedTuple):
         places = poses * (scale, -scale)
         places += _place(rng, places, (width, height))
         wall = paint_wall(rng, (width, height))
-        if rng.random() < BYSTANDER:
+        if self.clutter:
+            paint_strokes(rng, wall)
+        if self.clutter and rng.random() < BYSTANDER:
             aside = scale * rng.uniform(0.25, 0.6) * rng.choice((-1, 1))
             other = joints_at(vary({}, rng), 0.0) * (scale, -scale)
             other += places[0, BELLY] - other[BELLY] + (aside, 0)
@@ -108,7 +112,7 @@ class FigureVideo(NamedTuple):
 
 
 def paint_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """A wall with texture and strokes, and a floor, uint8, (H, W, 3)."""
+    """A wall with texture, and a floor, uint8, (H, W, 3)."""
     width, height = size
     wall = np.empty((height, width, 3), np.float32)
     wall[:] = _pale(rng)
@@ -119,9 +123,14 @@ def paint_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
         wall += strength * cv2.resize(
             noise, size, interpolation=cv2.INTER_CUBIC
         )
-    wall = np.clip(wall, 0, 255).astype(np.uint8)
+    return np.clip(wall, 0, 255).astype(np.uint8)
+
+
+def paint_strokes(rng: np.random.Generator, wall: np.ndarray) -> None:
+    """Paint strokes like limbs onto a wall, in place."""
+    height, width = wall.shape[:2]
     for _ in range(STROKES):
-        start = rng.random(2) * size
+        start = rng.random(2) * (width, height)
         angle, length = rng.uniform(0, 2 * np.pi), rng.uniform(0.1, 0.3)
         way = np.array([np.cos(angle), np.sin(angle)]) * length * height
         line = _fixed(np.stack([start, start + way]))
@@ -129,7 +138,6 @@ def paint_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
         cv2.polylines(
             wall, [line], False, _vivid(rng), thickness, cv2.LINE_AA, SHIFT
         )
-    return wall
 
 
 def paint_body(
