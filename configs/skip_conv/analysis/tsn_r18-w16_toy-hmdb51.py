@@ -8,7 +8,7 @@ seeds = [0, 1, 2]
 
 methods = dict(
     pretrained=dict(
-        config=_path.format('tsn_r18-w16_1x1x8-8e_'), train=True, seeds=[0]
+        config=_path.format('tsn_r18-w16_1x1x8-12e_'), train=True, seeds=[0]
     ),
     dense=dict(
         config=_path.format('finetune_tsn_r18-w16_1x1x8-4e_'),

@@ -1,5 +1,5 @@
 # Norm gates in the small TSN, not trained.
-_base_ = 'tsn_r18-w16_1x1x8-8e_toy-hmdb51.py'
+_base_ = 'tsn_r18-w16_1x1x8-12e_toy-hmdb51.py'
 model = dict(
     type='mmskip.ConvertedModel',
     arch='Recognizer2D',
