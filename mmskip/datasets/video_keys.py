@@ -56,4 +56,4 @@ def _video_part(info: Mapping, key: str) -> Any:
 def describe_keys(video_key: str | Sequence[str]) -> str:
     """The keys as a message names them."""
     keys = (video_key,) if isinstance(video_key, str) else tuple(video_key)
-    return ' and '.join(keys)
+    return ' and '.join(map(repr, keys))

@@ -39,5 +39,5 @@ def test_other_keys_come_before_the_folder():
 
 
 def test_messages_name_the_keys():
-    assert describe_keys('a') == 'a'
-    assert describe_keys(('a', 'b')) == 'a and b'
+    assert describe_keys('a') == "'a'"
+    assert describe_keys(('a', 'b')) == "'a' and 'b'"

@@ -35,7 +35,9 @@ def test_batches_may_be_lists_of_samples():
 def test_samples_without_any_video_are_an_error_that_says_what_to_do():
     data = dict(data_samples=samples([1], key='img_id'))
 
-    with pytest.raises(KeyError, match=r'video_id or img_path.*img_id.*meta'):
+    with pytest.raises(
+        KeyError, match=r"'video_id' or img_path.*img_id.*meta"
+    ):
         video_ids(data)
 
 
