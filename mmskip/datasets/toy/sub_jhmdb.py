@@ -21,7 +21,7 @@ from mmskip.datasets.jhmdb_poses import VARIANTS
 from mmskip.datasets.jhmdb_release import NUM_SPLITS
 
 from .figure_video import FigureVideo
-from .folder import LEAST_SIDE, write_once
+from .folder import check_split_arguments, write_once
 from .moves import MOVES
 
 MARKER = 'toy_sub_jhmdb.json'
@@ -71,7 +71,7 @@ def make_toy_sub_jhmdb(
         size=list(size),
         seed=seed,
     )
-    _check(arguments)
+    check_split_arguments(arguments)
 
     def write(folder: Path) -> None:
         for action in MOVES:
@@ -87,23 +87,6 @@ def write_matrices(path: Path, matrices: Mapping[str, Any]) -> None:
     content = buffer.getvalue()
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(HEADER + content[len(HEADER) :])
-
-
-def _check(arguments: dict) -> None:
-    """Refuse arguments out of range."""
-    for name, least in (('train_videos', 1), ('test_videos', 1), ('seed', 0)):
-        value = arguments[name]
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f'expected {name} >= {least}, got {value!r}')
-    frames, size = arguments['frames'], arguments['size']
-    if len(frames) != 2 or not 1 <= frames[0] <= frames[1]:
-        raise ValueError(
-            f'expected frames (fewest, most) from 1, got {frames}'
-        )
-    if len(size) != 2 or min(size) < LEAST_SIDE:
-        raise ValueError(
-            f'expected size (width, height) from {LEAST_SIDE}, got {size}'
-        )
 
 
 def _write_action(
