@@ -5,6 +5,7 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy.io import loadmat
 
@@ -15,6 +16,7 @@ from mmskip.datasets.jhmdb_poses import (
 )
 from mmskip.datasets.jhmdb_release import read_masks
 from mmskip.datasets.toy import make_toy_sub_jhmdb
+from mmskip.datasets.toy.figure_video import FigureVideo
 from mmskip.datasets.toy.moves import MOVES
 
 TOOL = Path(__file__).parents[3] / 'tools' / 'make_toy_sub_jhmdb.py'
@@ -66,6 +68,15 @@ def test_it_reads_like_the_original(root):
     assert found['pos_world'].shape == (2, 15, frames)
     assert found['scale'].shape == (1, frames)
     assert found['action'].tolist() == ['golf']
+
+
+def test_joints_are_those_of_the_film_counted_from_one(root):
+    name = 'golf/toy_golf_1'
+    video = read_pose_video(root, name, ReadingReport())
+    seeds = (0, list(MOVES).index('golf'), 1)
+    film = FigureVideo('golf', seeds, len(video.joints), video.size).film()
+    for shot, joints in zip(film, video.joints, strict=True):
+        np.testing.assert_allclose(joints, shot.joints + 1)
 
 
 def test_splits_are_those_of_either_data_set(root):
