@@ -15,7 +15,7 @@ from mmskip.apis.errors import run_tool
 from mmskip.apis.toy_videos import write_toy_videos
 from mmskip.datasets.toy import make_toy_hmdb51
 
-DEFAULTS = dict(train_videos=40, test_videos=12, frames=32, size=(112, 96))
+DEFAULTS = dict(train_videos=40, test_videos=30, frames=32, size=(112, 96))
 
 
 def main(argv: Sequence[str] | None = None) -> int:

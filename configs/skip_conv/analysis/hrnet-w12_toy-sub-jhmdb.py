@@ -4,7 +4,7 @@
 _path = '../pose/{}_td-hm_hrnet-w12_toy-sub-jhmdb-96x96.py'
 _gate = 'model.conversions.0.gate'
 _beta = 'model.efficiency_loss.beta'
-_betas = (2e-3, 4e-3, 8e-3)
+_betas = (2e-3, 6e-3, 2e-2)
 task = 'pose'
 seeds = [0, 1, 2]
 

@@ -31,7 +31,7 @@ def make_toy_hmdb51(
     root: str | os.PathLike,
     *,
     train_videos: int = 40,
-    test_videos: int = 12,
+    test_videos: int = 30,
     unused_videos: int = 2,
     frames: int = 32,
     size: tuple[int, int] = (112, 96),
