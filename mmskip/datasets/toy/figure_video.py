@@ -63,6 +63,7 @@ class FigureVideo(NamedTuple):
         size: ``(width, height)`` of the images in pixels.
         heights: Of the figure, smallest and largest, of the image's height.
         clutter: Whether there is what is easily taken for the figure.
+        variety: Factor of how far poses differ from figure to figure.
     """
 
     move: str
@@ -71,6 +72,7 @@ class FigureVideo(NamedTuple):
     size: tuple[int, int]
     heights: tuple[float, float] = HEIGHTS
     clutter: bool = True
+    variety: float = 2.5
 
     def film(self) -> Iterator[Shot]:
         """Film the video."""
@@ -78,7 +80,7 @@ class FigureVideo(NamedTuple):
         width, height = (side * OVERSAMPLING for side in self.size)
         scale = rng.uniform(*self.heights) * height
         phases = rng.random() + rng.uniform(*TEMPO) * np.arange(self.frames)
-        swings = vary(MOVES[self.move], rng)
+        swings = vary(MOVES[self.move], rng, self.variety)
         poses = np.stack([joints_at(swings, phase) for phase in phases])
         places = poses * (scale, -scale)
         places += _place(rng, places, (width, height))
@@ -87,7 +89,10 @@ class FigureVideo(NamedTuple):
             paint_strokes(rng, wall)
         if self.clutter and rng.random() < BYSTANDER:
             aside = scale * rng.uniform(0.25, 0.6) * rng.choice((-1, 1))
-            other = joints_at(vary({}, rng), 0.0) * (scale, -scale)
+            other = joints_at(vary({}, rng, self.variety), 0.0) * (
+                scale,
+                -scale,
+            )
             other += places[0, BELLY] - other[BELLY] + (aside, 0)
             paint_body(wall, other, scale, _dress(rng))
         colours = _dress(rng)

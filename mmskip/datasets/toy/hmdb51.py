@@ -112,6 +112,7 @@ def _write_class(
             tuple(arguments['size']),
             HEIGHTS,
             clutter=False,
+            variety=1.0,
         )
         images = (shot.image for shot in video.film())
         write_video(folder / file, images, arguments['fps'], video.size)

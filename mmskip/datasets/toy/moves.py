@@ -121,13 +121,21 @@ MOVES: dict[str, Mapping[str, Swing]] = dict(
 
 
 def vary(
-    swings: Mapping[str, Swing], rng: np.random.Generator
+    swings: Mapping[str, Swing],
+    rng: np.random.Generator,
+    variety: float = 1.0,
 ) -> dict[str, Swing]:
-    """The same move as somebody else makes it."""
+    """The same move as somebody else makes it.
+
+    Args:
+        swings: The move.
+        rng: Source of randomness.
+        variety: Factor of how far poses differ from figure to figure.
+    """
     varied = {}
     for name in CHANNELS:
         swing = swings.get(name, STILL)
-        spread = SPREADS.get(name, 0.3)
+        spread = variety * SPREADS.get(name, 0.3)
         varied[name] = Swing(
             swing.middle + rng.uniform(-spread, spread),
             swing.reach * rng.uniform(0.7, 1.3),
