@@ -47,3 +47,15 @@ except (ImportError, AssertionError) as error:
             'available',
             stacklevel=2,
         )
+
+try:
+    from .jhmdb_pose import JHMDBPoseDataset
+
+    __all__ += ['JHMDBPoseDataset']
+except (ImportError, AssertionError) as error:
+    if find_spec('mmpose') is not None:
+        warnings.warn(
+            f'mmpose is installed but cannot be imported ({error}), so '
+            'JHMDBPoseDataset is not available',
+            stacklevel=2,
+        )

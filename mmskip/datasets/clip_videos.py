@@ -1,12 +1,13 @@
 """Videos in a dataset of frames, and the positions of clips in them."""
 
 import bisect
-import os.path as osp
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
+
+from .video_keys import describe_keys, find_video, look_up
 
 PADDINGS = ('error', 'drop', 'repeat', 'loop')
 
@@ -19,7 +20,7 @@ def group_videos(
     Args:
         dataset: A dataset with ``get_data_info``.
         video_key: Key of a sample's video, or several keys that tell it
-            together. Dots lead into dicts (``raw_ann_info.track_id``).
+            together, see :func:`mmskip.datasets.video_keys.find_video`.
             Samples that have none of them are told apart by the folder of
             their image.
         frame_key: Key of a frame's position in its video. If a sample of a
@@ -33,12 +34,19 @@ def group_videos(
         ValueError: There is no way to tell the video of a sample, or a
             video has two samples at one position.
     """
-    keys = (video_key,) if isinstance(video_key, str) else tuple(video_key)
     found: dict[Any, list[tuple[Any, int]]] = {}
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
-        video = _video_of(info, keys, index)
-        found.setdefault(video, []).append((_get(info, frame_key), index))
+        video = find_video(info, video_key)
+        if video is None:
+            raise ValueError(
+                'expected every sample to tell its video by '
+                f'{describe_keys(video_key)}, or by the folder of img_path, '
+                f'got sample {index} with the keys {sorted(info)}; set '
+                'video_key'
+            )
+        found.setdefault(video, []).append((look_up(info, frame_key), index))
+    keys = (video_key,) if isinstance(video_key, str) else tuple(video_key)
     return {
         video: _order(video, members, keys, frame_key)
         for video, members in found.items()
@@ -115,31 +123,6 @@ def clip_positions(
     if padding == 'loop':
         return (positions % length).tolist()
     return np.minimum(positions, length - 1).tolist()
-
-
-def _get(info: Mapping, key: str) -> Any:
-    """A value of a sample; dots lead into dicts, None is missing."""
-    value: Any = info
-    for part in key.split('.'):
-        value = value.get(part) if isinstance(value, Mapping) else None
-    return value
-
-
-def _video_of(info: Mapping, keys: tuple[str, ...], index: int) -> Any:
-    """Tell which video a sample belongs to."""
-    values = tuple(_get(info, key) for key in keys)
-    if None not in values:
-        return values if len(values) > 1 else values[0]
-    path = info.get('img_path')
-    if all(value is None for value in values) and isinstance(path, str):
-        folder = osp.dirname(path)
-        if folder:
-            return folder
-    raise ValueError(
-        f'expected every sample to tell its video by {" and ".join(keys)}, '
-        f'or by the folder of img_path, got sample {index} with the keys '
-        f'{sorted(info)}; set video_key'
-    )
 
 
 def _order(

@@ -124,7 +124,7 @@ def read_masks(root: str | os.PathLike) -> dict:
     for label, folder in enumerate(folders):
         for split in range(NUM_SPLITS):
             path = root / f'splits/{folder.name}_test_split{split + 1}.txt'
-            for name, subset in _read_split(path):
+            for name, subset in read_split(path):
                 truth[subset][split].append(f'{folder.name}/{name}')
         listed = {
             video
@@ -134,7 +134,7 @@ def read_masks(root: str | os.PathLike) -> dict:
             if video.startswith(f'{folder.name}/')
         }
         for video in sorted(listed):
-            mask = _read_mask(root / 'puppet_mask' / video / 'puppet_mask.mat')
+            mask = read_mask(root / 'puppet_mask' / video / 'puppet_mask.mat')
             truth['resolution'][video] = mask.shape[:2]
             truth['nframes'][video] = mask.shape[2]
             truth['gttubes'][video] = {label: tubes_of(mask)}
@@ -163,15 +163,47 @@ def tubes_of(mask: np.ndarray) -> list[np.ndarray]:
     return np.split(table, gaps)
 
 
-def _read_mask(path: Path) -> np.ndarray:
-    """``part_mask`` of a video, shape (H, W, T)."""
+def read_mask(path: Path) -> np.ndarray:
+    """Read ``part_mask`` of a video, shape (H, W, T).
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It is no such mask.
+    """
+    mask = read_matrix(
+        path,
+        'part_mask',
+        'extract puppet_mask.zip again, or take the video off its split',
+    )
+    # MATLAB drops the last dimension of a single frame.
+    mask = mask[..., None] if mask.ndim == 2 else mask
+    if mask.ndim != 3:
+        raise ValueError(
+            f'{path}: expected part_mask of shape (height, width, frames), '
+            f'got {mask.shape}; extract it again'
+        )
+    return mask
+
+
+def read_matrix(path: Path, name: str, advice: str) -> np.ndarray:
+    """Read an array from a file of MATLAB.
+
+    Args:
+        path: The file.
+        name: Of the array.
+        advice: What to do if the file is missing.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It cannot be read, or has no such array.
+    """
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}: expected this mask, because splits/ lists its video; '
-            'extract puppet_mask.zip again'
+            f'{path}: expected this file, because a split lists its video; '
+            f'{advice}'
         )
     try:
-        mask = loadmat(path)['part_mask']
+        return np.asarray(loadmat(path)[name])
     except (
         MatReadError,
         ValueError,
@@ -179,18 +211,21 @@ def _read_mask(path: Path) -> np.ndarray:
         KeyError,
     ) as error:
         raise ValueError(
-            f'{path}: expected part_mask in a file of MATLAB, got one that '
+            f'{path}: expected {name} in a file of MATLAB, got one that '
             f'cannot be read ({error}); extract it again'
         ) from error
-    # MATLAB drops the last dimension of a single frame.
-    return mask[..., None] if mask.ndim == 2 else mask
 
 
-def _read_split(path: Path) -> list[tuple[str, str]]:
-    """Lines ``video.avi 1`` as ``(video, 'train_videos')``."""
+def read_split(path: Path) -> list[tuple[str, str]]:
+    """Read lines ``video.avi 1`` as ``(video, 'train_videos')``.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It has other lines.
+    """
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}: expected this split; extract splits.zip'
+            f'{path}: expected this split; extract {path.parent.name}.zip'
         )
     pairs = []
     for line in path.read_text().splitlines():

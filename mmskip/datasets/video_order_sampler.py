@@ -1,8 +1,7 @@
 """A sampler that gives every rank whole videos, frames in order."""
 
-import os.path as osp
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Protocol
 
@@ -10,6 +9,8 @@ from mmengine.dist import get_dist_info
 from torch.utils.data import Sampler
 
 from mmskip.registry import DATA_SAMPLERS
+
+from .video_keys import describe_keys, find_video, look_up
 
 
 class VideoDataset(Protocol):
@@ -39,11 +40,14 @@ class VideoOrderSampler(Sampler[int]):
 
     A video is recognised by ``video_key``, else by ``frame_dir`` or
     ``filename`` (mmaction2: every sample is a video), else by the folder of
-    ``img_path``.
+    ``img_path``. Where a sample is one of several persons of a frame, let
+    the key tell persons apart: each track is then a video of its own.
 
     Args:
         dataset: A dataset with ``get_data_info``; mmengine passes it.
-        video_key: Key of a sample's video. Defaults to 'video_id'.
+        video_key: Key of a sample's video, or several keys, see
+            :func:`mmskip.datasets.video_keys.find_video`. Defaults to
+            'video_id'.
         frame_key: Key of a frame's position in its video. Defaults to
             'frame_id'.
         shuffle: Here so that the sampler can replace a ``DefaultSampler`` in
@@ -60,7 +64,7 @@ class VideoOrderSampler(Sampler[int]):
     def __init__(
         self,
         dataset: VideoDataset,
-        video_key: str = 'video_id',
+        video_key: str | Sequence[str] = 'video_id',
         frame_key: str = 'frame_id',
         shuffle: bool = False,
         round_up: bool = False,
@@ -101,14 +105,14 @@ class VideoOrderSampler(Sampler[int]):
 
 def group_frames(
     dataset: VideoDataset,
-    video_key: str = 'video_id',
+    video_key: str | Sequence[str] = 'video_id',
     frame_key: str = 'frame_id',
 ) -> dict[Any, list[int]]:
     """Collect the samples of every video.
 
     Args:
         dataset: The dataset.
-        video_key: Key of a sample's video.
+        video_key: Key of a sample's video, or several keys.
         frame_key: Key of a frame's position in its video.
 
     Returns:
@@ -121,8 +125,16 @@ def group_frames(
     frames: dict[Any, list[tuple[Any, int]]] = {}
     for index in range(len(dataset)):
         info = dataset.get_data_info(index)
-        video = _video_of(info, video_key, index)
-        frames.setdefault(video, []).append((info.get(frame_key), index))
+        video = find_video(info, video_key, ('frame_dir', 'filename'))
+        if video is None:
+            raise ValueError(
+                'expected every sample to tell its video by '
+                f"{describe_keys(video_key)}, 'frame_dir', 'filename' or the "
+                f"folder of 'img_path', got sample {index} with the keys "
+                f'{sorted(info)}; set `video_key`'
+            )
+        position = look_up(info, frame_key)
+        frames.setdefault(video, []).append((position, index))
     return {
         video: _order(video, members, frame_key)
         for video, members in frames.items()
@@ -153,23 +165,6 @@ def share_videos(
     ]
 
 
-def _video_of(info: dict, video_key: str, index: int) -> Any:
-    """Tell which video a sample belongs to."""
-    for key in (video_key, 'frame_dir', 'filename'):
-        if info.get(key) is not None:
-            return info[key]
-    path = info.get('img_path')
-    if isinstance(path, (list, tuple)) and path:
-        path = path[0]
-    if isinstance(path, str) and osp.dirname(path):
-        return osp.dirname(path)
-    raise ValueError(
-        f'expected every sample to tell its video by {video_key!r}, '
-        "'frame_dir', 'filename' or the folder of 'img_path', got sample "
-        f'{index} with the keys {sorted(info)}; set `video_key`'
-    )
-
-
 def _order(video: Any, members: list[tuple[Any, int]], key: str) -> list[int]:
     """Sort ``(position, index)`` of one video and return the indices."""
     if any(position is None for position, _ in members):
@@ -180,7 +175,8 @@ def _order(video: Any, members: list[tuple[Any, int]], key: str) -> list[int]:
             raise ValueError(
                 f'expected each frame of video {video!r} once, got {key}='
                 f'{position} in the samples {index} and {other}; give videos '
-                'from different datasets different ids, and do not repeat '
-                'a dataset in val and test'
+                'from different datasets different ids, let video_key tell '
+                'the persons of a frame apart, and do not repeat a dataset '
+                'in val and test'
             )
     return [index for _, index in members]

@@ -1,7 +1,7 @@
 """Streams and clips in the stock train, val and test loops."""
 
 import logging
-import os.path as osp
+from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -14,6 +14,7 @@ from mmengine.runner import Runner
 from torch import nn
 
 from mmskip.convert.saved_gates import check_gates
+from mmskip.datasets.video_keys import describe_keys, find_video
 from mmskip.layers import SelfCounting
 from mmskip.registry import HOOKS
 from mmskip.runtime import (
@@ -52,8 +53,11 @@ class VideoHook(Hook):
             of ``num_frames`` frames (video recognisers).
         reset_interval: Frames after which a stream restarts even within a
             video. None: only at a new video.
-        video_key: Key of the video's id in the samples' meta info. Samples
-            without it are told apart by the folder of ``img_path``.
+        video_key: Key of the video's id in the samples' meta info, or
+            several keys: each person of a video is a stream with
+            ``('img_path', 'raw_ann_info.track_id')``, see
+            :func:`mmskip.datasets.video_keys.find_video`. Samples without
+            it are told apart by the folder of ``img_path``.
 
     Raises:
         ValueError: An option is out of range.
@@ -67,7 +71,7 @@ class VideoHook(Hook):
         num_frames: int | None = None,
         inference: str = 'stream',
         reset_interval: int | None = None,
-        video_key: str = 'video_id',
+        video_key: str | Sequence[str] = 'video_id',
     ) -> None:
         if inference not in INFERENCE_MODES:
             raise ValueError(
@@ -231,12 +235,15 @@ def untrained_gates(path: str) -> str:
     )
 
 
-def video_ids(data_batch: Any, video_key: str = 'video_id') -> list:
+def video_ids(
+    data_batch: Any, video_key: str | Sequence[str] = 'video_id'
+) -> list:
     """The video of each sample of a batch, as the stock loaders collate it.
 
     Args:
         data_batch: A dict with ``data_samples``, or a list of such dicts.
-        video_key: Key of the video's id in the samples' meta info.
+        video_key: Key of the video's id in the samples' meta info, or
+            several keys.
 
     Raises:
         KeyError: A sample has neither that key nor ``img_path``.
@@ -247,14 +254,13 @@ def video_ids(data_batch: Any, video_key: str = 'video_id') -> list:
         samples = [item['data_samples'] for item in data_batch]
     ids = []
     for sample in samples:
-        if video_key in sample.metainfo:
-            ids.append(sample.metainfo[video_key])
-        elif 'img_path' in sample.metainfo:
-            ids.append(osp.dirname(sample.metainfo['img_path']))
-        else:
+        video = find_video(sample.metainfo, video_key)
+        if video is None:
             raise KeyError(
-                f'expected {video_key!r} or img_path in the meta info of the '
-                f'data samples, got {sorted(sample.metainfo)}; add it to '
-                'meta_keys of the transform that packs the inputs'
+                f'expected {describe_keys(video_key)} or img_path in the '
+                f'meta info of the data samples, got '
+                f'{sorted(sample.metainfo)}; add it to meta_keys of the '
+                'transform that packs the inputs'
             )
+        ids.append(video)
     return ids

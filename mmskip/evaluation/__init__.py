@@ -15,7 +15,7 @@ from .compute_cost import ComputeCost
 from .gate_shares import GateShares, GateWatch
 from .output_error import OutputError, norm_gates
 from .stages import STAGES, firing_by_stage, stage_of
-from .task import DETECTION, RECOGNITION, TASKS, Task
+from .task import DETECTION, POSE, RECOGNITION, TASKS, Task
 from .threshold_search import (
     Budget,
     Choice,
@@ -29,6 +29,7 @@ from .video_cost import VideoCost
 
 __all__ = [
     'DETECTION',
+    'POSE',
     'RECOGNITION',
     'STAGES',
     'TASKS',

@@ -103,4 +103,42 @@ CLIPS = Task(
     extras=('video_1',),
     needs='mmskip.ClipAccuracy and mmskip.ClipCost',
 )
-TASKS = dict(detection=DETECTION, recognition=RECOGNITION, clips=CLIPS)
+POSE = Task(
+    accuracy='PCK',
+    cost='gmac_per_frame',
+    accuracy_label='PCK at 0.2 of the box',
+    cost_label='GMAC per frame (whole model, reference frames included)',
+    digits=3,
+    metrics=dict(
+        PCK='PCK',
+        tPCK='tPCK',
+        gmac_per_frame='cost/gmac',
+        dense_gmac_per_frame='cost/dense_gmac',
+        reduction='cost/reduction',
+    ),
+    extras=('tPCK',),
+    needs="JhmdbPCKAccuracy, by 'bbox' and 'torso', and mmskip.ComputeCost",
+)
+# Recognition from frames that are computed one by one (TSN).
+FRAMES = Task(
+    accuracy='top1',
+    cost='gmac_per_frame',
+    accuracy_label='top-1 (%)',
+    cost_label='GMAC per frame (whole model, reference frames included)',
+    digits=1,
+    metrics=dict(
+        top1='acc/top1',
+        gmac_per_frame='cost/gmac',
+        dense_gmac_per_frame='cost/dense_gmac',
+        reduction='cost/reduction',
+    ),
+    extras=(),
+    needs='mmskip.ActionAccuracy and mmskip.ComputeCost',
+)
+TASKS = dict(
+    detection=DETECTION,
+    pose=POSE,
+    recognition=RECOGNITION,
+    frames=FRAMES,
+    clips=CLIPS,
+)

@@ -67,3 +67,10 @@ try:
     ]
 except (ImportError, AssertionError) as error:
     _tell('mmaction', 'SoFRecognizer and the models of clips', error)
+
+try:
+    from .narrow_hrnet import NarrowHRNet
+
+    __all__ += ['NarrowHRNet']
+except (ImportError, AssertionError) as error:
+    _tell('mmpose', 'NarrowHRNet', error)

@@ -208,7 +208,7 @@ def test_refused_clips_end_in_an_error():
         (dict(windows='all'), r"dict\(type='AllWindows'.*got 'all'"),
         (dict(windows=dict(type='Nothing')), 'RandomStart'),
         (dict(windows=dict(type='AllWindows', step=0)), 'step to be a posi'),
-        (dict(video_key='clip'), r"by clip, or .* sample 0 .*'video_id'"),
+        (dict(video_key='clip'), r"by 'clip', or .* sample 0 .*'video_id'"),
     ],
     ids=str,
 )

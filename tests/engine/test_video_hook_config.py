@@ -62,3 +62,18 @@ def test_the_hook_is_built_from_a_config():
 
     assert isinstance(hook, VideoHook)
     assert hook.reset_interval == 8
+
+
+def test_persons_of_a_video_are_told_apart_by_several_keys():
+    data = [
+        BaseDataElement(
+            metainfo=dict(img_path=path, raw_ann_info=dict(track_id=track))
+        )
+        for path, track in (('a/1.png', 0), ('a/2.png', 0), ('a/1.png', 1))
+    ]
+    keys = ('img_path', 'raw_ann_info.track_id')
+
+    ids = video_ids(dict(data_samples=data), keys)
+
+    assert ids[0] == ids[1] != ids[2]
+    assert video_ids(dict(data_samples=data))[0] == ids[0][0]

@@ -1,5 +1,5 @@
 # What tools/make_toy_jhmdb.py writes: 128 x 96, one figure, eight actions.
-_base_ = 'jhmdb.py'
+_base_ = 'jhmdb_localization.py'
 data_root = 'data/toy_jhmdb/'
 change = dict(data_root=data_root, num_classes=8)
 load = [

@@ -2,7 +2,7 @@
 # backbone is frozen and has to be a trained one.
 _base_ = [
     '../../_base_/models/yowo.py',
-    '../../_base_/datasets/jhmdb.py',
+    '../../_base_/datasets/jhmdb_localization.py',
     '../../_base_/schedules/yowo_sgd_50k.py',
 ]
 model = dict(

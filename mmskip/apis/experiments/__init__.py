@@ -14,6 +14,7 @@ from .files import make_row, slug, write_csv, write_json
 from .jobs import Done, Job, Tell, run_jobs
 from .plan import Trial, read_plan
 from .recipes import TEST_KEYS, keep, make_recipe, read_back
+from .splits import split_options
 from .tool_runs import Tested, ToolRuns
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     'read_plan',
     'run_jobs',
     'slug',
+    'split_options',
     'write_csv',
     'write_json',
 ]

@@ -1,6 +1,13 @@
 """From the releases of action data sets to the lists that mmaction2 reads."""
 
 from .activitynet import ACTIVITYNET_SIZES, read_activitynet, read_segments
+from .class_splits import (
+    HMDB51_SIZES,
+    ClassSplits,
+    read_class_splits,
+    write_hmdb51_lists,
+    write_jhmdb_lists,
+)
 from .kinetics import (
     KINETICS400_SIZES,
     MINI_KINETICS_SIZES,
@@ -25,11 +32,13 @@ from .thumos14 import THUMOS14_SIZES, read_class_index, read_thumos14
 
 __all__ = [
     'ACTIVITYNET_SIZES',
+    'HMDB51_SIZES',
     'KINETICS400_SIZES',
     'MINI_KINETICS_SIZES',
     'MOMENTS_SIZES',
     'THUMOS14_SIZES',
     'ActionEntry',
+    'ClassSplits',
     'ListReport',
     'Medium',
     'check_size',
@@ -37,6 +46,7 @@ __all__ = [
     'index_media',
     'read_activitynet',
     'read_class_index',
+    'read_class_splits',
     'read_kinetics_csv',
     'read_moments_classes',
     'read_moments_csv',
@@ -44,5 +54,7 @@ __all__ = [
     'read_thumos14',
     'read_video_list',
     'write_classes',
+    'write_hmdb51_lists',
+    'write_jhmdb_lists',
     'write_list',
 ]

@@ -41,6 +41,31 @@ def check_video_arguments(arguments: dict, least: dict[str, int]) -> None:
         raise ValueError(f'expected fps > 0, got {arguments["fps"]!r}')
 
 
+def check_split_arguments(arguments: dict) -> None:
+    """Refuse arguments of toy data in splits that are out of range.
+
+    Args:
+        arguments: With ``train_videos``, ``test_videos``, ``seed``,
+            ``frames`` (fewest, most) and ``size`` (width, height).
+
+    Raises:
+        ValueError: One of them is out of range.
+    """
+    for name, least in (('train_videos', 1), ('test_videos', 1), ('seed', 0)):
+        value = arguments[name]
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f'expected {name} >= {least}, got {value!r}')
+    frames, size = arguments['frames'], arguments['size']
+    if len(frames) != 2 or not 1 <= frames[0] <= frames[1]:
+        raise ValueError(
+            f'expected frames (fewest, most) from 1, got {frames}'
+        )
+    if len(size) != 2 or min(size) < LEAST_SIDE:
+        raise ValueError(
+            f'expected size (width, height) from {LEAST_SIDE}, got {size}'
+        )
+
+
 def write_once(
     root: str | os.PathLike,
     name: str,

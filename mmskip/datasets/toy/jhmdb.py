@@ -21,13 +21,12 @@ from mmskip.datasets.jhmdb_release import (
 )
 
 from .acting import ACTIONS
-from .folder import write_once
+from .folder import check_split_arguments, write_once
 from .moving_actor import ActorVideo
 
 MARKER = 'toy_jhmdb.json'
 # Grows when the same arguments give other bytes.
 VERSION = 1
-LEAST_SIDE = 64
 
 
 def make_toy_jhmdb(
@@ -71,7 +70,7 @@ def make_toy_jhmdb(
         size=list(size),
         seed=seed,
     )
-    _check(arguments)
+    check_split_arguments(arguments)
 
     def write(folder: Path) -> None:
         for action, name in enumerate(sorted(ACTIONS)):
@@ -84,23 +83,6 @@ def make_toy_jhmdb(
 def folder_of(action: str) -> str:
     """Name of an action as the release writes it: ``bounce_ball``."""
     return ACTIONS[action].__name__
-
-
-def _check(arguments: dict) -> None:
-    """Refuse arguments out of range."""
-    for name, least in (('train_videos', 1), ('test_videos', 1), ('seed', 0)):
-        value = arguments[name]
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f'expected {name} >= {least}, got {value!r}')
-    frames, size = arguments['frames'], arguments['size']
-    if len(frames) != 2 or not 1 <= frames[0] <= frames[1]:
-        raise ValueError(
-            f'expected frames (fewest, most) from 1, got {frames}'
-        )
-    if len(size) != 2 or min(size) < LEAST_SIDE:
-        raise ValueError(
-            f'expected size (width, height) from {LEAST_SIDE}, got {size}'
-        )
 
 
 def _write_action(

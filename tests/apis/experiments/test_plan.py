@@ -151,4 +151,4 @@ def test_plans_name_what_there_is(plan):
 
 def test_an_unknown_task_is_refused(trials):
     with pytest.raises(UserError, match='expected task to be one of det'):
-        trials("task = 'pose'\nmethods = dict(a=dict(config='d.py'))")
+        trials("task = 'audio'\nmethods = dict(a=dict(config='d.py'))")

@@ -1,0 +1,32 @@
+# Gates of Skip-Convolutions in a small TSN on 8 frames of a video: the
+# question of Table 1 of the supplement.
+_path = '../recognition/{}toy-hmdb51.py'
+_gate = 'model.conversions.0.gate'
+_beta = 'model.efficiency_loss.beta'
+task = 'frames'
+seeds = [0, 1, 2]
+
+methods = dict(
+    pretrained=dict(
+        config=_path.format('tsn_r18-w16_1x1x8-12e_'), train=True, seeds=[0]
+    ),
+    dense=dict(
+        config=_path.format('finetune_tsn_r18-w16_1x1x8-4e_'),
+        weights='pretrained',
+        train=True,
+    ),
+    gumbel=dict(
+        config=_path.format('skip-conv-gumbel_tsn_r18-w16_1x1x8-4e_'),
+        weights='pretrained',
+        train=True,
+        settings={f'beta {b:g}': {_beta: b} for b in (0.05, 0.1, 0.2)},
+    ),
+    output_norm=dict(
+        config=_path.format('skip-conv-output-norm_tsn_r18-w16_1x1x8_'),
+        weights='dense',
+        settings={
+            f'threshold {t:g}': {f'{_gate}.threshold': t}
+            for t in (1 / 16, 1 / 8, 1 / 4)
+        },
+    ),
+)

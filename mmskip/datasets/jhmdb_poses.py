@@ -1,0 +1,228 @@
+"""Read the joints of J-HMDB or sub-JHMDB as it was released.
+
+joint_positions/<action>/<video>/joint_positions.mat    pos_img (2 x 15 x T)
+puppet_mask/<action>/<video>/puppet_mask.mat            part_mask (H x W x T)
+Rename_Images/<action>/<video>/00001.png
+sub_splits/<action>_test_split_<1..3>.txt               of sub-JHMDB
+splits/<action>_test_split<1..3>.txt                    of J-HMDB
+
+Sub-JHMDB, 316 videos of twelve actions that show the whole body, is what
+papers on pose report. Coordinates count from 1, in these files as in
+mmpose's JSON.
+"""
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from .jhmdb_release import NUM_SPLITS, read_mask, read_matrix, read_split
+
+NUM_JOINTS = 15
+# Folder of the splits, and how its files end.
+VARIANTS = dict(
+    sub=('sub_splits', '_test_split_{}.txt'),
+    full=('splits', '_test_split{}.txt'),
+)
+SUBSETS = dict(train='train_videos', test='test_videos')
+
+
+class PoseVideo(NamedTuple):
+    """A video of one person.
+
+    Attributes:
+        name: ``action/video``.
+        size: ``(width, height)`` of its images.
+        joints: x and y from 1, shape (T, 15, 2).
+        boxes: First column and row and last column and row of the mask, from
+            1, shape (T, 4); NaN in frames that do not show the person.
+    """
+
+    name: str
+    size: tuple[int, int]
+    joints: np.ndarray
+    boxes: np.ndarray
+
+    def file_name(self, frame: int) -> str:
+        """Path of a frame, from 0, below the folder of the release."""
+        return f'Rename_Images/{self.name}/{frame + 1:05d}.png'
+
+
+@dataclass
+class ReadingReport:
+    """What was read, and what was not as expected.
+
+    Attributes:
+        videos: Number of videos.
+        frames: Number of frames with a person.
+        absent: Frames left out by video, because their mask is empty.
+        surplus: Frames left out by video, because there is an image, a mask
+            or a pose too few.
+        outside: Joints outside of the image by video; they are kept, and
+            count as any other, as in the protocol of earlier papers.
+    """
+
+    videos: int = 0
+    frames: int = 0
+    absent: dict[str, int] = field(default_factory=dict)
+    surplus: dict[str, int] = field(default_factory=dict)
+    outside: dict[str, int] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        lines = [f'{self.videos:,} videos, {self.frames:,} frames']
+        for what, counts in (
+            ('frames left out, whose mask is empty', self.absent),
+            (
+                'frames left out, without image, mask or pose',
+                self.surplus,
+            ),
+            ('joints outside of the image, kept', self.outside),
+        ):
+            if counts:
+                most = max(counts, key=counts.get)
+                lines.append(
+                    f'{sum(counts.values()):,} {what}, in {len(counts)} '
+                    f'videos, most in {most} ({counts[most]})'
+                )
+        return '; '.join(lines)
+
+
+def list_videos(
+    root: str | os.PathLike, split: int, subset: str, variant: str = 'sub'
+) -> dict[str, Path]:
+    """Videos ``action/video`` of a split, and the file that lists each.
+
+    Args:
+        root: Folder of the release.
+        split: 1, 2 or 3.
+        subset: ``train`` or ``test``.
+        variant: ``sub`` for sub-JHMDB, ``full`` for J-HMDB.
+
+    Raises:
+        FileNotFoundError: The splits, or the frames of a video, are missing.
+        ValueError: An argument is out of range, or nothing is listed.
+    """
+    for name, value, known in (
+        ('variant', variant, tuple(VARIANTS)),
+        ('subset', subset, tuple(SUBSETS)),
+        ('split', split, tuple(range(1, NUM_SPLITS + 1))),
+    ):
+        if value not in known:
+            raise ValueError(f'expected {name} in {known}, got {value!r}')
+    root = Path(root)
+    folder, pattern = VARIANTS[variant]
+    ending = pattern.format(split)
+    found = {}
+    for path in sorted((root / folder).glob(f'*{ending}')):
+        action = path.name.removesuffix(ending)
+        for video, mark in read_split(path):
+            if mark == SUBSETS[subset]:
+                found[f'{action}/{video}'] = path
+    if not found:
+        raise FileNotFoundError(
+            f'{root / folder}: expected lists *{ending} with videos to '
+            f'{subset}, got none; extract {folder}.zip'
+        )
+    for name, path in found.items():
+        frames = root / 'Rename_Images' / name
+        if not frames.is_dir():
+            raise FileNotFoundError(
+                f'{frames}: expected the frames of this video, which {path} '
+                'lists; extract Rename_Images.tar.gz again, or take it off '
+                'the list'
+            )
+    return found
+
+
+def read_pose_video(
+    root: str | os.PathLike, name: str, report: ReadingReport
+) -> PoseVideo:
+    """Read the poses and boxes of a video.
+
+    Where images, masks and poses differ in their number, what all have is
+    read.
+
+    Args:
+        root: Folder of the release.
+        name: ``action/video``.
+        report: Counts this video and its flaws; changed in place.
+
+    Raises:
+        FileNotFoundError: A file is missing.
+        ValueError: A file is not what it should be, or no frame shows the
+            person.
+    """
+    root = Path(root)
+    joints = _read_joints(root, name)
+    path = root / 'puppet_mask' / name / 'puppet_mask.mat'
+    mask = read_mask(path)
+    counts = (_count_images(root, name), len(joints), mask.shape[2])
+    frames = min(counts)
+    boxes = np.stack([_box_of(mask[:, :, t]) for t in range(frames)])
+    present = ~np.isnan(boxes[:, 0])
+    if not present.any():
+        raise ValueError(
+            f'{path}: expected a mask that shows a person, got {frames} '
+            'empty ones; take the video off its split'
+        )
+    size = (mask.shape[1], mask.shape[0])
+    joints = joints[:frames]
+    outside = ((joints < 1) | (joints > size)).any(-1) & present[:, None]
+    report.videos += 1
+    report.frames += int(present.sum())
+    for flaws, count in (
+        (report.surplus, max(counts) - frames),
+        (report.absent, int((~present).sum())),
+        (report.outside, int(outside.sum())),
+    ):
+        if count:
+            flaws[name] = count
+    return PoseVideo(name, size, joints, boxes)
+
+
+def _read_joints(root: Path, name: str) -> np.ndarray:
+    """``pos_img`` of a video as (T, 15, 2)."""
+    path = root / 'joint_positions' / name / 'joint_positions.mat'
+    joints = read_matrix(
+        path,
+        'pos_img',
+        'extract joint_positions.zip again, or take the video off its split',
+    )
+    # MATLAB drops the last dimension of a single frame.
+    joints = joints[..., None] if joints.ndim == 2 else joints
+    if joints.ndim != 3 or joints.shape[:2] != (2, NUM_JOINTS):
+        raise ValueError(
+            f'{path}: expected pos_img of shape (2, {NUM_JOINTS}, frames), '
+            f'got {joints.shape}; extract it again'
+        )
+    if not np.isfinite(joints).all():
+        frame = int(np.argwhere(~np.isfinite(joints))[0, 2]) + 1
+        raise ValueError(
+            f'{path}: expected numbers, got NaN or infinity in frame {frame}; '
+            'extract it again'
+        )
+    return joints.transpose(2, 1, 0).astype(np.float64)
+
+
+def _count_images(root: Path, name: str) -> int:
+    """Number of frames on disk; they must be 00001.png and so on."""
+    folder = root / 'Rename_Images' / name
+    images = sorted(path.name for path in folder.glob('*.png'))
+    if not images or images[-1] != f'{len(images):05d}.png':
+        got = f'{images[0]} to {images[-1]}' if images else 'none'
+        raise ValueError(
+            f'{folder}: expected frames from 00001.png without gaps, got '
+            f'{len(images)} ({got}); extract Rename_Images.tar.gz again'
+        )
+    return len(images)
+
+
+def _box_of(mask: np.ndarray) -> np.ndarray:
+    """First and last column and row above 0, from 1; NaN if there is none."""
+    rows, columns = np.nonzero(mask > 0)
+    if not len(rows):
+        return np.full(4, np.nan)
+    low = (columns.min(), rows.min())
+    return np.array([*low, columns.max(), rows.max()], np.float64) + 1
