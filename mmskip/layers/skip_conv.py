@@ -101,10 +101,10 @@ class SkipConvMixin(SelfCounting):
             memory: What this frame left.
 
         Returns:
-            None if the native operator is not to run, or the gate is learned.
+            None if the native operator is not to run.
         """
         packed = self._native_kernel(x)
-        if packed is None or self.gate.kind == 'learned':
+        if packed is None:
             return None
         return native_call(
             x,

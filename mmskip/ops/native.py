@@ -134,7 +134,7 @@ class NativeCall:
         packed: The same as :class:`PackedWeight` keeps it.
         bias: (C_out,) or None.
         geometry: Of the layer.
-        gate: A norm gate, or a region in which all outputs fire.
+        gate: The gate's parameters.
         accumulated: Which of the memories it is.
     """
 
@@ -178,7 +178,9 @@ class NativeCall:
             gate.block_size,
             gate.order,
             accumulated,
-            '',
+            gate.weight,
+            gate.bias,
+            gate.sees,
         )
 
     def continues(self, x: Tensor, weight: Tensor, gate: GateParams) -> bool:

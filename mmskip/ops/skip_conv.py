@@ -123,9 +123,6 @@ def _reference_frame(x, weight, bias, geometry, gate, packed):
 def _native(x, memory, weight, bias, geometry, gate, rule, packed):
     """The same in C++; the memory is updated in place."""
     memory = _channels_last(memory)
-    if gate.kind == 'learned':
-        fired = _fires(x - memory.input, x, memory, weight, geometry, gate)
-        gate = GateParams('input_norm', -1.0, region=fired.contiguous())
     call = native_call(x, memory, weight, bias, geometry, gate, rule, packed)
     return *call.run(x), memory
 
@@ -148,7 +145,7 @@ def native_call(
         weight: As of :func:`skip_conv`.
         bias: As of :func:`skip_conv`.
         geometry: As of :func:`skip_conv`.
-        gate: A norm gate.
+        gate: The gate's parameters.
         rule: As of :func:`skip_conv`.
         packed: Keeps the kernel.
     """

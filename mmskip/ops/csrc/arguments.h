@@ -29,7 +29,13 @@ Geometry check_arguments(
     int64_t block_size,
     int64_t order);
 
-Activation parse_activation(std::string_view name);
+// The same for the parts of a learned gate.
+void check_gate(
+    const Geometry& geometry,
+    const std::optional<at::Tensor>& weight,
+    const std::optional<at::Tensor>& bias);
+
+Sight parse_sight(std::string_view name);
 
 // One filter per channel; it has kernels and a packing of its own.
 bool is_depthwise(const Geometry& geometry);
