@@ -8,6 +8,7 @@ from torch import nn
 
 from mmskip.layers import DynamicConvMixin, SelfCounting, SkipConvMixin
 from mmskip.ops import active_backend
+from mmskip.runtime import undo_compile
 
 from .dynamic import revert_dynamic_conv
 from .report import ConversionReport
@@ -108,6 +109,7 @@ def revert(model: nn.Module) -> None:
             'the model is inside stream(), clip(), count_macs() or '
             'record_choices(); leave that block before revert()'
         )
+    undo_compile(model)
     for module in converted:
         if isinstance(module, SkipConvMixin):
             revert_skip_conv(module)

@@ -12,6 +12,7 @@ from mmskip.ops import (
     SkipMemory,
     active_backend,
     convolve,
+    first_memory,
     gate_scale,
     native,
     native_call,
@@ -91,6 +92,13 @@ class SkipConvMixin(SelfCounting):
             self._record(x, output, mask, memory is None)
         return output, mask, new_memory
 
+    def first_frame(self, x: Tensor, output: Tensor) -> SkipMemory:
+        """What a reference frame leaves whose tensors are to be kept."""
+        packed = self._native_kernel(x)
+        if packed is not None:
+            packed.get(self.weight, self.groups, check=True)
+        return first_memory(x, output, self.weight, self.gate.params())
+
     def next_frames(
         self, x: Tensor, memory: SkipMemory
     ) -> native.NativeCall | None:
@@ -106,15 +114,19 @@ class SkipConvMixin(SelfCounting):
         packed = self._native_kernel(x)
         if packed is None:
             return None
-        return native_call(
-            x,
-            memory,
-            self.weight,
-            self.bias,
-            self.geometry(x),
-            self.gate.params(),
-            self.memory,
-            packed,
+        geometry, gate = self.geometry(x), self.gate.params()
+        job = (self.weight, self.bias, geometry, gate, self.memory, packed)
+        return native_call(x, memory, *job)
+
+    def has_next(self, call: native.NativeCall | None) -> bool:
+        """Whether no setting has changed since :meth:`next_frames`."""
+        # None where a parametrization computes the weight anew.
+        weight = self._parameters.get('weight')
+        return (
+            call is not None
+            and weight is not None
+            and not torch.is_grad_enabled()
+            and call.holds(weight, self.gate.params())
         )
 
     def run_next(
@@ -123,16 +135,9 @@ class SkipConvMixin(SelfCounting):
         """Compute a frame by what :meth:`next_frames` returned.
 
         Returns:
-            Output and mask; None if a setting has changed since.
+            Output and mask; None if a setting or the shape has changed.
         """
-        # None where a parametrization computes the weight anew.
-        weight = self._parameters.get('weight')
-        if (
-            call is None
-            or weight is None
-            or torch.is_grad_enabled()
-            or not call.continues(x, weight, self.gate.params())
-        ):
+        if not self.has_next(call) or not call.fits(x):
             return None
         output, mask = call.run(x)
         if self._ledger is not None:

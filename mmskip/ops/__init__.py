@@ -21,7 +21,14 @@ from .gate_mask import (
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .skip_clip import skip_clip
-from .skip_conv import MEMORY_RULES, SkipMemory, native_call, skip_conv
+from .skip_conv import (
+    MEMORY_RULES,
+    SkipMemory,
+    dense_frame,
+    first_memory,
+    native_call,
+    skip_conv,
+)
 from .straight_through import open_gate, sample_gate, straight_through
 
 __all__ = [
@@ -35,8 +42,10 @@ __all__ = [
     'block_mask',
     'convolve',
     'cover_sum',
+    'dense_frame',
     'dynamic_conv',
     'dynamic_macs',
+    'first_memory',
     'gate_logits',
     'gate_macs',
     'gate_mask',

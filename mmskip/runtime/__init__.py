@@ -6,6 +6,7 @@ from .choices import (
     LayerChoices,
     record_choices,
 )
+from .compiling import compile_stream, undo_compile
 from .counting import count_macs
 from .dynamic_efficiency import attach_dynamic_loss
 from .efficiency import attach_efficiency_loss
@@ -33,8 +34,10 @@ __all__ = [
     'attach_dynamic_loss',
     'attach_efficiency_loss',
     'clip',
+    'compile_stream',
     'count_macs',
     'force_choices',
     'record_choices',
     'stream',
+    'undo_compile',
 ]

@@ -1,6 +1,7 @@
 """The memory of one video stream."""
 
 import weakref
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -21,12 +22,14 @@ class StreamState:
         shape_changes: How often a call site met an input of another shape,
             dtype or device and became a reference frame again.
         slots: The memory of each call site.
+        plans: What compiled parts of the model know of the order of calls.
     """
 
     def __init__(self) -> None:
         self.frames = 0
         self.shape_changes = 0
         self.slots: dict[CallSite, SkipMemory] = {}
+        self.plans: dict[CallSite, Any] = {}
         self._masks: dict[CallSite, Tensor] = {}
         self._calls: dict[CallSite, native.NativeCall] = {}
         self._owner: weakref.ref[nn.Module] | None = None
@@ -36,6 +39,7 @@ class StreamState:
         self.frames = 0
         self.shape_changes = 0
         self.slots.clear()
+        self.plans.clear()
         self._masks.clear()
         self._calls.clear()
         self._owner = None
@@ -100,7 +104,7 @@ class StreamState:
 
     def __getstate__(self) -> dict:
         # Not the owner: in another process there is no such object.
-        return {**self.__dict__, '_calls': {}, '_owner': None}
+        return {**self.__dict__, 'plans': {}, '_calls': {}, '_owner': None}
 
     def __repr__(self) -> str:
         return (

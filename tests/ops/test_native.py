@@ -184,6 +184,12 @@ BAD_ARGUMENTS = {
     'stride': (8, lambda _: (1, 0), ValueError, r'stride of at least 1'),
     'padding': (9, lambda _: [1, 1], ValueError, '4 values of padding'),
     'groups': (11, lambda _: 3, ValueError, 'groups that divide 20.*got 3'),
+    'threshold': (
+        12,
+        lambda _: torch.ones(2),
+        ValueError,
+        r'one value.*2',
+    ),
     'block': (13, lambda _: 3, ValueError, 'block_size 1, 2, 4 or 8, got 3'),
     'order': (14, lambda _: 0, ValueError, 'order 1 or 2, got 0'),
     'one part of a gate': (16, lambda _: torch.ones(1), ValueError, 'or none'),

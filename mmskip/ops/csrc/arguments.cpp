@@ -160,8 +160,13 @@ Geometry check_arguments(
 
 void check_gate(
     const Geometry& g,
+    const at::Tensor& threshold,
     const std::optional<at::Tensor>& weight,
     const std::optional<at::Tensor>& bias) {
+  check_floats(threshold, "threshold");
+  TORCH_CHECK_VALUE(
+      threshold.numel() == 1, "expected a threshold of one value, got shape ",
+      threshold.sizes());
   TORCH_CHECK_VALUE(
       weight.has_value() == bias.has_value(),
       "expected both gate_weight and gate_bias of a learned gate, or none, "

@@ -29,9 +29,10 @@ Geometry check_arguments(
     int64_t block_size,
     int64_t order);
 
-// The same for the parts of a learned gate.
+// The same for the parts of a gate; weight and bias are of a learned one.
 void check_gate(
     const Geometry& geometry,
+    const at::Tensor& threshold,
     const std::optional<at::Tensor>& weight,
     const std::optional<at::Tensor>& bias);
 

@@ -43,7 +43,7 @@ TORCH_LIBRARY(mmskip, m) {
       "skip_frame(Tensor x, Tensor(a!) input, Tensor(b!) output, "
       "Tensor scale, Tensor weight, Tensor? bias, Tensor? region, "
       "int[] kernel_size, int[] stride, int[] padding, int[] dilation, "
-      "int groups, float threshold, int block_size, int order, "
+      "int groups, Tensor threshold, int block_size, int order, "
       "bool accumulated, Tensor? gate_weight, Tensor? gate_bias, str sees) "
       "-> (Tensor, Tensor)");
   m.def("pack_weight(Tensor weight, int groups) -> Tensor");

@@ -74,7 +74,7 @@ std::tuple<at::Tensor, at::Tensor> skip_frame(
     at::IntArrayRef padding,
     at::IntArrayRef dilation,
     int64_t groups,
-    double threshold,
+    const at::Tensor& threshold,
     int64_t block_size,
     int64_t order,
     bool accumulated,
@@ -84,11 +84,11 @@ std::tuple<at::Tensor, at::Tensor> skip_frame(
   const Geometry geometry = check_arguments(
       x, input, output, scale, weight, bias, region, kernel_size, stride,
       padding, dilation, groups, block_size, order);
-  check_gate(geometry, gate_weight, gate_bias);
+  check_gate(geometry, threshold, gate_weight, gate_bias);
   const at::Tensor seen = x.contiguous(at::MemoryFormat::ChannelsLast);
   const at::Tensor factor = scale.contiguous();
   const Rule rule{
-      static_cast<float>(threshold),
+      *threshold.const_data_ptr<float>(),
       static_cast<int>(order),
       factor.const_data_ptr<float>(),
       factor.numel() > 1,

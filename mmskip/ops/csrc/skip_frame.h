@@ -24,7 +24,7 @@ std::tuple<at::Tensor, at::Tensor> skip_frame(
     at::IntArrayRef padding,
     at::IntArrayRef dilation,
     int64_t groups,
-    double threshold,
+    const at::Tensor& threshold,
     int64_t block_size,
     int64_t order,
     bool accumulated,
