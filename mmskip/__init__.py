@@ -9,6 +9,7 @@ from .convert import (  # noqa: E402  (after the host stack is mended)
     DynamicConversion,
     SkipConversion,
     convert,
+    fold_batch_norms,
     revert,
 )
 from .layers import (  # noqa: E402
@@ -45,6 +46,7 @@ __all__ = [
     'compile_stream',
     'convert',
     'count_macs',
+    'fold_batch_norms',
     'force_choices',
     'record_choices',
     'revert',

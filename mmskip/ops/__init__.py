@@ -10,6 +10,7 @@ from .dynamic_conv import (
     option_sizes,
 )
 from .gate_mask import (
+    Folding,
     GateParams,
     block_mask,
     gate_logits,
@@ -35,6 +36,7 @@ __all__ = [
     'MEMORY_RULES',
     'CheapKernels',
     'ConvGeometry',
+    'Folding',
     'GateParams',
     'Mix',
     'SkipMemory',
