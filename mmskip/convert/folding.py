@@ -32,13 +32,14 @@ def fold_batch_norms(model: nn.Module) -> list[str]:
         Names of the convolutions that changed.
 
     Raises:
-        ValueError: A part of the model is in training mode.
+        ValueError: A batch norm is in training mode.
     """
-    if any(module.training for module in model.modules()):
-        raise ValueError(
-            'expected a model in eval mode, got one in training mode; call '
-            'its eval() first: batch norms learn until then'
-        )
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.training:
+            raise ValueError(
+                f'expected batch norms in eval mode, got {name} in training '
+                "mode; call the model's eval() first: they learn until then"
+            )
     uses = Counter(m for _, m in model.named_modules(remove_duplicate=False))
     folded = []
     for parent_name, parent in list(model.named_modules()):

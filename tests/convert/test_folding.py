@@ -88,7 +88,7 @@ def test_a_model_that_is_not_converted_computes_the_same():
 
 
 def test_a_model_in_training_is_refused():
-    with pytest.raises(ValueError, match='expected a model in eval mode'):
+    with pytest.raises(ValueError, match='got stem_norm in training mode'):
         mmskip.fold_batch_norms(Net().train())
 
 
