@@ -50,7 +50,7 @@ def video_frames(
             image = cv2.resize(frame.image, size)
             data = dict(
                 inputs=[torch.from_numpy(image).permute(2, 0, 1)],
-                data_samples=None,
+                data_samples=[],  # some go through them
             )
             inputs = preprocessor(data, False)['inputs']
             # A recogniser's has one dimension more.
