@@ -9,7 +9,6 @@ from .convert import (  # noqa: E402  (after the host stack is mended)
     DynamicConversion,
     SkipConversion,
     convert,
-    fold_batch_norms,
     revert,
 )
 from .layers import (  # noqa: E402
@@ -24,6 +23,7 @@ from .runtime import (  # noqa: E402
     clip,
     compile_stream,
     count_macs,
+    fold_batch_norms,
     force_choices,
     record_choices,
     stream,

@@ -3,7 +3,6 @@
 from .convert import Conversion, convert, revert
 from .converted_model import build_converted_model
 from .dynamic import DynamicConversion
-from .folding import fold_batch_norms
 from .report import ConversionReport
 from .skip_conversion import SkipConversion
 
@@ -14,6 +13,5 @@ __all__ = [
     'SkipConversion',
     'build_converted_model',
     'convert',
-    'fold_batch_norms',
     'revert',
 ]

@@ -11,6 +11,7 @@ from .counting import count_macs
 from .dynamic_efficiency import attach_dynamic_loss
 from .efficiency import attach_efficiency_loss
 from .errors import InputError
+from .folding import fold_batch_norms
 from .force_choices import force_choices
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .state import StreamState
@@ -36,6 +37,7 @@ __all__ = [
     'clip',
     'compile_stream',
     'count_macs',
+    'fold_batch_norms',
     'force_choices',
     'record_choices',
     'stream',

@@ -9,8 +9,8 @@ from torch import Tensor, nn
 
 from mmskip.apis.config import import_host, load_config
 from mmskip.apis.errors import UserError
-from mmskip.convert import SkipConversion, convert, fold_batch_norms, revert
-from mmskip.runtime import compile_stream
+from mmskip.convert import SkipConversion, convert, revert
+from mmskip.runtime import compile_stream, fold_batch_norms
 
 from .forced_masks import RegionGate, Sizes, converted, output_sizes
 
