@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Collection, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,7 @@ from mmskip.ops import SkipMemory, active_backend, native
 from .errors import InputError
 from .root_hooks import around_forward
 from .state import CallSite, StreamState
+from .tapes import Tape
 
 
 def unfold(x: Tensor, num_frames: int) -> Tensor:
@@ -144,13 +145,6 @@ class Binding:
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
         raise NotImplementedError
-
-
-class Tape(Protocol):
-    """What runs the layers of a model in a fixed order."""
-
-    def run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
-        """Compute the output of the next layer."""
 
 
 class StreamBinding(Binding):

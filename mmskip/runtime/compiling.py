@@ -15,56 +15,21 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from mmskip.layers import SkipConvMixin
-from mmskip.ops import dense_frame, native
+from mmskip.ops import native
 
 from .bindings import StreamBinding
 from .state import CallSite, StreamState
+from .tapes import FirstFrameTape, NextFrameTape
 
-#: Graphs of one model do not count against the limit of another's.
-ISOLATED = (
-    {'isolate_recompiles': True}
-    if 'isolate_recompiles' in inspect.signature(torch.compile).parameters
-    else {}
-)
+#: Whether graphs of one model are kept from those of another.
+ISOLATES = 'isolate_recompiles' in inspect.signature(torch.compile).parameters
 Shapes = tuple[tuple[torch.Size, torch.dtype], ...]
-
-
-class _FirstFrame:
-    """A tape of reference frames: what each call has to remember."""
-
-    def __init__(self) -> None:
-        self.records: list[tuple[SkipConvMixin, Tensor, Tensor]] = []
-
-    def run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
-        output, *images = dense_frame(
-            x, layer.weight, layer.bias, layer.geometry(x), True
-        )
-        self.records.append((layer, *images))
-        return output
-
-
-class _NextFrame:
-    """A tape of later frames: each call finds its memory.
-
-    Args:
-        calls: Arguments of the native operator, but the frame, by call.
-    """
-
-    def __init__(self, calls: Sequence[tuple]) -> None:
-        self.calls = calls
-        self.masks: list[Tensor] = []
-
-    def run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
-        arguments = self.calls[len(self.masks)]
-        output, mask = native.skip_frame(x, *arguments)
-        self.masks.append(mask)
-        return output
 
 
 def _first_frame(
     module: nn.Module, binding: StreamBinding, args: tuple, kwargs: dict
 ) -> tuple[Any, list]:
-    tape = _FirstFrame()
+    tape = FirstFrameTape()
     binding.tape = tape
     result = type(module).forward(module, *args, **kwargs)
     binding.tape = None
@@ -78,7 +43,7 @@ def _next_frame(
     args: tuple,
     kwargs: dict,
 ) -> tuple[Any, list[Tensor]]:
-    tape = _NextFrame(calls)
+    tape = NextFrameTape(calls)
     binding.tape = tape
     result = type(module).forward(module, *args, **kwargs)
     binding.tape = None
@@ -128,6 +93,7 @@ class CompiledForward:
             not isinstance(binding, StreamBinding)
             or not binding.is_plain
             or layer._ledger is not None
+            or self.module.training
         ):
             return self._eager(*args, **kwargs)
         # No two parts have their first layer in common.
@@ -182,13 +148,22 @@ class CompiledForward:
 
     def _graph(self, function: Callable) -> Callable:
         if function not in self._graphs:
+            options, settings = dict(self.options or {}), {}
+            if ISOLATES:
+                settings['isolate_recompiles'] = True
+                # Torch would look at every attribute of every module before
+                # each frame, which took a tenth of a static frame's time.
+                options.setdefault(
+                    'guard_filter_fn',
+                    torch.compiler.skip_guard_on_all_nn_modules_unsafe,
+                )
             self._graphs[function] = torch.compile(
                 function,
                 fullgraph=True,
                 dynamic=False,
                 backend=self.backend,
-                options=self.options,
-                **ISOLATED,
+                options=options,
+                **settings,
             )
         return self._graphs[function]
 
@@ -248,9 +223,10 @@ def compile_stream(
     gates and other input sizes do. Outputs and memory are those of the
     uncompiled stream.
 
-    A frame runs uncompiled where the native backend does not run, inside
-    ``count_macs``, and once after a setting has changed. Hooks on modules
-    inside are traced. ``mmskip.revert`` undoes it.
+    A frame runs uncompiled where the native backend does not run, in
+    training mode, inside ``count_macs``, and once after a setting of a gate
+    has changed. Hooks on modules inside are traced, and what else is changed
+    of modules after that goes unnoticed. ``mmskip.revert`` undoes it.
 
     Args:
         module: Converted, in eval mode, e.g. ``model.backbone``. Its forward

@@ -203,6 +203,24 @@ def test_outside_of_streams_nothing_is_compiled(compiler):
     assert compiler.frame_count == 0
 
 
+def test_two_models_do_not_share_graphs(compiler):
+    video = make_video(3, 1, *TinyNet.shape, share=0.05)
+
+    for _ in range(2):
+        plain, compiled = pair(TinyNet(), compiler)
+        expected = run(plain, video, StreamState())
+        assert close(run(compiled, video, StreamState()), expected)
+
+
+def test_in_training_mode_nothing_is_compiled(compiler):
+    _, compiled = pair(TinyNet(), compiler)
+    compiled.train()
+
+    run(compiled, make_video(3, 1, *TinyNet.shape), StreamState())
+
+    assert compiler.frame_count == 0
+
+
 def test_a_copy_has_a_forward_of_its_own(compiler):
     _, compiled = pair(TinyNet(), compiler)
     twin = copy.deepcopy(compiled)
