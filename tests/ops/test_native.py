@@ -213,9 +213,11 @@ def test_torch_accepts_the_operators(rule):
     call, x, _ = make_call(rule)
     operators = torch.ops.mmskip
 
-    torch.library.opcheck(
-        operators.skip_frame.default, (x + 1, *call.arguments)
-    )
+    learned = torch.randn(1, 20, 3, 3), torch.randn(1), 'magnitude'
+    for arguments in (call.arguments, (*call.arguments[:-3], *learned)):
+        torch.library.opcheck(
+            operators.skip_frame.default, (x + 1, *arguments)
+        )
     for shape, groups in (((40, 20, 3, 3), 1), ((8, 1, 3, 3), 8)):
         torch.library.opcheck(
             operators.pack_weight.default, (torch.randn(shape), groups)
