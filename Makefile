@@ -7,13 +7,14 @@ SHELL_SCRIPTS := $(wildcard tools/*.sh) .ci/run
 export VENV PYTHON
 
 .DEFAULT_GOAL := help
-.PHONY: help env test lint format demo clean
+.PHONY: help env test sanitize lint format demo clean
 
 help:
 	@echo 'make demo     train a small detector on toy traffic videos and compare it'
 	@echo '              dense and with Skip-Conv: a table, a plot, an annotated video'
 	@echo '              (usually 10 to 15 min on 2 cores, after the set-up)'
 	@echo 'make test     run the tests (usually 10 min on 2 cores, after the set-up)'
+	@echo 'make sanitize test the C++ operators with the sanitizers of g++ (5 min)'
 	@echo 'make lint     check style (seconds)'
 	@echo 'make format   mend style (seconds)'
 	@echo 'make env      set up $(VENV) (10 min the first time, then a second);'
@@ -26,6 +27,9 @@ env:
 test: env
 	@echo 'Running the tests (usually 10 min on 2 cores).'
 	@$(PY) -m pytest
+
+sanitize: env
+	@tools/sanitize.sh
 
 lint: env
 	@echo 'Checking style (seconds).'

@@ -16,6 +16,7 @@ from mmskip.layers import (
     revert_l0_conv,
 )
 from mmskip.ops import active_backend
+from mmskip.runtime import undo_compile
 
 from .dynamic import revert_dynamic_conv
 from .report import ConversionReport
@@ -121,6 +122,7 @@ def revert(model: nn.Module) -> None:
             'the model is inside stream(), clip(), count_macs() or '
             'record_choices(); leave that block before revert()'
         )
+    undo_compile(model)
     # Parts of a layer come before it.
     for module in reversed(converted):
         if isinstance(module, SkipConvMixin):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmskip.ops import ConvGeometry, GateParams, gate_macs, gate_mask
+from mmskip.ops import ConvGeometry, Folding, GateParams, gate_macs, gate_mask
 from mmskip.registry import MODELS
 
 BLOCK_SIZES = (1, 2, 4, 8)
@@ -90,6 +90,10 @@ class NormGate(Gate):
             the reference frame, so that one value suits all layers and
             models. Ours; the paper's thresholds are absolute.
 
+    Attributes:
+        folded: The normalisation that was folded into the layer, which
+            thresholds ignore.
+
     Raises:
         ValueError: An option is not one of the above.
     """
@@ -113,6 +117,7 @@ class NormGate(Gate):
         self.threshold = float(threshold)
         self.order = order
         self.relative = relative
+        self.folded: Folding | None = None
         self._params: GateParams | None = None
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -131,6 +136,7 @@ class NormGate(Gate):
                 self.block_size,
                 self.order,
                 self.relative,
+                folded=self.folded,
             )
         return self._params
 

@@ -69,6 +69,7 @@ class GumbelGate(Gate):
         self.sensitivity = float(sensitivity)
         self.register_parameter('weight', None)
         self.register_parameter('bias', None)
+        self._kept: tuple[tuple, Tensor, GateParams] | None = None
 
     def attach(self, conv: nn.Module) -> None:
         """Make the gate's kernel (1, C_in, ...) and bias (1,)."""
@@ -78,7 +79,27 @@ class GumbelGate(Gate):
         self.bias = nn.Parameter(conv.weight.new_full((1,), self.initial_bias))
 
     def params(self) -> GateParams:
-        """The gate as the operators take it."""
+        """The gate as the operators take it.
+
+        Without gradients, the same object as the last time if nothing was
+        written since (past torch's version counters this goes unnoticed).
+        """
+        if torch.is_grad_enabled() or self.weight.is_inference():
+            return self._scaled()
+        key = (
+            self.weight._version,
+            self.weight.data_ptr(),
+            self.bias.data_ptr(),
+            self.block_size,
+            self.sees,
+            self.sensitivity,
+        )
+        if self._kept is None or self._kept[0] != key:
+            # The weight is kept, so that no other can get its address.
+            self._kept = key, self.weight.detach(), self._scaled()
+        return self._kept[2]
+
+    def _scaled(self) -> GateParams:
         return GateParams(
             self.kind,
             0.0,

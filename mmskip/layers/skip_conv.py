@@ -14,6 +14,7 @@ from mmskip.ops import (
     SkipMemory,
     active_backend,
     convolve,
+    first_memory,
     gate_scale,
     native,
     native_call,
@@ -81,19 +82,17 @@ class SkipConvMixin(SelfCounting):
             x: (N, C_in, ...), one frame of each of N streams.
             memory: Of this call site, None for a reference frame.
         """
-        output, mask, new_memory = skip_conv(
-            x,
-            memory,
-            self.weight,
-            self.bias,
-            self.geometry(x),
-            self.gate.params(),
-            self.memory,
-            self._native_kernel(x),
-        )
+        output, mask, new_memory = skip_conv(x, memory, *self._job(x))
         if self._ledger is not None:
             self._record(x, output, mask, memory is None)
         return output, mask, new_memory
+
+    def first_frame(self, x: Tensor, output: Tensor) -> SkipMemory:
+        """What a reference frame leaves whose tensors are to be kept."""
+        packed = self._native_kernel(x)
+        if packed is not None:
+            packed.get(self.weight, self.groups, check=True)
+        return first_memory(x, output, self.weight, self.gate.params())
 
     def next_frames(
         self, x: Tensor, memory: SkipMemory
@@ -105,20 +104,20 @@ class SkipConvMixin(SelfCounting):
             memory: What this frame left.
 
         Returns:
-            None if the native operator is not to run, or the gate is learned.
+            None if the native operator is not to run.
         """
-        packed = self._native_kernel(x)
-        if packed is None or self.gate.kind == 'learned':
-            return None
-        return native_call(
-            x,
-            memory,
-            self.weight,
-            self.bias,
-            self.geometry(x),
-            self.gate.params(),
-            self.memory,
-            packed,
+        job = self._job(x)
+        return None if job[-1] is None else native_call(x, memory, *job)
+
+    def has_next(self, call: native.NativeCall | None) -> bool:
+        """Whether no setting has changed since :meth:`next_frames`."""
+        # None where a parametrization computes the weight anew.
+        weight = self._parameters.get('weight')
+        return (
+            call is not None
+            and weight is not None
+            and not torch.is_grad_enabled()
+            and call.holds(weight, self.gate.params())
         )
 
     def run_next(
@@ -127,16 +126,9 @@ class SkipConvMixin(SelfCounting):
         """Compute a frame by what :meth:`next_frames` returned.
 
         Returns:
-            Output and mask; None if a setting has changed since.
+            Output and mask; None if a setting or the shape has changed.
         """
-        # None where a parametrization computes the weight anew.
-        weight = self._parameters.get('weight')
-        if (
-            call is None
-            or weight is None
-            or torch.is_grad_enabled()
-            or not call.continues(x, weight, self.gate.params())
-        ):
+        if not self.has_next(call) or not call.fits(x):
             return None
         output, mask = call.run(x)
         if self._ledger is not None:
@@ -151,6 +143,12 @@ class SkipConvMixin(SelfCounting):
         return native.refusal(
             weight.dim() - 2, self.padding_mode, weight.dtype, weight.device
         )
+
+    def _job(self, x: Tensor) -> tuple:
+        """What the operators ask for after an input and its memory."""
+        geometry, gate = self.geometry(x), self.gate.params()
+        kernel = self._native_kernel(x)
+        return self.weight, self.bias, geometry, gate, self.memory, kernel
 
     def _native_kernel(self, x: Tensor) -> native.PackedWeight | None:
         """Where the native backend keeps its kernel, if it is to run.

@@ -12,6 +12,7 @@ from .dynamic_conv import (
     option_tables,
 )
 from .gate_mask import (
+    Folding,
     GateParams,
     block_mask,
     gate_logits,
@@ -25,7 +26,14 @@ from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .low_rank import factorize, full_rank, recompose, singular_values
 from .option_terms import option_sizes
 from .skip_clip import skip_clip
-from .skip_conv import MEMORY_RULES, SkipMemory, native_call, skip_conv
+from .skip_conv import (
+    MEMORY_RULES,
+    SkipMemory,
+    dense_frame,
+    first_memory,
+    native_call,
+    skip_conv,
+)
 from .straight_through import open_gate, sample_gate, straight_through
 from .warp import WARP_MACS, WarpedMemory, warp, warp_memory
 
@@ -34,6 +42,7 @@ __all__ = [
     'WARP_MACS',
     'CheapKernels',
     'ConvGeometry',
+    'Folding',
     'GateParams',
     'Mix',
     'OptionTables',
@@ -44,9 +53,11 @@ __all__ = [
     'block_mask',
     'convolve',
     'cover_sum',
+    'dense_frame',
     'dynamic_conv',
     'dynamic_macs',
     'factorize',
+    'first_memory',
     'full_rank',
     'gate_logits',
     'gate_macs',

@@ -14,6 +14,32 @@ from torch import Tensor
 from .geometry import ConvGeometry, convolve, support_sum
 
 
+class Folding(NamedTuple):
+    """A normalisation that was folded into a layer: factor * z + shift.
+
+    Attributes:
+        factor: (C_out,), not 0.
+        shift: (C_out,).
+    """
+
+    factor: Tensor
+    shift: Tensor
+
+    def undo(self, output: Tensor) -> Tensor:
+        """The output (N, C_out, ...) before the normalisation."""
+        shape = 1, -1, *[1] * (output.dim() - 2)
+        shift, factor = (
+            t.to(output).view(shape) for t in (self.shift, self.factor)
+        )
+        return (output - shift) / factor
+
+    def undo_weight(self, weight: Tensor) -> Tensor:
+        """The kernel (C_out, ...) before the normalisation."""
+        return (weight.flatten(1) / self.factor.to(weight)[:, None]).view_as(
+            weight
+        )
+
+
 class GateParams(NamedTuple):
     """All that a backend needs to know of a gate.
 
@@ -29,6 +55,7 @@ class GateParams(NamedTuple):
             or the ``frame``.
         weight: Kernel (1, C_in, ...) of a learned gate.
         bias: Its bias (1,).
+        folded: What was folded into the layer since its threshold was set.
         region: Where outputs may fire at all: bool (N or 1, 1, ...) of the
             output's size; None for everywhere.
     """
@@ -42,6 +69,7 @@ class GateParams(NamedTuple):
     weight: Tensor | None = None
     bias: Tensor | None = None
     region: Tensor | None = None
+    folded: Folding | None = None
 
 
 def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
@@ -58,6 +86,8 @@ def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
     """
     if gate.kind != 'output_norm':
         return weight.new_ones(())
+    if gate.folded is not None:
+        weight = gate.folded.undo_weight(weight)
     power = weight.detach().abs().pow(gate.order)
     # Not the sum over all filters: it overflows in half precision.
     return (power.mean() * weight[0].numel()).pow(1 / gate.order)
@@ -83,6 +113,8 @@ def relative_scale(
         (N, 1, ...) with sizes 1: every stream has its own.
     """
     signal = (x if gate.kind == 'input_norm' else output).detach()
+    if gate.kind != 'input_norm' and gate.folded is not None:
+        signal = gate.folded.undo(signal)
     level = signal.abs().mean(tuple(range(1, signal.dim())), keepdim=True)
     # A silent layer (all zeros) fires on any change. Half precision would
     # overflow here, and fire without one.

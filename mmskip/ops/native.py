@@ -44,19 +44,21 @@ def _load() -> str:
         )
     try:
         torch.ops.load_library(_LIBRARY)
-    except OSError as error:
+        torch.library.register_fake('mmskip::skip_frame', _fake_skip_frame)
+        torch.library.register_fake('mmskip::pack_weight', _fake_pack_weight)
+    except (OSError, RuntimeError) as error:
+        # Not there, of another torch, or of other sources than these.
         return (
             f'the C++ operators cannot be loaded ({error}); build them anew '
             'with pip install --no-build-isolation -e .'
         )
-    torch.library.register_fake('mmskip::skip_frame', _fake_skip_frame)
-    torch.library.register_fake('mmskip::pack_weight', _fake_pack_weight)
     return ''
 
 
 #: Why there is no native backend; empty if there is one.
 MISSING = _load()
-_skip_frame = None if MISSING else torch.ops.mmskip.skip_frame.default
+#: The operator as torch registers it.
+skip_frame = None if MISSING else torch.ops.mmskip.skip_frame.default
 
 
 def refusal(
@@ -124,7 +126,7 @@ class PackedWeight:
 class NativeCall:
     """A call site with all that the native operator asks for but the frame.
 
-    It is right as long as :meth:`continues` says so.
+    It is right as long as :meth:`holds` and :meth:`fits` say so.
 
     Args:
         shape: Of the input (N, C_in, H, W).
@@ -134,17 +136,17 @@ class NativeCall:
         packed: The same as :class:`PackedWeight` keeps it.
         bias: (C_out,) or None.
         geometry: Of the layer.
-        gate: A norm gate, or a region in which all outputs fire.
+        gate: The gate's parameters.
         accumulated: Which of the memories it is.
     """
 
     __slots__ = (
         '_gate',
         '_pointer',
-        '_shape',
         '_source',
         '_version',
         'arguments',
+        'shape',
     )
 
     def __init__(
@@ -158,7 +160,7 @@ class NativeCall:
         gate: GateParams,
         accumulated: bool,
     ) -> None:
-        self._shape = shape
+        self.shape = shape
         self._gate = gate
         self._version = -1 if weight.is_inference() else weight._version
         # Kept, so that no other tensor can get its address.
@@ -169,27 +171,31 @@ class NativeCall:
             packed,
             bias,
             gate.region,
-            weight.shape[2:],
+            tuple(weight.shape[2:]),
             geometry.stride,
-            [*geometry.padding[0], *geometry.padding[1]],
+            (*geometry.padding[0], *geometry.padding[1]),
             geometry.dilation,
             geometry.groups,
-            gate.threshold,
+            # A tensor, so that graphs take any threshold.
+            torch.tensor(gate.threshold, dtype=torch.float32),
             gate.block_size,
             gate.order,
             accumulated,
-            '',
+            gate.weight,
+            gate.bias,
+            gate.sees,
         )
 
-    def continues(self, x: Tensor, weight: Tensor, gate: GateParams) -> bool:
-        """Whether ``x`` is a next frame for the same kernel and gate."""
+    def fits(self, x: Tensor) -> bool:
+        """Whether ``x`` may be a next frame."""
+        return x.shape == self.shape and x.dtype is torch.float32 and x.is_cpu
+
+    def holds(self, weight: Tensor, gate: GateParams) -> bool:
+        """Whether kernel and gate are what they were."""
         return (
             gate is self._gate
             and self._version >= 0
             and weight.data_ptr() == self._pointer
-            and x.shape == self._shape
-            and x.dtype is torch.float32
-            and x.is_cpu
             and weight._version == self._version
         )
 
@@ -203,7 +209,7 @@ class NativeCall:
             Output (N, C_out, H_out, W_out), a copy; bool mask
             (N, 1, H_out, W_out).
         """
-        return _skip_frame(x, *self.arguments)
+        return skip_frame(x, *self.arguments)
 
 
 def _total(weight: Tensor) -> float:

@@ -115,26 +115,60 @@ def skip_conv(
 
 def _reference_frame(x, weight, bias, geometry, gate, packed):
     """A dense frame, after which there is something to skip."""
-    if packed is not None:
-        x = x.contiguous(memory_format=torch.channels_last)
-    output = convolve(x, weight, bias, geometry)
+    is_native = packed is not None
+    output, *images = dense_frame(x, weight, bias, geometry, is_native)
     mask = torch.ones_like(output[:, :1], dtype=torch.bool)
+    if is_native:
+        packed.get(weight, geometry.groups, check=True)
+    return output, mask, first_memory(*images, weight, gate)
+
+
+def dense_frame(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    is_native: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """A reference frame without what its gate makes of it.
+
+    Args:
+        x: Input (N, C_in, ...).
+        weight: As of :func:`skip_conv`.
+        bias: As of :func:`skip_conv`.
+        geometry: As of :func:`skip_conv`.
+        is_native: The native backend runs the next frames.
+
+    Returns:
+        Output (N, C_out, ...); input and output to remember, copies.
+    """
+    layout = torch.channels_last if is_native else torch.preserve_format
+    if is_native:
+        x = x.contiguous(memory_format=layout)
+    output = convolve(x, weight, bias, geometry)
+    return output, _own(x, layout), _own(output, layout)
+
+
+def first_memory(
+    x: Tensor, output: Tensor, weight: Tensor, gate: GateParams
+) -> SkipMemory:
+    """What a call site remembers of a reference frame.
+
+    Args:
+        x: Its input (N, C_in, ...), to be kept.
+        output: Its output (N, C_out, ...), to be kept.
+        weight: As of :func:`skip_conv`.
+        gate: The gate's parameters.
+    """
     scale = gate_scale(gate, weight)
     if gate.relative:
         scale = relative_scale(gate, scale, x, output)
-    memory = SkipMemory(_own(x), _own(output), scale)
-    if packed is not None:
-        packed.get(weight, geometry.groups, check=True)
-        memory = _channels_last(memory)
-    return output, mask, memory
+    return SkipMemory(x, output, scale)
 
 
 def _native(x, memory, weight, bias, geometry, gate, rule, packed):
     """The same in C++; the memory is updated in place."""
     memory = _channels_last(memory)
-    if gate.kind == 'learned':
-        fired = _fires(x - memory.input, x, memory, weight, geometry, gate)
-        gate = GateParams('input_norm', -1.0, region=fired.contiguous())
     call = native_call(x, memory, weight, bias, geometry, gate, rule, packed)
     return *call.run(x), memory
 
@@ -157,7 +191,7 @@ def native_call(
         weight: As of :func:`skip_conv`.
         bias: As of :func:`skip_conv`.
         geometry: As of :func:`skip_conv`.
-        gate: A norm gate.
+        gate: The gate's parameters.
         rule: As of :func:`skip_conv`.
         packed: Keeps the kernel.
     """
@@ -240,6 +274,6 @@ def _fires(residual, x, memory, weight, geometry, gate):
     return fired_mask(~(logits <= 0), gate)
 
 
-def _own(tensor: Tensor) -> Tensor:
+def _own(tensor: Tensor, layout: torch.memory_format | None = None) -> Tensor:
     """A copy that no in-place operation of the caller can reach."""
-    return tensor.clone()
+    return tensor.clone(memory_format=layout or torch.preserve_format)

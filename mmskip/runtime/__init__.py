@@ -7,11 +7,13 @@ from .choices import (
     LayerChoices,
     record_choices,
 )
+from .compiling import compile_stream, undo_compile
 from .counting import count_macs
 from .dynamic_efficiency import attach_dynamic_loss
 from .efficiency import attach_efficiency_loss
 from .errors import InputError
 from .fold import fold
+from .folding import fold_batch_norms
 from .force_choices import force_choices
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .motion import HomographyMotion, Motion
@@ -39,9 +41,12 @@ __all__ = [
     'attach_dynamic_loss',
     'attach_efficiency_loss',
     'clip',
+    'compile_stream',
     'count_macs',
     'fold',
+    'fold_batch_norms',
     'force_choices',
     'record_choices',
     'stream',
+    'undo_compile',
 ]

@@ -1,7 +1,7 @@
 """What runs a converted layer inside ``stream`` and ``clip``."""
 
 import warnings
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -13,7 +13,8 @@ from mmskip.ops import SkipMemory, active_backend, native
 from .errors import InputError
 from .motion import MotionFollower
 from .root_hooks import around_forward
-from .state import StreamState
+from .state import CallSite, StreamState
+from .tapes import Tape
 
 
 def unfold(x: Tensor, num_frames: int) -> Tensor:
@@ -170,7 +171,9 @@ class StreamBinding(Binding):
         self.state = state
         self.num_frames = num_frames
         self.restarts: frozenset[int] = frozenset()
-        self._calls: dict[SkipConvMixin, int] = {}
+        #: What runs the layers instead, while a graph is traced.
+        self.tape: Tape | None = None
+        self._calls: dict[nn.Module, int] = {}
         self._in_forward = False
         self._native = False
 
@@ -182,8 +185,10 @@ class StreamBinding(Binding):
     def begin(self) -> None:
         self.state.claim(self.model)  # anew, after a reset in mid-stream
         self._calls.clear()
-        self._native = active_backend() == 'native'
-        if self._native and torch.is_grad_enabled():
+        self._native = (
+            active_backend() == 'native' and not torch.is_grad_enabled()
+        )
+        if active_backend() == 'native' and torch.is_grad_enabled():
             warnings.warn(
                 'this stream runs on the torch reference, which saves no '
                 'time, because gradients are enabled; use torch.no_grad() or '
@@ -196,18 +201,37 @@ class StreamBinding(Binding):
         self._in_forward = False
         self.state.frames += self.num_frames
 
-    def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
+    @property
+    def is_plain(self) -> bool:
+        """Whether the native operator runs one frame of each stream."""
+        return self._native and self.num_frames == 1 and not self.restarts
+
+    def next_call(self, module: nn.Module, name: str) -> CallSite:
+        """Count a call of a module, whose name is given, in this frame.
+
+        Raises:
+            RuntimeError: No forward of the model is under way.
+        """
         if not self._in_forward:
             raise RuntimeError(
-                f'{self.names[layer]} was called inside a stream but outside '
+                f'{name} was called inside a stream but outside '
                 "the model's forward, so frames cannot be told apart; call "
                 'the model itself, or open the stream on the part you call'
             )
-        number = self._calls.get(layer, 0)
-        self._calls[layer] = number + 1
-        site = (self.names[layer], number)
-        short = self._native and self.num_frames == 1 and not self.restarts
-        if short:
+        number = self._calls.get(module, 0)
+        self._calls[module] = number + 1
+        return name, number
+
+    def count(self, calls: Mapping[nn.Module, int]) -> None:
+        """Count calls that are made elsewhere."""
+        for module, number in calls.items():
+            self._calls[module] = self._calls.get(module, 0) + number
+
+    def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
+        if self.tape is not None:
+            return self.tape.run(layer, x)
+        site = self.next_call(layer, self.names[layer])
+        if self.is_plain:
             done = layer.run_next(self.state.prepared(site), x)
             if done is not None:
                 self.state.note(site, done[1])
@@ -218,7 +242,8 @@ class StreamBinding(Binding):
             layer, x, self.num_frames, memory, self.restarts
         )
         self.state.keep(site, memory, mask)
-        call = layer.next_frames(x, self.state.slots[site]) if short else None
+        memory = self.state.slots[site]
+        call = layer.next_frames(x, memory) if self.is_plain else None
         self.state.prepare(site, call)
         return output
 

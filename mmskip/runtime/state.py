@@ -25,6 +25,7 @@ class StreamState:
         last_images: The last frame, where motion is compensated.
         lost_motion: Frames of streams whose motion could not be estimated,
             and was taken for none.
+        plans: What compiled parts of the model know of the order of calls.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class StreamState:
         self.slots: dict[CallSite, SkipMemory] = {}
         self.last_images: Any = None
         self.lost_motion = 0
+        self.plans: dict[CallSite, Any] = {}
         self._masks: dict[CallSite, Tensor] = {}
         self._calls: dict[CallSite, native.NativeCall] = {}
         self._owner: weakref.ref[nn.Module] | None = None
@@ -44,6 +46,7 @@ class StreamState:
         self.slots.clear()
         self.last_images = None
         self.lost_motion = 0
+        self.plans.clear()
         self._masks.clear()
         self._calls.clear()
         self._owner = None
@@ -108,7 +111,7 @@ class StreamState:
 
     def __getstate__(self) -> dict:
         # Not the owner: in another process there is no such object.
-        return {**self.__dict__, '_calls': {}, '_owner': None}
+        return {**self.__dict__, 'plans': {}, '_calls': {}, '_owner': None}
 
     def __repr__(self) -> str:
         return (

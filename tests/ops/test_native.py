@@ -13,62 +13,17 @@ from mmskip.ops import (
     MEMORY_RULES,
     ConvGeometry,
     GateParams,
+    gate_logits,
     gate_statistic,
     native,
     native_call,
     skip_conv,
 )
+from tests.helpers.any_layer import gated_layers, make_frames
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 
 SAME_3X3 = ConvGeometry((1, 1), ((1, 1), (1, 1)), (1, 1))
-KINDS = ('input_norm', 'output_norm')
-
-
-@st.composite
-def layers(draw):
-    """Any convolution that the native backend takes."""
-    groups = draw(st.sampled_from([1, 1, 1, 2, 5, 'depthwise']))
-    if groups == 'depthwise':
-        groups = channels = outputs = draw(st.integers(1, 70))
-    else:
-        channels = groups * draw(st.integers(1, 70 // groups))
-        outputs = groups * draw(st.integers(1, 70 // groups))
-    kernel = draw(st.sampled_from([(1, 1), (3, 3), (5, 5), (7, 7), (9, 8)]))
-    pair = st.tuples(st.integers(1, 3), st.integers(1, 3))
-    edges = st.tuples(st.integers(0, 3), st.integers(0, 3))
-    geometry = ConvGeometry(
-        draw(pair), (draw(edges), draw(edges)), draw(pair), groups
-    )
-    size = tuple(
-        max(draw(st.integers(1, 20)), d * (k - 1) + 1 - a - b)
-        for k, d, (a, b) in zip(
-            kernel, geometry.dilation, geometry.padding, strict=True
-        )
-    )
-    return geometry, (outputs, channels // groups, *kernel), channels, size
-
-
-@st.composite
-def gates(draw):
-    return GateParams(
-        draw(st.sampled_from(KINDS)),
-        draw(st.sampled_from([-1.0, 0.0, 0.02, 0.1, 0.3])),
-        draw(st.sampled_from([1, 2, 4, 8])),
-        draw(st.sampled_from([1, 2])),
-        draw(st.booleans()),
-    )
-
-
-def make_frames(number, batch, channels, size, share):
-    """Frames in which a share of the pixels is new."""
-    frames = [torch.randn(batch, channels, *size)]
-    for _ in range(number - 1):
-        new = torch.rand(batch, 1, *size) < share
-        frames.append(
-            torch.where(new, torch.randn_like(frames[0]), frames[-1])
-        )
-    return frames
 
 
 def run(frames, weight, bias, geometry, gate, rule, packed=None):
@@ -84,8 +39,12 @@ def run(frames, weight, bias, geometry, gate, rule, packed=None):
 
 def is_near_the_threshold(x, memory, kernel, geometry, gate):
     """Whether rounding may decide what fires."""
+    residual = x - memory.input
+    if gate.kind == 'learned':
+        logits = gate_logits(residual, x, geometry, gate)
+        return bool((logits.abs() < 1e-5).any())
     statistic = gate_statistic(
-        x - memory.input, memory.scale, kernel, geometry, gate.order
+        residual, memory.scale, kernel, geometry, gate.order
     )
     near = (statistic - gate.threshold).abs() < 1e-5 * abs(gate.threshold)
     return bool(near.any())
@@ -98,8 +57,7 @@ def is_near_the_threshold(x, memory, kernel, geometry, gate):
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
 )
 @given(
-    layer=layers(),
-    gate=gates(),
+    gated_layer=gated_layers(),
     rule=st.sampled_from(MEMORY_RULES),
     batch=st.integers(1, 4),
     number=st.integers(1, 4),
@@ -109,9 +67,9 @@ def is_near_the_threshold(x, memory, kernel, geometry, gate):
 )
 @torch.no_grad()
 def test_native_equals_the_reference(
-    layer, gate, rule, batch, number, share, with_bias, seed
+    gated_layer, rule, batch, number, share, with_bias, seed
 ):
-    geometry, shape, channels, size = layer
+    (geometry, shape, channels, size), gate = gated_layer
     torch.manual_seed(seed)
     frames = make_frames(number, batch, channels, size, share)
     weight = torch.randn(shape) / torch.Size(shape[1:]).numel() ** 0.5
@@ -226,9 +184,16 @@ BAD_ARGUMENTS = {
     'stride': (8, lambda _: (1, 0), ValueError, r'stride of at least 1'),
     'padding': (9, lambda _: [1, 1], ValueError, '4 values of padding'),
     'groups': (11, lambda _: 3, ValueError, 'groups that divide 20.*got 3'),
+    'threshold': (
+        12,
+        lambda _: torch.ones(2),
+        ValueError,
+        r'one value.*2',
+    ),
     'block': (13, lambda _: 3, ValueError, 'block_size 1, 2, 4 or 8, got 3'),
     'order': (14, lambda _: 0, ValueError, 'order 1 or 2, got 0'),
-    'activation': (16, lambda _: 'gelu', ValueError, "'silu', got 'gelu'"),
+    'one part of a gate': (16, lambda _: torch.ones(1), ValueError, 'or none'),
+    'sees': (18, lambda _: 'past', ValueError, "'frame', got 'past'"),
 }
 
 
@@ -248,9 +213,11 @@ def test_torch_accepts_the_operators(rule):
     call, x, _ = make_call(rule)
     operators = torch.ops.mmskip
 
-    torch.library.opcheck(
-        operators.skip_frame.default, (x + 1, *call.arguments)
-    )
+    learned = torch.randn(1, 20, 3, 3), torch.randn(1), 'magnitude'
+    for arguments in (call.arguments, (*call.arguments[:-3], *learned)):
+        torch.library.opcheck(
+            operators.skip_frame.default, (x + 1, *arguments)
+        )
     for shape, groups in (((40, 20, 3, 3), 1), ((8, 1, 3, 3), 8)):
         torch.library.opcheck(
             operators.pack_weight.default, (torch.randn(shape), groups)

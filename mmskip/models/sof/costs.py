@@ -1,6 +1,7 @@
 """What the stages of a backbone cost, measured and not typed in."""
 
 import copy
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,6 +43,28 @@ class StageCosts(NamedTuple):
         """``f_lookup`` (Eq. 3.10): MACs of a frame behind each stage."""
         done = torch.tensor(self.by_stage).cumsum(0).tolist()
         return tuple(self.frame - macs for macs in done)
+
+    def missed(
+        self, frames: int, videos: int, rows: Sequence[int]
+    ) -> Iterator[tuple[str, int]]:
+        """What plain TSN would have done beyond what ran.
+
+        It sees every frame; its classifier runs once per video.
+
+        Args:
+            frames: Of all videos.
+            videos: Number of videos.
+            rows: How many frames ran through each stage, and how many times
+                the classifier ran.
+
+        Yields:
+            Name of each layer, and its MACs that did not run.
+        """
+        wanted = [frames] * len(self.stages) + [videos]
+        parts = [*self.stages, self.head]
+        for layers, want, ran in zip(parts, wanted, rows, strict=True):
+            for name, macs in layers.items():
+                yield name, (want - ran) * macs
 
 
 def measure_stages(

@@ -1,5 +1,6 @@
 """When enough has been seen of a video (SoF-Net, section 3.2.1)."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from torch import Tensor
@@ -58,3 +59,25 @@ class EarlyExit:
         if looked <= self.t_min:
             return scores.new_zeros(len(scores)).bool()
         return scores.amax(-1) > self.rho
+
+
+def windows(
+    frames: int, lookahead: int, early_exit: EarlyExit | None
+) -> Iterator[slice]:
+    """Which frames of a video run together: none too early to end it.
+
+    Args:
+        frames: Of the video.
+        lookahead: How many run together; 1 looks ahead at nothing.
+        early_exit: What may end the video.
+
+    Yields:
+        Slices that cover all frames, in order.
+    """
+    start = 0
+    while start < frames:
+        length = lookahead
+        if early_exit is not None and start == 0 and length > 1:
+            length = early_exit.t_min + 1
+        yield slice(start, start + length)
+        start += length

@@ -4,7 +4,7 @@ S. J. Hyeon, "Dynamic layer skipping for efficient action recognition", M.S.
 thesis, Seoul National University, 2023.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from mmskip.runtime import FrameSkipper
 
 from .costs import StageCosts, measure_stages
 from .decisions import aggregate, decide, used_frames
-from .early_exit import EarlyExit
+from .early_exit import EarlyExit, windows
 from .labels import label_matrix
 from .parts import Parts
 from .stages import list_stages
@@ -200,7 +200,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         if self.frame_choice is not None:
             chosen = self.frame_choice(frames, data_samples)
         viewing = Viewing(self.parts(inputs.shape[2:]), videos)
-        for window in self._windows(frames):
+        for window in windows(frames, self.lookahead, self.early_exit):
             viewing.look(inputs[:, window], chosen[:, window].tolist())
         logits, stops, macs = viewing.finish()
         self._settle(viewing, videos * frames, videos)
@@ -278,22 +278,9 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             for channels in costs.channels
         )
 
-    def _windows(self, frames: int) -> Iterator[slice]:
-        """Which frames run together: none too early to end the video."""
-        start = 0
-        while start < frames:
-            length = self.lookahead
-            if self.early_exit is not None and start == 0 and length > 1:
-                length = self.early_exit.t_min + 1
-            yield slice(start, start + length)
-            start += length
-
     @torch.no_grad()
     def _look(self, inputs: Tensor, viewing: Viewing) -> Tensor:
-        """Look at one more frame (1, 1, C, H, W) of a stream.
-
-        Its scores (1, K) are returned.
-        """
+        """Scores (1, K) after one more frame (1, 1, C, H, W) of a stream."""
         if self.mmskip_ledger is not None:
             self.mmskip_ledger.see_batch(1)
         viewing.look(inputs)
@@ -302,20 +289,11 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         return scores
 
     def _settle(self, viewing: Viewing, frames: int, videos: int) -> None:
-        """Let the ledger know what plain TSN would have done.
-
-        It sees every frame; its classifier runs once per video. The hooks
-        have told of what did run.
-        """
+        """Tell the ledger what did not run; hooks have told of the rest."""
         rows = viewing.meter.take_rows()
         if self.mmskip_ledger is None:
             return
-        costs = viewing.parts.costs
         modules = dict(self.named_modules())
-        wanted = [frames] * len(costs.stages) + [videos]
-        for layers, want, ran in zip(
-            [*costs.stages, costs.head], wanted, rows, strict=True
-        ):
-            for name, macs in layers.items():
-                missed = (want - ran) * macs
-                self.mmskip_ledger.record(modules[name], missed, 0)
+        costs = viewing.parts.costs
+        for name, macs in costs.missed(frames, videos, rows):
+            self.mmskip_ledger.record(modules[name], macs, 0)

@@ -158,17 +158,46 @@ Geometry check_arguments(
   return g;
 }
 
-Activation parse_activation(std::string_view name) {
-  if (name.empty()) {
-    return Activation::kNone;
+void check_gate(
+    const Geometry& g,
+    const at::Tensor& threshold,
+    const std::optional<at::Tensor>& weight,
+    const std::optional<at::Tensor>& bias) {
+  check_floats(threshold, "threshold");
+  TORCH_CHECK_VALUE(
+      threshold.numel() == 1, "expected a threshold of one value, got shape ",
+      threshold.sizes());
+  TORCH_CHECK_VALUE(
+      weight.has_value() == bias.has_value(),
+      "expected both gate_weight and gate_bias of a learned gate, or none, "
+      "got one of them");
+  if (!weight) {
+    return;
   }
-  if (name == "relu") {
-    return Activation::kReLU;
+  check_floats(*weight, "gate_weight");
+  check_floats(*bias, "gate_bias");
+  const std::vector<int64_t> expected{
+      1, g.in_channels, g.kernel_height, g.kernel_width};
+  TORCH_CHECK_VALUE(
+      weight->sizes() == at::IntArrayRef(expected),
+      "expected gate_weight of shape ", at::IntArrayRef(expected), ", got ",
+      weight->sizes());
+  TORCH_CHECK_VALUE(
+      bias->numel() == 1, "expected gate_bias of one value, got shape ",
+      bias->sizes());
+}
+
+Sight parse_sight(std::string_view name) {
+  if (name == "residual") {
+    return Sight::kResidual;
+  }
+  if (name == "magnitude") {
+    return Sight::kMagnitude;
   }
   TORCH_CHECK_VALUE(
-      name == "silu", "expected activation '', 'relu' or 'silu', got '", name,
-      "'");
-  return Activation::kSiLU;
+      name == "frame", "expected sees 'residual', 'magnitude' or 'frame', "
+      "got '", name, "'");
+  return Sight::kFrame;
 }
 
 bool is_depthwise(const Geometry& g) {

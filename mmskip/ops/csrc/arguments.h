@@ -29,7 +29,14 @@ Geometry check_arguments(
     int64_t block_size,
     int64_t order);
 
-Activation parse_activation(std::string_view name);
+// The same for the parts of a gate; weight and bias are of a learned one.
+void check_gate(
+    const Geometry& geometry,
+    const at::Tensor& threshold,
+    const std::optional<at::Tensor>& weight,
+    const std::optional<at::Tensor>& bias);
+
+Sight parse_sight(std::string_view name);
 
 // One filter per channel; it has kernels and a packing of its own.
 bool is_depthwise(const Geometry& geometry);

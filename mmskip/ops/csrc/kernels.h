@@ -10,6 +10,32 @@ namespace mmskip {
 // Output channels in one block of packed weights.
 constexpr int64_t kBlock = 32;
 
+// What a learned gate convolves.
+enum class Sight : int64_t { kResidual, kMagnitude, kFrame };
+
+// A frame beside what is remembered of it. Maps are padded, and 0 at first.
+struct Comparison {
+  const Geometry* geometry;
+  // (N, H, W, C_in).
+  const float* x;
+  float* reference;
+  // Whether the reference is to become the residual where it is not 0.
+  bool subtract;
+  // Of a norm gate: 1 or 2.
+  int order;
+  // Of a learned gate: its kernel [position][C_in]; null for a norm gate.
+  const float* gate;
+  Sight sees;
+  // What each input adds to the statistics of the outputs that read it. Of a
+  // norm gate: one map, the mean over channels of |residual|^order. Of a
+  // learned gate: for each kernel position a map of products with it.
+  float* scores;
+  // Map of the positions with a residual that is not all 0.
+  uint8_t* changed;
+  // How many they are, by row.
+  int32_t* counts;
+};
+
 // What the sum over the taps of an output goes into.
 struct Accumulation {
   const Geometry* geometry;
@@ -29,27 +55,11 @@ struct Accumulation {
   const int32_t* active;
 };
 
-enum class Activation : int64_t { kNone, kReLU, kSiLU };
-
 struct Kernels {
   const char* name;
 
-  // For rows [begin, end) of the input: the magnitude of x - reference at
-  // each position, the mean over channels of its power (order 1 or 2), and
-  // whether it is not all zero; both in padded maps, whose borders are not
-  // touched. If asked to, the reference becomes the residual where changed.
-  // Returns how many positions have changed, by row, in `counts`.
-  void (*residual)(
-      const Geometry& geometry,
-      const float* x,
-      float* reference,
-      float* magnitude,
-      uint8_t* changed,
-      int32_t* counts,
-      int order,
-      bool subtract,
-      int64_t begin,
-      int64_t end);
+  // Rows [begin, end) of the input, of all streams.
+  void (*compare)(const Comparison& job, int64_t begin, int64_t end);
 
   // Outputs active[begin, end), blocks [first, last) of their channels.
   void (*accumulate)(
@@ -63,17 +73,15 @@ struct Kernels {
   void (*depthwise)(const Accumulation& job, int64_t begin, int64_t end);
 
   // The sum over the kernel support of each output of rows [begin, end) of
-  // all streams, of a padded map.
+  // all streams, of a padded map; each kernel position reads a map of its
+  // own, `step` floats after that of the position before it.
   void (*support_sum)(
       const Geometry& geometry,
-      const float* map,
+      const float* maps,
+      int64_t step,
       float* sums,
       int64_t begin,
       int64_t end);
-
-  // to = activation(from), `count` floats.
-  void (*emit)(
-      const float* from, float* to, int64_t count, Activation activation);
 };
 
 extern const Kernels kPortable;

@@ -2,33 +2,10 @@
 #include <ATen/ATen.h>
 #include <torch/library.h>
 
-#include <optional>
-#include <string_view>
-#include <tuple>
-
 #include "kernels.h"
+#include "skip_frame.h"
 
 namespace mmskip {
-
-std::tuple<at::Tensor, at::Tensor> skip_frame(
-    const at::Tensor& x,
-    at::Tensor& input,
-    at::Tensor& output,
-    const at::Tensor& scale,
-    const at::Tensor& weight,
-    const std::optional<at::Tensor>& bias,
-    const std::optional<at::Tensor>& region,
-    at::IntArrayRef kernel_size,
-    at::IntArrayRef stride,
-    at::IntArrayRef padding,
-    at::IntArrayRef dilation,
-    int64_t groups,
-    double threshold,
-    int64_t block_size,
-    int64_t order,
-    bool accumulated,
-    std::string_view activation);
-
 namespace {
 
 // (C_out, C_in / groups, h, w) to [group][C_out / 32][tap][C_in][32], with
@@ -66,8 +43,9 @@ TORCH_LIBRARY(mmskip, m) {
       "skip_frame(Tensor x, Tensor(a!) input, Tensor(b!) output, "
       "Tensor scale, Tensor weight, Tensor? bias, Tensor? region, "
       "int[] kernel_size, int[] stride, int[] padding, int[] dilation, "
-      "int groups, float threshold, int block_size, int order, "
-      "bool accumulated, str activation) -> (Tensor, Tensor)");
+      "int groups, Tensor threshold, int block_size, int order, "
+      "bool accumulated, Tensor? gate_weight, Tensor? gate_bias, str sees) "
+      "-> (Tensor, Tensor)");
   m.def("pack_weight(Tensor weight, int groups) -> Tensor");
 }
 

@@ -5,10 +5,10 @@
 
 namespace mmskip {
 
-bool Rule::fires(float mean, int64_t stream) const {
-  const float root = order == 2 ? std::sqrt(mean) : mean;
+bool Rule::fires_at_rest(int64_t stream) const {
+  const float factor = scale[scale_by_stream ? stream : 0];
   // Not `>`: a NaN is computed, not hidden.
-  return !(scale[scale_by_stream ? stream : 0] * root <= threshold);
+  return !((bias != nullptr ? *bias : factor * 0) <= threshold);
 }
 
 void threshold_rows(
@@ -25,7 +25,11 @@ void threshold_rows(
     const float scale = rule.scale[rule.scale_by_stream ? stream : 0];
     const float* sum = sums + row * width;
     uint8_t* to = mask + row * width;
-    if (rule.order == 2) {
+    if (rule.bias != nullptr) {
+      for (int64_t w = 0; w < width; ++w) {
+        to[w] = !(sum[w] + *rule.bias <= rule.threshold);
+      }
+    } else if (rule.order == 2) {
       for (int64_t w = 0; w < width; ++w) {
         to[w] = !(scale * std::sqrt(sum[w] / positions) <= rule.threshold);
       }

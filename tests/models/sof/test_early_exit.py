@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmskip.models.sof import EarlyExit
+from mmskip.models.sof.early_exit import EarlyExit, windows
 
 SURE, UNSURE = [0.98, 0.01, 0.01], [0.4, 0.3, 0.3]
 
@@ -45,3 +45,20 @@ def test_an_exit_that_never_comes_is_refused(t_min, frames):
     EarlyExit(t_min=t_min).check_length(t_min + 1)
     with pytest.raises(ValueError, match=f'T={frames}'):
         EarlyExit(t_min=t_min).check_length(frames)
+
+
+@pytest.mark.parametrize(
+    ('lookahead', 'early_exit', 'ends'),
+    [
+        (1, EarlyExit(t_min=3), [1, 2, 3, 4, 5, 6, 7]),
+        (4, None, [4, 8]),
+        (2, EarlyExit(t_min=2), [3, 5, 7]),  # no exit before the third
+    ],
+)
+def test_windows_cover_all_frames_and_none_ends_too_early(
+    lookahead, early_exit, ends
+):
+    found = list(windows(7, lookahead, early_exit))
+
+    assert [window.stop for window in found] == ends
+    assert [w.start for w in found] == [0, *ends[:-1]]

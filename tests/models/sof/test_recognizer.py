@@ -15,7 +15,6 @@ from tests.models.sof.nets import (
     build_sof,
     data,
     samples,
-    stir,
     tsn_config,
     videos,
 )
@@ -280,12 +279,6 @@ def test_t_min_has_to_be_below_the_number_of_frames():
         predict(model, videos(1, 4))
 
 
-@pytest.mark.parametrize('rho', [0, -0.1, 1.1])
-def test_rho_is_a_probability(rho):
-    with pytest.raises(ValueError, match=r'rho in \(0, 1\]'):
-        build_sof(early_exit=dict(rho=rho))
-
-
 @pytest.mark.parametrize('alpha', [-0.1, 1.1])
 def test_alpha_is_a_share(alpha):
     with pytest.raises(ValueError, match=r'alpha in \[0, 1\]'):
@@ -303,8 +296,3 @@ def test_a_backbone_that_mixes_frames_is_refused():
     )
     with pytest.raises(ValueError, match='ResNetTSM, which mixes'):
         build(cfg)
-
-
-def test_the_helper_stirs_reproducibly():
-    one, other = build_sof(), stir(build_sof(), seed=0)
-    assert one.policies[0].gate.weight.equal(other.policies[0].gate.weight)

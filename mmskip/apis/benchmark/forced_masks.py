@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from mmskip.layers import InputNormGate, SkipConvMixin
 from mmskip.ops import GateParams
 
+#: Spatial size of the output of each layer.
+Sizes = dict[SkipConvMixin, torch.Size]
 PATTERNS = ('blob', 'blocks', 'pixels')
 
 
@@ -34,9 +36,7 @@ def converted(model: nn.Module) -> list[SkipConvMixin]:
     return [m for m in model.modules() if isinstance(m, SkipConvMixin)]
 
 
-def output_sizes(
-    model: nn.Module, image: Tensor
-) -> dict[SkipConvMixin, torch.Size]:
+def output_sizes(model: nn.Module, image: Tensor) -> Sizes:
     """Spatial size of what each Skip-Convolution computes."""
     sizes = {}
 
@@ -67,9 +67,7 @@ def region(pattern: str, share: float, size: torch.Size) -> Tensor:
     return mask[..., :height, :width].contiguous()
 
 
-def force(
-    sizes: dict[SkipConvMixin, torch.Size], pattern: str, share: float
-) -> None:
+def force(sizes: Sizes, pattern: str, share: float) -> None:
     """Make a share of every layer fire."""
     for layer, size in sizes.items():
         layer.gate.force(region(pattern, share, size))

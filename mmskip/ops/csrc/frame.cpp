@@ -1,0 +1,187 @@
+#include "frame.h"
+
+#include <ATen/Parallel.h>
+#include <ATen/Version.h>
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+
+#include "arguments.h"
+
+namespace mmskip {
+namespace {
+
+// Work below which a second thread costs more than it saves.
+constexpr int64_t kGrainFloats = 1 << 15;
+constexpr int64_t kGrainMacs = 1 << 18;
+// Outputs handed out at a time: a multiple of every register tile.
+constexpr int64_t kShare = 96;
+
+int64_t share_of(int64_t total, int64_t threads) {
+  const int64_t fair = (total + threads - 1) / threads;
+  return std::min(kShare, std::max<int64_t>((fair + 11) / 12 * 12, 12));
+}
+
+} // namespace
+
+const Kernels& kernels() {
+#if defined(__x86_64__)
+  const std::string capability = at::get_cpu_capability();
+  if (capability.rfind("AVX512", 0) == 0) {
+    return kAVX512;
+  }
+  if (capability == "AVX2") {
+    return kAVX2;
+  }
+#endif
+  return kPortable;
+}
+
+Frame::Frame(
+    const Geometry& geometry,
+    const Rule& rule,
+    const LearnedGate& gate,
+    int64_t block_size)
+    : g_(geometry),
+      rule_(rule),
+      gate_(gate),
+      block_size_(block_size),
+      kernels_(kernels()),
+      changed_(g_.streams * g_.padded_size()),
+      scores_(changed_.size() * (gate.kernel ? g_.positions() : 1)),
+      counts_(g_.streams * g_.height) {}
+
+void Frame::compare(const float* x, float* reference, bool subtract) {
+  const Comparison job{
+      &g_,          x,          reference,      subtract,
+      rule_.order,  gate_.kernel, gate_.sees,   scores_.data(),
+      changed_.data(), counts_.data()};
+  const int64_t rows = g_.streams * g_.height;
+  at::parallel_for(0, rows, input_grain(), [&](int64_t begin, int64_t end) {
+    kernels_.compare(job, begin, end);
+  });
+}
+
+bool Frame::rests() const {
+  if (gate_.kernel != nullptr && gate_.sees == Sight::kFrame) {
+    return false;
+  }
+  for (int64_t n = 0; n < (rule_.scale_by_stream ? g_.streams : 1); ++n) {
+    if (rule_.fires_at_rest(n)) {
+      return false;
+    }
+  }
+  return std::all_of(
+      counts_.begin(), counts_.end(), [](int32_t n) { return n == 0; });
+}
+
+void Frame::decide(uint8_t* mask) const {
+  const int64_t rows = g_.streams * g_.out_height;
+  std::vector<float> sums(g_.streams * g_.out_size());
+  const int64_t work = std::max<int64_t>(g_.out_width * g_.positions(), 1);
+  const int64_t grain = std::max<int64_t>(kGrainFloats / work, 1);
+  const int64_t step = gate_.kernel ? changed_.size() : 0;
+  at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
+    kernels_.support_sum(g_, scores_.data(), step, sums.data(), begin, end);
+    threshold_rows(g_, rule_, sums.data(), mask, begin, end);
+  });
+  grow(mask);
+}
+
+void Frame::send(uint8_t* mask, const float* x, float* reference) {
+  std::vector<uint8_t> sent(g_.padded_size());
+  for (int64_t n = 0; n < g_.streams; ++n) {
+    uint8_t* own = mask + n * g_.out_size();
+    send_inputs(g_, own, sent.data());
+    touched_outputs(g_, sent.data(), own);
+    uint8_t* changed = changed_.data() + n * g_.padded_size();
+    for (int64_t i = 0; i < g_.padded_size(); ++i) {
+      changed[i] &= sent[i];
+    }
+  }
+  grow(mask);
+  renew(x, reference);
+  for (int64_t row = 0; row < g_.streams * g_.height; ++row) {
+    std::memset(changed_.data() + g_.padded_row(row), 1, g_.width);
+  }
+}
+
+void Frame::renew(const float* x, float* reference) const {
+  const int64_t rows = g_.streams * g_.height, C = g_.in_channels;
+  at::parallel_for(0, rows, input_grain(), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      if (counts_[row] == 0) {
+        continue;
+      }
+      const uint8_t* changed = changed_.data() + g_.padded_row(row);
+      for (int64_t w = 0; w < g_.width; ++w) {
+        if (changed[w]) {
+          const int64_t at = (row * g_.width + w) * C;
+          std::memcpy(reference + at, x + at, C * sizeof(float));
+        }
+      }
+    }
+  });
+}
+
+void Frame::list(const uint8_t* mask) {
+  active_.resize(g_.streams * g_.out_size() + 1);
+  total_ = 0;
+  for (int64_t n = 0; n < g_.streams; ++n) {
+    const int64_t first = n * g_.out_size();
+    total_ +=
+        compact(mask + first, g_.out_size(), first, active_.data() + total_);
+  }
+}
+
+void Frame::accumulate(
+    const float* input,
+    const float* weight,
+    const float* bias,
+    float* output) const {
+  const std::vector<float> zeros(g_.in_channels);
+  const Accumulation job{
+      &g_, input, changed_.data(), zeros.data(), weight, bias, output,
+      active_.data()};
+  const bool depthwise = is_depthwise(g_);
+  const int64_t out = g_.out_channels / g_.groups;
+  const int64_t blocks =
+      depthwise ? 1 : g_.groups * ((out + kBlock - 1) / kBlock);
+  const int64_t macs = std::max<int64_t>(
+      g_.positions() * g_.in_channels / g_.groups * g_.out_channels, 1);
+  const int64_t threads =
+      total_ * macs < 2 * kGrainMacs ? 1 : at::get_num_threads();
+  const int64_t share = share_of(total_, threads);
+  const int64_t shares = (total_ + share - 1) / share;
+  // Few outputs with many channels: the channels are shared out, too.
+  const int64_t parts = shares < 2 * threads && threads > 1 ? blocks : 1;
+  const int64_t tasks = shares * parts, width = blocks / parts;
+  at::parallel_for(
+      0, tasks, threads > 1 ? 1 : tasks, [&](int64_t begin, int64_t end) {
+        for (int64_t task = begin; task < end; ++task) {
+          const int64_t from = task % shares * share;
+          const int64_t to = std::min(from + share, total_);
+          const int64_t block = task / shares * width;
+          if (depthwise) {
+            kernels_.depthwise(job, from, to);
+          } else {
+            kernels_.accumulate(job, from, to, block, block + width);
+          }
+        }
+      });
+}
+
+void Frame::grow(uint8_t* mask) const {
+  for (int64_t n = 0; n < g_.streams && block_size_ > 1; ++n) {
+    grow_blocks(
+        mask + n * g_.out_size(), g_.out_height, g_.out_width, block_size_);
+  }
+}
+
+int64_t Frame::input_grain() const {
+  const int64_t row = std::max<int64_t>(g_.width * g_.in_channels, 1);
+  return std::max<int64_t>(kGrainFloats / row, 1);
+}
+
+} // namespace mmskip

@@ -1,0 +1,73 @@
+// The steps of one frame of a Skip-Convolution, shared out among threads.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "geometry.h"
+#include "kernels.h"
+#include "mask.h"
+
+namespace mmskip {
+
+// The best kernels for this CPU; ATEN_CPU_CAPABILITY limits it, as torch.
+const Kernels& kernels();
+
+// Of a learned gate; without a kernel: a norm gate.
+struct LearnedGate {
+  // [position][C_in].
+  const float* kernel = nullptr;
+  Sight sees = Sight::kResidual;
+};
+
+class Frame {
+ public:
+  Frame(
+      const Geometry& geometry,
+      const Rule& rule,
+      const LearnedGate& gate,
+      int64_t block_size);
+
+  // Compares x with the reference, which becomes the residual if asked to.
+  void compare(const float* x, float* reference, bool subtract);
+
+  // Whether nothing fires, because nothing has changed.
+  bool rests() const;
+
+  // Which outputs the gate wants.
+  void decide(uint8_t* mask) const;
+
+  // From what the gate wants to what is sent and, by that, computed; the
+  // reference becomes x where it is sent.
+  void send(uint8_t* mask, const float* x, float* reference);
+
+  // The changed positions of the reference become those of x.
+  void renew(const float* x, float* reference) const;
+
+  // Lists the outputs to compute.
+  void list(const uint8_t* mask);
+
+  // Computes them: adds to the output, or replaces it by bias plus sum.
+  void accumulate(
+      const float* input,
+      const float* weight,
+      const float* bias,
+      float* output) const;
+
+ private:
+  void grow(uint8_t* mask) const;
+  int64_t input_grain() const;
+
+  const Geometry& g_;
+  const Rule& rule_;
+  const LearnedGate gate_;
+  const int64_t block_size_;
+  const Kernels& kernels_;
+  std::vector<uint8_t> changed_;
+  std::vector<float> scores_;
+  std::vector<int32_t> counts_;
+  std::vector<int32_t> active_;
+  int64_t total_ = 0;
+};
+
+} // namespace mmskip
