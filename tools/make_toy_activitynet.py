@@ -1,4 +1,4 @@
-"""Write toy untrimmed action videos in the layout of ActivityNet.
+"""Write toy untrimmed videos in the layout of ActivityNet.
 
 Example::
 
@@ -11,17 +11,23 @@ import sys
 from collections.abc import Sequence
 
 from mmskip.apis.errors import run_tool
-from mmskip.apis.toy_videos import write_toy_videos
+from mmskip.apis.toy_data import write_toy_data
 from mmskip.datasets.toy import make_toy_activitynet
 
-DEFAULTS = dict(train_videos=400, test_videos=160, frames=60, size=(112, 112))
+DEFAULTS = dict(
+    train_videos=400, test_videos=160, frames=60, fps=10.0, size=(112, 112)
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the data set and show progress."""
-    description = __doc__.split('\n', 1)[0]
-    return write_toy_videos(
-        'toy ActivityNet', make_toy_activitynet, description, DEFAULTS, argv
+    return write_toy_data(
+        'toy ActivityNet',
+        make_toy_activitynet,
+        __doc__,
+        DEFAULTS,
+        lambda args: args.train_videos + args.test_videos,
+        argv,
     )
 
 

@@ -11,17 +11,23 @@ import sys
 from collections.abc import Sequence
 
 from mmskip.apis.errors import run_tool
-from mmskip.apis.toy_videos import write_toy_videos
+from mmskip.apis.toy_data import write_toy_data
 from mmskip.datasets.toy import make_toy_kinetics
 
-DEFAULTS = dict(train_videos=600, test_videos=240, frames=32, size=(96, 80))
+DEFAULTS = dict(
+    train_videos=600, test_videos=240, frames=32, fps=10.0, size=(96, 80)
+)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the data set and show progress."""
-    description = __doc__.split('\n', 1)[0]
-    return write_toy_videos(
-        'toy Kinetics', make_toy_kinetics, description, DEFAULTS, argv
+    return write_toy_data(
+        'toy Kinetics',
+        make_toy_kinetics,
+        __doc__,
+        DEFAULTS,
+        lambda args: args.train_videos + args.test_videos,
+        argv,
     )
 
 

@@ -4,14 +4,15 @@ Example::
 
     python tools/make_toy_sub_jhmdb.py data/toy_sub_jhmdb
 
-Run again with the same arguments it does nothing.
+Numbers of videos are per action and split. Run again with the same
+arguments it does nothing.
 """
 
 import sys
 from collections.abc import Sequence
 
 from mmskip.apis.errors import run_tool
-from mmskip.apis.toy_release import write_toy_release
+from mmskip.apis.toy_data import write_toy_data
 from mmskip.datasets.toy import make_toy_sub_jhmdb
 from mmskip.datasets.toy.moves import MOVES
 
@@ -22,12 +23,12 @@ DEFAULTS = dict(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the data set and show progress."""
-    return write_toy_release(
+    return write_toy_data(
         'toy sub-JHMDB',
         make_toy_sub_jhmdb,
-        __doc__.split('\n', 1)[0],
+        __doc__,
         DEFAULTS,
-        len(MOVES),
+        lambda args: len(MOVES) * (args.train_videos + args.test_videos),
         argv,
     )
 
