@@ -1,4 +1,4 @@
-# The plain model, trained for as many epochs as the dynamic one.
+# The plain model, trained to the end.
 _base_ = 'x3d_w16_8x2x1-10e_toy-kinetics.py'
 train_cfg = _base_.tune_train_cfg
 optim_wrapper = _base_.tune_optim_wrapper
