@@ -35,10 +35,11 @@ try:
 
     __all__ += ['ActionFrameDataset', 'ActionVideoDataset']
 
+    from .actor_boxes import LoadActorBoxes
     from .jhmdb import JHMDBDataset
     from .key_frame_clip import SampleKeyFrameClip
 
-    __all__ += ['JHMDBDataset', 'SampleKeyFrameClip']
+    __all__ += ['JHMDBDataset', 'LoadActorBoxes', 'SampleKeyFrameClip']
 except (ImportError, AssertionError) as error:
     if find_spec('mmaction') is not None:
         warnings.warn(

@@ -69,6 +69,14 @@ except (ImportError, AssertionError) as error:
     _tell('mmaction', 'SoFRecognizer and the models of clips', error)
 
 try:
+    from .action_roi_head import ActionRoIHead
+
+    __all__ += ['ActionRoIHead']
+except (ImportError, AssertionError) as error:
+    if find_spec('mmdet') is not None:  # mmaction2 has it beside mmdet only
+        _tell('mmaction', 'ActionRoIHead', error)
+
+try:
     from .narrow_hrnet import NarrowHRNet
 
     __all__ += ['NarrowHRNet']

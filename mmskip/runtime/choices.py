@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mmskip.layers import CountedWhole, DynamicConvMixin, Usage
 
 from .counting import list_counted, plain_macs
-from .root_hooks import around_forward
+from .errors import InputError
+from .root_hooks import TransientHook, around_forward
 
 # Of one sample: spent, and by a model that computes everything.
 Macs = tuple[int, int]
@@ -54,6 +55,7 @@ class ChoiceRecord:
         self._rows: dict[str, list[tuple[int, int, int]]] = {}
         self._dense: dict[str, int] = {}
         self._forward: dict[nn.Module, list[list[Macs]]] | None = None
+        self._scores = 0
         self._samples: list[Macs] = []
 
     def by_layer(self) -> dict[str, LayerChoices]:
@@ -70,9 +72,10 @@ class ChoiceRecord:
     def sample_macs(self) -> Tensor:
         """MACs of the whole model for each sample of all forwards, in order.
 
-        A sample is what the classifier sees: a view (clip and crop). Layers
-        that see each frame on its own (TSN) are summed over its frames,
-        plain layers included, gates and cheap maps too.
+        A sample is what ``cls_head`` has scores of: a view (clip and crop).
+        Of a model without that part it is a row of its smallest batch.
+        Layers that see each frame on its own (TSN) are summed over its
+        frames, plain layers included, gates and cheap maps too.
 
         Returns:
             (N,) int64.
@@ -129,15 +132,33 @@ class ChoiceRecord:
 
     def begin(self) -> None:
         """A forward of the whole model starts."""
-        self._forward = {}
+        self._forward, self._scores = {}, 0
 
-    def end(self) -> None:
-        """It has ended; add up what each of its samples cost."""
+    def see_scores(self, head: nn.Module, inputs: tuple, output: Any) -> None:
+        """A classifier has told how many samples it sees."""
+        scores = output[0] if isinstance(output, (tuple, list)) else output
+        if isinstance(scores, Tensor):
+            self._scores += len(scores)
+
+    def end(self, output: Any) -> None:
+        """It has ended; add up what each of its samples cost.
+
+        Raises:
+            InputError: A layer's batch is no multiple of the samples.
+        """
         calls, self._forward = self._forward, None
-        if not calls:
+        if not calls or output is None:  # it has raised
             return
-        batches = [sum(map(len, rows)) for rows in calls.values()]
-        samples = min(batches)
+        batches = {layer: sum(map(len, rows)) for layer, rows in calls.items()}
+        samples = self._scores or min(batches.values())
+        for layer, rows in batches.items():
+            if rows % samples:
+                raise InputError(
+                    f'expected {self._names[layer]} to see whole frames of '
+                    f'{samples} samples, got a batch of {rows}; record '
+                    'models whose samples differ in their work one by one: '
+                    'batch_size=1'
+                )
         layers = [_per_sample(rows, samples) for rows in calls.values()]
         self._samples += [_sum(macs) for macs in zip(*layers, strict=True)]
 
@@ -242,9 +263,15 @@ def record_choices(model: nn.Module) -> Iterator[ChoiceRecord]:
     record = ChoiceRecord(names)
     # A root that is itself a layer must begin before it is counted.
     begin, end = around_forward(
-        model, lambda *_: record.begin(), lambda *_: record.end()
+        model,
+        lambda *_: record.begin(),
+        lambda _, inputs, output: record.end(output),
     )
     handles = [begin, end]
+    head = getattr(model, 'cls_head', None)
+    if isinstance(head, nn.Module):
+        see = TransientHook(record.see_scores)
+        handles.append(head.register_forward_hook(see))
     for module in names:
         if isinstance(module, DynamicConvMixin):
             continue

@@ -8,6 +8,7 @@ from torch import nn
 
 import mmskip
 from mmskip.layers import CountedWhole
+from mmskip.runtime import InputError
 
 
 class Clips(nn.Module):
@@ -159,3 +160,57 @@ def test_modules_that_report_their_own_macs_are_heard(clips, counted_first):
     assert int(made.sample_macs().sum()) == macs.total().spent
     assert int(made.sample_dense_macs().sum()) == macs.total().dense
     assert clips.plain[1]._ledger is None
+
+
+def test_a_sample_is_what_the_head_has_scores_of():
+    """TSM classifies each frame and takes the mean then."""
+
+    class Head(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.fc = nn.Linear(8, 5)
+
+        def forward(self, x):
+            return self.fc(x).unflatten(0, (-1, 3)).mean(1)
+
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.dynamic = nn.Conv2d(3, 8, 3, bias=False)
+            self.cls_head = Head()
+
+        def forward(self, x):
+            return self.cls_head(self.dynamic(x).mean((2, 3)))
+
+    net = Net().eval()
+    mmskip.convert(net, mmskip.DynamicConversion())
+    with mmskip.record_choices(net) as made:
+        net(torch.randn(2 * 3, 3, 6, 6))
+
+    executed = made.by_layer()['dynamic'].executed
+    expected = executed.view(2, 3).sum(1) + 3 * 8 * 5
+    assert torch.equal(made.sample_macs(), expected)
+    assert not net.cls_head._forward_hooks
+
+
+def test_work_that_cannot_be_shared_out_is_an_error(clips):
+    """Of boxes, say: three of two clips."""
+    clips.more = nn.Linear(5, 5)
+    clips.register_forward_hook(
+        lambda net, _, scores: net.more(scores[[0, 0, 1]])
+    )
+    with (
+        mmskip.record_choices(clips),
+        pytest.raises(InputError, match='more to see whole frames of 2'),
+    ):
+        clips(torch.randn(2, 3, 4, 6, 6))
+
+
+def test_a_forward_that_raises_has_no_samples(clips):
+    with mmskip.record_choices(clips) as made:
+        handle = clips.fc.register_forward_pre_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            clips(torch.randn(2, 3, 4, 6, 6))
+        handle.remove()
+        clips(torch.randn(1, 3, 4, 6, 6))
+    assert len(made.sample_macs()) == 1

@@ -12,7 +12,6 @@ time that the CPUs spent on this process, so other work disturbs little.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -30,7 +29,8 @@ from torch import Tensor, nn
 
 import mmskip
 from mmskip.apis import UserError, import_host, load_config
-from mmskip.apis.errors import EXIT_OK, run_tool
+from mmskip.apis.errors import EXIT_OK, one_line, run_tool
+from mmskip.apis.experiments import write_json
 from mmskip.apis.launch import add_config_options
 
 CHOICES = ((0, 0), (0, 1), (1, 0), (1, 1))
@@ -45,7 +45,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--frames', type=int, default=8, help='T')
     parser.add_argument('--size', type=int, default=64, help='H and W')
     parser.add_argument('--repeats', type=int, default=7)
-    parser.add_argument('--json', help='the numbers go to this file')
+    parser.add_argument(
+        '--json', type=Path, help='the numbers go to this file'
+    )
     add_config_options(parser)
     args = parser.parse_args(argv)
     for name in ('clips', 'frames', 'size', 'repeats'):
@@ -74,7 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print_result(result)
     if args.json is not None:
-        Path(args.json).write_text(json.dumps(result, indent=2) + '\n')
+        try:
+            write_json(args.json, result)
+        except OSError as error:
+            raise UserError(
+                f'cannot write --json: {one_line(error)}'
+            ) from error
     return EXIT_OK
 
 

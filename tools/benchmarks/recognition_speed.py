@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmcv.cnn import fuse_conv_bn
 from mmengine.registry import DATASETS
 from rich.console import Console
 from rich.progress import track
@@ -29,7 +28,7 @@ from torch import nn
 from mmskip.apis import UserError, import_host, init_model, load_config
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.apis.experiments import positive, write_csv, write_json
-from mmskip.runtime import count_macs
+from mmskip.runtime import count_macs, fold
 
 GIGA = 1e9
 
@@ -69,7 +68,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--fold',
         action='store_true',
-        help='fold batch normalisation into the convolutions before it',
+        help='prepare the models for inference (mmskip.fold)',
     )
     parser.add_argument(
         '--out', type=Path, help='folder for speed.json and speed.csv'
@@ -128,7 +127,7 @@ def make_model(entry: Entry, args: argparse.Namespace) -> nn.Module:
     if import_host(load_config(entry.config)) != 'mmaction':
         raise UserError(f'{entry.config}: expected the config of a recognizer')
     model = init_model(entry.config, entry.checkpoint, args.device)
-    return fuse_conv_bn(model) if args.fold else model
+    return fold(model) if args.fold else model
 
 
 def read_videos(config: str, count: int) -> list[dict[str, Any]]:

@@ -4,7 +4,8 @@ import pytest
 import torch
 
 import mmskip
-from mmskip.runtime import force_choices
+from mmskip.losses import DynamicCostLoss
+from mmskip.runtime import attach_efficiency_loss, force_choices
 from tests.models.yowo.detectors import build, data
 
 
@@ -73,3 +74,21 @@ def test_a_frozen_backbone_freezes_its_gates():
     assert gates
     assert all(w.grad is None and not w.requires_grad for w in gates)
     assert not model.backbone.head.gate.training
+
+
+def test_the_efficiency_loss_closes_gates(model):
+    """It needs no scores that are right or wrong."""
+    attach_efficiency_loss(model, DynamicCostLoss(1.0, only_correct=False))
+    model.train()
+    gates = [w for n, w in model.named_parameters() if '.gate.' in n]
+    optimizer = torch.optim.Adam(gates, lr=0.05)
+    shares = []
+    for _ in range(12):
+        batch = model.data_preprocessor(data(), training=True)
+        losses = model(**batch, mode='loss')
+        shares.append(losses['dynamic_share'].item())
+        optimizer.zero_grad()
+        losses['loss_dynamic'].backward()
+        optimizer.step()
+    assert {'loss_cls', 'loss_conf', 'loss_xy', 'loss_wh'} < set(losses)
+    assert shares[-1] < 0.8 * shares[0]
