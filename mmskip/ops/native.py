@@ -138,9 +138,11 @@ class NativeCall:
         geometry: Of the layer.
         gate: The gate's parameters.
         accumulated: Which of the memories it is.
+        activation: Of what is returned, see :func:`mmskip.ops.activate_`.
     """
 
     __slots__ = (
+        '_activation',
         '_gate',
         '_pointer',
         '_source',
@@ -159,8 +161,10 @@ class NativeCall:
         geometry: ConvGeometry,
         gate: GateParams,
         accumulated: bool,
+        activation: str | None,
     ) -> None:
         self.shape = shape
+        self._activation = activation
         self._gate = gate
         self._version = -1 if weight.is_inference() else weight._version
         # Kept, so that no other tensor can get its address.
@@ -184,16 +188,20 @@ class NativeCall:
             gate.weight,
             gate.bias,
             gate.sees,
+            activation,
         )
 
     def fits(self, x: Tensor) -> bool:
         """Whether ``x`` may be a next frame."""
         return x.shape == self.shape and x.dtype is torch.float32 and x.is_cpu
 
-    def holds(self, weight: Tensor, gate: GateParams) -> bool:
-        """Whether kernel and gate are what they were."""
+    def holds(
+        self, weight: Tensor, gate: GateParams, activation: str | None
+    ) -> bool:
+        """Whether kernel, gate and activation are what they were."""
         return (
             gate is self._gate
+            and activation == self._activation
             and self._version >= 0
             and weight.data_ptr() == self._pointer
             and weight._version == self._version
