@@ -15,6 +15,8 @@ from .geometry import ConvGeometry
 _LIBRARY = Path(__file__).with_name('_native.so')
 #: Output channels in one block of a packed kernel, as in csrc/kernels.h.
 _BLOCK = 32
+#: Arguments of ``mmskip::skip_frame``, as in csrc/library.cpp.
+_ARGUMENTS = 20
 
 
 def _fake_skip_frame(
@@ -44,6 +46,7 @@ def _load() -> str:
         )
     try:
         torch.ops.load_library(_LIBRARY)
+        _check_age()
         torch.library.register_fake('mmskip::skip_frame', _fake_skip_frame)
         torch.library.register_fake('mmskip::pack_weight', _fake_pack_weight)
     except (OSError, RuntimeError) as error:
@@ -53,6 +56,16 @@ def _load() -> str:
             'with pip install --no-build-isolation -e .'
         )
     return ''
+
+
+def _check_age() -> None:
+    """Refuse a library of other sources, before a stream fails in it."""
+    schema = torch.ops.mmskip.skip_frame.default._schema
+    if len(schema.arguments) != _ARGUMENTS:
+        raise RuntimeError(
+            f'expected mmskip::skip_frame with {_ARGUMENTS} arguments, got '
+            f'one with {len(schema.arguments)}, of another version'
+        )
 
 
 #: Why there is no native backend; empty if there is one.

@@ -251,6 +251,13 @@ def test_a_write_past_the_version_counter_is_seen_in_reference_frames():
     assert torch.equal(holder.get(weight, 1, check=True), 2 * packed)
 
 
+def test_a_library_of_other_sources_is_not_used(monkeypatch):
+    assert len(make_call()[0].arguments) + 1 == native._ARGUMENTS
+    monkeypatch.setattr(native, '_ARGUMENTS', 7)
+
+    assert 'with 7 arguments, got one with 20' in native._load()
+
+
 @pytest.mark.parametrize('capability', ['avx2', 'default'])
 def test_every_instruction_set_equals_the_reference(capability):
     test = f'{__file__}::test_native_equals_the_reference'
