@@ -116,12 +116,10 @@ class SkipConvMixin(SelfCounting):
         """Whether no setting has changed since :meth:`next_frames`."""
         # None where a parametrization computes the weight anew.
         weight = self._parameters.get('weight')
-        return (
-            call is not None
-            and weight is not None
-            and not torch.is_grad_enabled()
-            and call.holds(weight, self.gate.params(), self.activation)
-        )
+        if call is None or weight is None or torch.is_grad_enabled():
+            return False
+        bias, gate = self._parameters.get('bias'), self.gate.params()
+        return call.holds(weight, bias, gate, self.memory, self.activation)
 
     def run_next(
         self, call: native.NativeCall | None, x: Tensor

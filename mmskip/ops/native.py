@@ -150,14 +150,16 @@ class NativeCall:
         bias: (C_out,) or None.
         geometry: Of the layer.
         gate: The gate's parameters.
-        accumulated: Which of the memories it is.
+        rule: Which of the memories it is.
         activation: Of what is returned, see :func:`mmskip.ops.activate_`.
     """
 
     __slots__ = (
         '_activation',
+        '_bias',
         '_gate',
         '_pointer',
+        '_rule',
         '_source',
         '_version',
         'arguments',
@@ -173,10 +175,12 @@ class NativeCall:
         bias: Tensor | None,
         geometry: ConvGeometry,
         gate: GateParams,
-        accumulated: bool,
+        rule: str,
         activation: str | None,
     ) -> None:
         self.shape = shape
+        self._bias = bias
+        self._rule = rule
         self._activation = activation
         self._gate = gate
         self._version = -1 if weight.is_inference() else weight._version
@@ -197,7 +201,7 @@ class NativeCall:
             torch.tensor(gate.threshold, dtype=torch.float32),
             gate.block_size,
             gate.order,
-            accumulated,
+            rule == 'accumulated',
             gate.weight,
             gate.bias,
             gate.sees,
@@ -209,11 +213,18 @@ class NativeCall:
         return x.shape == self.shape and x.dtype is torch.float32 and x.is_cpu
 
     def holds(
-        self, weight: Tensor, gate: GateParams, activation: str | None
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        gate: GateParams,
+        rule: str,
+        activation: str | None,
     ) -> bool:
-        """Whether kernel, gate and activation are what they were."""
+        """Whether the settings are those of the call."""
         return (
             gate is self._gate
+            and bias is self._bias
+            and rule == self._rule
             and activation == self._activation
             and self._version >= 0
             and weight.data_ptr() == self._pointer

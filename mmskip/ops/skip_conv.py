@@ -207,7 +207,7 @@ def native_call(
         bias,
         geometry,
         gate,
-        rule == 'accumulated',
+        rule,
         activation,
     )
 
