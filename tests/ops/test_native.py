@@ -14,6 +14,7 @@ from mmskip.ops import (
     ConvGeometry,
     GateParams,
     activate_,
+    convolve,
     gate_logits,
     gate_statistic,
     native,
@@ -63,17 +64,30 @@ def is_near_the_threshold(x, memory, kernel, geometry, gate):
     share=st.sampled_from([0.0, 0.03, 0.3, 1.0]),
     with_bias=st.booleans(),
     activation=st.sampled_from([None, 'relu', 'silu']),
+    region=st.sampled_from([None, None, 'shared', 'by stream']),
     seed=st.integers(0, 99),
 )
 @torch.no_grad()
 def test_native_equals_the_reference(
-    gated_layer, rule, batch, number, share, with_bias, activation, seed
+    gated_layer,
+    rule,
+    batch,
+    number,
+    share,
+    with_bias,
+    activation,
+    region,
+    seed,
 ):
     (geometry, shape, channels, size), gate = gated_layer
     torch.manual_seed(seed)
     frames = make_frames(number, batch, channels, size, share)
     weight = torch.randn(shape) / torch.Size(shape[1:]).numel() ** 0.5
     bias = torch.randn(shape[0]) if with_bias else None
+    if region is not None:
+        like = convolve(frames[0], weight, None, geometry)[:, :1]
+        place = torch.rand_like(like if region == 'by stream' else like[:1])
+        gate = gate._replace(region=place < 0.5)
     job = (frames, weight, bias, geometry, gate, rule)
 
     expected = run(*job, None, activation)

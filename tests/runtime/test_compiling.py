@@ -11,6 +11,7 @@ from torch._dynamo.utils import counters
 import mmskip
 from mmskip import StreamState
 from mmskip.ops import native
+from mmskip.runtime import HomographyMotion
 from tests.helpers.convs import make_video
 from tests.helpers.nets import (
     SETTINGS,
@@ -247,6 +248,10 @@ def test_what_cannot_be_compiled_is_refused(compiler):
         mmskip.compile_stream(TinyNet())
     with pytest.raises(ValueError, match='3-D convolution'):
         mmskip.compile_stream(converted(Windows()))
+    net = converted(TinyNet())
+    net.body.motion = HomographyMotion()
+    with pytest.raises(ValueError, match='motion compensation'):
+        mmskip.compile_stream(net)
     net = FlipTest(pair(TinyNet(), compiler)[1])
     with pytest.raises(ValueError, match='the forward of net is replaced'):
         mmskip.compile_stream(net)
