@@ -147,7 +147,7 @@ def test_the_memory_is_nobody_elses_with_inductor():
 def test_what_is_changed_in_mid_stream_is_what_runs(setting, memory, compiler):
     video = make_video(9, 1, *TinyNet.shape, share=0.05)
     results = []
-    for net in pair(TinyNet(), compiler, memory=memory):
+    for net in pair(TinyNet(), compiler, gate='relative', memory=memory):
         state = StreamState()
         outputs = run(net, video[:3], state)
         for index, value in enumerate((-1.0, 0.02, 0.5)):

@@ -67,7 +67,7 @@ def test_what_is_changed_in_mid_stream_is_what_runs(
     setting, memory, monkeypatch
 ):
     video = make_video(6, 1, *TinyNet.shape, share=0.03)
-    original = converted(TinyNet(), memory=memory)
+    original = converted(TinyNet(), 'relative', memory)
     runs = {}
     for backend in ('reference', 'native'):
         monkeypatch.setenv('MMSKIP_BACKEND', backend)
