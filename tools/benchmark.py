@@ -13,7 +13,8 @@ second over the first. Static frames cost what `share` says of a dense one.
 Beyond the break-even share of active outputs, skipping loses. Medians are
 compared. `CPU time` is the speed-up by the time that the CPUs spent on this
 process: with one thread (more threads spin while they wait) it says more than
-the clock on a machine that does other work.
+the clock on a machine that does other work. `MiB/stream` is what the memory
+of a stream holds between two frames.
 """
 
 import argparse
@@ -113,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = dict(
         config=str(args.config),
         size=list(args.size),
+        frames=args.frames,
         threads=args.threads,
         backend=active_backend(),
         torch=torch.__version__,

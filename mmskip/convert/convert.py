@@ -107,7 +107,8 @@ def revert(model: nn.Module) -> None:
     of their factors, or of weights and gates.
 
     Raises:
-        ValueError: Nothing is converted.
+        ValueError: Nothing is converted, or ``mmskip.fold`` made an
+            activation a part of a layer.
         RuntimeError: The model is inside a stream, clip, count_macs or
             record_choices.
     """
@@ -122,6 +123,7 @@ def revert(model: nn.Module) -> None:
             'the model is inside stream(), clip(), count_macs() or '
             'record_choices(); leave that block before revert()'
         )
+    _refuse_activations(model)
     undo_compile(model)
     # Parts of a layer come before it.
     for module in reversed(converted):
@@ -133,6 +135,17 @@ def revert(model: nn.Module) -> None:
             revert_factorized_conv(module)
         elif isinstance(module, L0ConvMixin):
             revert_l0_conv(module)
+
+
+def _refuse_activations(model: nn.Module) -> None:
+    """Refuse what would forget the activations that fold() moved."""
+    for name, module in model.named_modules():
+        if isinstance(module, SkipConvMixin) and module.activation:
+            raise ValueError(
+                f'expected layers without an activation, got {name} with the '
+                f'{module.activation} that mmskip.fold() made a part of it; '
+                'there is no way back from fold(): build the model anew'
+            )
 
 
 def _is_in_use(module: nn.Module) -> bool:

@@ -12,6 +12,7 @@ from mmskip.ops import (
     MEMORY_RULES,
     ConvGeometry,
     SkipMemory,
+    activate_,
     active_backend,
     convolve,
     first_memory,
@@ -40,6 +41,8 @@ class SkipConvMixin(SelfCounting):
     memory: str
     # Estimates the camera's motion, if that is to be compensated.
     motion: Any = None
+    # Of what is returned, see fold().
+    activation: str | None = None
     _packed: native.PackedWeight | None = None
 
     def set_skip(self, gate: dict | Gate, memory: str) -> None:
@@ -69,7 +72,7 @@ class SkipConvMixin(SelfCounting):
         if self._ledger is not None:
             macs = dense_macs(self, output.shape)
             self._ledger.record(self, macs, macs)
-        return output
+        return activate_(output, self.activation)
 
     def skip_frame(
         self, x: Tensor, memory: SkipMemory | None
@@ -82,10 +85,10 @@ class SkipConvMixin(SelfCounting):
             x: (N, C_in, ...), one frame of each of N streams.
             memory: Of this call site, None for a reference frame.
         """
-        output, mask, new_memory = skip_conv(x, memory, *self._job(x))
+        output, mask, after = skip_conv(x, memory, *self._job(x))
         if self._ledger is not None:
             self._record(x, output, mask, memory is None)
-        return output, mask, new_memory
+        return output, mask, after
 
     def first_frame(self, x: Tensor, output: Tensor) -> SkipMemory:
         """What a reference frame leaves whose tensors are to be kept."""
@@ -107,18 +110,16 @@ class SkipConvMixin(SelfCounting):
             None if the native operator is not to run.
         """
         job = self._job(x)
-        return None if job[-1] is None else native_call(x, memory, *job)
+        return None if job[-2] is None else native_call(x, memory, *job)
 
     def has_next(self, call: native.NativeCall | None) -> bool:
         """Whether no setting has changed since :meth:`next_frames`."""
         # None where a parametrization computes the weight anew.
         weight = self._parameters.get('weight')
-        return (
-            call is not None
-            and weight is not None
-            and not torch.is_grad_enabled()
-            and call.holds(weight, self.gate.params())
-        )
+        if call is None or weight is None or torch.is_grad_enabled():
+            return False
+        bias, gate = self._parameters.get('bias'), self.gate.params()
+        return call.holds(weight, bias, gate, self.memory, self.activation)
 
     def run_next(
         self, call: native.NativeCall | None, x: Tensor
@@ -146,9 +147,9 @@ class SkipConvMixin(SelfCounting):
 
     def _job(self, x: Tensor) -> tuple:
         """What the operators ask for after an input and its memory."""
-        geometry, gate = self.geometry(x), self.gate.params()
-        kernel = self._native_kernel(x)
-        return self.weight, self.bias, geometry, gate, self.memory, kernel
+        settings = self.geometry(x), self.gate.params(), self.memory
+        how = self._native_kernel(x), self.activation
+        return self.weight, self.bias, *settings, *how
 
     def _native_kernel(self, x: Tensor) -> native.PackedWeight | None:
         """Where the native backend keeps its kernel, if it is to run.
@@ -202,18 +203,18 @@ class SkipConvMixin(SelfCounting):
             frames, self.weight, self.bias, geometry, decide, self.memory
         )
         frame_macs = dense_macs(self, output[:, 0].shape)
-        later = frame_macs * (frames.shape[1] - 1)
-        cost = GateCost.of(later, drawn)
+        cost = GateCost.of(frame_macs * (frames.shape[1] - 1), drawn)
         if self._ledger is not None:
             self._record_clip(frames, output, frame_macs, drawn)
-        return output, cost
+        return activate_(output, self.activation), cost
 
     def geometry(self, x: Tensor) -> ConvGeometry:
         """Where this layer reads in an input like ``x`` (N, C, ...)."""
         return conv_geometry(self)
 
     def extra_repr(self) -> str:
-        return f'{super().extra_repr()}, memory={self.memory!r}'
+        text = f'{super().extra_repr()}, memory={self.memory!r}'
+        return f'{text}, {self.activation}' if self.activation else text
 
     def _record(
         self, x: Tensor, output: Tensor, mask: Tensor, is_reference: bool

@@ -1,6 +1,7 @@
 """Pure tensor functions: no modules, no registry, no state."""
 
 from . import native
+from .activation import activate_
 from .backend import active_backend
 from .dynamic_conv import (
     CheapKernels,
@@ -49,6 +50,7 @@ __all__ = [
     'SkipMemory',
     'TableKey',
     'WarpedMemory',
+    'activate_',
     'active_backend',
     'block_mask',
     'convolve',

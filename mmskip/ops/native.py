@@ -15,6 +15,8 @@ from .geometry import ConvGeometry
 _LIBRARY = Path(__file__).with_name('_native.so')
 #: Output channels in one block of a packed kernel, as in csrc/kernels.h.
 _BLOCK = 32
+#: Arguments of ``mmskip::skip_frame``, as in csrc/library.cpp.
+_ARGUMENTS = 20
 
 
 def _fake_skip_frame(
@@ -44,6 +46,7 @@ def _load() -> str:
         )
     try:
         torch.ops.load_library(_LIBRARY)
+        _check_age()
         torch.library.register_fake('mmskip::skip_frame', _fake_skip_frame)
         torch.library.register_fake('mmskip::pack_weight', _fake_pack_weight)
     except (OSError, RuntimeError) as error:
@@ -53,6 +56,16 @@ def _load() -> str:
             'with pip install --no-build-isolation -e .'
         )
     return ''
+
+
+def _check_age() -> None:
+    """Refuse a library of other sources, before a stream fails in it."""
+    schema = torch.ops.mmskip.skip_frame.default._schema
+    if len(schema.arguments) != _ARGUMENTS:
+        raise RuntimeError(
+            f'expected mmskip::skip_frame with {_ARGUMENTS} arguments, got '
+            f'one with {len(schema.arguments)}, of another version'
+        )
 
 
 #: Why there is no native backend; empty if there is one.
@@ -137,12 +150,16 @@ class NativeCall:
         bias: (C_out,) or None.
         geometry: Of the layer.
         gate: The gate's parameters.
-        accumulated: Which of the memories it is.
+        rule: Which of the memories it is.
+        activation: Of what is returned, see :func:`mmskip.ops.activate_`.
     """
 
     __slots__ = (
+        '_activation',
+        '_bias',
         '_gate',
         '_pointer',
+        '_rule',
         '_source',
         '_version',
         'arguments',
@@ -158,9 +175,13 @@ class NativeCall:
         bias: Tensor | None,
         geometry: ConvGeometry,
         gate: GateParams,
-        accumulated: bool,
+        rule: str,
+        activation: str | None,
     ) -> None:
         self.shape = shape
+        self._bias = bias
+        self._rule = rule
+        self._activation = activation
         self._gate = gate
         self._version = -1 if weight.is_inference() else weight._version
         # Kept, so that no other tensor can get its address.
@@ -180,20 +201,31 @@ class NativeCall:
             torch.tensor(gate.threshold, dtype=torch.float32),
             gate.block_size,
             gate.order,
-            accumulated,
+            rule == 'accumulated',
             gate.weight,
             gate.bias,
             gate.sees,
+            activation,
         )
 
     def fits(self, x: Tensor) -> bool:
         """Whether ``x`` may be a next frame."""
         return x.shape == self.shape and x.dtype is torch.float32 and x.is_cpu
 
-    def holds(self, weight: Tensor, gate: GateParams) -> bool:
-        """Whether kernel and gate are what they were."""
+    def holds(
+        self,
+        weight: Tensor,
+        bias: Tensor | None,
+        gate: GateParams,
+        rule: str,
+        activation: str | None,
+    ) -> bool:
+        """Whether the settings are those of the call."""
         return (
             gate is self._gate
+            and bias is self._bias
+            and rule == self._rule
+            and activation == self._activation
             and self._version >= 0
             and weight.data_ptr() == self._pointer
             and weight._version == self._version

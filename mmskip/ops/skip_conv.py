@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from . import native
+from .activation import activate_
 from .gate_mask import (
     GateParams,
     block_mask,
@@ -73,6 +74,7 @@ def skip_conv(
     gate: GateParams,
     rule: str = 'previous',
     packed: native.PackedWeight | None = None,
+    activation: str | None = None,
 ) -> tuple[Tensor, Tensor, SkipMemory]:
     """Compute one frame.
 
@@ -95,22 +97,29 @@ def skip_conv(
             change adds up until it fires.
         packed: Asks for the native backend, which keeps the kernel there;
             None for the torch reference.
+        activation: Of the output that is returned, see
+            :func:`mmskip.ops.activate_`; what is remembered, and what gates
+            see, is the output before it.
 
     Returns:
         Output (N, C_out, ...); bool mask (N, 1, ...) of computed outputs;
         the new memory. None of them aliases ``x`` or another; gradients
         reach earlier frames through the memory of the torch reference.
     """
+    job = weight, bias, geometry, gate
+    if memory is not None and packed is not None:
+        memory = _channels_last(memory)
+        call = native_call(x, memory, *job, rule, packed, activation)
+        return *call.run(x), memory
     if memory is None:
-        return _reference_frame(x, weight, bias, geometry, gate, packed)
-    if packed is not None:
-        return _native(x, memory, weight, bias, geometry, gate, rule, packed)
-    step = _accumulated if rule == 'accumulated' else _previous
-    output, mask, reference = step(x, memory, weight, bias, geometry, gate)
-    memory = memory._replace(
-        input=reference, output=_own(output), exposed=None
-    )
-    return output, mask, memory
+        output, mask, memory = _reference_frame(x, *job, packed)
+    else:
+        step = _accumulated if rule == 'accumulated' else _previous
+        output, mask, reference = step(x, memory, *job)
+        memory = memory._replace(
+            input=reference, output=_own(output), exposed=None
+        )
+    return activate_(output, activation), mask, memory
 
 
 def _reference_frame(x, weight, bias, geometry, gate, packed):
@@ -166,13 +175,6 @@ def first_memory(
     return SkipMemory(x, output, scale)
 
 
-def _native(x, memory, weight, bias, geometry, gate, rule, packed):
-    """The same in C++; the memory is updated in place."""
-    memory = _channels_last(memory)
-    call = native_call(x, memory, weight, bias, geometry, gate, rule, packed)
-    return *call.run(x), memory
-
-
 def native_call(
     x: Tensor,
     memory: SkipMemory,
@@ -182,6 +184,7 @@ def native_call(
     gate: GateParams,
     rule: str,
     packed: native.PackedWeight,
+    activation: str | None = None,
 ) -> native.NativeCall:
     """What runs the next frames of a call site, see :func:`skip_conv`.
 
@@ -194,6 +197,7 @@ def native_call(
         gate: The gate's parameters.
         rule: As of :func:`skip_conv`.
         packed: Keeps the kernel.
+        activation: As of :func:`skip_conv`.
     """
     return native.NativeCall(
         x.shape,
@@ -203,7 +207,8 @@ def native_call(
         bias,
         geometry,
         gate,
-        rule == 'accumulated',
+        rule,
+        activation,
     )
 
 

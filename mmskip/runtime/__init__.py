@@ -1,5 +1,6 @@
 """What a user does with a built model: stream it, and count its MACs."""
 
+from .activations import fold_activations
 from .bindings import Binding, ClipBinding, StreamBinding
 from .channel_efficiency import attach_channel_loss
 from .choices import (
@@ -44,6 +45,7 @@ __all__ = [
     'compile_stream',
     'count_macs',
     'fold',
+    'fold_activations',
     'fold_batch_norms',
     'force_choices',
     'record_choices',

@@ -10,6 +10,7 @@ from mmskip.layers import (
     is_planar_pool,
 )
 
+from .activations import fold_activations, simplify_activation
 from .folding import fold_batch_norms
 
 
@@ -18,10 +19,13 @@ def fold(model: nn.Module) -> nn.Module:
 
     - A batch norm goes into the convolution or linear layer before it, see
       :func:`mmskip.runtime.fold_batch_norms`.
+    - A ReLU or SiLU becomes a part of the Skip-Convolution before it, see
+      :func:`mmskip.runtime.fold_activations`.
     - Convolutions and maxima of clips that look along one plane run as those
       of images.
 
-    There is no way back.
+    There is no way back: ``mmskip.revert`` refuses a layer with an
+    activation. Fold before ``compile_stream``.
 
     Args:
         model: Any model in eval mode, converted or not.
@@ -40,4 +44,7 @@ def fold(model: nn.Module) -> nn.Module:
             module.__class__ = PlanarMaxPool3d
         elif isinstance(module, DynamicConvMixin):
             module.planar = True
+        else:
+            simplify_activation(module)
+    fold_activations(model)
     return model

@@ -6,7 +6,7 @@ from typing import Protocol
 from torch import Tensor
 
 from mmskip.layers import SkipConvMixin
-from mmskip.ops import dense_frame, native
+from mmskip.ops import activate_, dense_frame, native
 
 
 class Tape(Protocol):
@@ -28,7 +28,7 @@ class FirstFrameTape:
             x, layer.weight, layer.bias, layer.geometry(x), True
         )
         self.records.append((layer, *images))
-        return output
+        return activate_(output, layer.activation)
 
 
 class NextFrameTape:

@@ -5,6 +5,7 @@ from types import MappingProxyType
 from torch import nn
 
 import mmskip
+from mmskip.layers import InputNormGate
 from tests.helpers.convs import whole_weights
 
 
@@ -91,6 +92,30 @@ class Windows(nn.Module):
 
     def forward(self, x):
         return self.pool(self.relu(self.stem(x)))
+
+
+SETTINGS = ('threshold', 'block', 'gate', 'memory', 'activation')
+SETTINGS += ('weight', 'weight in place', 'bias')
+
+
+def change_setting(layer, setting, value):
+    """Change a setting of a converted layer, as a user may at any time."""
+    if setting == 'threshold':
+        layer.gate.threshold = value
+    elif setting == 'block':
+        layer.gate.block_size = 8
+    elif setting == 'gate':
+        layer.gate = InputNormGate(threshold=value, order=2)
+    elif setting == 'memory':
+        layer.memory = 'accumulated'
+    elif setting == 'activation':
+        layer.activation = 'silu'
+    elif setting == 'weight in place':
+        layer.weight.data.mul_(value)
+        layer.weight.add_(0)  # counts the write
+    else:
+        new = value * getattr(layer, setting)
+        setattr(layer, setting, nn.Parameter(new))
 
 
 NETS = {'2d': TinyNet, 'pyramid': PyramidNet, '3d': Windows}

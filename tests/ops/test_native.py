@@ -13,6 +13,8 @@ from mmskip.ops import (
     MEMORY_RULES,
     ConvGeometry,
     GateParams,
+    activate_,
+    convolve,
     gate_logits,
     gate_statistic,
     native,
@@ -26,13 +28,11 @@ pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 SAME_3X3 = ConvGeometry((1, 1), ((1, 1), (1, 1)), (1, 1))
 
 
-def run(frames, weight, bias, geometry, gate, rule, packed=None):
+def run(frames, *job):
     """Output, mask and memory of each frame."""
     memory, steps = None, []
     for x in frames:
-        output, mask, memory = skip_conv(
-            x, memory, weight, bias, geometry, gate, rule, packed
-        )
+        output, mask, memory = skip_conv(x, memory, *job)
         steps.append((output, mask, memory.clone()))
     return steps
 
@@ -63,21 +63,35 @@ def is_near_the_threshold(x, memory, kernel, geometry, gate):
     number=st.integers(1, 4),
     share=st.sampled_from([0.0, 0.03, 0.3, 1.0]),
     with_bias=st.booleans(),
+    activation=st.sampled_from([None, 'relu', 'silu']),
+    region=st.sampled_from([None, None, 'shared', 'by stream']),
     seed=st.integers(0, 99),
 )
 @torch.no_grad()
 def test_native_equals_the_reference(
-    gated_layer, rule, batch, number, share, with_bias, seed
+    gated_layer,
+    rule,
+    batch,
+    number,
+    share,
+    with_bias,
+    activation,
+    region,
+    seed,
 ):
     (geometry, shape, channels, size), gate = gated_layer
     torch.manual_seed(seed)
     frames = make_frames(number, batch, channels, size, share)
     weight = torch.randn(shape) / torch.Size(shape[1:]).numel() ** 0.5
     bias = torch.randn(shape[0]) if with_bias else None
+    if region is not None:
+        like = convolve(frames[0], weight, None, geometry)[:, :1]
+        place = torch.rand_like(like if region == 'by stream' else like[:1])
+        gate = gate._replace(region=place < 0.5)
     job = (frames, weight, bias, geometry, gate, rule)
 
-    expected = run(*job)
-    found = run(*job, native.PackedWeight())
+    expected = run(*job, None, activation)
+    found = run(*job, native.PackedWeight(), activation)
 
     before = None
     for x, (output, mask, memory), step in zip(
@@ -89,9 +103,12 @@ def test_native_equals_the_reference(
             return
         before = memory
         assert torch.equal(step[1], mask)
-        assert (step[0] - output).abs().max() <= 1e-5 * output.abs().max()
+        limit = 1e-5 * memory.output.abs().max()
+        assert (step[0] - output).abs().max() <= limit
+        assert (step[2].output - memory.output).abs().max() <= limit
         assert torch.equal(step[2].input, memory.input)
-        assert torch.equal(step[2].output, step[0])
+        kept = step[2].output.clone()
+        assert torch.equal(activate_(kept, activation), step[0])
 
 
 def make_call(rule='previous', threshold=0.0, batch=2):
@@ -194,6 +211,7 @@ BAD_ARGUMENTS = {
     'order': (14, lambda _: 0, ValueError, 'order 1 or 2, got 0'),
     'one part of a gate': (16, lambda _: torch.ones(1), ValueError, 'or none'),
     'sees': (18, lambda _: 'past', ValueError, "'frame', got 'past'"),
+    'activation': (19, lambda _: 'gelu', ValueError, "or none, got 'gelu'"),
 }
 
 
@@ -213,8 +231,8 @@ def test_torch_accepts_the_operators(rule):
     call, x, _ = make_call(rule)
     operators = torch.ops.mmskip
 
-    learned = torch.randn(1, 20, 3, 3), torch.randn(1), 'magnitude'
-    for arguments in (call.arguments, (*call.arguments[:-3], *learned)):
+    learned = torch.randn(1, 20, 3, 3), torch.randn(1), 'magnitude', 'silu'
+    for arguments in (call.arguments, (*call.arguments[:-4], *learned)):
         torch.library.opcheck(
             operators.skip_frame.default, (x + 1, *arguments)
         )
@@ -245,6 +263,13 @@ def test_a_write_past_the_version_counter_is_seen_in_reference_frames():
     weight.data.mul_(2)
 
     assert torch.equal(holder.get(weight, 1, check=True), 2 * packed)
+
+
+def test_a_library_of_other_sources_is_not_used(monkeypatch):
+    assert len(make_call()[0].arguments) + 1 == native._ARGUMENTS
+    monkeypatch.setattr(native, '_ARGUMENTS', 7)
+
+    assert 'with 7 arguments, got one with 20' in native._load()
 
 
 @pytest.mark.parametrize('capability', ['avx2', 'default'])

@@ -11,8 +11,16 @@ from torch._dynamo.utils import counters
 import mmskip
 from mmskip import StreamState
 from mmskip.ops import native
+from mmskip.runtime import HomographyMotion
 from tests.helpers.convs import make_video
-from tests.helpers.nets import FlipTest, PyramidNet, TinyNet, Windows
+from tests.helpers.nets import (
+    SETTINGS,
+    FlipTest,
+    PyramidNet,
+    TinyNet,
+    Windows,
+    change_setting,
+)
 from tests.helpers.runs import flat, run_stream, same
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
@@ -134,23 +142,17 @@ def test_the_memory_is_nobody_elses_with_inductor():
     assert len(kept) == len(set(kept))
 
 
-@pytest.mark.parametrize('change', ['threshold', 'block', 'weight'])
-def test_what_is_changed_in_mid_stream_is_what_runs(change, compiler):
-    def act(net, value):
-        if change == 'threshold':
-            net.body.gate.threshold = value
-        elif change == 'block':
-            net.body.gate.block_size = 8
-        else:
-            net.body.weight = nn.Parameter(value * net.body.weight)
-
+@pytest.mark.parametrize('setting', SETTINGS)
+@pytest.mark.parametrize('memory', ['previous', 'accumulated'])
+def test_what_is_changed_in_mid_stream_is_what_runs(setting, memory, compiler):
     video = make_video(9, 1, *TinyNet.shape, share=0.05)
     results = []
-    for net in pair(TinyNet(), compiler):
+    for net in pair(TinyNet(), compiler, gate='relative', memory=memory):
         state = StreamState()
         outputs = run(net, video[:3], state)
         for index, value in enumerate((-1.0, 0.02, 0.5)):
-            act(net, value)
+            with torch.no_grad():
+                change_setting(net.body, setting, value)
             part = video[3 + 2 * index : 5 + 2 * index]
             outputs += run(net, part, state)
         results.append(outputs)
@@ -246,6 +248,10 @@ def test_what_cannot_be_compiled_is_refused(compiler):
         mmskip.compile_stream(TinyNet())
     with pytest.raises(ValueError, match='3-D convolution'):
         mmskip.compile_stream(converted(Windows()))
+    net = converted(TinyNet())
+    net.body.motion = HomographyMotion()
+    with pytest.raises(ValueError, match='motion compensation'):
+        mmskip.compile_stream(net)
     net = FlipTest(pair(TinyNet(), compiler)[1])
     with pytest.raises(ValueError, match='the forward of net is replaced'):
         mmskip.compile_stream(net)

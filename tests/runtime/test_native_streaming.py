@@ -11,7 +11,7 @@ import mmskip
 from mmskip import StreamState
 from mmskip.ops import native
 from tests.helpers.convs import make_video
-from tests.helpers.nets import PyramidNet, TinyNet
+from tests.helpers.nets import SETTINGS, PyramidNet, TinyNet, change_setting
 from tests.helpers.runs import run_stream, same
 
 BUILT = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
@@ -61,27 +61,20 @@ def test_outputs_and_macs_equal_those_of_the_reference(
 
 
 @BUILT
-@pytest.mark.parametrize('change', ['weight', 'threshold', 'swap', 'block'])
-def test_what_is_changed_in_mid_stream_is_what_runs(change, monkeypatch):
-    def act(net):
-        if change == 'weight':
-            net.body.weight.mul_(3)
-        elif change == 'threshold':
-            net.body.gate.threshold = -1.0
-        elif change == 'block':
-            net.body.gate.block_size = 8
-        else:
-            net.body.weight = nn.Parameter(-net.body.weight)
-
+@pytest.mark.parametrize('setting', SETTINGS)
+@pytest.mark.parametrize('memory', ['previous', 'accumulated'])
+def test_what_is_changed_in_mid_stream_is_what_runs(
+    setting, memory, monkeypatch
+):
     video = make_video(6, 1, *TinyNet.shape, share=0.03)
-    original = converted(TinyNet())
+    original = converted(TinyNet(), 'relative', memory)
     runs = {}
     for backend in ('reference', 'native'):
         monkeypatch.setenv('MMSKIP_BACKEND', backend)
         net, state = copy.deepcopy(original), StreamState()
         first, _ = run_stream(net, video[:3], state)
         with torch.no_grad():
-            act(net)
+            change_setting(net.body, setting, -1.0)
         runs[backend] = first + run_stream(net, video[3:], state)[0]
 
     assert close(runs['native'], runs['reference'])

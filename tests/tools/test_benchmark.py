@@ -60,11 +60,10 @@ def test_the_tool_writes_what_it_measured(tool, tmp_path):
     assert sum(result['skip_frame_ms_by_layer'].values()) > 0
 
 
-def test_compiled_models_are_a_pair_of_their_own(tool, tmp_path, monkeypatch):
+def test_compiled_models_are_a_pair_of_their_own(tool, tmp_path):
     # Undone after the test: the tool sets it for its process.
-    monkeypatch.setattr(tool.inductor_config, 'freezing', False)
-
-    result = run(tool, tmp_path, '--active', '0.25', '--compile')
+    with tool.inductor_config.patch(freezing=False):
+        result = run(tool, tmp_path, '--active', '0.25', '--compile')
 
     assert [row['pair'] for row in result['rows']] == ['eager', 'compiled']
     assert len(result['best']) == 1

@@ -200,6 +200,19 @@ Sight parse_sight(std::string_view name) {
   return Sight::kFrame;
 }
 
+Activation parse_activation(std::optional<std::string_view> name) {
+  if (!name) {
+    return Activation::kNone;
+  }
+  if (*name == "relu") {
+    return Activation::kReLU;
+  }
+  TORCH_CHECK_VALUE(
+      *name == "silu", "expected activation 'relu', 'silu' or none, got '",
+      *name, "'");
+  return Activation::kSiLU;
+}
+
 bool is_depthwise(const Geometry& g) {
   return g.groups > 1 && g.groups == g.in_channels &&
       g.groups == g.out_channels;

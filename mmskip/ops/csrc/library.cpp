@@ -44,8 +44,8 @@ TORCH_LIBRARY(mmskip, m) {
       "Tensor scale, Tensor weight, Tensor? bias, Tensor? region, "
       "int[] kernel_size, int[] stride, int[] padding, int[] dilation, "
       "int groups, Tensor threshold, int block_size, int order, "
-      "bool accumulated, Tensor? gate_weight, Tensor? gate_bias, str sees) "
-      "-> (Tensor, Tensor)");
+      "bool accumulated, Tensor? gate_weight, Tensor? gate_bias, str sees, "
+      "str? activation=None) -> (Tensor, Tensor)");
   m.def("pack_weight(Tensor weight, int groups) -> Tensor");
 }
 

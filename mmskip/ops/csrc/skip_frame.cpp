@@ -23,6 +23,20 @@ void copy(const float* from, float* to, int64_t count) {
   });
 }
 
+// Fills the result, in the one pass that a copy takes.
+void activate(
+    Activation activation, const at::Tensor& output, at::Tensor& result) {
+  if (activation == Activation::kReLU) {
+    at::clamp_min_out(result, output, 0);
+  } else if (activation == Activation::kSiLU) {
+    at::silu_out(result, output);
+  } else {
+    copy(
+        output.const_data_ptr<float>(), result.mutable_data_ptr<float>(),
+        output.numel());
+  }
+}
+
 // Updates both memories and fills the mask.
 void update(
     Frame& frame,
@@ -80,11 +94,13 @@ std::tuple<at::Tensor, at::Tensor> skip_frame(
     bool accumulated,
     const std::optional<at::Tensor>& gate_weight,
     const std::optional<at::Tensor>& gate_bias,
-    std::string_view sees) {
+    std::string_view sees,
+    std::optional<std::string_view> activation) {
   const Geometry geometry = check_arguments(
       x, input, output, scale, weight, bias, region, kernel_size, stride,
       padding, dilation, groups, block_size, order);
   check_gate(geometry, threshold, gate_weight, gate_bias);
+  const Activation applied = parse_activation(activation);
   const at::Tensor seen = x.contiguous(at::MemoryFormat::ChannelsLast);
   const at::Tensor factor = scale.contiguous();
   const Rule rule{
@@ -111,9 +127,7 @@ std::tuple<at::Tensor, at::Tensor> skip_frame(
     update(
         frame, seen.const_data_ptr<float>(), weight, bias, accumulated,
         input, output, mask);
-    copy(
-        output.const_data_ptr<float>(), result.mutable_data_ptr<float>(),
-        output.numel());
+    activate(applied, output, result);
   }
   return {result, mask};
 }

@@ -10,7 +10,8 @@
 
 namespace mmskip {
 
-// The output, a copy, and the mask; input and output memory are updated.
+// The output, a copy on which the activation was applied, and the mask; input
+// and output memory are updated.
 std::tuple<at::Tensor, at::Tensor> skip_frame(
     const at::Tensor& x,
     at::Tensor& input,
@@ -30,6 +31,7 @@ std::tuple<at::Tensor, at::Tensor> skip_frame(
     bool accumulated,
     const std::optional<at::Tensor>& gate_weight,
     const std::optional<at::Tensor>& gate_bias,
-    std::string_view sees);
+    std::string_view sees,
+    std::optional<std::string_view> activation);
 
 } // namespace mmskip
