@@ -1,0 +1,13 @@
+# Channel pruning by L0 regularisation: fine-tunes the small HRNet, whose
+# checkpoint goes into load_from, with --cfg-options
+# model.efficiency_loss.weight= for other costs. The weight is ours.
+_base_ = 'clips_td-hm_hrnet-w12_toy-sub-jhmdb-96x96.py'
+model = dict(
+    type='mmskip.ConvertedModel',
+    arch='TopdownPoseEstimator',
+    backbone=dict(norm_eval=False),
+    conversions=[dict(type='mmskip.L0Conversion', exclude='head.final_layer')],
+    efficiency_loss=dict(type='mmskip.L0Loss', weight=2e-3),
+)
+custom_hooks = [*_base_.custom_hooks, dict(type='mmskip.BatchNormHook')]
+optim_wrapper = dict(paramwise_cfg=_base_.paramwise_cfg)
