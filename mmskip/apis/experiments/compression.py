@@ -35,12 +35,12 @@ class Compression:
 
     def files(self, folder: Path, config: str | PathLike) -> tuple[Path, Path]:
         """The config and the checkpoint that are written for a config."""
-        path = folder / f'{Path(config).stem}_{self.method}-{self.macs:g}.py'
+        path = folder / f'{Path(config).stem}_{self.method}-{self.macs}.py'
         return path, path.with_suffix('.pth')
 
     def arguments(self) -> list[str]:
         """Those of the command line."""
-        found = ['--method', self.method, '--macs', f'{self.macs:g}']
+        found = ['--method', self.method, '--macs', str(self.macs)]
         if self.shape is not None:
             found += ['--shape', *map(str, self.shape)]
         return found
