@@ -22,11 +22,10 @@ import mmskip
 from mmskip.apis import UserError, init_model, load_config
 from mmskip.apis.config import check_checkpoint
 from mmskip.apis.errors import EXIT_OK, one_line, run_tool
-from mmskip.apis.experiments import make_folder
+from mmskip.apis.experiments import SVD_METHODS, Compression, make_folder
 from mmskip.apis.launch import add_config_options
 from mmskip.convert import choose_ranks, measure_spectra
 
-METHODS = dict(spatial_svd='spatial', weight_svd='weight')
 CONVERTED = 'mmskip.ConvertedModel'
 GIGA = 1e9
 
@@ -37,7 +36,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config file')
     parser.add_argument('checkpoint', help='weights of the plain model')
     parser.add_argument(
-        '--method', choices=METHODS, default='spatial_svd', help='which SVD'
+        '--method',
+        choices=SVD_METHODS,
+        default='spatial_svd',
+        help='which SVD',
     )
     parser.add_argument(
         '--macs',
@@ -71,14 +73,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     plain, conversions = strip_conversions(cfg)
     model = init_model(plain, args.checkpoint)
     before = count(model, image)
-    ranks = select(model, image, METHODS[args.method], args.macs * before)
-    svd = dict(type='mmskip.SVDConversion', method=METHODS[args.method],
-               ranks=ranks)  # fmt: skip
-    mmskip.convert(model, mmskip.SVDConversion(svd['method'], ranks=ranks))
+    method = SVD_METHODS[args.method]
+    ranks = select(model, image, method, args.macs * before)
+    svd = dict(type='mmskip.SVDConversion', method=method, ranks=ranks)
+    mmskip.convert(model, mmskip.SVDConversion(method, ranks=ranks))
     after = count(model, image)
-    name = f'{Path(args.config).stem}_{args.method}-{args.macs:g}'
     make_folder(args)
-    weights = args.out / f'{name}.pth'
+    compression = Compression(args.method, args.macs)
+    path, weights = compression.files(args.out, args.config)
     torch.save(
         dict(
             state_dict=model.state_dict(),
@@ -86,7 +88,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         ),
         weights,
     )
-    path = args.out / f'{name}.py'
     compressed_config(cfg, [svd, *conversions], weights).dump(path)
     print(
         f'{len(ranks)} layers factorised: {before / GIGA:.4g} -> '

@@ -52,6 +52,10 @@ class Task:
         return (*self.metrics, self.time)
 
 
+# Parts of what was spent, by mmskip.ComputeCost: gates, reference frames.
+SHARES = dict(
+    gate_share='cost/gate_share', reference_share='cost/reference_share'
+)
 DETECTION = Task(
     accuracy='AP',
     cost='gmac_per_frame',
@@ -64,6 +68,7 @@ DETECTION = Task(
         gmac_per_frame='cost/gmac',
         dense_gmac_per_frame='cost/dense_gmac',
         reduction='cost/reduction',
+        **SHARES,
     ),
     extras=('AP50',),
     needs='CocoMetric and mmskip.ComputeCost',
@@ -115,6 +120,7 @@ POSE = Task(
         gmac_per_frame='cost/gmac',
         dense_gmac_per_frame='cost/dense_gmac',
         reduction='cost/reduction',
+        **SHARES,
     ),
     extras=('tPCK',),
     needs="JhmdbPCKAccuracy, by 'bbox' and 'torso', and mmskip.ComputeCost",
@@ -131,6 +137,7 @@ FRAMES = Task(
         gmac_per_frame='cost/gmac',
         dense_gmac_per_frame='cost/dense_gmac',
         reduction='cost/reduction',
+        **SHARES,
     ),
     extras=(),
     needs='mmskip.ActionAccuracy and mmskip.ComputeCost',

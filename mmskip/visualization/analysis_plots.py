@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from mmskip.evaluation import DETECTION, Task
 from mmskip.visualization.figures import STYLES, new_figure, save_figure
 
 
@@ -107,14 +108,17 @@ def plot_expected_vs_measured(
 
 
 def plot_intervals(
-    rows: Sequence[Mapping[str, Any]], path: str | PathLike
+    rows: Sequence[Mapping[str, Any]],
+    path: str | PathLike,
+    task: Task = DETECTION,
 ) -> Path:
-    """Plot AP and cost by reset interval, a line per model.
+    """Plot accuracy and cost by reset interval, a line per model.
 
     Args:
         rows: Rows of results with ``interval``, None for a reference frame
             at the beginning of a video only.
         path: The picture.
+        task: What accuracy and cost are.
 
     Returns:
         The path.
@@ -128,7 +132,7 @@ def plot_intervals(
         color, marker = STYLES[index % len(STYLES)]
         places = [n for n, i in enumerate(intervals) if i in found]
         chosen = [found[i] for i in intervals if i in found]
-        for axes, key in ((top, 'AP'), (bottom, 'gmac_per_frame')):
+        for axes, key in ((top, task.accuracy), (bottom, task.cost)):
             axes.plot(
                 places,
                 [row[key] for row in chosen],
@@ -136,7 +140,7 @@ def plot_intervals(
                 marker=marker,
                 label=method,
             )
-    dense = {row['dense_gmac_per_frame'] for row in rows}
+    dense = {row[task.dense] for row in rows}
     for gmac in dense:
         bottom.axhline(gmac, color='#444444', linestyle='--', lw=1)
     bottom.annotate(
@@ -148,8 +152,8 @@ def plot_intervals(
         fontsize=8,
         color='#444444',
     )
-    top.set_ylabel('AP (IoU 0.5:0.95)')
-    bottom.set_ylabel('GMAC per frame')
+    top.set_ylabel(task.accuracy_label)
+    bottom.set_ylabel(f'GMAC per {task.unit}')
     bottom.set_ylim(bottom=0)
     bottom.set_xlabel('frames from one reference frame to the next')
     bottom.set_xticks(

@@ -14,6 +14,7 @@ from mmskip.visualization.rows import Row, check_rows, method_label
 DENSE_COLOR = '#444444'
 DENSE = ('dense', 'plain', 'tsn')
 MOST_NOTES = 12
+MOST_INSIDE = 8
 
 
 def plot_accuracy_vs_macs(
@@ -27,7 +28,8 @@ def plot_accuracy_vs_macs(
     Rows of one method (several thresholds or intervals) are joined; the
     dense model (``dense`` or ``tsn``) is a star with a horizontal guide. While
     there are few, each point says how many times fewer MACs than dense it
-    takes. Rows with spreads get error bars.
+    takes. Rows with spreads get error bars. Where methods outnumber colours,
+    the further ones are dotted; the legend of many is beside the plot.
 
     Args:
         rows: See :mod:`mmskip.visualization.rows`.
@@ -43,21 +45,29 @@ def plot_accuracy_vs_macs(
         ValueError: No rows, or a key is missing.
     """
     check_rows(rows, task)
-    figure, axes = new_figure()
+    many = len({row['method'] for row in rows}) > MOST_INSIDE
+    figure, axes = new_figure(size=(9.6, 4.8) if many else (6.4, 4.2))
     _draw_dense(axes, [r for r in rows if r['method'] in DENSE], task)
     methods = dict.fromkeys(
         row['method'] for row in rows if row['method'] not in DENSE
     )
     for index, method in enumerate(methods):
         points = [row for row in rows if row['method'] == method]
-        style = STYLES[index % len(STYLES)]
+        color, marker = STYLES[index % len(STYLES)]
+        look = dict(color=color, marker=marker)
+        if index >= len(STYLES):
+            look |= dict(linestyle=':', markerfacecolor='white')
         notes = len(rows) <= MOST_NOTES
-        _draw_method(axes, method, points, style, notes, task)
+        _draw_method(axes, method, points, look, notes, task)
     axes.set_xlabel(task.cost_label)
     axes.set_ylabel(task.accuracy_label)
     axes.set_xlim(left=0)
     axes.margins(x=0.08, y=0.15)
-    axes.legend(frameon=False, loc='best', fontsize=9)
+    if many:
+        place = dict(loc='center left', bbox_to_anchor=(1, 0.5))
+    else:
+        place = dict(loc='best')
+    axes.legend(frameon=False, fontsize=9, **place)
     if title is not None:
         axes.set_title(title, fontsize=11)
     return save_figure(figure, path)
@@ -86,14 +96,11 @@ def _draw_method(
     axes: Axes,
     method: str,
     rows: Sequence[Row],
-    style: tuple[str, str],
+    look: dict[str, str],
     notes: bool,
     task: Task,
 ) -> None:
-    color, marker = style
-    label = method_label(method)
-    look = dict(color=color, marker=marker, label=label, zorder=2)
-    _draw_line(axes, rows, task, **look)
+    _draw_line(axes, rows, task, **look, label=method_label(method), zorder=2)
     for row in rows if notes else ():
         axes.annotate(
             f'{row["reduction"]:.1f}×',
@@ -101,7 +108,7 @@ def _draw_method(
             xytext=(5, -11),
             textcoords='offset points',
             fontsize=8,
-            color=color,
+            color=look['color'],
         )
 
 

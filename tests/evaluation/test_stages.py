@@ -11,6 +11,10 @@ from mmskip.evaluation import firing_by_stage, stage_of
         ('neck.layers.0.down.1.lateral.conv', 'neck.layers.0'),
         ('neck.fpn_convs.2.conv', 'neck.fpn_convs'),
         ('bbox_head.cls_convs.0.1.conv', 'bbox_head.cls_convs'),
+        ('backbone.stage3.0.branches.1.0.conv1', 'backbone.stage3'),
+        ('backbone.transition2.2.0.0', 'backbone.transition2'),
+        ('head.final_layer', 'head.final_layer'),
+        ('backbone.layer2.0.conv1.conv', 'backbone.layer2'),  # of TSN
         ('conv', 'conv'),
     ],
 )

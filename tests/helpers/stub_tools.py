@@ -14,8 +14,9 @@ SHARED = """
 import argparse, json, pathlib, sys
 parser = argparse.ArgumentParser()
 parser.add_argument('inputs', nargs='+')
-for name in ('--out', '--work-dir', '--seed'):
+for name in ('--out', '--work-dir', '--seed', '--method', '--macs'):
     parser.add_argument(name)
+parser.add_argument('--shape', nargs='+')
 parser.add_argument('--resume', action='store_true')
 parser.add_argument('--no-validate', action='store_true')
 parser.add_argument('--cfg-options', nargs='+', default=[])
@@ -43,18 +44,29 @@ pathlib.Path(args.out).write_text(json.dumps({
     'coco/bbox_mAP': ap, 'coco/bbox_mAP_50': ap + 0.2,
     'cost/gmac': 10 - 10 * threshold, 'cost/dense_gmac': 10.0,
     'cost/reduction': 1 / (1 - threshold), 'cost/reference_share': 0.5,
+    'cost/gate_share': 0.25,
 }))
 pathlib.Path(options['test_evaluator.1.out_file']).write_text(json.dumps(
     {'layers': {}}
 ))
 """
+# The config keeps its content, with an option of its own.
+COMPRESS = """
+folder = pathlib.Path(args.out)
+folder.mkdir(parents=True, exist_ok=True)
+config = pathlib.Path(args.inputs[0])
+path = folder / f'{config.stem}_{args.method}-{args.macs}.py'
+path.write_text(config.read_text() + f'macs = {args.macs}\\n')
+path.with_suffix('.pth').write_text(f'{args.inputs[1]} {args.macs}')
+"""
 
 
 def write_stub_tools(folder: Path) -> Path:
-    """Write ``train.py`` and ``test.py`` into a new folder."""
+    """Write ``train.py``, ``test.py`` and ``compress.py`` into a folder."""
     folder.mkdir()
     (folder / 'train.py').write_text(SHARED + TRAIN)
     (folder / 'test.py').write_text(SHARED + TEST)
+    (folder / 'compress.py').write_text(SHARED + COMPRESS)
     return folder
 
 

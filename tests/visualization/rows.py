@@ -10,6 +10,8 @@ def make_rows():
             gmac_per_frame=gmac,
             dense_gmac_per_frame=10.0,
             reduction=10.0 / gmac,
+            gate_share=0.0,
+            reference_share=0.1,
             ms_per_frame=12.5,
             backend=backend,
             setting=setting,

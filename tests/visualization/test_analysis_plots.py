@@ -1,5 +1,6 @@
 import pytest
 
+from mmskip.evaluation import POSE
 from mmskip.visualization import (
     plot_bars,
     plot_expected_vs_measured,
@@ -37,3 +38,13 @@ def test_the_whole_video_is_the_last_interval(tmp_path, methods):
     text = plot_intervals(rows, tmp_path / 'a.svg').read_text()
     assert text.index('<!-- 4') < text.index('<!-- whole video')
     assert ('clips of 0' in text) == (methods > 1)
+
+
+def test_intervals_are_of_what_a_task_is_judged_by(tmp_path):
+    rows = [
+        dict(row, PCK=row['AP'], interval=interval)
+        for row, interval in zip(make_rows(), (1, 2, 4, None), strict=True)
+    ]
+    text = plot_intervals(rows, tmp_path / 'a.svg', POSE).read_text()
+    assert '<!-- PCK' in text
+    assert '<!-- AP' not in text

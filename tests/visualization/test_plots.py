@@ -1,3 +1,5 @@
+import re
+
 import cv2
 import pytest
 
@@ -43,3 +45,15 @@ def test_many_points_are_not_annotated(tmp_path):
     many = plot_accuracy_vs_macs(rows, tmp_path / 'b.svg').read_text()
     assert '2.5×' in few
     assert '2.5×' not in many
+
+
+def test_each_of_many_methods_is_told_apart(tmp_path):
+    row = make_rows()[1]
+    rows = [
+        dict(row, method=f'method {n}', AP=0.5 + n / 100) for n in range(10)
+    ]
+    text = plot_accuracy_vs_macs(rows, tmp_path / 'a.svg').read_text()
+    lines = re.findall(r'<path d="[^"]*" [^>]*style="([^"]*)"', text)
+    dotted = [line for line in lines if 'stroke-dasharray' in line]
+    assert len(dotted) == 2 * 2  # and in the legend
+    assert all(f'<!-- method {n} -->' in text for n in range(10))

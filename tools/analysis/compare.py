@@ -1,9 +1,9 @@
 """Accuracy against MACs of methods and baselines, as a plan says.
 
-The question of Figures 4 and 7 of Skip-Convolutions (CVPR 2021) and of Table
-4.1 of the thesis on SoF-Net. Tests every row of the plan, trains what has to
-be trained first, and writes to --out: rows.csv (one row per seed),
-summary.csv (mean and standard deviation over the seeds),
+The question of Figures 4, 5 and 7 of Skip-Convolutions (CVPR 2021) and of
+Table 4.1 of the thesis on SoF-Net. Tests every row of the plan, compresses
+and trains what has to be first, and writes to --out: rows.csv (one row per
+seed), summary.csv (mean and standard deviation over the seeds),
 {accuracy}_vs_gmac.png and summary.json. Run again, it goes on with what is
 missing. Example::
 
@@ -124,23 +124,28 @@ def choose(trials: Sequence[Trial], only: list[str] | None) -> list[Trial]:
 
 
 def make_job(trial: Trial, task: Task, runs: ToolRuns, out: Path) -> Job:
-    """Train a trial if it has to be, and test it."""
+    """Compress and train a trial if it has to be, and test it."""
 
     def work(given: Mapping[str, Any], tell: Tell) -> Done:
-        weights = trial.weights
+        config, options, weights = trial.config, trial.options, trial.weights
         if trial.needs is not None:
             weights = given[trial.needs]['checkpoint']
         folder = trial.folder(out)
+        if trial.compress is not None:
+            config, weights = runs.compress(
+                config, weights, options, trial.compress, folder / 'compressed'
+            )
+            options = {}  # they are in the config that was written
         if trial.train:
             weights = runs.train(
-                trial.config,
+                config,
                 weights,
-                trial.options,
+                options,
                 trial.seed,
                 folder,
                 lambda eta: tell(f'training, {eta}'),
             )
-        result = runs.test(trial.config, weights, trial.options, folder, tell)
+        result = runs.test(config, weights, options, folder, tell)
         row = make_row(
             trial.method, trial.setting, result.metrics, task, seed=trial.seed
         )

@@ -1,11 +1,11 @@
-"""AP and MACs by the distance of reference frames.
+"""Accuracy and MACs by the distance of reference frames.
 
 The question of Table 4 of Skip-Convolutions (CVPR 2021). Tests a converted
 model with several values of VideoHook's reset_interval and writes
 reset_interval.csv, .png and .json to --out. Example, a line per clip length
 of the training::
 
-    python tools/analysis/reset_interval.py CONFIG \
+    python tools/analysis/reset_interval.py CONFIG --task pose \
         'clips of 4=a.pth' 'clips of 8=b.pth' --intervals 4 8 none \
         --out work_dirs/reset
 """
@@ -37,9 +37,11 @@ from mmskip.apis.experiments import (
     write_csv,
     write_json,
 )
+from mmskip.evaluation import TASKS, Task
 from mmskip.visualization import plot_intervals, print_table
 
 TOOLS = Path(__file__).resolve().parents[1]
+STREAMED = ('detection', 'pose')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -55,6 +57,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='frames from one reference frame to the next; none: only at the '
         'beginning of a video (default: 4 8 16 none)',
     )
+    parser.add_argument(
+        '--task',
+        choices=STREAMED,
+        default='detection',
+        help='what the model is judged by (default: detection)',
+    )
     return parser.parse_args(argv)
 
 
@@ -68,10 +76,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     checkpoints = read_checkpoints(args.checkpoints)
     option = reset_option(args)
+    task = TASKS[args.task]
     runs = make_tool_runs(args, TOOLS)
     console = Console()
     jobs = [
-        make_job(checkpoint, frames, option, runs, args)
+        make_job(checkpoint, frames, option, runs, args, task)
         for checkpoint in checkpoints
         for frames in dict.fromkeys(args.intervals)
     ]
@@ -83,8 +92,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.out / 'reset_interval.json',
             dict(config=args.config, rows=rows, failed=failed),
         )
-        plot_intervals(rows, args.out / 'reset_interval.png')
-        print_table(rows, console)
+        plot_intervals(rows, args.out / 'reset_interval.png', task)
+        print_table(rows, console, task=task)
         console.print(f'Written to {args.out}', markup=False, soft_wrap=True)
     return EXIT_INCOMPLETE if failed else EXIT_OK
 
@@ -111,6 +120,7 @@ def make_job(
     option: str,
     runs: ToolRuns,
     args: argparse.Namespace,
+    task: Task,
 ) -> Job:
     """Test a checkpoint with an interval."""
     setting = 'whole video' if frames is None else f'every {frames} frames'
@@ -127,10 +137,13 @@ def make_job(
             checkpoint.label,
             setting,
             result.metrics,
+            task,
             interval=frames,
-            reference_share=result.metrics['cost/reference_share'],
         )
-        text = f'AP {row["AP"]:.3f}, {row["gmac_per_frame"]:.3g} GMAC/frame'
+        text = (
+            f'{task.accuracy} {row[task.accuracy]:.{task.digits}f}, '
+            f'{row[task.cost]:.3g} GMAC/{task.unit}'
+        )
         return Done(row, text, result.reused)
 
     return Job(f'{checkpoint.label}, {setting}', work)

@@ -10,6 +10,7 @@ from .arguments import (
     positive,
     read_checkpoints,
 )
+from .compression import SVD_METHODS, Compression
 from .files import make_row, slug, write_csv, write_json
 from .jobs import Done, Job, Tell, run_jobs
 from .plan import Trial, read_plan
@@ -18,8 +19,10 @@ from .splits import split_options
 from .tool_runs import Tested, ToolRuns
 
 __all__ = [
+    'SVD_METHODS',
     'TEST_KEYS',
     'Checkpoint',
+    'Compression',
     'Done',
     'Job',
     'Tell',

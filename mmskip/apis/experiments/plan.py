@@ -22,6 +22,10 @@ settings), or a file, with ``{seed}`` if there is one per seed. They are what
 is tested, or what a training begins with if ``train`` is true. ``options``
 are dotted keys of the config to values; so are those of each of the
 ``settings``, which may also replace ``config`` and ``weights``.
+
+``compress=dict(method='spatial_svd', macs=0.3)`` lets ``tools/compress.py``
+compress the weights first, to a share of the MACs; what it writes is tested,
+or trained. Settings may change keys of it, see :class:`Compression`.
 """
 
 import difflib
@@ -34,11 +38,20 @@ from typing import Any, NamedTuple
 
 from mmskip.apis.config import check_checkpoint, load_config
 from mmskip.apis.errors import UserError
+from mmskip.apis.experiments.compression import Compression, read_compression
 from mmskip.apis.experiments.files import slug
 from mmskip.evaluation import TASKS, Task
 
 PLAN_KEYS = ('methods', 'seeds', 'task')
-METHOD_KEYS = ('config', 'options', 'seeds', 'settings', 'train', 'weights')
+METHOD_KEYS = (
+    'compress',
+    'config',
+    'options',
+    'seeds',
+    'settings',
+    'train',
+    'weights',
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +67,7 @@ class Trial:
         weights: A file that is begun with or tested.
         needs: Name of the trial whose checkpoint is used instead.
         train: Whether it is trained.
+        compress: How its weights are compressed first.
     """
 
     method: str
@@ -64,6 +78,7 @@ class Trial:
     weights: str | None
     needs: str | None
     train: bool
+    compress: Compression | None = None
 
     @property
     def name(self) -> str:
@@ -154,10 +169,12 @@ class _Reader:
             config = options.pop('config', method.get('config'))
             weights = options.pop('weights', method.get('weights'))
             train = method.get('train', False)
-            if weights is None and not train:
+            compress = _merge_compress(where, method, options)
+            if weights is None and (compress is not None or not train):
                 raise UserError(
                     f'{where}: expected weights (an earlier method or a '
-                    'file) or train=True'
+                    'file) or, to begin from nothing, train=True without '
+                    'compress'
                 )
             sources = self._sources(where, setting, weights, train, seeds)
             for seed, (file, needs) in sources.items():
@@ -171,6 +188,7 @@ class _Reader:
                         weights=file,
                         needs=needs,
                         train=train,
+                        compress=compress,
                     )
                 )
 
@@ -229,6 +247,15 @@ class _Reader:
                 )
             setting = settings[0]
         return {t.seed: t for t in trials if t.setting == setting}
+
+
+def _merge_compress(
+    where: str, method: Mapping[str, Any], options: dict[str, Any]
+) -> Compression | None:
+    """That of the method with that of a setting, taken out of its options."""
+    parts = [method.get('compress'), options.pop('compress', None)]
+    given = [part for part in parts if part is not None]
+    return read_compression(given, where) if given else None
 
 
 def _check_keys(

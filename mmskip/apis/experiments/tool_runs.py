@@ -1,22 +1,18 @@
-"""Train and test in processes of their own, and only what is not done yet."""
+"""Do what the tools do, in processes, and only what is not done yet."""
 
-import argparse
 import json
-import os
-import re
-import shlex
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 
 from mmskip.apis.config import check_checkpoint, load_config
 from mmskip.apis.errors import UserError
+from mmskip.apis.experiments.compression import Compression
+from mmskip.apis.experiments.processes import run_tool_process
 from mmskip.apis.experiments.recipes import (
     TEST_KEYS,
     TRAIN_KEYS,
@@ -25,11 +21,7 @@ from mmskip.apis.experiments.recipes import (
     read_back,
 )
 
-# What mmengine's lines of progress say about the time that is left.
-ETA = re.compile(r'\beta: ((?:\d+ days?, )?[\d:]+)')
 COST_METRICS = ('mmskip.ComputeCost', 'mmskip.VideoCost', 'mmskip.ClipCost')
-# What the tools import mmskip from: the same as this process.
-SOURCES = Path(__file__).resolve().parents[3]
 
 
 @dataclass(frozen=True)
@@ -49,15 +41,27 @@ class Tested:
     reused: bool
 
 
+class Compressed(NamedTuple):
+    """What a compression wrote.
+
+    Attributes:
+        config: With the ranks; options are merged into it.
+        checkpoint: With the factors.
+    """
+
+    config: Path
+    checkpoint: Path
+
+
 @dataclass(frozen=True)
 class ToolRuns:
-    """Runs ``tools/train.py`` and ``tools/test.py``.
+    """Runs ``tools/train.py``, ``tools/test.py`` and ``tools/compress.py``.
 
     A process each: none can take others down, and each says what a user
     would see who types the command, which is the first line of its log.
 
     Attributes:
-        tools: Folder of ``train.py`` and ``test.py``.
+        tools: Folder of the tools.
         threads: CPU threads of each process; ``None`` leaves it to torch.
         again: Test even what was tested.
         may_train: Whether a checkpoint that is missing is trained.
@@ -102,8 +106,9 @@ class ToolRuns:
         if not self.may_test:
             raise UserError(f'no result in {folder}')
         metrics, cost = folder / 'metrics.json', folder / 'cost.json'
+        command = ['test.py', config, checkpoint, '--out', metrics]
         self._run(
-            ['test.py', config, checkpoint, '--out', metrics],
+            [*command, '--work-dir', folder],
             {**options, cost_option(cfg): str(cost)},
             folder,
             tell,
@@ -160,6 +165,7 @@ class ToolRuns:
         if not self.may_train:
             raise UserError(f'no checkpoint in {folder}, and --no-train')
         command = ['train.py', config, '--seed', seed, '--no-validate']
+        command += ['--work-dir', folder]
         if found is not None and same:
             command.append('--resume')
         else:
@@ -175,6 +181,48 @@ class ToolRuns:
         keep(record, recipe, done=True)
         return found
 
+    def compress(
+        self,
+        config: str | Path,
+        checkpoint: str | Path,
+        options: Mapping[str, Any],
+        compression: Compression,
+        folder: Path,
+        tell: Callable[[str], Any] = str,
+    ) -> Compressed:
+        """Compress a model, or find what was compressed before.
+
+        Args:
+            config: The config file.
+            checkpoint: The weights of the plain model.
+            options: Dotted keys of the config to values; they are merged
+                into the config that is written.
+            compression: What to do.
+            folder: Where both files, their record and the log go.
+            tell: Takes the time left, as often as the tool tells it.
+
+        Raises:
+            UserError: A file is missing, the compression fails, or it is
+                not done and nothing may be made.
+        """
+        checkpoint = check_checkpoint(checkpoint)
+        cfg = self._load(config, options)
+        recipe = make_recipe(
+            cfg, tuple(cfg), checkpoint, compression=compression.keys()
+        )
+        written = Compressed(*compression.files(folder, config))
+        record = folder / 'compressed.json'
+        if all(map(Path.is_file, written)) and read_back(record, recipe):
+            return written
+        if not self.may_test:
+            raise UserError(f'no compressed model in {folder}')
+        record.unlink(missing_ok=True)
+        command = ['compress.py', config, checkpoint, '--out', folder]
+        command += compression.arguments()
+        self._run(command, options, folder, tell)
+        keep(record, recipe)
+        return written
+
     def _load(self, config: str | Path, options: Mapping[str, Any]) -> Config:
         with self._reading:  # mmengine does not say that threads may
             return load_config(config, dict(options))
@@ -186,46 +234,14 @@ class ToolRuns:
         folder: Path,
         tell: Callable[[str], Any],
     ) -> None:
-        """Run a tool; what it prints goes to a log beside its results."""
-        script, *arguments = map(str, command)
-        program = [sys.executable, str(self.tools / script), *arguments]
-        program += ['--work-dir', str(folder)]
-        if options:
-            program += ['--cfg-options', *map(as_option, options.items())]
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / f'{Path(script).stem}.log'
-        last = ''
-        with (
-            path.open('w', encoding='utf-8') as log,
-            subprocess.Popen(
-                program,
-                env=self._environment(),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                encoding='utf-8',
-                errors='replace',
-            ) as child,
-        ):
-            log.write(shlex.join(program) + '\n')
-            for line in child.stdout:
-                log.write(line)
-                last = line.strip() or last
-                eta = ETA.search(line)
-                if eta:
-                    tell(eta[1])
-        if child.returncode:
-            raise UserError(f'{last or "no output"} (see {path})')
-
-    def _environment(self) -> dict[str, str]:
-        """That of this process, with the same mmskip and the threads."""
-        paths = [str(SOURCES), os.environ.get('PYTHONPATH')]
-        found = dict(os.environ)
-        found['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
-        found['PYTHONUNBUFFERED'] = '1'
-        if self.threads is not None:
-            found['OMP_NUM_THREADS'] = str(self.threads)
-        return found
+        script, *arguments = command
+        run_tool_process(
+            [self.tools / script, *arguments],
+            options,
+            folder / f'{Path(script).stem}.log',
+            self.threads,
+            tell,
+        )
 
 
 def last_checkpoint(folder: Path) -> Path | None:
@@ -259,30 +275,3 @@ def cost_option(cfg: Config) -> str:
         f'expected one of {", ".join(COST_METRICS)} in test_evaluator of '
         f'{cfg.filename}: the cost of a model is to be compared'
     )
-
-
-def as_option(item: tuple[str, Any]) -> str:
-    """A dotted key and its value as ``--cfg-options`` takes them.
-
-    Raises:
-        UserError: The tool would read another value (spaces and commas in a
-            path, a dict).
-    """
-    key, value = item
-    text = f'{key}={_as_text(value)}'
-    parser = argparse.ArgumentParser()
-    parser.add_argument('options', nargs='+', action=DictAction)
-    read = parser.parse_args([text]).options[key]
-    if read != value:
-        raise UserError(
-            f'{key}={value!r} cannot be told on a command line: it would be '
-            f'read as {read!r}'
-        )
-    return text
-
-
-def _as_text(value: Any) -> str:
-    ends = {list: '[]', tuple: '()'}.get(type(value))
-    if ends is None:
-        return str(value)
-    return f'{ends[0]}{",".join(map(_as_text, value))}{ends[1]}'

@@ -1,10 +1,14 @@
 from pathlib import Path
 
 import pytest
+from mmengine.registry import MODELS
 
 from mmskip.apis import UserError
-from mmskip.apis.experiments import read_plan
+from mmskip.apis.config import import_host, load_config
+from mmskip.apis.experiments import Compression, read_plan
+from mmskip.apis.experiments.processes import as_option
 from mmskip.evaluation import DETECTION
+from tests.hosts.host import default_scope, without_downloads
 
 
 @pytest.fixture
@@ -79,6 +83,24 @@ methods = dict(
     ]  # fmt: skip
 
 
+def test_settings_change_keys_of_a_compression(trials):
+    found = trials("""
+methods = dict(
+    svd=dict(config='d.py', weights='a.pth',
+             compress=dict(method='weight_svd', macs=0.5),
+             settings={'half': {'b': 1}, 'third': {'compress': dict(macs=0.3)},
+                       's': {'compress': dict(method='spatial_svd')}}),
+    both=dict(config='g.py', weights='a.pth', train=True,
+              settings={'x': {'compress': dict(method='weight_svd', macs=.1)},
+                        'none': {}}),
+)""")
+    assert [trial.compress for trial in found] == [
+        Compression('weight_svd', 0.5), Compression('weight_svd', 0.3),
+        Compression('spatial_svd', 0.5), Compression('weight_svd', 0.1), None,
+    ]  # fmt: skip
+    assert [trial.options for trial in found] == [{'b': 1}, {}, {}, {}, {}]
+
+
 DENSE = "dense=dict(config='d.py', weights='a.pth')"
 
 
@@ -94,6 +116,20 @@ DENSE = "dense=dict(config='d.py', weights='a.pth')"
         ),
         ('methods = dict(a=dict(train=True))', 'expected config'),
         ("methods = dict(a=dict(config='d.py'))", 'a: expected weights'),
+        (
+            (
+                "methods = dict(a=dict(config='d.py', train=True, "
+                "compress=dict(method='weight_svd', macs=0.5)))"
+            ),
+            'a: expected weights',
+        ),
+        (
+            (
+                "methods = dict(a=dict(config='d.py', weights='a.pth', "
+                "compress='weight_svd'))"
+            ),
+            'method a: expected compress to be a dict',
+        ),
         (
             "methods = dict(a=dict(config='no.py', train=True))",
             'config not found: no.py',
@@ -147,6 +183,19 @@ def test_plans_name_what_there_is(plan):
     assert len(methods) > 1
     is_detection = 'detrac' in plan.name
     assert (task is DETECTION) == is_detection
+
+
+@pytest.mark.parametrize('plan', PLANS, ids=str)
+def test_options_of_plans_fit_their_configs(plan):
+    """A key that no part of a model knows does not build."""
+    trials = read_plan(plan).trials
+    for trial in {tuple(trial.options): trial for trial in trials}.values():
+        assert all(map(as_option, trial.options.items()))
+        cfg = load_config(trial.config, dict(trial.options))
+        if any(key.startswith('model.') for key in trial.options):
+            pytest.importorskip(import_host(cfg))
+            with default_scope(cfg.default_scope):
+                MODELS.build(without_downloads(cfg.model))
 
 
 def test_an_unknown_task_is_refused(trials):

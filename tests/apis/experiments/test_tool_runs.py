@@ -5,8 +5,8 @@ import pytest
 from mmengine.config import Config
 
 from mmskip.apis import UserError
-from mmskip.apis.experiments import ToolRuns
-from mmskip.apis.experiments.tool_runs import as_option, cost_option
+from mmskip.apis.experiments import Compression, ToolRuns
+from mmskip.apis.experiments.tool_runs import cost_option
 from tests.helpers.stub_tools import CONFIG, calls, write_stub_tools
 
 
@@ -111,6 +111,9 @@ def test_what_may_not_be_made_is_refused(runs, config, weights, tmp_path):
         idle.train(config, weights, {}, 0, tmp_path / 'out')
     with pytest.raises(UserError, match='no result in'):
         idle.test(config, weights, {}, tmp_path / 'out')
+    compression = Compression('spatial_svd', 0.5)
+    with pytest.raises(UserError, match='no compressed model in'):
+        idle.compress(config, weights, {}, compression, tmp_path / 'out')
 
 
 def test_a_failure_tells_the_last_line_and_the_log(
@@ -124,6 +127,50 @@ def test_a_failure_tells_the_last_line_and_the_log(
     assert told == ['0:01:02']
     log = (tmp_path / 'out/test.log').read_text()
     assert '--cfg-options model.fails=1' in log.splitlines()[0]
+
+
+def test_a_compression_is_made_once_for_what_it_is_made_from(
+    runs, config, weights, tmp_path
+):
+    folder = tmp_path / 'out'
+
+    def compress(macs=0.5, **options):
+        found = runs.compress(
+            config, weights, options, Compression('weight_svd', macs), folder
+        )
+        assert found.config.is_file()
+        return found, len(calls(runs.tools))
+
+    first, count = compress()
+    assert count == 1
+    assert compress() == (first, 1)
+    other, count = compress(macs=0.25)
+    assert count == 2
+    assert other.checkpoint != first.checkpoint
+    # Both are there, but the record tells of the last one.
+    assert compress() == (first, 3)
+    assert compress(**{'model.beta': 0.5})[1] == 4
+    weights.write_text('other weights')
+    assert compress(**{'model.beta': 0.5})[1] == 5
+    first.checkpoint.unlink()
+    assert compress(**{'model.beta': 0.5})[1] == 6
+    (call, *_) = calls(runs.tools)
+    assert call['method'] == 'weight_svd'
+    assert call['macs'] == '0.5'
+    assert call['shape'] is None
+
+
+def test_a_compression_tells_the_shape_and_the_options(
+    runs, config, weights, tmp_path
+):
+    compression = Compression('spatial_svd', 0.5, (1, 3, 8, 8))
+    for _ in range(2):
+        runs.compress(
+            config, weights, {'model.beta': 0.5}, compression, tmp_path / 'out'
+        )
+    (call,) = calls(runs.tools)
+    assert call['shape'] == ['1', '3', '8', '8']
+    assert call['options'] == {'model.beta': '0.5'}
 
 
 def test_files_that_are_missing_are_refused(runs, config, tmp_path):
@@ -147,23 +194,3 @@ def test_the_metric_of_costs_is_found(evaluator, option):
 def test_without_the_metric_of_costs_there_is_no_comparison():
     with pytest.raises(UserError, match=r'mmskip\.ComputeCost'):
         cost_option(Config(dict(test_evaluator=[dict(type='Other')])))
-
-
-@pytest.mark.parametrize(
-    ('value', 'text'),
-    [
-        (0.0625, 'a.b=0.0625'),
-        (None, 'a.b=None'),
-        (True, 'a.b=True'),
-        ('mmskip.Gate', 'a.b=mmskip.Gate'),
-        ([1, (2, 3)], 'a.b=[1,(2,3)]'),
-    ],
-)
-def test_options_survive_the_command_line(value, text):
-    assert as_option(('a.b', value)) == text
-
-
-@pytest.mark.parametrize('value', ['a b', '1', dict(type='Gate'), 'a,b'])
-def test_options_that_would_change_are_refused(value):
-    with pytest.raises(UserError, match='would be read as'):
-        as_option(('a.b', value))

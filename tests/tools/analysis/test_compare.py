@@ -39,9 +39,9 @@ def compare(tmp_path, load_tool, monkeypatch):
     Path('config.py').write_text(CONFIG)
     Path('plan.py').write_text(PLAN)
 
-    def run(*argv):
+    def run(*argv, plan='plan.py'):
         before = len(calls(tools))
-        argv = ['plan.py', '--out', 'out', *argv]
+        argv = [plan, '--out', 'out', *argv]
         code = run_tool(tool.main, 'compare', argv)
         new = calls(tools)[before:]
         return code, [call['tool'] for call in new if not failing(call)]
@@ -78,7 +78,10 @@ def test_a_failing_row_does_not_lose_the_others(compare, capsys):
     with open('out/rows.csv') as file:
         assert len(list(csv.DictReader(file))) == 8
     with open('out/summary.csv') as file:
-        assert len(list(csv.DictReader(file))) == 4
+        means = list(csv.DictReader(file))
+    assert len(means) == 4
+    assert {mean['gate_share'] for mean in means} == {'0.25'}
+    assert {mean['reference_share'] for mean in means} == {'0.5'}
 
 
 def test_a_second_run_computes_nothing(compare):
@@ -111,6 +114,36 @@ def test_without_training_only_what_is_there_is_tested(compare):
     failed = summary()['failed']
     assert 'no checkpoint in' in failed['dense, seed 0']
     assert 'dense, seed 0 failed' in failed['norm, threshold 0.25, seed 0']
+
+
+def test_a_model_is_compressed_before_it_is_trained_and_tested(compare):
+    Path('svd.py').write_text(
+        """
+methods = dict(
+    dense=dict(config='config.py', train=True),
+    svd=dict(
+        config='config.py', weights='dense', train=True,
+        compress=dict(method='spatial_svd', macs=0.5),
+        settings={'a': {'model.beta': 1.0, 'model.gate.threshold': 0.5},
+                  'b': {'compress': dict(macs=0.25)}},
+    ),
+)"""
+    )
+    rest = ['compress', 'train', 'test'] * 2
+    assert compare(plan='svd.py') == (EXIT_OK, ['train', 'test', *rest])
+    folder = Path('out/svd/b/seed_0')
+    name = 'config_spatial_svd-0.25'
+    command = (folder / 'train.log').read_text().splitlines()[0]
+    assert f'compressed/{name}.py' in command
+    assert f'load_from={folder.absolute()}/compressed/{name}.pth' in command
+    # Options are in the config that was written, whose layers are others.
+    command = Path('out/svd/a/seed_0/test.log').read_text().splitlines()[0]
+    assert 'model.' not in command
+    command = Path('out/svd/a/seed_0/compressed/compress.log').read_text()
+    assert 'model.beta=1.0 model.gate.threshold=0.5' in command
+    assert compare(plan='svd.py') == (EXIT_OK, [])
+    assert compare('--only', 'dense', plan='svd.py') == (EXIT_OK, [])
+    assert len(summary()['rows']) == 3
 
 
 def test_options_of_the_command_line_reach_every_row(compare):

@@ -10,7 +10,7 @@ import torch
 from mmskip.apis import init_model, load_config
 from mmskip.apis.errors import EXIT_MISTAKE, EXIT_OK, run_tool
 from mmskip.apis.experiments import ToolRuns
-from mmskip.apis.experiments.tool_runs import as_option
+from mmskip.apis.experiments.processes import as_option
 
 pytest.importorskip('mmdet')
 
@@ -43,8 +43,7 @@ def in_process(load_tool, monkeypatch):
     def run(self, command, options, folder, tell):
         script, *arguments = map(str, command)
         options = map(as_option, options.items())
-        argv = [*arguments, '--work-dir', str(folder)]
-        argv += ['--cfg-options', *options]
+        argv = [*arguments, '--cfg-options', *options]
         assert load_tool(Path(script).stem).main(argv) == EXIT_OK
 
     monkeypatch.setattr(ToolRuns, '_run', run)
