@@ -5,8 +5,8 @@
 _path = '../pose/{}_td-hm_hrnet-w12_toy-sub-jhmdb-96x96.py'
 _gate = 'model.conversions.0.gate'
 _beta = 'model.efficiency_loss.beta'
-_betas = {f'beta {b:g}': {_beta: b} for b in (2e-3, 6e-3, 2e-2)}
-_middle = {'beta 0.006': {_beta: 6e-3}}
+_betas = {f'beta {b:g}': {_beta: b} for b in (2e-3, 3e-3, 6e-3)}
+_middle = {'beta 0.003': {_beta: 3e-3}}
 _shares = {f'macs {m:g}': {'compress': dict(macs=m)} for m in (0.6, 0.35, 0.2)}
 _skip = dict(
     config=_path.format('skip-conv-gumbel'), weights='pretrained', train=True
