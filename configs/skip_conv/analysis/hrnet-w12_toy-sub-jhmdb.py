@@ -12,6 +12,8 @@ _skip = dict(
     config=_path.format('skip-conv-gumbel'), weights='pretrained', train=True
 )
 _clips = dict(config=_path.format('clips'), weights='pretrained', train=True)
+# Factors change what normalisations see: they learn anew.
+_svd = dict(_clips, options={'model.backbone.norm_eval': False})
 _norm = dict(config=_path.format('skip-conv-output-norm'), weights='dense')
 task = 'pose'
 seeds = [0, 1, 2]
@@ -42,8 +44,8 @@ methods = dict(
             for t in (0.06, 0.12, 0.24)
         },
     ),
-    s_svd=dict(_clips, compress=dict(method='spatial_svd'), settings=_shares),
-    w_svd=dict(_clips, compress=dict(method='weight_svd'), settings=_shares),
+    s_svd=dict(_svd, compress=dict(method='spatial_svd'), settings=_shares),
+    w_svd=dict(_svd, compress=dict(method='weight_svd'), settings=_shares),
     l0=dict(
         _clips,
         config=_path.format('l0'),
@@ -54,6 +56,7 @@ methods = dict(
     ),
     s_svd_gumbel=dict(
         _skip,
+        options=_svd['options'],
         compress=dict(method='spatial_svd'),
         settings={
             f'macs {m:g}, beta {b:g}': {'compress': dict(macs=m), _beta: b}
