@@ -80,6 +80,9 @@ INSTRUCTION_SETS = {
     ],
 }
 FLAGS = ['-O3', '-g0', '-fno-math-errno', '-fvisibility=hidden']
+# Without it torch's parallel_for, which is in a header, runs on one thread.
+# Torch has loaded the library that it takes.
+OPENMP = ['-fopenmp'] if sys.platform == 'linux' else []
 
 
 def why_not_native() -> str:
@@ -132,8 +135,9 @@ def native_extension() -> dict:
             for path in CSRC.glob('*.cpp')
             if not path.name.startswith('kernels_')
         ),
-        depends=sorted(str(path) for path in CSRC.glob('*.h')),
-        extra_compile_args=FLAGS,
+        depends=[__file__, *sorted(str(path) for path in CSRC.glob('*.h'))],
+        extra_compile_args=[*FLAGS, *OPENMP],
+        extra_link_args=OPENMP,
         optional=True,
     )
     # Without ninja every file is compiled by itself, with flags of its own.

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -22,6 +23,7 @@ from mmskip.ops import (
     skip_conv,
 )
 from tests.helpers.any_layer import gated_layers, make_frames
+from tests.helpers.convs import make_video
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 
@@ -284,3 +286,32 @@ def test_every_instruction_set_equals_the_reference(capability):
     )
 
     assert done.returncode == 0, done.stdout
+
+
+@pytest.mark.skipif(sys.platform != 'linux', reason='not built with OpenMP')
+def test_the_operators_share_work_among_threads():
+    # Torch's parallel_for is in a header: without OpenMP when it is compiled
+    # it runs on one thread, and says nothing.
+    library = Path(native.__file__).with_name('_native.so').read_bytes()
+
+    assert b'GOMP_parallel' in library or b'__kmpc_fork_call' in library
+
+
+def test_results_do_not_depend_on_the_number_of_threads():
+    torch.manual_seed(0)
+    weight = torch.randn(40, 24, 3, 3)
+    gate = GateParams('input_norm', 2.0, 1, 1, False)
+    frames = make_video(4, 2, 24, 40, 40, share=0.3)
+    number, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            job = (weight, None, SAME_3X3, gate, 'accumulated')
+            found.append(run(frames, *job, native.PackedWeight()))
+    finally:
+        torch.set_num_threads(number)
+
+    assert 0 < found[0][-1][1].float().mean() < 1
+    for one, four in zip(*found, strict=True):
+        assert torch.equal(one[0], four[0])
+        assert torch.equal(one[1], four[1])
