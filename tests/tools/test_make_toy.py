@@ -3,6 +3,7 @@
 import pytest
 
 from mmskip.apis import UserError
+from mmskip.apis.errors import EXIT_MISTAKE, run_tool
 
 FEW = ['--train-videos', '1', '--test-videos', '1']
 SMALL = dict(
@@ -37,3 +38,24 @@ def test_a_small_one_is_written_once(name, load_tool, tmp_path, capsys):
     assert f'is in {tmp_path / "data"}' in capsys.readouterr().out
     with pytest.raises(UserError, match='made with seed=0 instead of 1'):
         tool.main([*argv, '--seed', '1'])
+
+
+def test_progress_ends_with_the_last_frame(load_tool, tmp_path, capsys):
+    argv = [str(tmp_path / 'data'), *SMALL['ua_detrac']]
+    load_tool('make_toy_ua_detrac').main(argv)
+
+    assert '3/3 frames' in capsys.readouterr().out
+
+
+def test_a_foreign_folder_is_one_line_and_an_exit_status(
+    load_tool, tmp_path, capsys
+):
+    (tmp_path / 'thesis.txt').touch()
+    tool = load_tool('make_toy_kinetics')
+
+    code = run_tool(tool.main, 'make_toy_kinetics', [str(tmp_path)])
+
+    error = capsys.readouterr().err.strip()
+    assert code == EXIT_MISTAKE
+    assert error.startswith(f'make_toy_kinetics: error: {tmp_path}: expected')
+    assert '\n' not in error
