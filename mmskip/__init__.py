@@ -27,6 +27,7 @@ from .runtime import (  # noqa: E402
     count_macs,
     fold,
     force_choices,
+    propagate_changes,
     record_choices,
     stream,
 )
@@ -52,6 +53,7 @@ __all__ = [
     'count_macs',
     'fold',
     'force_choices',
+    'propagate_changes',
     'record_choices',
     'revert',
     'stream',

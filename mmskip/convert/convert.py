@@ -16,7 +16,7 @@ from mmskip.layers import (
     revert_l0_conv,
 )
 from mmskip.ops import active_backend
-from mmskip.runtime import undo_compile
+from mmskip.runtime import undo_forwards
 
 from .dynamic import revert_dynamic_conv
 from .report import ConversionReport
@@ -124,7 +124,7 @@ def revert(model: nn.Module) -> None:
             'record_choices(); leave that block before revert()'
         )
     _refuse_activations(model)
-    undo_compile(model)
+    undo_forwards(model)
     # Parts of a layer come before it.
     for module in reversed(converted):
         if isinstance(module, SkipConvMixin):

@@ -87,7 +87,7 @@ class SkipConvMixin(SelfCounting):
         """
         output, mask, after = skip_conv(x, memory, *self._job(x))
         if self._ledger is not None:
-            self._record(x, output, mask, memory is None)
+            self._record(x.shape, output.shape, mask, memory is None)
         return output, mask, after
 
     def first_frame(self, x: Tensor, output: Tensor) -> SkipMemory:
@@ -133,8 +133,19 @@ class SkipConvMixin(SelfCounting):
             return None
         output, mask = call.run(x)
         if self._ledger is not None:
-            self._record(x, output, mask, False)
+            self._record(x.shape, output.shape, mask, False)
         return output, mask
+
+    def record_next(self, x: Tensor, mask: Tensor) -> None:
+        """Record a frame that was computed elsewhere, if a ledger is bound.
+
+        Args:
+            x: Input (N, C_in, H, W).
+            mask: What was computed, bool (N, 1, H_out, W_out).
+        """
+        if self._ledger is not None:
+            size = torch.Size((len(x), self.out_channels, *mask.shape[2:]))
+            self._record(x.shape, size, mask, False)
 
     def native_refusal(self) -> str | None:
         """Why the native backend does not take this layer, None if it does."""
@@ -217,10 +228,10 @@ class SkipConvMixin(SelfCounting):
         return f'{text}, {self.activation}' if self.activation else text
 
     def _record(
-        self, x: Tensor, output: Tensor, mask: Tensor, is_reference: bool
+        self, x: torch.Size, output: torch.Size, mask: Tensor, first: bool
     ) -> None:
-        dense = dense_macs(self, output.shape)
-        if is_reference:
+        dense = dense_macs(self, output)
+        if first:
             self._ledger.record(self, dense, dense, reference=dense)
             return
         kernel = self.weight.shape[2:].numel()
@@ -228,7 +239,7 @@ class SkipConvMixin(SelfCounting):
             self,
             dense,
             mask.sum() * (self.weight.shape[1] * kernel * self.out_channels),
-            overhead=self.gate.macs(x.shape, output.shape, kernel),
+            overhead=self.gate.macs(x, output, kernel),
         )
 
     def _record_clip(

@@ -66,12 +66,15 @@ def _check_age() -> None:
             f'expected mmskip::skip_frame with {_ARGUMENTS} arguments, got '
             f'one with {len(schema.arguments)}, of another version'
         )
+    torch.classes.mmskip.Board  # noqa: B018 (raises if it is not there)
 
 
 #: Why there is no native backend; empty if there is one.
 MISSING = _load()
 #: The operator as torch registers it.
 skip_frame = None if MISSING else torch.ops.mmskip.skip_frame.default
+#: Makes the board of a part of a model, see csrc/board.h, of a given size.
+new_board = None if MISSING else torch.classes.mmskip.Board
 
 
 def refusal(

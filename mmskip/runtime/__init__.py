@@ -8,7 +8,7 @@ from .choices import (
     LayerChoices,
     record_choices,
 )
-from .compiling import compile_stream, undo_compile
+from .compiling import compile_stream
 from .counting import count_macs
 from .dynamic_efficiency import attach_dynamic_loss
 from .efficiency import attach_efficiency_loss
@@ -18,7 +18,9 @@ from .folding import fold_batch_norms
 from .force_choices import force_choices
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .motion import HomographyMotion, Motion
+from .propagating import propagate_changes
 from .state import StreamState
+from .stream_forward import undo_forwards
 from .streaming import clip, stream
 from .timing import Stopwatch, StopwatchReader
 
@@ -48,7 +50,8 @@ __all__ = [
     'fold_activations',
     'fold_batch_norms',
     'force_choices',
+    'propagate_changes',
     'record_choices',
     'stream',
-    'undo_compile',
+    'undo_forwards',
 ]

@@ -222,6 +222,10 @@ class StreamBinding(Binding):
         self._calls[module] = number + 1
         return name, number
 
+    def site_of(self, layer: SkipConvMixin) -> CallSite:
+        """Where the last call of a layer in this frame has its memory."""
+        return self.names[layer], self._calls[layer] - 1
+
     def count(self, calls: Mapping[nn.Module, int]) -> None:
         """Count calls that are made elsewhere."""
         for module, number in calls.items():

@@ -12,13 +12,19 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree
 
 from mmskip.layers import SkipConvMixin
 from mmskip.ops import native
 
 from .bindings import StreamBinding
 from .state import CallSite, StreamState
+from .stream_forward import (
+    StreamForward,
+    check_convertible,
+    shapes_of,
+    skip_convs,
+    tensors_of,
+)
 from .tapes import FirstFrameTape, NextFrameTape
 
 #: Whether graphs of one model are kept from those of another.
@@ -64,8 +70,10 @@ class Plan(NamedTuple):
     calls: tuple[tuple[CallSite, SkipConvMixin, torch.Size], ...]
     counts: Counter[SkipConvMixin]
 
+    nbytes = 0
 
-class CompiledForward:
+
+class CompiledForward(StreamForward):
     """The forward of a module of which :func:`compile_stream` was asked.
 
     Args:
@@ -80,11 +88,9 @@ class CompiledForward:
         backend: str | Callable,
         options: dict[str, Any] | None,
     ) -> None:
-        self.module = module
+        super().__init__(module)
         self.backend = backend
         self.options = options
-        self.layers = skip_convs(module)
-        self._graphs: dict[Callable, Callable] = {}
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         layer = self.layers[0]
@@ -95,10 +101,10 @@ class CompiledForward:
             or layer._ledger is not None
             or self.module.training
         ):
-            return self._eager(*args, **kwargs)
+            return self.run_plain(*args, **kwargs)
         # No two parts have their first layer in common.
         site = binding.next_call(self.module, binding.names[layer])
-        shapes = _shapes(args, kwargs)
+        shapes = shapes_of((args, kwargs))
         plan = binding.state.plans.get(site)
         if plan is None or plan.shapes != shapes:
             result, plan = self._first_frame(binding, shapes, args, kwargs)
@@ -106,18 +112,15 @@ class CompiledForward:
             return result
         arguments = _arguments(binding.state, plan)
         if arguments is None:
-            return self._eager(*args, **kwargs)
+            return self.run_plain(*args, **kwargs)
         return self._next_frame(binding, plan, arguments, args, kwargs)
-
-    def _eager(self, *args: Any, **kwargs: Any) -> Any:
-        return type(self.module).forward(self.module, *args, **kwargs)
 
     def _first_frame(
         self, binding: StreamBinding, shapes: Shapes, args: tuple, kwargs: dict
     ) -> tuple[Any, Plan]:
         run = self._graph(_first_frame)
         result, records = run(self.module, binding, args, kwargs)
-        taken = {_address(leaf) for leaf in _tensors((args, kwargs, result))}
+        taken = {_address(leaf) for leaf in tensors_of((args, kwargs, result))}
         calls = []
         for layer, *images in records:
             site = binding.next_call(layer, binding.names[layer])
@@ -167,19 +170,6 @@ class CompiledForward:
             )
         return self._graphs[function]
 
-    def __getstate__(self) -> dict:
-        return {**self.__dict__, '_graphs': {}}
-
-
-def _tensors(tree: Any) -> list[Tensor]:
-    return [
-        leaf for leaf in _pytree.tree_leaves(tree) if torch.is_tensor(leaf)
-    ]
-
-
-def _shapes(args: tuple, kwargs: dict) -> Shapes:
-    return tuple((leaf.shape, leaf.dtype) for leaf in _tensors((args, kwargs)))
-
 
 def _address(tensor: Tensor) -> int:
     return tensor.untyped_storage().data_ptr()
@@ -202,11 +192,6 @@ def _arguments(state: StreamState, plan: Plan) -> list[tuple] | None:
             return None
         arguments.append(call.arguments)
     return arguments
-
-
-def skip_convs(module: nn.Module) -> list[SkipConvMixin]:
-    """The Skip-Convolutions of a module, in order of definition."""
-    return [m for m in module.modules() if isinstance(m, SkipConvMixin)]
 
 
 def compile_stream(
@@ -240,21 +225,9 @@ def compile_stream(
         ValueError: Nothing is converted, a layer is none for the native
             backend, or a part is compiled already.
     """
+    check_convertible(module)
     layers = skip_convs(module)
-    if not layers:
-        raise ValueError(
-            f'expected a module with Skip-Convolutions, got '
-            f'{type(module).__name__} without any; call mmskip.convert() '
-            'on it first'
-        )
     refused = [layer.native_refusal() for layer in layers]
-    for name, part in module.named_modules():
-        if 'forward' in part.__dict__:
-            raise ValueError(
-                f'the forward of {name or type(module).__name__} is replaced '
-                'on the instance (by compile_stream() already?); call '
-                'mmskip.revert() first, or compile another part'
-            )
     if native.MISSING or any(refused):
         why = native.MISSING or next(filter(None, refused))
         raise ValueError(
@@ -263,10 +236,3 @@ def compile_stream(
             '(exclude=...), or compile a part without it'
         )
     module.forward = CompiledForward(module, backend, options)
-
-
-def undo_compile(module: nn.Module) -> None:
-    """Give a module, and all that is in it, their own forward back."""
-    for part in module.modules():
-        if isinstance(part.__dict__.get('forward'), CompiledForward):
-            del part.forward

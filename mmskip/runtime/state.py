@@ -25,7 +25,7 @@ class StreamState:
         last_images: The last frame, where motion is compensated.
         lost_motion: Frames of streams whose motion could not be estimated,
             and was taken for none.
-        plans: What compiled parts of the model know of the order of calls.
+        plans: What parts of the model with a forward of their own keep.
     """
 
     def __init__(self) -> None:
@@ -53,8 +53,10 @@ class StreamState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by the memory of all call sites."""
-        return sum(slot.nbytes for slot in self.slots.values())
+        """Bytes held by the memory of all call sites and parts."""
+        slots = sum(slot.nbytes for slot in self.slots.values())
+        plans = [plan for plan in self.plans.values() if plan is not None]
+        return slots + sum(plan.nbytes for plan in plans)
 
     def last_masks(self) -> dict[CallSite, Tensor]:
         """Which outputs each call site computed in its last call.
@@ -63,7 +65,7 @@ class StreamState:
             Bool (N, 1, H_out, W_out) per call site; (N, 1, T, H, W) for 3-D
             convolutions. All ones in a reference frame.
         """
-        return dict(self._masks)
+        return {site: mask.clone() for site, mask in self._masks.items()}
 
     def recall(self, site: CallSite, x: Tensor) -> SkipMemory | None:
         """The memory of a call site if ``x`` continues it, else None."""

@@ -16,17 +16,6 @@ void check_floats(const at::Tensor& tensor, const char* name) {
       " of dtype float32, got ", tensor.scalar_type());
 }
 
-void check_memory(const at::Tensor& tensor, const char* name) {
-  check_floats(tensor, name);
-  TORCH_CHECK_VALUE(
-      tensor.dim() == 4, "expected ", name,
-      " of 4 dimensions (N, C, H, W), got shape ", tensor.sizes());
-  TORCH_CHECK_VALUE(
-      tensor.is_contiguous(at::MemoryFormat::ChannelsLast), "expected ", name,
-      " to be contiguous in channels_last, got strides ", tensor.strides(),
-      " for shape ", tensor.sizes());
-}
-
 void check_list(
     at::IntArrayRef list, size_t length, int64_t least, const char* name) {
   TORCH_CHECK_VALUE(
@@ -98,8 +87,35 @@ void check_shapes(
 
 } // namespace
 
+void check_memory(const at::Tensor& tensor, const char* name) {
+  check_floats(tensor, name);
+  TORCH_CHECK_VALUE(
+      tensor.dim() == 4, "expected ", name,
+      " of 4 dimensions (N, C, H, W), got shape ", tensor.sizes());
+  TORCH_CHECK_VALUE(
+      tensor.is_contiguous(at::MemoryFormat::ChannelsLast), "expected ", name,
+      " to be contiguous in channels_last, got strides ", tensor.strides(),
+      " for shape ", tensor.sizes());
+}
+
+void check_map(
+    const at::Tensor& map,
+    int64_t streams,
+    int64_t height,
+    int64_t width,
+    const char* name) {
+  TORCH_CHECK_TYPE(
+      map.scalar_type() == at::kBool && map.device().is_cpu(), "expected ",
+      name, " of dtype bool on the CPU, got ", map.scalar_type(), " on ",
+      map.device());
+  const std::vector<int64_t> expected{streams, 1, height, width};
+  TORCH_CHECK_VALUE(
+      map.is_contiguous() && map.sizes() == at::IntArrayRef(expected),
+      "expected a contiguous ", name, " of shape ",
+      at::IntArrayRef(expected), ", got ", map.sizes());
+}
+
 Geometry check_arguments(
-    const at::Tensor& x,
     const at::Tensor& input,
     const at::Tensor& output,
     const at::Tensor& scale,
@@ -113,12 +129,8 @@ Geometry check_arguments(
     int64_t groups,
     int64_t block_size,
     int64_t order) {
-  check_floats(x, "x");
   check_memory(input, "input");
   check_memory(output, "output");
-  TORCH_CHECK_VALUE(
-      x.sizes() == input.sizes(), "expected x of shape ", input.sizes(),
-      " as remembered in input, got ", x.sizes());
   check_list(kernel_size, 2, 1, "kernel_size");
   check_list(stride, 2, 1, "stride");
   check_list(padding, 4, 0, "padding");
@@ -130,10 +142,10 @@ Geometry check_arguments(
   TORCH_CHECK_VALUE(
       order == 1 || order == 2, "expected order 1 or 2, got ", order);
   Geometry g{};
-  g.streams = x.size(0);
-  g.in_channels = x.size(1);
-  g.height = x.size(2);
-  g.width = x.size(3);
+  g.streams = input.size(0);
+  g.in_channels = input.size(1);
+  g.height = input.size(2);
+  g.width = input.size(3);
   g.kernel_height = kernel_size[0];
   g.kernel_width = kernel_size[1];
   g.stride_height = stride[0];
@@ -185,6 +197,13 @@ void check_gate(
   TORCH_CHECK_VALUE(
       bias->numel() == 1, "expected gate_bias of one value, got shape ",
       bias->sizes());
+}
+
+void check_frame(const at::Tensor& x, const at::Tensor& input) {
+  check_floats(x, "x");
+  TORCH_CHECK_VALUE(
+      x.sizes() == input.sizes(), "expected x of shape ", input.sizes(),
+      " as remembered in input, got ", x.sizes());
 }
 
 Sight parse_sight(std::string_view name) {

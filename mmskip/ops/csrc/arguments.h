@@ -14,7 +14,6 @@ namespace mmskip {
 // The geometry of a call whose arguments are as they should be; else throws
 // with what was expected and what came.
 Geometry check_arguments(
-    const at::Tensor& x,
     const at::Tensor& input,
     const at::Tensor& output,
     const at::Tensor& scale,
@@ -35,6 +34,20 @@ void check_gate(
     const at::Tensor& threshold,
     const std::optional<at::Tensor>& weight,
     const std::optional<at::Tensor>& bias);
+
+// A frame is like what is remembered of one.
+void check_frame(const at::Tensor& x, const at::Tensor& input);
+
+// A contiguous map (N, 1, H, W) of bool.
+void check_map(
+    const at::Tensor& map,
+    int64_t streams,
+    int64_t height,
+    int64_t width,
+    const char* name);
+
+// A float32 tensor (N, C, H, W) on the CPU, contiguous in channels_last.
+void check_memory(const at::Tensor& tensor, const char* name);
 
 Sight parse_sight(std::string_view name);
 

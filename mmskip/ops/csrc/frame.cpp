@@ -42,38 +42,61 @@ Frame::Frame(
     const Geometry& geometry,
     const Rule& rule,
     const LearnedGate& gate,
+    const Residuals& residuals,
     int64_t block_size)
     : g_(geometry),
       rule_(rule),
       gate_(gate),
       block_size_(block_size),
       kernels_(kernels()),
-      changed_(g_.streams * g_.padded_size()),
-      scores_(changed_.size() * (gate.kernel ? g_.positions() : 1)),
+      residuals_(residuals),
       counts_(g_.streams * g_.height) {}
 
 void Frame::compare(const float* x, float* reference, bool subtract) {
   const Comparison job{
-      &g_,          x,          reference,      subtract,
-      rule_.order,  gate_.kernel, gate_.sees,   scores_.data(),
-      changed_.data(), counts_.data()};
+      &g_,
+      x,
+      reference,
+      residuals_.candidates,
+      subtract,
+      rule_.order,
+      gate_.kernel,
+      gate_.sees,
+      residuals_.scores,
+      residuals_.changed,
+      counts_.data()};
   const int64_t rows = g_.streams * g_.height;
   at::parallel_for(0, rows, input_grain(), [&](int64_t begin, int64_t end) {
     kernels_.compare(job, begin, end);
   });
 }
 
-bool Frame::rests() const {
-  if (gate_.kernel != nullptr && gate_.sees == Sight::kFrame) {
-    return false;
-  }
+bool Frame::sees_frames() const {
+  return gate_.kernel != nullptr && gate_.sees == Sight::kFrame;
+}
+
+bool Frame::fires_at_rest() const {
   for (int64_t n = 0; n < (rule_.scale_by_stream ? g_.streams : 1); ++n) {
     if (rule_.fires_at_rest(n)) {
-      return false;
+      return true;
     }
   }
-  return std::all_of(
-      counts_.begin(), counts_.end(), [](int32_t n) { return n == 0; });
+  return sees_frames();
+}
+
+bool Frame::rests() const {
+  return !fires_at_rest() &&
+      std::all_of(
+          counts_.begin(), counts_.end(), [](int32_t n) { return n == 0; });
+}
+
+bool Frame::is_restless() const {
+  // A norm only falls where an input has been sent: what did not fire then
+  // does not now. A learned gate may have negative weights.
+  const size_t size = g_.streams * g_.padded_size();
+  return fires_at_rest() ||
+      (gate_.kernel != nullptr &&
+       std::memchr(residuals_.changed, 1, size) != nullptr);
 }
 
 void Frame::decide(uint8_t* mask) const {
@@ -81,51 +104,54 @@ void Frame::decide(uint8_t* mask) const {
   std::vector<float> sums(g_.streams * g_.out_size());
   const int64_t work = std::max<int64_t>(g_.out_width * g_.positions(), 1);
   const int64_t grain = std::max<int64_t>(kGrainFloats / work, 1);
-  const int64_t step = gate_.kernel ? changed_.size() : 0;
+  const int64_t step = gate_.kernel ? g_.streams * g_.padded_size() : 0;
   at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
-    kernels_.support_sum(g_, scores_.data(), step, sums.data(), begin, end);
-    threshold_rows(g_, rule_, sums.data(), mask, begin, end);
+    kernels_.support_sum(
+        g_, residuals_.scores, step, sums.data(), begin, end);
+    kernels_.threshold(g_, rule_, sums.data(), mask, begin, end);
   });
   grow(mask);
 }
 
 void Frame::send(uint8_t* mask, const float* x, float* reference) {
-  std::vector<uint8_t> sent(g_.padded_size());
+  std::vector<uint8_t> sent(g_.streams * g_.padded_size());
   for (int64_t n = 0; n < g_.streams; ++n) {
     uint8_t* own = mask + n * g_.out_size();
-    send_inputs(g_, own, sent.data());
-    touched_outputs(g_, sent.data(), own);
-    uint8_t* changed = changed_.data() + n * g_.padded_size();
-    for (int64_t i = 0; i < g_.padded_size(); ++i) {
-      changed[i] &= sent[i];
-    }
+    uint8_t* from = sent.data() + n * g_.padded_size();
+    send_inputs(g_, own, from);
+    touched_outputs(g_, from, own);
   }
   grow(mask);
-  renew(x, reference);
-  for (int64_t row = 0; row < g_.streams * g_.height; ++row) {
-    std::memset(changed_.data() + g_.padded_row(row), 1, g_.width);
-  }
+  renew(x, reference, sent.data());
 }
 
-void Frame::renew(const float* x, float* reference) const {
+void Frame::renew(const float* x, float* reference, const uint8_t* sent) {
   const int64_t rows = g_.streams * g_.height, C = g_.in_channels;
+  const int64_t step = g_.streams * g_.padded_size();
+  const int64_t maps =
+      sees_frames() ? 0 : score_maps(g_, gate_.kernel != nullptr);
   at::parallel_for(0, rows, input_grain(), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       if (counts_[row] == 0) {
         continue;
       }
-      const uint8_t* changed = changed_.data() + g_.padded_row(row);
-      for (int64_t w = 0; w < g_.width; ++w) {
-        if (changed[w]) {
-          const int64_t at = (row * g_.width + w) * C;
-          std::memcpy(reference + at, x + at, C * sizeof(float));
+      const int64_t padded = g_.padded_row(row);
+      for (int64_t i = padded; i < padded + g_.width; ++i) {
+        if (!residuals_.changed[i] || (sent != nullptr && !sent[i])) {
+          continue;
+        }
+        const int64_t at = (row * g_.width + i - padded) * C;
+        std::memcpy(reference + at, x + at, C * sizeof(float));
+        residuals_.changed[i] = 0;
+        for (int64_t k = 0; k < maps; ++k) {
+          residuals_.scores[k * step + i] = 0;
         }
       }
     }
   });
 }
 
-void Frame::list(const uint8_t* mask) {
+int64_t Frame::list(const uint8_t* mask) {
   active_.resize(g_.streams * g_.out_size() + 1);
   total_ = 0;
   for (int64_t n = 0; n < g_.streams; ++n) {
@@ -133,6 +159,7 @@ void Frame::list(const uint8_t* mask) {
     total_ +=
         compact(mask + first, g_.out_size(), first, active_.data() + total_);
   }
+  return total_;
 }
 
 void Frame::accumulate(
@@ -141,8 +168,21 @@ void Frame::accumulate(
     const float* bias,
     float* output) const {
   const std::vector<float> zeros(g_.in_channels);
+  std::vector<uint8_t> all;
+  if (bias != nullptr) {
+    all.resize(g_.streams * g_.padded_size());
+    for (int64_t row = 0; row < g_.streams * g_.height; ++row) {
+      std::memset(all.data() + g_.padded_row(row), 1, g_.width);
+    }
+  }
   const Accumulation job{
-      &g_, input, changed_.data(), zeros.data(), weight, bias, output,
+      &g_,
+      input,
+      bias != nullptr ? all.data() : residuals_.changed,
+      zeros.data(),
+      weight,
+      bias,
+      output,
       active_.data()};
   const bool depthwise = is_depthwise(g_);
   const int64_t out = g_.out_channels / g_.groups;

@@ -20,12 +20,25 @@ struct LearnedGate {
   Sight sees = Sight::kResidual;
 };
 
+// What is known of the residuals, see Comparison.
+struct Residuals {
+  const uint8_t* candidates;
+  uint8_t* changed;
+  float* scores;
+};
+
+// Maps of scores: one, or one for each position of a learned gate's kernel.
+inline int64_t score_maps(const Geometry& geometry, bool learned) {
+  return learned ? geometry.positions() : 1;
+}
+
 class Frame {
  public:
   Frame(
       const Geometry& geometry,
       const Rule& rule,
       const LearnedGate& gate,
+      const Residuals& residuals,
       int64_t block_size);
 
   // Compares x with the reference, which becomes the residual if asked to.
@@ -41,20 +54,27 @@ class Frame {
   // reference becomes x where it is sent.
   void send(uint8_t* mask, const float* x, float* reference);
 
-  // The changed positions of the reference become those of x.
-  void renew(const float* x, float* reference) const;
+  // The changed positions of the reference become those of x, all or those
+  // that are sent, and have changed no more.
+  void renew(const float* x, float* reference, const uint8_t* sent = nullptr);
 
-  // Lists the outputs to compute.
-  void list(const uint8_t* mask);
+  // Lists the outputs to compute; returns how many.
+  int64_t list(const uint8_t* mask);
 
-  // Computes them: adds to the output, or replaces it by bias plus sum.
+  // Computes them: adds what the changed inputs give to the output, or
+  // replaces it by what all of them give, and the bias.
   void accumulate(
       const float* input,
       const float* weight,
       const float* bias,
       float* output) const;
 
+  // Whether the next frame, should x stay the same, can change anything.
+  bool is_restless() const;
+
  private:
+  bool fires_at_rest() const;
+  bool sees_frames() const;
   void grow(uint8_t* mask) const;
   int64_t input_grain() const;
 
@@ -63,8 +83,7 @@ class Frame {
   const LearnedGate gate_;
   const int64_t block_size_;
   const Kernels& kernels_;
-  std::vector<uint8_t> changed_;
-  std::vector<float> scores_;
+  const Residuals residuals_;
   std::vector<int32_t> counts_;
   std::vector<int32_t> active_;
   int64_t total_ = 0;

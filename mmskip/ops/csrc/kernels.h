@@ -10,15 +10,22 @@ namespace mmskip {
 // Output channels in one block of packed weights.
 constexpr int64_t kBlock = 32;
 
+// Images that are summed at a time.
+constexpr int64_t kMaxTerms = 8;
+
 // What a learned gate convolves.
 enum class Sight : int64_t { kResidual, kMagnitude, kFrame };
 
-// A frame beside what is remembered of it. Maps are padded, and 0 at first.
+// A frame beside what is remembered of it. Maps are padded, 0 outside of the
+// image.
 struct Comparison {
   const Geometry* geometry;
   // (N, H, W, C_in).
   const float* x;
   float* reference;
+  // (N, H, W): where x may differ from the frame before. Elsewhere scores and
+  // changed hold what they held then. Null: anywhere, and both maps are 0.
+  const uint8_t* candidates;
   // Whether the reference is to become the residual where it is not 0.
   bool subtract;
   // Of a norm gate: 1 or 2.
@@ -34,6 +41,47 @@ struct Comparison {
   uint8_t* changed;
   // How many they are, by row.
   int32_t* counts;
+};
+
+// A sum of images of which only parts have changed.
+struct Sum {
+  // Of the result.
+  int64_t streams, height, width, channels;
+  // (N, H / factor, W / factor, C) each: larger, by nearest neighbours.
+  int64_t count;
+  const float* const* images;
+  const int64_t* factors;
+  // Where they have changed, like them without channels. Of some none may be
+  // given: they have not.
+  int64_t num_maps;
+  const uint8_t* const* maps;
+  const int64_t* map_factors;
+  // Whether all of it is computed, whatever the maps say.
+  bool everywhere;
+  bool relu;
+  float* result;
+  // (N, H, W): where it was computed, filled here.
+  uint8_t* mask;
+  // At how many positions, by row.
+  int32_t* counts;
+};
+
+// When an output fires: not (statistic <= threshold). The statistic is, of a
+// norm gate, scale * mean^(1 / order), and of a learned gate sum + bias.
+struct Rule {
+  float threshold;
+  int order;
+  // One factor for all streams, or one for each.
+  const float* scale;
+  bool scale_by_stream;
+  // Of a learned gate; null for a norm gate.
+  const float* bias;
+  // (N or 1, H_out, W_out): where outputs may fire at all; null: everywhere.
+  const uint8_t* region;
+  bool region_by_stream;
+
+  // Whether outputs without any change in their support fire in a stream.
+  bool fires_at_rest(int64_t stream) const;
 };
 
 // What the sum over the taps of an output goes into.
@@ -82,6 +130,18 @@ struct Kernels {
       float* sums,
       int64_t begin,
       int64_t end);
+
+  // Turns rows [begin, end) of the sums of scores into a mask.
+  void (*threshold)(
+      const Geometry& geometry,
+      const Rule& rule,
+      const float* sums,
+      uint8_t* mask,
+      int64_t begin,
+      int64_t end);
+
+  // Rows [begin, end) of the result, of all streams.
+  void (*add)(const Sum& job, int64_t begin, int64_t end);
 };
 
 extern const Kernels kPortable;

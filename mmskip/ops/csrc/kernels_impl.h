@@ -8,6 +8,8 @@
 #include "accumulate_impl.h"
 #include "depthwise_impl.h"
 #include "residual_impl.h"
+#include "sum_impl.h"
+#include "threshold_impl.h"
 #include "support_impl.h"
 
 namespace mmskip {
@@ -19,6 +21,8 @@ const Kernels MMSKIP_TABLE = {
     accumulate_outputs,
     depthwise_outputs,
     support_sum_rows,
+    threshold_rows,
+    add_rows,
 };
 
 } // namespace mmskip

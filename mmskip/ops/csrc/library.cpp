@@ -1,7 +1,9 @@
 // The operators as torch sees them.
 #include <ATen/ATen.h>
+#include <torch/custom_class.h>
 #include <torch/library.h>
 
+#include "board.h"
 #include "kernels.h"
 #include "skip_frame.h"
 
@@ -36,6 +38,35 @@ at::Tensor pack_weight(const at::Tensor& weight, int64_t groups) {
       .clone(at::MemoryFormat::Contiguous);
 }
 
+std::tuple<at::Tensor, at::Tensor> skip_frame_op(
+    const at::Tensor& x,
+    at::Tensor& input,
+    at::Tensor& output,
+    const at::Tensor& scale,
+    const at::Tensor& weight,
+    const std::optional<at::Tensor>& bias,
+    const std::optional<at::Tensor>& region,
+    at::IntArrayRef kernel_size,
+    at::IntArrayRef stride,
+    at::IntArrayRef padding,
+    at::IntArrayRef dilation,
+    int64_t groups,
+    const at::Tensor& threshold,
+    int64_t block_size,
+    int64_t order,
+    bool accumulated,
+    const std::optional<at::Tensor>& gate_weight,
+    const std::optional<at::Tensor>& gate_bias,
+    std::string_view sees,
+    std::optional<std::string_view> activation) {
+  return skip_frame(
+      x,
+      {input, output, scale, weight, bias, region, kernel_size, stride,
+       padding, dilation, groups, threshold, block_size, order, accumulated,
+       gate_weight, gate_bias, sees},
+      activation);
+}
+
 } // namespace
 
 TORCH_LIBRARY(mmskip, m) {
@@ -47,10 +78,21 @@ TORCH_LIBRARY(mmskip, m) {
       "bool accumulated, Tensor? gate_weight, Tensor? gate_bias, str sees, "
       "str? activation=None) -> (Tensor, Tensor)");
   m.def("pack_weight(Tensor weight, int groups) -> Tensor");
+  m.class_<Board>("Board")
+      .def(torch::init<int64_t>())
+      .def("put", &Board::put)
+      .def("mark", &Board::mark)
+      .def("change", &Board::change)
+      .def("map", &Board::map)
+      .def("add_conv", &Board::add_conv)
+      .def("add_sum", &Board::add_sum)
+      .def("watch", &Board::watch)
+      .def("holds", &Board::holds)
+      .def("run", &Board::run);
 }
 
 TORCH_LIBRARY_IMPL(mmskip, CPU, m) {
-  m.impl("skip_frame", skip_frame);
+  m.impl("skip_frame", skip_frame_op);
   m.impl("pack_weight", pack_weight);
 }
 

@@ -1,6 +1,5 @@
 #include "mask.h"
 
-#include <cmath>
 #include <cstring>
 
 namespace mmskip {
@@ -9,44 +8,6 @@ bool Rule::fires_at_rest(int64_t stream) const {
   const float factor = scale[scale_by_stream ? stream : 0];
   // Not `>`: a NaN is computed, not hidden.
   return !((bias != nullptr ? *bias : factor * 0) <= threshold);
-}
-
-void threshold_rows(
-    const Geometry& geometry,
-    const Rule& rule,
-    const float* sums,
-    uint8_t* mask,
-    int64_t begin,
-    int64_t end) {
-  const int64_t width = geometry.out_width;
-  const float positions = static_cast<float>(geometry.positions());
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t stream = row / geometry.out_height;
-    const float scale = rule.scale[rule.scale_by_stream ? stream : 0];
-    const float* sum = sums + row * width;
-    uint8_t* to = mask + row * width;
-    if (rule.bias != nullptr) {
-      for (int64_t w = 0; w < width; ++w) {
-        to[w] = !(sum[w] + *rule.bias <= rule.threshold);
-      }
-    } else if (rule.order == 2) {
-      for (int64_t w = 0; w < width; ++w) {
-        to[w] = !(scale * std::sqrt(sum[w] / positions) <= rule.threshold);
-      }
-    } else {
-      for (int64_t w = 0; w < width; ++w) {
-        to[w] = !(scale * (sum[w] / positions) <= rule.threshold);
-      }
-    }
-    if (rule.region != nullptr) {
-      const int64_t skipped =
-          rule.region_by_stream ? 0 : stream * geometry.out_size();
-      const uint8_t* region = rule.region + row * width - skipped;
-      for (int64_t w = 0; w < width; ++w) {
-        to[w] &= static_cast<uint8_t>(region[w] != 0);
-      }
-    }
-  }
 }
 
 void grow_blocks(

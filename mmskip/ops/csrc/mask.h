@@ -4,35 +4,9 @@
 #include <cstdint>
 
 #include "geometry.h"
+#include "kernels.h"
 
 namespace mmskip {
-
-// When an output fires: not (statistic <= threshold). The statistic is, of a
-// norm gate, scale * mean^(1 / order), and of a learned gate sum + bias.
-struct Rule {
-  float threshold;
-  int order;
-  // One factor for all streams, or one for each.
-  const float* scale;
-  bool scale_by_stream;
-  // Of a learned gate; null for a norm gate.
-  const float* bias;
-  // (N or 1, H_out, W_out): where outputs may fire at all; null: everywhere.
-  const uint8_t* region;
-  bool region_by_stream;
-
-  // Whether outputs without any change in their support fire in a stream.
-  bool fires_at_rest(int64_t stream) const;
-};
-
-// Turns rows [begin, end) of the sums of scores into a mask.
-void threshold_rows(
-    const Geometry& geometry,
-    const Rule& rule,
-    const float* sums,
-    uint8_t* mask,
-    int64_t begin,
-    int64_t end);
 
 // Makes whole blocks of a stream's mask fire if one of their outputs does.
 void grow_blocks(

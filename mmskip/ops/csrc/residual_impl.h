@@ -152,35 +152,103 @@ MMSKIP_INLINE void score(
   }
 }
 
-void compare_rows(const Comparison& job, int64_t begin, int64_t end) {
+// One position again; returns whether it has changed.
+MMSKIP_INLINE bool compare_position(
+    const Comparison& job, const float* x, float* reference, int64_t at) {
   const Geometry& g = *job.geometry;
-  const int64_t C = g.in_channels, width = g.width;
+  const bool changed = differs(x, reference, g.in_channels);
+  job.changed[at] = changed;
+  if (changed) {
+    score(job, x, reference, job.scores + at);
+    return true;
+  }
+  if (job.gate == nullptr) {
+    job.scores[at] = 0;
+  } else if (job.sees != Sight::kFrame) {
+    for (int64_t k = 0; k < g.positions(); ++k) {
+      job.scores[k * g.streams * g.padded_size() + at] = 0;
+    }
+  }
+  return false;
+}
+
+// Bytes that are looked at at once.
+constexpr int64_t kBytes = 8;
+
+// Whether the next bytes are there and 0.
+MMSKIP_INLINE bool are_zero(const uint8_t* bytes, int64_t left) {
+  if (left < kBytes) {
+    return false;
+  }
+  uint64_t all;
+  __builtin_memcpy(&all, bytes, kBytes);
+  return all == 0;
+}
+
+// A row of which candidates are known.
+MMSKIP_INLINE int32_t compare_candidates(
+    const Comparison& job,
+    const uint8_t* candidates,
+    const float* x,
+    float* reference,
+    int64_t padded) {
+  const int64_t C = job.geometry->in_channels, width = job.geometry->width;
   const bool sees_frames = job.gate != nullptr && job.sees == Sight::kFrame;
-  for (int64_t row = begin; row < end; ++row) {
-    const int64_t padded = g.padded_row(row);
-    const float* x = job.x + row * width * C;
-    float* reference = job.reference + row * width * C;
-    int32_t count = 0;
-    for (int64_t w = 0; sees_frames && w < width; ++w) {
+  int32_t count = 0;
+  for (int64_t w = 0; w < width; ++w) {
+    if (are_zero(candidates + w, width - w) &&
+        are_zero(job.changed + padded + w, width - w)) {
+      w += kBytes - 1;
+      continue;
+    }
+    if (candidates[w] == 0) {
+      count += job.changed[padded + w];
+      continue;
+    }
+    if (sees_frames) {
       learned_scores<Sight::kFrame>(
           job, x + w * C, reference, job.scores + padded + w);
     }
-    // Most of what has not changed lies together.
-    const int64_t run = C >= 256 ? 1 : 256 / C;
-    for (int64_t left = 0; left < width; left += run) {
-      const int64_t right = left + run < width ? left + run : width;
-      if (!differs(x + left * C, reference + left * C, (right - left) * C)) {
-        continue;
-      }
-      for (int64_t w = left; w < right; ++w) {
-        if (differs(x + w * C, reference + w * C, C)) {
-          score(job, x + w * C, reference + w * C, job.scores + padded + w);
-          job.changed[padded + w] = 1;
-          ++count;
-        }
-      }
+    count += compare_position(job, x + w * C, reference + w * C, padded + w);
+  }
+  return count;
+}
+
+// A row of which nothing is known.
+MMSKIP_INLINE int32_t compare_row(
+    const Comparison& job, const float* x, float* reference, int64_t padded) {
+  const int64_t C = job.geometry->in_channels, width = job.geometry->width;
+  const bool sees_frames = job.gate != nullptr && job.sees == Sight::kFrame;
+  for (int64_t w = 0; sees_frames && w < width; ++w) {
+    learned_scores<Sight::kFrame>(
+        job, x + w * C, reference, job.scores + padded + w);
+  }
+  int32_t count = 0;
+  // Most of what has not changed lies together.
+  const int64_t run = C >= 256 ? 1 : 256 / C;
+  for (int64_t left = 0; left < width; left += run) {
+    const int64_t right = left + run < width ? left + run : width;
+    if (!differs(x + left * C, reference + left * C, (right - left) * C)) {
+      continue;
     }
-    job.counts[row] = count;
+    for (int64_t w = left; w < right; ++w) {
+      count += compare_position(job, x + w * C, reference + w * C, padded + w);
+    }
+  }
+  return count;
+}
+
+void compare_rows(const Comparison& job, int64_t begin, int64_t end) {
+  const Geometry& g = *job.geometry;
+  const int64_t size = g.width * g.in_channels;
+  for (int64_t row = begin; row < end; ++row) {
+    const float* x = job.x + row * size;
+    float* reference = job.reference + row * size;
+    const int64_t padded = g.padded_row(row);
+    job.counts[row] = job.candidates == nullptr
+        ? compare_row(job, x, reference, padded)
+        : compare_candidates(
+              job, job.candidates + row * g.width, x, reference, padded);
   }
 }
 

@@ -1,0 +1,123 @@
+// The values of a part of a model, what of them has changed since the frame
+// before, and the steps that bring them up to date.
+#pragma once
+
+#include <ATen/ATen.h>
+#include <torch/custom_class.h>
+
+#include <optional>
+#include <string>
+#include <variant>
+#include <vector>
+
+#include "layer.h"
+
+namespace mmskip {
+
+// Where a value differs from that of the frame before.
+enum class Change : int64_t { kNowhere, kMapped, kAnywhere };
+
+struct Value {
+  at::Tensor tensor;
+  Change change = Change::kAnywhere;
+  // Where kMapped: bool (N, 1, H, W), contiguous.
+  at::Tensor map;
+};
+
+struct ConvStep {
+  Layer layer;
+  int64_t source, target;
+  // What lives on of a frame, see Comparison.
+  std::vector<uint8_t> changed;
+  std::vector<float> scores;
+  at::Tensor mask;
+  // Of the last frame: how many outputs, and whether the next one may differ
+  // even if nothing changes.
+  int64_t fired = 0;
+  bool restless = true;
+  // Whether changed and scores are those of the frame before.
+  bool known = false;
+};
+
+struct SumStep {
+  std::vector<int64_t> sources;
+  std::vector<int64_t> factors;
+  int64_t target;
+  at::Tensor result;
+  at::Tensor mask;
+  bool relu;
+  bool known = false;
+};
+
+class Board : public torch::CustomClassHolder {
+ public:
+  explicit Board(int64_t values);
+
+  void put(int64_t index, const at::Tensor& tensor);
+
+  // How a value changed, a map where it is kMapped.
+  void mark(
+      int64_t index, int64_t change, const std::optional<at::Tensor>& map);
+  int64_t change(int64_t index) const;
+  at::Tensor map(int64_t index) const;
+
+  // A Skip-Convolution; the target becomes its output memory. The mask says
+  // which outputs were computed in the last frame. The other arguments are
+  // those of skip_frame.
+  void add_conv(
+      int64_t source,
+      int64_t target,
+      at::Tensor mask,
+      at::Tensor input,
+      at::Tensor output,
+      at::Tensor scale,
+      at::Tensor weight,
+      std::optional<at::Tensor> bias,
+      std::optional<at::Tensor> region,
+      std::vector<int64_t> kernel_size,
+      std::vector<int64_t> stride,
+      std::vector<int64_t> padding,
+      std::vector<int64_t> dilation,
+      int64_t groups,
+      at::Tensor threshold,
+      int64_t block_size,
+      int64_t order,
+      bool accumulated,
+      std::optional<at::Tensor> gate_weight,
+      std::optional<at::Tensor> gate_bias,
+      std::string sees);
+
+  // A sum, or its ReLU. Sources have the size of the result, or are smaller
+  // by a whole factor, the same in both directions, and count as enlarged.
+  void add_sum(
+      std::vector<int64_t> sources,
+      int64_t target,
+      at::Tensor result,
+      bool relu);
+
+  // Tensors that may not be written to, or be replaced in place.
+  void watch(const at::Tensor& tensor);
+  // Whether none was.
+  bool holds() const;
+
+  // Steps [begin, end), in the order in which they were added.
+  void run(int64_t begin, int64_t end);
+
+ private:
+  struct Watched {
+    at::Tensor tensor;
+    const void* data;
+    int64_t version;
+  };
+
+  Value& value(int64_t index);
+  const Value& value(int64_t index) const;
+  void run_step(ConvStep& step);
+  void run_step(SumStep& step);
+
+  std::vector<Value> values_;
+  std::vector<std::variant<ConvStep, SumStep>> steps_;
+  std::vector<Watched> watched_;
+};
+
+} // namespace mmskip

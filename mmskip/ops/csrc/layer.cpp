@@ -1,0 +1,89 @@
+#include "layer.h"
+
+#include <cstring>
+#include <utility>
+
+#include "arguments.h"
+
+namespace mmskip {
+
+Layer::Layer(const LayerArguments& a)
+    : geometry_(check_arguments(
+          a.input, a.output, a.scale, a.weight, a.bias, a.region,
+          a.kernel_size, a.stride, a.padding, a.dilation, a.groups,
+          a.block_size, a.order)),
+      block_size_(a.block_size),
+      accumulated_(a.accumulated),
+      input_(a.input),
+      output_(a.output),
+      weight_(a.weight),
+      scale_(a.scale.contiguous()),
+      gate_bias_(a.gate_bias),
+      region_(a.region) {
+  check_gate(geometry_, a.threshold, a.gate_weight, a.gate_bias);
+  if (accumulated_) {
+    start_ =
+        a.bias ? *a.bias : at::zeros({output_.size(1)}, output_.options());
+  }
+  if (a.gate_weight) {
+    // Channels last, one filter is [position][C_in].
+    kernel_ = a.gate_weight->contiguous(at::MemoryFormat::ChannelsLast);
+    gate_.kernel = kernel_.const_data_ptr<float>();
+  }
+  gate_.sees = parse_sight(a.sees);
+  rule_ = {
+      *a.threshold.const_data_ptr<float>(),
+      static_cast<int>(a.order),
+      scale_.const_data_ptr<float>(),
+      scale_.numel() > 1,
+      gate_bias_ ? gate_bias_->const_data_ptr<float>() : nullptr,
+      region_
+          ? reinterpret_cast<const uint8_t*>(region_->const_data_ptr<bool>())
+          : nullptr,
+      region_ && region_->size(0) > 1};
+}
+
+int64_t Layer::num_changed() const {
+  return geometry_.streams * geometry_.padded_size();
+}
+
+int64_t Layer::num_scores() const {
+  return num_changed() * score_maps(geometry_, gate_.kernel != nullptr);
+}
+
+std::pair<int64_t, bool> Layer::run(
+    const at::Tensor& x, const Residuals& residuals, uint8_t* mask) {
+  check_frame(x, input_);
+  if (output_.numel() == 0) {
+    return {0, false};
+  }
+  const at::Tensor seen = x.contiguous(at::MemoryFormat::ChannelsLast);
+  Frame frame(geometry_, rule_, gate_, residuals, block_size_);
+  const int64_t count = update(frame, seen.const_data_ptr<float>(), mask);
+  return {count, frame.is_restless()};
+}
+
+int64_t Layer::update(Frame& frame, const float* x, uint8_t* mask) {
+  float* reference = input_.mutable_data_ptr<float>();
+  frame.compare(x, reference, !accumulated_);
+  if (frame.rests()) {
+    std::memset(mask, 0, geometry_.streams * geometry_.out_size());
+    return 0;
+  }
+  frame.decide(mask);
+  if (accumulated_) {
+    frame.send(mask, x, reference);
+  }
+  const int64_t count = frame.list(mask);
+  frame.accumulate(
+      reference,
+      weight_.const_data_ptr<float>(),
+      accumulated_ ? start_.const_data_ptr<float>() : nullptr,
+      output_.mutable_data_ptr<float>());
+  if (!accumulated_) {
+    frame.renew(x, reference);
+  }
+  return count;
+}
+
+} // namespace mmskip

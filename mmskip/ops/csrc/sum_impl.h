@@ -1,0 +1,108 @@
+// Sums of images, where they have changed.
+// Part of kernels_impl.h.
+#pragma once
+
+#include "vector_impl.h"
+
+namespace mmskip {
+namespace {
+
+// Where row h of the result reads in an image that is `factor` times smaller.
+MMSKIP_INLINE int64_t source_row(const Sum& job, int64_t row, int64_t factor) {
+  const int64_t stream = row / job.height, h = row % job.height;
+  return (stream * (job.height / factor) + h / factor) * (job.width / factor);
+}
+
+// Positions of a row to compute; returns how many.
+MMSKIP_INLINE int32_t mark_row(const Sum& job, int64_t row, uint8_t* mask) {
+  for (int64_t w = 0; w < job.width; ++w) {
+    mask[w] = job.everywhere;
+  }
+  for (int64_t i = 0; i < job.num_maps; ++i) {
+    const int64_t factor = job.map_factors[i];
+    const uint8_t* from = job.maps[i] + source_row(job, row, factor);
+    if (factor == 1) {
+      for (int64_t w = 0; w < job.width; ++w) {
+        mask[w] |= from[w];
+      }
+    } else {
+      for (int64_t w = 0; w < job.width; ++w) {
+        mask[w] |= from[w / factor];
+      }
+    }
+  }
+  int32_t found = 0;
+  for (int64_t w = 0; w < job.width; ++w) {
+    found += mask[w];
+  }
+  return found;
+}
+
+template <bool relu>
+MMSKIP_INLINE Vector finish(Vector sum) {
+  if (!relu) {
+    return sum;
+  }
+  // As torch: a NaN stays one.
+  return reinterpret_cast<Vector>(
+      reinterpret_cast<Bits>(sum) &
+      ~reinterpret_cast<Bits>(sum < Vector{}));
+}
+
+template <bool relu>
+MMSKIP_INLINE void add_channels(
+    const Sum& job, const float* const* from, float* to) {
+  int64_t c = 0;
+  for (; c + kLanes <= job.channels; c += kLanes) {
+    Vector sum = load(from[0] + c);
+    for (int64_t i = 1; i < job.count; ++i) {
+      sum += load(from[i] + c);
+    }
+    store(to + c, finish<relu>(sum));
+  }
+  const int64_t left = job.channels - c;
+  if (left > 0) {
+    Vector sum = load_some(from[0] + c, left);
+    for (int64_t i = 1; i < job.count; ++i) {
+      sum += load_some(from[i] + c, left);
+    }
+    store_some(to + c, finish<relu>(sum), left);
+  }
+}
+
+template <bool relu>
+void add_marked(const Sum& job, int64_t row, const uint8_t* mask) {
+  const float* starts[kMaxTerms];
+  const float* from[kMaxTerms];
+  for (int64_t i = 0; i < job.count; ++i) {
+    starts[i] =
+        job.images[i] + source_row(job, row, job.factors[i]) * job.channels;
+  }
+  float* to = job.result + row * job.width * job.channels;
+  for (int64_t w = 0; w < job.width; ++w, to += job.channels) {
+    if (mask[w]) {
+      for (int64_t i = 0; i < job.count; ++i) {
+        from[i] = starts[i] + w / job.factors[i] * job.channels;
+      }
+      add_channels<relu>(job, from, to);
+    }
+  }
+}
+
+void add_rows(const Sum& job, int64_t begin, int64_t end) {
+  for (int64_t row = begin; row < end; ++row) {
+    uint8_t* mask = job.mask + row * job.width;
+    job.counts[row] = mark_row(job, row, mask);
+    if (job.counts[row] == 0) {
+      continue;
+    }
+    if (job.relu) {
+      add_marked<true>(job, row, mask);
+    } else {
+      add_marked<false>(job, row, mask);
+    }
+  }
+}
+
+} // namespace
+} // namespace mmskip

@@ -1,0 +1,61 @@
+// From sums over the support of outputs to which of them fire.
+// Part of kernels_impl.h.
+#pragma once
+
+#include "vector_impl.h"
+
+namespace mmskip {
+namespace {
+
+// Not `>`: a NaN is computed, not hidden.
+MMSKIP_INLINE void threshold_row(
+    const Rule& rule,
+    float scale,
+    float positions,
+    const float* sum,
+    uint8_t* to,
+    int64_t width) {
+  const float threshold = rule.threshold;
+  if (rule.bias != nullptr) {
+    const float bias = *rule.bias;
+    for (int64_t w = 0; w < width; ++w) {
+      to[w] = !(sum[w] + bias <= threshold);
+    }
+  } else if (rule.order == 2) {
+    for (int64_t w = 0; w < width; ++w) {
+      to[w] = !(scale * __builtin_sqrtf(sum[w] / positions) <= threshold);
+    }
+  } else {
+    for (int64_t w = 0; w < width; ++w) {
+      to[w] = !(scale * (sum[w] / positions) <= threshold);
+    }
+  }
+}
+
+void threshold_rows(
+    const Geometry& geometry,
+    const Rule& rule,
+    const float* sums,
+    uint8_t* mask,
+    int64_t begin,
+    int64_t end) {
+  const int64_t width = geometry.out_width;
+  const float positions = static_cast<float>(geometry.positions());
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t stream = row / geometry.out_height;
+    const float scale = rule.scale[rule.scale_by_stream ? stream : 0];
+    uint8_t* to = mask + row * width;
+    threshold_row(rule, scale, positions, sums + row * width, to, width);
+    if (rule.region != nullptr) {
+      const int64_t skipped =
+          rule.region_by_stream ? 0 : stream * geometry.out_size();
+      const uint8_t* region = rule.region + row * width - skipped;
+      for (int64_t w = 0; w < width; ++w) {
+        to[w] &= static_cast<uint8_t>(region[w] != 0);
+      }
+    }
+  }
+}
+
+} // namespace
+} // namespace mmskip

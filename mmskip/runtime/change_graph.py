@@ -1,0 +1,189 @@
+"""Trace a module into the graph along which changes are propagated."""
+
+import operator
+from collections.abc import Callable
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.utils import _pytree
+
+from mmskip.layers import SkipConvMixin
+
+#: What ``a += b`` and the like do, and what does the same to a new tensor.
+_IN_PLACE = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+}
+#: What a tensor tells of itself without its values.
+_SHAPE_METHODS = {'size', 'dim', 'numel', 'ndimension'}
+_SHAPE_ATTRIBUTES = {'shape', 'ndim', 'dtype', 'device'}
+#: What takes values out of a tensor.
+_VALUE_METHODS = {'item', 'tolist', 'numpy', 'data_ptr'}
+#: Functions whose result is a tensor of its own.
+_FRESH = {*_IN_PLACE, *_IN_PLACE.values(), torch.cat, F.interpolate, F.relu}
+#: Libraries whose smallest modules have no state but their parameters.
+_LIBRARIES = ('torch.nn', 'mmcv.cnn')
+_IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
+
+
+class TraceError(ValueError):
+    """A module's forward is not a fixed graph of what is supported."""
+
+
+class _Proxy(fx.Proxy):
+    """Tells ``a += b`` from ``a + b``."""
+
+    def __iadd__(self, other: Any) -> fx.Proxy:
+        return self._update(operator.iadd, other)
+
+    def __isub__(self, other: Any) -> fx.Proxy:
+        return self._update(operator.isub, other)
+
+    def __imul__(self, other: Any) -> fx.Proxy:
+        return self._update(operator.imul, other)
+
+    def __itruediv__(self, other: Any) -> fx.Proxy:
+        return self._update(operator.itruediv, other)
+
+    def _update(self, function: Callable, other: Any) -> fx.Proxy:
+        create = self.tracer.create_proxy
+        return create('call_function', function, (self, other), {})
+
+
+class _Tracer(fx.Tracer):
+    """Gives a forward its arguments, proxies in place of the tensors."""
+
+    def __init__(self, args: tuple, kwargs: dict) -> None:
+        super().__init__()
+        self._call = args, kwargs
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, SkipConvMixin) or (
+            not m._modules and type(m).__module__.startswith(_LIBRARIES)
+        )
+
+    def create_args_for_root(
+        self, root_fn: Callable, *_: object, **__: object
+    ) -> tuple[Callable, list]:
+        leaves, spec = _pytree.tree_flatten(self._call)
+        for index, leaf in enumerate(leaves):
+            if torch.is_tensor(leaf):
+                leaves[index] = self.create_proxy(
+                    'placeholder', f'input_{index}', (), {}
+                )
+        args, kwargs = _pytree.tree_unflatten(leaves, spec)
+        return lambda: root_fn(self.root, *args, **kwargs), []
+
+
+def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
+    """The operations of a module's forward, none of them in place.
+
+    Skip-Convolutions and the smallest modules of torch and mmcv are nodes.
+    Placeholders are the tensors of ``args`` and ``kwargs``, in their order.
+
+    Args:
+        module: In eval mode.
+        args: Of a call; what is no tensor is a constant of the graph.
+        kwargs: Of the call.
+
+    Raises:
+        TraceError: Its forward depends on values, or writes into its inputs
+            or into parts of tensors.
+    """
+    try:
+        graph = _Tracer(args, kwargs).trace(module)
+    except Exception as error:  # whatever a forward does to a proxy
+        raise TraceError(
+            f'the forward of {type(module).__name__} is no fixed graph: '
+            f'{error}'
+        ) from error
+    _drop_identities(graph, module)
+    _resolve_writes(graph, module)
+    graph.eliminate_dead_code(lambda n: n.op in ('placeholder', 'output'))
+    for node in graph.nodes:
+        _check_values(node)
+    return graph
+
+
+def is_relu(node: fx.Node, module: nn.Module) -> bool:
+    """Whether a node is a ReLU of its first argument."""
+    if node.op == 'call_module':
+        return type(module.get_submodule(node.target)) is nn.ReLU
+    return node.target in (F.relu, torch.relu, 'relu')
+
+
+def is_shape(node: fx.Node) -> bool:
+    """Whether a node tells of a tensor what its values do not."""
+    if node.op == 'call_method':
+        return node.target in _SHAPE_METHODS
+    return node.target is getattr and node.args[1] in _SHAPE_ATTRIBUTES
+
+
+def _drop_identities(graph: fx.Graph, module: nn.Module) -> None:
+    for node in list(graph.nodes):
+        if node.op == 'call_module' and isinstance(
+            module.get_submodule(node.target), _IDENTITIES
+        ):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+
+
+def _written(node: fx.Node, module: nn.Module) -> bool:
+    """Whether a node writes into its first argument; then it does no more."""
+    if node.op == 'call_module':
+        return bool(
+            getattr(module.get_submodule(node.target), 'inplace', False)
+        )
+    if node.op == 'call_method':
+        writes = node.target.endswith('_') and not node.target.endswith('__')
+        if writes:
+            node.target = node.target[:-1]
+        return writes
+    if node.op != 'call_function':
+        return False
+    if node.target in _IN_PLACE:
+        node.target = _IN_PLACE[node.target]
+        return True
+    if node.target is operator.setitem or 'out' in node.kwargs:
+        raise TraceError(f'{node.format_node()} writes into a tensor')
+    writes = node.kwargs.get('inplace', False)
+    if writes:
+        node.kwargs = {**node.kwargs, 'inplace': False}
+    return bool(writes)
+
+
+def _resolve_writes(graph: fx.Graph, module: nn.Module) -> None:
+    """Let what comes after a write read its result."""
+    for node in graph.nodes:
+        if not _written(node, module):
+            continue
+        target = node.args[0]
+        if not isinstance(target, fx.Node):
+            raise TraceError(f'{node.format_node()} writes into a constant')
+        fresh = target.op == 'call_module' or target.target in _FRESH
+        views = [n for n in target.users if _may_be_view(n) and n is not node]
+        if not fresh or views:
+            raise TraceError(
+                f'{node.format_node()} writes into a tensor that others may '
+                'see'
+            )
+        target.replace_all_uses_with(
+            node, delete_user_cb=lambda user, node=node: user > node
+        )
+
+
+def _may_be_view(node: fx.Node) -> bool:
+    return node.op == 'call_method' or node.target is operator.getitem
+
+
+def _check_values(node: fx.Node) -> None:
+    """Refuse what takes values out of tensors."""
+    if node.op == 'call_method' and node.target in _VALUE_METHODS:
+        raise TraceError(f'{node.format_node()} depends on values')

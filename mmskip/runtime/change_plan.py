@@ -1,0 +1,134 @@
+"""The steps of a part of a model, in one stream."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from mmskip.layers import SkipConvMixin
+
+from .change_steps import Board, Step
+from .state import CallSite
+
+
+class Slot(NamedTuple):
+    """Stands for a value of the board.
+
+    Attributes:
+        index: Its number.
+    """
+
+    index: int
+
+
+class PlannedConv:
+    """A call of a Skip-Convolution that is a step of a board.
+
+    Args:
+        layer: Whose call it is.
+        site: Where its memory is.
+        source: Number of its input.
+        mask: Bool (N, 1, H_out, W_out): what was computed in a frame.
+    """
+
+    def __init__(
+        self,
+        layer: SkipConvMixin,
+        site: CallSite,
+        source: int,
+        mask: Tensor,
+    ) -> None:
+        self.layer = layer
+        self.site = site
+        self.source = source
+        self.mask = mask
+        # Looked up past torch's __getattr__: this is done in every frame.
+        self._parameters = layer._parameters
+        self._modules = layer._modules
+        self._weight = layer._parameters.get('weight')
+        self._bias = layer._parameters.get('bias')
+        self._gate = layer.gate.params()
+        self._others = layer.memory, layer.activation
+
+    def is_current(self) -> bool:
+        """Whether no setting has changed; values of weights may have."""
+        layer = self.layer
+        return (
+            self._modules['gate'].params() is self._gate
+            and self._parameters.get('weight') is self._weight
+            and self._parameters.get('bias') is self._bias
+            and (layer.memory, layer.activation) == self._others
+        )
+
+
+class Plan:
+    """What computes the frames after one that was computed as a whole.
+
+    Args:
+        key: Of the arguments that it is for.
+        steps: In their order.
+        convs: That are among them.
+        board: The values they work on.
+        inputs: Numbers of the tensors that the part gets.
+        result: What it returns, slots in place of tensors.
+        nbytes: Kept beside the memory of call sites.
+    """
+
+    def __init__(
+        self,
+        key: Any,
+        steps: Sequence[Step],
+        convs: Sequence[PlannedConv],
+        board: Board,
+        inputs: Sequence[int],
+        result: Any,
+        nbytes: int,
+    ) -> None:
+        self.key = key
+        self.steps = steps
+        self.convs = convs
+        self.nbytes = nbytes
+        self.counts = Counter(conv.layer for conv in convs)
+        self._board = board
+        self._inputs = inputs
+        self._result = result
+
+    def is_current(self) -> bool:
+        """Whether no weight or setting has changed since it was made."""
+        return self._board.native.holds() and all(
+            conv.is_current() for conv in self.convs
+        )
+
+    def run(self, inputs: Sequence[Tensor]) -> Any:
+        """Compute the next frame.
+
+        Args:
+            inputs: What the part gets, of the shapes it had.
+
+        Returns:
+            What the part returns, in tensors of its own.
+        """
+        board = self._board
+        for index, value in zip(self._inputs, inputs, strict=True):
+            board.put(index, value)
+            board.mark(index, True)
+        counted = any(conv.layer._ledger is not None for conv in self.convs)
+        for step in self.steps:
+            step.run(board, always=counted)
+        if counted:
+            for conv in self.convs:
+                conv.layer.record_next(board.values[conv.source], conv.mask)
+        return copy_slots(self._result, board.own)
+
+
+def copy_slots(tree: Any, value_of: Callable[[int], Any]) -> Any:
+    """Lists, tuples and dicts with values in place of slots."""
+    if isinstance(tree, Slot):
+        return value_of(tree.index)
+    if isinstance(tree, dict):
+        return {k: copy_slots(v, value_of) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        kind = list if isinstance(tree, list) else tuple
+        return kind(copy_slots(item, value_of) for item in tree)
+    return tree

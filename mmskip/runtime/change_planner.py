@@ -1,0 +1,292 @@
+"""From a graph, and the values of one frame, to the steps of the next."""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from mmskip.layers import SkipConvMixin
+
+from .change_graph import is_shape
+from .change_plan import Plan, PlannedConv, Slot, copy_slots
+from .change_steps import Board, NativeSteps, PointStep, Step, WholeStep
+from .change_sums import find_sums, is_image
+from .state import CallSite, StreamState
+
+#: What takes each position of an image for itself, and is not a sum.
+_POINT_MODULES = (
+    nn.BatchNorm2d,
+    nn.GELU,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.LeakyReLU,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Tanh,
+)
+_POINT_FUNCTIONS = {
+    'mul',
+    'relu',
+    'sigmoid',
+    'tanh',
+    F.gelu,
+    F.hardsigmoid,
+    F.hardswish,
+    F.leaky_relu,
+    F.relu,
+    F.relu6,
+    F.silu,
+    operator.add,
+    operator.mul,
+    operator.sub,
+    torch.add,
+    torch.mul,
+    torch.relu,
+    torch.sigmoid,
+    torch.tanh,
+}
+
+
+
+
+def record(
+    graph: fx.Graph,
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    site_of: Callable[[SkipConvMixin], CallSite],
+) -> tuple[dict[fx.Node, Any], dict[fx.Node, CallSite]]:
+    """Compute a frame, node by node, Skip-Convolutions in their stream.
+
+    Args:
+        graph: Of the module.
+        module: Whose parts are called.
+        inputs: Tensors of the placeholders.
+        site_of: Where the last call of a layer has its memory.
+
+    Returns:
+        The values of all nodes, of the last one those that the module
+        returns; where the Skip-Convolutions among them have their memory.
+    """
+    values: dict[fx.Node, Any] = {}
+    sites: dict[fx.Node, CallSite] = {}
+    remaining = iter(inputs)
+    for node in graph.nodes:
+        if node.op == 'placeholder':
+            values[node] = next(remaining)
+        elif node.op == 'output':
+            values[node] = fx.map_arg(node.args[0], values.__getitem__)
+        else:
+            values[node] = _compute(node, module, values.__getitem__)
+        if node.op == 'call_module':
+            part = module.get_submodule(node.target)
+            if isinstance(part, SkipConvMixin):
+                sites[node] = site_of(part)
+    return values, sites
+
+
+def _compute(
+    node: fx.Node, module: nn.Module, value_of: Callable[[fx.Node], Any]
+) -> Any:
+    """What a node returns; it never writes into its arguments."""
+    if node.op == 'get_attr':
+        return operator.attrgetter(node.target)(module)
+    args = fx.map_arg(node.args, value_of)
+    kwargs = fx.map_arg(node.kwargs, value_of)
+    if node.op == 'call_function':
+        return node.target(*args, **kwargs)
+    if node.op == 'call_method':
+        return getattr(args[0], node.target)(*args[1:], **kwargs)
+    part = module.get_submodule(node.target)
+    if getattr(part, 'inplace', False):
+        args = args[0].clone(), *args[1:]
+    return part(*args, **kwargs)
+
+
+class Planner:
+    """Gives each node of a graph a step, or a place in that of another.
+
+    Args:
+        graph: Of a part of a model.
+        module: The part.
+        values: Of the nodes, in the last frame.
+        sites: Where its Skip-Convolutions have their memory.
+        state: Of the stream.
+    """
+
+    def __init__(
+        self,
+        graph: fx.Graph,
+        module: nn.Module,
+        values: dict[fx.Node, Any],
+        sites: dict[fx.Node, CallSite],
+        state: StreamState,
+    ) -> None:
+        self._graph = graph
+        self._module = module
+        self._values = values
+        self._sites = sites
+        self._state = state
+        self._numbers = {node: i for i, node in enumerate(graph.nodes)}
+        # Behind the nodes: outputs to which an activation is applied.
+        size = len(self._numbers) + len(sites)
+        self._board = Board([values[node] for node in graph.nodes], size)
+        self._result = copy_slots(self._slots(), self._board.own)
+        self._sums, absorbed = find_sums(graph, module, values)
+        self._constants = _find_constants(graph)
+        #: Nodes without a step.
+        self._idle = {*absorbed, *self._constants}
+        self._steps: list[Step] = []
+        self._convs: list[PlannedConv] = []
+        self._num_native = 0
+        self._nbytes = 0
+
+    def plan(self, key: Any) -> Plan | None:
+        """The steps of the next frame; None if a layer is not prepared.
+
+        Args:
+            key: Of the plan.
+        """
+        if any(self._state.prepared(s) is None for s in self._sites.values()):
+            return None
+        inputs = []
+        for node, number in self._numbers.items():
+            if node.op == 'placeholder':
+                inputs.append(number)
+            elif node in self._sites:
+                self._add_conv(node)
+            elif node in self._sums:
+                found = self._sums[node]
+                terms = [self._numbers[term] for term in found.terms]
+                self._add_sum(terms, node, found.relu)
+            elif node not in self._idle and node.op != 'output':
+                self._add_other(node)
+        return Plan(
+            key,
+            self._steps,
+            self._convs,
+            self._board,
+            inputs,
+            self._slots(),
+            self._nbytes,
+        )
+
+    def result(self) -> Any:
+        """What the part returns in the recorded frame, in own tensors."""
+        return self._result
+
+    def _slots(self) -> Any:
+        output = next(reversed(self._graph.nodes))
+        return fx.map_arg(output.args[0], lambda n: Slot(self._numbers[n]))
+
+    def _add_conv(self, node: fx.Node) -> None:
+        layer = self._module.get_submodule(node.target)
+        site = self._sites[node]
+        output = self._state.slots[site].output
+        source = self._numbers[node.args[0]]
+        target = self._numbers[node]
+        if layer.activation is not None:
+            target = len(self._numbers) + len(self._convs)  # nobody else sees
+        mask = torch.zeros_like(output[:, :1], dtype=torch.bool).contiguous()
+        call = self._state.prepared(site)
+        self._board.native.add_conv(source, target, mask, *call.arguments[:-1])
+        self._board.put(target, output)
+        for tensor in (layer.weight, layer.gate.params().weight):
+            if tensor is not None:
+                self._board.native.watch(tensor)
+        self._native_step()
+        self._convs.append(PlannedConv(layer, site, source, mask))
+        if layer.activation == 'relu':
+            self._add_sum([target], node, True)
+        elif layer.activation is not None:
+            self._add_points(lambda v: F.silu(v[0]), [target], node)
+
+    def _add_sum(self, terms: list[int], node: fx.Node, relu: bool) -> None:
+        result = torch.empty_like(
+            self._values[node], memory_format=torch.channels_last
+        )
+        target = self._numbers[node]
+        self._board.native.add_sum(terms, target, result, relu)
+        self._board.put(target, result)
+        self._native_step()
+        self._nbytes += result.nbytes
+
+    def _add_points(
+        self,
+        function: Callable[[list[Tensor]], Tensor],
+        sources: list[int],
+        node: fx.Node,
+    ) -> None:
+        target = self._numbers[node]
+        step = PointStep(function, sources, target, self._values[node])
+        self._steps.append(step)
+        self._nbytes += step.result.nbytes
+
+    def _native_step(self) -> None:
+        last = self._steps[-1] if self._steps else None
+        if isinstance(last, NativeSteps):
+            last.end += 1
+        else:
+            begin = self._num_native
+            self._steps.append(NativeSteps(begin, begin + 1))
+        self._num_native += 1
+
+    def _add_other(self, node: fx.Node) -> None:
+        inputs = [n for n in node.all_input_nodes if n not in self._constants]
+        sources = [self._numbers[n] for n in inputs]
+        fixed = {
+            n: self._values[n]
+            for n in node.all_input_nodes
+            if n in self._constants
+        }
+
+        def function(values: list[Any]) -> Any:
+            given = {**fixed, **dict(zip(inputs, values, strict=True))}
+            return _compute(node, self._module, given.__getitem__)
+
+        if self._is_pointwise(node, inputs):
+            self._add_points(function, sources, node)
+        else:
+            spread = self._spread(node, inputs)
+            target = self._numbers[node]
+            self._steps.append(WholeStep(function, sources, target, spread))
+
+    def _is_pointwise(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
+        images = [self._values[n] for n in (node, *inputs)]
+        if not all(is_image(image) for image in images):
+            return False
+        if len({(len(image), *image.shape[2:]) for image in images}) > 1:
+            return False
+        if node.op == 'call_module':
+            part = self._module.get_submodule(node.target)
+            return isinstance(part, _POINT_MODULES)
+        if node.target is torch.cat:
+            dim = node.kwargs.get('dim', (*node.args, 0)[1])
+            return dim in (1, -3)
+        return node.target in _POINT_FUNCTIONS
+
+    def _spread(
+        self, node: fx.Node, inputs: list[fx.Node]
+    ) -> Callable[[Tensor], Tensor] | None:
+        """How changes spread in what is no Skip-Convolution."""
+        if node.op != 'call_module' or len(inputs) != 1:
+            return None
+        part = self._module.get_submodule(node.target)
+        if type(part) is not nn.MaxPool2d or part.return_indices:
+            return None
+        return lambda mask: part(mask.float()) > 0
+
+
+def _find_constants(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes that are the same in each frame of one size."""
+    constants: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == 'placeholder':
+            continue
+        if is_shape(node) or constants.issuperset(node.all_input_nodes):
+            constants.add(node)
+    return constants

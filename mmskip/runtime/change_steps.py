@@ -1,0 +1,181 @@
+"""The steps of a frame: native ones, and those that torch takes."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from mmskip.ops import native
+
+#: Where a value differs from that of the frame before: a bool tensor
+#: (N, 1, H, W), True for anywhere, or False for nowhere.
+Change = Tensor | bool
+#: As in csrc/board.h.
+_NOWHERE, _MAPPED, _ANYWHERE = range(3)
+#: Share of changed positions from which all are computed.
+_MOST = 0.5
+
+
+class Board:
+    """The values of a graph, by number, and what of them has changed.
+
+    Args:
+        values: Tensors, or what else a node returns.
+        size: How many there will be.
+    """
+
+    def __init__(self, values: Sequence[Any], size: int) -> None:
+        self.native = native.new_board(size)
+        self.values = [None] * size
+        for index, value in enumerate(values):
+            self.put(index, value)
+
+    def put(self, index: int, value: Any) -> None:
+        """Set a value."""
+        self.values[index] = value
+        if torch.is_tensor(value):
+            self.native.put(index, value)
+
+    def own(self, index: int) -> Any:
+        """A value that nobody else has."""
+        value = self.values[index]
+        return value.clone() if torch.is_tensor(value) else value
+
+    def mark(self, index: int, change: Change) -> None:
+        """Say where a value has changed."""
+        if torch.is_tensor(change):
+            self.native.mark(index, _MAPPED, change)
+        else:
+            self.native.mark(index, _ANYWHERE if change else _NOWHERE, None)
+
+    def change(self, index: int) -> Change:
+        """Where a value has changed."""
+        change = self.native.change(index)
+        return self.native.map(index) if change == _MAPPED else bool(change)
+
+
+class Step(Protocol):
+    """Brings values up to date."""
+
+    def run(self, board: Board, always: bool) -> None:
+        """Take the step.
+
+        Args:
+            board: Of the stream.
+            always: Compute what may be counted even if nothing changed.
+        """
+
+
+class NativeSteps:
+    """Steps that the board itself takes: Skip-Convolutions and sums.
+
+    Args:
+        begin: Number of the first.
+        end: Number of the one after the last.
+    """
+
+    def __init__(self, begin: int, end: int) -> None:
+        self.begin = begin
+        self.end = end
+
+    def run(self, board: Board, always: bool) -> None:
+        """Take the steps."""
+        board.native.run(self.begin, self.end)
+
+
+class PointStep:
+    """An operation that takes each position of its images for itself.
+
+    Args:
+        function: Of images (K, C, 1, 1), or (N, C, H, W).
+        sources: Numbers of the images, of one size.
+        target: Number of the result.
+        like: A tensor of its size.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[Tensor]], Tensor],
+        sources: Sequence[int],
+        target: int,
+        like: Tensor,
+    ) -> None:
+        self.function = function
+        self.sources = sources
+        self.target = target
+        self.result = torch.empty_like(
+            like, memory_format=torch.channels_last
+        )
+        self._known = False
+
+    def run(self, board: Board, always: bool) -> None:
+        """Bring the result up to date."""
+        changes = [board.change(i) for i in self.sources]
+        if not self._known:
+            self._known = True
+            board.put(self.target, self.result)
+            changes = [True]
+        board.mark(self.target, self._update(board, changes))
+
+    def _update(self, board: Board, changes: list[Change]) -> Change:
+        maps = [change for change in changes if change is not False]
+        if not maps:
+            return False
+        values = [board.values[i] for i in self.sources]
+        if any(change is True for change in maps):
+            self.result.copy_(self.function(values))
+            return True
+        mask = maps[0]
+        for other in maps[1:]:
+            mask = mask | other
+        places = mask.flatten().nonzero().flatten()
+        if len(places) > _MOST * mask.numel():
+            self.result.copy_(self.function(values))
+        else:
+            rows = [_rows(v).index_select(0, places) for v in values]
+            some = self.function([r[:, :, None, None] for r in rows])
+            _rows(self.result).index_copy_(0, places, some.flatten(1))
+        return mask
+
+
+class WholeStep:
+    """Anything else: computed whole if an input changed.
+
+    Args:
+        function: Of its inputs.
+        sources: Numbers of the inputs.
+        target: Number of the result.
+        spread: What makes a map of change of that of its only input; None:
+            anything may have changed.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[Any]], Any],
+        sources: Sequence[int],
+        target: int,
+        spread: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.function = function
+        self.sources = sources
+        self.target = target
+        self.spread = spread
+
+    def run(self, board: Board, always: bool) -> None:
+        """Bring the result up to date."""
+        changes = [board.change(i) for i in self.sources]
+        changed = any(change is not False for change in changes)
+        if changed or always:
+            values = [board.values[i] for i in self.sources]
+            board.put(self.target, self.function(values))
+        change: Change = changed
+        if self.spread is not None and torch.is_tensor(changes[0]):
+            change = self.spread(changes[0])
+        board.mark(self.target, change)
+
+
+def _rows(image: Tensor) -> Tensor:
+    """An image as positions (N * H * W, C)."""
+    image = image.contiguous(memory_format=torch.channels_last)
+    return image.permute(0, 2, 3, 1).flatten(0, 2)

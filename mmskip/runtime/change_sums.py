@@ -1,0 +1,140 @@
+"""Find the sums of a graph: a + b + c, enlarged images, and their ReLU."""
+
+import operator
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from .change_graph import is_relu
+
+#: As in csrc/kernels.h.
+_MAX_TERMS = 8
+_ADDS = {operator.add, torch.add, 'add'}
+
+
+class Sum(NamedTuple):
+    """What one step adds up.
+
+    Attributes:
+        terms: Nodes of images as large as the sum, or smaller.
+        relu: Whether its ReLU is asked for.
+    """
+
+    terms: list[fx.Node]
+    relu: bool
+
+
+def find_sums(
+    graph: fx.Graph, module: nn.Module, values: dict[fx.Node, Any]
+) -> tuple[dict[fx.Node, Sum], set[fx.Node]]:
+    """The sums of a graph, each as large as can be.
+
+    The order in which terms are added stays, so that results are the same
+    to the last bit.
+
+    Args:
+        graph: Of a part of a model.
+        module: The part.
+        values: Of the nodes, in a frame.
+
+    Returns:
+        Sums by the nodes they compute; the nodes that are a part of them and
+        that nobody else sees.
+    """
+    sums: dict[fx.Node, Sum] = {}
+    absorbed: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node in absorbed or not is_image(values.get(node)):
+            continue
+        relu = is_relu(node, module)
+        if relu:
+            inner = node.args[0]
+            own = _terms(inner, module, values)
+            if own is None or len(inner.users) > 1:
+                own = [inner], []
+            else:
+                own[1].append(inner)
+        else:
+            own = _terms(node, module, values)
+        if own is not None and _fit(own[0], values[node], values):
+            sums[node] = Sum(own[0], relu)
+            absorbed.update(own[1])
+    return sums, absorbed
+
+
+def is_image(value: Any) -> bool:
+    """Whether a value is an image batch that the operators take."""
+    return (
+        torch.is_tensor(value)
+        and value.dim() == 4
+        and value.dtype == torch.float32
+        and value.is_cpu
+    )
+
+
+def _terms(
+    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
+) -> tuple[list[fx.Node], list[fx.Node]] | None:
+    """Terms of a sum or of an enlarged image, and the nodes in between."""
+    if _enlarges(node, module, values):
+        return [node.args[0]], []
+    if node.target not in _ADDS or len(node.args) != 2 or node.kwargs:
+        return None
+    terms: list[fx.Node] = []
+    between: list[fx.Node] = []
+    for term in node.args:
+        if not isinstance(term, fx.Node):
+            if term != 0:
+                return None
+            continue
+        inner = None
+        if len(term.users) == 1 and values[term].shape == values[node].shape:
+            inner = _terms(term, module, values)
+        if inner is None or (len(inner[0]) > 1 and len(terms) > 1):
+            terms.append(term)  # sums of sums are another order
+            continue
+        # a + (b + c) is (b + c) + a.
+        terms = inner[0] + terms if len(inner[0]) > 1 else terms + inner[0]
+        between += [term, *inner[1]]
+    return terms, between
+
+
+def _enlarges(
+    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
+) -> bool:
+    """Whether a node repeats each pixel of an image, a power of two times."""
+    if node.op == 'call_module':
+        part = module.get_submodule(node.target)
+        nearest = isinstance(part, nn.Upsample) and part.mode == 'nearest'
+    else:
+        nearest = (
+            node.target is F.interpolate
+            and node.kwargs.get('mode', 'nearest') == 'nearest'
+        )
+    if not nearest or not is_image(values[node.args[0]]):
+        return False
+    small, large = values[node.args[0]].shape, values[node].shape
+    factor = large[2] // max(small[2], 1)
+    return (
+        factor & (factor - 1) == 0
+        and small[2] * factor == large[2]
+        and small[3] * factor == large[3]
+    )
+
+
+def _fit(
+    terms: list[fx.Node], result: Tensor, values: dict[fx.Node, Any]
+) -> bool:
+    """Whether the operator takes the terms."""
+    if not 1 <= len(terms) <= _MAX_TERMS:
+        return False
+    for term in terms:
+        image = values[term]
+        if not is_image(image) or image.shape[:2] != result.shape[:2]:
+            return False
+        factor = result.shape[2] // max(image.shape[2], 1)
+        if tuple(s * factor for s in image.shape[2:]) != result.shape[2:]:
+            return False
+    return True
