@@ -27,6 +27,14 @@ _VALUE_METHODS = {'item', 'tolist', 'numpy', 'data_ptr'}
 _FRESH = {*_IN_PLACE, *_IN_PLACE.values(), torch.cat, F.interpolate, F.relu}
 #: Libraries whose smallest modules have no state but their parameters.
 _LIBRARIES = ('torch.nn', 'mmcv.cnn')
+_ACTIVATIONS = {
+    nn.ReLU: 'relu',
+    F.relu: 'relu',
+    torch.relu: 'relu',
+    'relu': 'relu',
+    nn.SiLU: 'silu',
+    F.silu: 'silu',
+}
 _IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
 
 
@@ -112,11 +120,11 @@ def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
     return graph
 
 
-def is_relu(node: fx.Node, module: nn.Module) -> bool:
-    """Whether a node is a ReLU of its first argument."""
+def activation_of(node: fx.Node, module: nn.Module) -> str | None:
+    """Whether a node is a ``relu`` or ``silu`` of its first argument."""
     if node.op == 'call_module':
-        return type(module.get_submodule(node.target)) is nn.ReLU
-    return node.target in (F.relu, torch.relu, 'relu')
+        return _ACTIVATIONS.get(type(module.get_submodule(node.target)))
+    return _ACTIVATIONS.get(node.target)
 
 
 def is_shape(node: fx.Node) -> bool:

@@ -52,8 +52,6 @@ _POINT_FUNCTIONS = {
 }
 
 
-
-
 def record(
     graph: fx.Graph,
     module: nn.Module,
@@ -132,8 +130,8 @@ class Planner:
         self._sites = sites
         self._state = state
         self._numbers = {node: i for i, node in enumerate(graph.nodes)}
-        # Behind the nodes: outputs to which an activation is applied.
-        size = len(self._numbers) + len(sites)
+        # Behind the nodes: outputs to which an activation is applied, inputs.
+        size = 2 * len(self._numbers)
         self._board = Board([values[node] for node in graph.nodes], size)
         self._result = copy_slots(self._slots(), self._board.own)
         self._sums, absorbed = find_sums(graph, module, values)
@@ -143,6 +141,7 @@ class Planner:
         self._steps: list[Step] = []
         self._convs: list[PlannedConv] = []
         self._num_native = 0
+        self._num_hidden = 0
         self._nbytes = 0
 
     def plan(self, key: Any) -> Plan | None:
@@ -156,13 +155,13 @@ class Planner:
         inputs = []
         for node, number in self._numbers.items():
             if node.op == 'placeholder':
-                inputs.append(number)
+                inputs.append(self._add_input(node, number))
             elif node in self._sites:
                 self._add_conv(node)
             elif node in self._sums:
                 found = self._sums[node]
                 terms = [self._numbers[term] for term in found.terms]
-                self._add_sum(terms, node, found.relu)
+                self._add_sum(terms, node, found.activation)
             elif node not in self._idle and node.op != 'output':
                 self._add_other(node)
         return Plan(
@@ -183,6 +182,30 @@ class Planner:
         output = next(reversed(self._graph.nodes))
         return fx.map_arg(output.args[0], lambda n: Slot(self._numbers[n]))
 
+    def _add_input(self, node: fx.Node, number: int) -> int:
+        """Where the tensor of a frame goes.
+
+        A Skip-Convolution compares its input itself. For others there is a
+        copy, of which is known where it changed.
+        """
+        others = [n for n in node.users if n not in self._sites]
+        if not is_image(self._values[node]) or self._constants.issuperset(
+            others
+        ):
+            return number
+        copy = self._values[node].clone(memory_format=torch.channels_last)
+        self._nbytes += copy.nbytes
+        source = self._new_number()
+        self._board.native.add_follow(source, number, copy)
+        self._board.put(number, copy)
+        self._native_step()
+        return source
+
+    def _new_number(self) -> int:
+        """Of a value that no node knows."""
+        self._num_hidden += 1
+        return len(self._numbers) + self._num_hidden - 1
+
     def _add_conv(self, node: fx.Node) -> None:
         layer = self._module.get_submodule(node.target)
         site = self._sites[node]
@@ -190,7 +213,7 @@ class Planner:
         source = self._numbers[node.args[0]]
         target = self._numbers[node]
         if layer.activation is not None:
-            target = len(self._numbers) + len(self._convs)  # nobody else sees
+            target = self._new_number()
         mask = torch.zeros_like(output[:, :1], dtype=torch.bool).contiguous()
         call = self._state.prepared(site)
         self._board.native.add_conv(source, target, mask, *call.arguments[:-1])
@@ -200,20 +223,28 @@ class Planner:
                 self._board.native.watch(tensor)
         self._native_step()
         self._convs.append(PlannedConv(layer, site, source, mask))
-        if layer.activation == 'relu':
-            self._add_sum([target], node, True)
-        elif layer.activation is not None:
-            self._add_points(lambda v: F.silu(v[0]), [target], node)
+        if layer.activation is not None:
+            self._add_sum([target], node, layer.activation)
 
-    def _add_sum(self, terms: list[int], node: fx.Node, relu: bool) -> None:
-        result = torch.empty_like(
-            self._values[node], memory_format=torch.channels_last
-        )
-        target = self._numbers[node]
-        self._board.native.add_sum(terms, target, result, relu)
+    def _add_sum(
+        self, terms: list[int], node: fx.Node, activation: str | None
+    ) -> None:
+        result, target = self._new_result(node), self._numbers[node]
+        self._board.native.add_sum(terms, target, result, activation)
         self._board.put(target, result)
         self._native_step()
+
+    def _add_join(self, sources: list[int], node: fx.Node) -> None:
+        result, target = self._new_result(node), self._numbers[node]
+        self._board.native.add_join(sources, target, result)
+        self._board.put(target, result)
+        self._native_step()
+
+    def _new_result(self, node: fx.Node) -> Tensor:
+        layout = torch.channels_last
+        result = torch.empty_like(self._values[node], memory_format=layout)
         self._nbytes += result.nbytes
+        return result
 
     def _add_points(
         self,
@@ -221,10 +252,8 @@ class Planner:
         sources: list[int],
         node: fx.Node,
     ) -> None:
-        target = self._numbers[node]
-        step = PointStep(function, sources, target, self._values[node])
-        self._steps.append(step)
-        self._nbytes += step.result.nbytes
+        result, target = self._new_result(node), self._numbers[node]
+        self._steps.append(PointStep(function, sources, target, result))
 
     def _native_step(self) -> None:
         last = self._steps[-1] if self._steps else None
@@ -248,7 +277,9 @@ class Planner:
             given = {**fixed, **dict(zip(inputs, values, strict=True))}
             return _compute(node, self._module, given.__getitem__)
 
-        if self._is_pointwise(node, inputs):
+        if self._is_join(node):
+            self._add_join([self._numbers[n] for n in node.args[0]], node)
+        elif self._is_pointwise(node, inputs):
             self._add_points(function, sources, node)
         else:
             spread = self._spread(node, inputs)
@@ -256,24 +287,44 @@ class Planner:
             self._steps.append(WholeStep(function, sources, target, spread))
 
     def _is_pointwise(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
-        images = [self._values[n] for n in (node, *inputs)]
-        if not all(is_image(image) for image in images):
-            return False
-        if len({(len(image), *image.shape[2:]) for image in images}) > 1:
+        if not self._are_alike([node, *inputs]):
             return False
         if node.op == 'call_module':
             part = self._module.get_submodule(node.target)
             return isinstance(part, _POINT_MODULES)
-        if node.target is torch.cat:
-            dim = node.kwargs.get('dim', (*node.args, 0)[1])
-            return dim in (1, -3)
         return node.target in _POINT_FUNCTIONS
+
+    def _is_join(self, node: fx.Node) -> bool:
+        if node.target is not torch.cat or not node.args:
+            return False
+        dim = node.kwargs.get('dim', (*node.args, 0)[1])
+        images = node.args[0]
+        return (
+            dim in (1, -3)
+            and all(isinstance(image, fx.Node) for image in images)
+            and self._are_alike([node, *images])
+        )
+
+    def _are_alike(self, nodes: list[fx.Node]) -> bool:
+        """Whether nodes are images of one size, but for channels."""
+        images = [self._values[node] for node in nodes]
+        return (
+            all(is_image(image) for image in images)
+            and len({(len(i), *i.shape[2:]) for i in images}) == 1
+        )
 
     def _spread(
         self, node: fx.Node, inputs: list[fx.Node]
     ) -> Callable[[Tensor], Tensor] | None:
         """How changes spread in what is no Skip-Convolution."""
-        if node.op != 'call_module' or len(inputs) != 1:
+        if len(inputs) != 1 or not is_image(self._values[node]):
+            return None
+        if node.target is operator.getitem:
+            index = node.args[1]
+            crops = isinstance(index, tuple) and index[0] is Ellipsis
+            if crops and [type(i) for i in index[1:]] == [slice, slice]:
+                return lambda mask: mask[index].contiguous()
+        if node.op != 'call_module':
             return None
         part = self._module.get_submodule(node.target)
         if type(part) is not nn.MaxPool2d or part.return_indices:

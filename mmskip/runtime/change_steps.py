@@ -91,7 +91,7 @@ class PointStep:
         function: Of images (K, C, 1, 1), or (N, C, H, W).
         sources: Numbers of the images, of one size.
         target: Number of the result.
-        like: A tensor of its size.
+        result: Where it is kept, in channels_last.
     """
 
     def __init__(
@@ -99,14 +99,12 @@ class PointStep:
         function: Callable[[list[Tensor]], Tensor],
         sources: Sequence[int],
         target: int,
-        like: Tensor,
+        result: Tensor,
     ) -> None:
         self.function = function
         self.sources = sources
         self.target = target
-        self.result = torch.empty_like(
-            like, memory_format=torch.channels_last
-        )
+        self.result = result
         self._known = False
 
     def run(self, board: Board, always: bool) -> None:

@@ -1,4 +1,4 @@
-"""Find the sums of a graph: a + b + c, enlarged images, and their ReLU."""
+"""Find the sums of a graph: a + b + c, enlarged images, activations."""
 
 import operator
 from typing import Any, NamedTuple
@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from .change_graph import is_relu
+from .change_graph import activation_of
 
 #: As in csrc/kernels.h.
 _MAX_TERMS = 8
@@ -19,11 +19,11 @@ class Sum(NamedTuple):
 
     Attributes:
         terms: Nodes of images as large as the sum, or smaller.
-        relu: Whether its ReLU is asked for.
+        activation: That is applied to it: ``relu``, ``silu`` or none.
     """
 
     terms: list[fx.Node]
-    relu: bool
+    activation: str | None
 
 
 def find_sums(
@@ -48,8 +48,8 @@ def find_sums(
     for node in reversed(graph.nodes):
         if node in absorbed or not is_image(values.get(node)):
             continue
-        relu = is_relu(node, module)
-        if relu:
+        activation = activation_of(node, module)
+        if activation:
             inner = node.args[0]
             own = _terms(inner, module, values)
             if own is None or len(inner.users) > 1:
@@ -59,7 +59,7 @@ def find_sums(
         else:
             own = _terms(node, module, values)
         if own is not None and _fit(own[0], values[node], values):
-            sums[node] = Sum(own[0], relu)
+            sums[node] = Sum(own[0], activation)
             absorbed.update(own[1])
     return sums, absorbed
 

@@ -51,9 +51,6 @@ void check_memory(const at::Tensor& tensor, const char* name);
 
 Sight parse_sight(std::string_view name);
 
-// What is applied to the output that is returned, not to what is remembered.
-enum class Activation : int64_t { kNone, kReLU, kSiLU };
-
 Activation parse_activation(std::optional<std::string_view> name);
 
 // One filter per channel; it has kernels and a packing of its own.

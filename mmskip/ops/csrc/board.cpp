@@ -3,7 +3,9 @@
 #include <ATen/Parallel.h>
 
 #include <algorithm>
-#include <numeric>
+#include <cstring>
+#include <tuple>
+#include <utility>
 
 #include "arguments.h"
 #include "frame.h"
@@ -33,6 +35,55 @@ int64_t factor_of(const at::Tensor& image, const at::Tensor& result) {
       "expected images as large as the result, or smaller by a whole factor, "
       "got ", image.sizes(), " for ", result.sizes());
   return factor;
+}
+
+bool is_any(const std::vector<int32_t>& counts) {
+  return std::any_of(
+      counts.begin(), counts.end(), [](int32_t n) { return n > 0; });
+}
+
+at::Tensor empty_mask(const at::Tensor& image) {
+  return at::zeros(
+      {image.size(0), 1, image.size(2), image.size(3)},
+      image.options().dtype(at::kBool));
+}
+
+// Copies the channels of positions that have changed, or of all, to where
+// they begin in wider images. The image may have any strides.
+void copy_channels(
+    const at::Tensor& image,
+    const uint8_t* changed,
+    float* to,
+    int64_t step) {
+  const int64_t channels = image.size(1), height = image.size(2),
+                width = image.size(3), across = image.stride(1);
+  const float* from = image.const_data_ptr<float>();
+  const int64_t row = std::max<int64_t>(width * channels, 1);
+  const int64_t grain = std::max<int64_t>(kGrain / row, 1);
+  const auto copy_row = [&](int64_t at) {
+    const float* line = from + at / height * image.stride(0) +
+        at % height * image.stride(2);
+    for (int64_t w = 0; w < width; ++w) {
+      if (changed != nullptr && !changed[at * width + w]) {
+        continue;
+      }
+      const float* pixel = line + w * image.stride(3);
+      float* begin = to + (at * width + w) * step;
+      if (across == 1) {
+        std::memcpy(begin, pixel, channels * sizeof(float));
+        continue;
+      }
+      for (int64_t c = 0; c < channels; ++c) {
+        begin[c] = pixel[c * across];
+      }
+    }
+  };
+  at::parallel_for(
+      0, image.size(0) * height, grain, [&](int64_t begin, int64_t end) {
+        for (int64_t at = begin; at < end; ++at) {
+          copy_row(at);
+        }
+      });
 }
 
 } // namespace
@@ -109,23 +160,49 @@ void Board::add_conv(
   steps_.emplace_back(std::move(step));
 }
 
+void Board::add_follow(int64_t source, int64_t target, at::Tensor copy) {
+  check_memory(copy, "copy");
+  value(source);
+  value(target).tensor = copy;
+  steps_.emplace_back(FollowStep{source, target, copy, empty_mask(copy)});
+}
+
 void Board::add_sum(
     std::vector<int64_t> sources,
     int64_t target,
     at::Tensor result,
-    bool relu) {
+    std::optional<std::string> activation) {
   const int64_t count = sources.size();
   TORCH_CHECK_VALUE(
       count >= 1 && count <= kMaxTerms, "expected 1 to ", kMaxTerms,
       " images to add, got ", count);
   check_memory(result, "result");
-  SumStep step{std::move(sources), {}, target, result, {}, relu};
+  SumStep step{std::move(sources), {}, target, result, empty_mask(result)};
+  step.activation = parse_activation(activation);
   for (const int64_t source : step.sources) {
     step.factors.push_back(factor_of(value(source).tensor, result));
   }
-  step.mask = at::zeros(
-      {result.size(0), 1, result.size(2), result.size(3)},
-      result.options().dtype(at::kBool));
+  value(target).tensor = result;
+  steps_.emplace_back(std::move(step));
+}
+
+void Board::add_join(
+    std::vector<int64_t> sources, int64_t target, at::Tensor result) {
+  check_memory(result, "result");
+  JoinStep step{std::move(sources), target, result, empty_mask(result)};
+  int64_t channels = 0;
+  for (const int64_t source : step.sources) {
+    const at::Tensor& image = value(source).tensor;
+    channels += image.size(1);
+    TORCH_CHECK_VALUE(
+        image.size(0) == result.size(0) && image.size(2) == result.size(2) &&
+            image.size(3) == result.size(3),
+        "expected images as large as the result, got ", image.sizes(),
+        " for ", result.sizes());
+  }
+  TORCH_CHECK_VALUE(
+      channels == result.size(1), "expected ", result.size(1),
+      " channels altogether, got ", channels);
   value(target).tensor = result;
   steps_.emplace_back(std::move(step));
 }
@@ -178,6 +255,29 @@ void Board::run_step(ConvStep& step) {
   to.map = step.mask;
 }
 
+void Board::run_step(FollowStep& step) {
+  const at::Tensor& from = value(step.source).tensor;
+  check_frame(from, step.copy);
+  const at::Tensor image = from.contiguous(at::MemoryFormat::ChannelsLast);
+  const int64_t rows = image.size(0) * image.size(2);
+  const int64_t width = image.size(3), channels = image.size(1);
+  std::vector<int32_t> counts(rows);
+  const Following job{
+      width,
+      channels,
+      image.const_data_ptr<float>(),
+      step.copy.mutable_data_ptr<float>(),
+      bytes(step.mask),
+      counts.data()};
+  const int64_t row = std::max<int64_t>(width * channels, 1);
+  at::parallel_for(
+      0, rows, std::max<int64_t>(kGrain / row, 1),
+      [&](int64_t begin, int64_t end) { kernels().follow(job, begin, end); });
+  Value& to = value(step.target);
+  to.change = is_any(counts) ? Change::kMapped : Change::kNowhere;
+  to.map = step.mask;
+}
+
 void Board::run_step(SumStep& step) {
   at::Tensor tensors[kMaxTerms];
   const float* images[kMaxTerms];
@@ -188,6 +288,10 @@ void Board::run_step(SumStep& step) {
   for (const int64_t source : step.sources) {
     const Value& from = value(source);
     tensors[count] = from.tensor.contiguous(at::MemoryFormat::ChannelsLast);
+    TORCH_CHECK_VALUE(
+        factor_of(from.tensor, step.result) == step.factors[count],
+        "expected images of the sizes that they had, got ",
+        from.tensor.sizes());
     images[count] = tensors[count].const_data_ptr<float>();
     everywhere |= from.change == Change::kAnywhere;
     if (from.change == Change::kMapped) {
@@ -217,7 +321,7 @@ void Board::run_step(SumStep& step) {
       maps,
       map_factors,
       everywhere,
-      step.relu,
+      step.activation,
       step.result.mutable_data_ptr<float>(),
       bytes(step.mask),
       counts.data()};
@@ -228,9 +332,36 @@ void Board::run_step(SumStep& step) {
         kernels().add(job, begin, end);
       });
   step.known = true;
-  const bool any = std::any_of(
-      counts.begin(), counts.end(), [](int32_t n) { return n > 0; });
-  to.change = any ? Change::kMapped : Change::kNowhere;
+  to.change = is_any(counts) ? Change::kMapped : Change::kNowhere;
+}
+
+void Board::run_step(JoinStep& step) {
+  const int64_t channels = step.result.size(1);
+  float* result = step.result.mutable_data_ptr<float>();
+  uint8_t* mask = bytes(step.mask);
+  const int64_t positions = step.mask.numel();
+  Change joined = Change::kNowhere;
+  int64_t first = 0;
+  for (const int64_t source : step.sources) {
+    const Value& from = value(source);
+    const Change change = step.known ? from.change : Change::kAnywhere;
+    if (change != Change::kNowhere) {
+      const uint8_t* map =
+          change == Change::kMapped ? bytes(from.map) : nullptr;
+      copy_channels(from.tensor, map, result + first, channels);
+      if (joined == Change::kNowhere) {
+        step.mask.zero_();
+      }
+      for (int64_t i = 0; map != nullptr && i < positions; ++i) {
+        mask[i] |= map[i];
+      }
+      joined = std::max(joined, change);
+    }
+    first += from.tensor.size(1);
+  }
+  step.known = true;
+  value(step.target).change = joined;
+  value(step.target).map = step.mask;
 }
 
 } // namespace mmskip

@@ -39,13 +39,27 @@ struct ConvStep {
   bool known = false;
 };
 
+struct FollowStep {
+  int64_t source, target;
+  at::Tensor copy;
+  at::Tensor mask;
+};
+
 struct SumStep {
   std::vector<int64_t> sources;
   std::vector<int64_t> factors;
   int64_t target;
   at::Tensor result;
   at::Tensor mask;
-  bool relu;
+  Activation activation;
+  bool known = false;
+};
+
+struct JoinStep {
+  std::vector<int64_t> sources;
+  int64_t target;
+  at::Tensor result;
+  at::Tensor mask;
   bool known = false;
 };
 
@@ -87,13 +101,20 @@ class Board : public torch::CustomClassHolder {
       std::optional<at::Tensor> gate_bias,
       std::string sees);
 
-  // A sum, or its ReLU. Sources have the size of the result, or are smaller
+  // The target becomes the copy, which follows the source.
+  void add_follow(int64_t source, int64_t target, at::Tensor copy);
+
+  // A sum, and its activation as of skip_frame. Sources have the size of the result, or are smaller
   // by a whole factor, the same in both directions, and count as enlarged.
   void add_sum(
       std::vector<int64_t> sources,
       int64_t target,
       at::Tensor result,
-      bool relu);
+      std::optional<std::string> activation);
+
+  // Images of one size, one behind the other in channels.
+  void add_join(
+      std::vector<int64_t> sources, int64_t target, at::Tensor result);
 
   // Tensors that may not be written to, or be replaced in place.
   void watch(const at::Tensor& tensor);
@@ -113,10 +134,12 @@ class Board : public torch::CustomClassHolder {
   Value& value(int64_t index);
   const Value& value(int64_t index) const;
   void run_step(ConvStep& step);
+  void run_step(FollowStep& step);
   void run_step(SumStep& step);
+  void run_step(JoinStep& step);
 
   std::vector<Value> values_;
-  std::vector<std::variant<ConvStep, SumStep>> steps_;
+  std::vector<std::variant<ConvStep, FollowStep, SumStep, JoinStep>> steps_;
   std::vector<Watched> watched_;
 };
 

@@ -13,6 +13,9 @@ constexpr int64_t kBlock = 32;
 // Images that are summed at a time.
 constexpr int64_t kMaxTerms = 8;
 
+// What is applied to outputs and sums on their way on.
+enum class Activation : int64_t { kNone, kReLU, kSiLU };
+
 // What a learned gate convolves.
 enum class Sight : int64_t { kResidual, kMagnitude, kFrame };
 
@@ -58,9 +61,21 @@ struct Sum {
   const int64_t* map_factors;
   // Whether all of it is computed, whatever the maps say.
   bool everywhere;
-  bool relu;
+  Activation activation;
   float* result;
   // (N, H, W): where it was computed, filled here.
+  uint8_t* mask;
+  // At how many positions, by row.
+  int32_t* counts;
+};
+
+// A copy of an image that follows it.
+struct Following {
+  // (N, H, W, C).
+  int64_t width, channels;
+  const float* image;
+  float* copy;
+  // (N, H, W): where they differed, filled here.
   uint8_t* mask;
   // At how many positions, by row.
   int32_t* counts;
@@ -139,6 +154,9 @@ struct Kernels {
       uint8_t* mask,
       int64_t begin,
       int64_t end);
+
+  // Rows [begin, end) of the image, of all streams.
+  void (*follow)(const Following& job, int64_t begin, int64_t end);
 
   // Rows [begin, end) of the result, of all streams.
   void (*add)(const Sum& job, int64_t begin, int64_t end);

@@ -6,6 +6,7 @@
 // be visible to other files, and nothing of the standard library be used: the
 // linker would keep one copy of an inline function, for any instruction set.
 #include "accumulate_impl.h"
+#include "activation_impl.h"
 #include "depthwise_impl.h"
 #include "residual_impl.h"
 #include "sum_impl.h"
@@ -22,6 +23,7 @@ const Kernels MMSKIP_TABLE = {
     depthwise_outputs,
     support_sum_rows,
     threshold_rows,
+    follow_rows,
     add_rows,
 };
 

@@ -85,7 +85,9 @@ TORCH_LIBRARY(mmskip, m) {
       .def("change", &Board::change)
       .def("map", &Board::map)
       .def("add_conv", &Board::add_conv)
+      .def("add_follow", &Board::add_follow)
       .def("add_sum", &Board::add_sum)
+      .def("add_join", &Board::add_join)
       .def("watch", &Board::watch)
       .def("holds", &Board::holds)
       .def("run", &Board::run);

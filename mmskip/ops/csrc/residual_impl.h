@@ -252,5 +252,29 @@ void compare_rows(const Comparison& job, int64_t begin, int64_t end) {
   }
 }
 
+void follow_rows(const Following& job, int64_t begin, int64_t end) {
+  const int64_t C = job.channels, width = job.width;
+  const int64_t run = C >= 256 ? 1 : 256 / C;
+  for (int64_t row = begin; row < end; ++row) {
+    const float* image = job.image + row * width * C;
+    float* copy = job.copy + row * width * C;
+    uint8_t* mask = job.mask + row * width;
+    int32_t count = 0;
+    for (int64_t left = 0; left < width; left += run) {
+      const int64_t right = left + run < width ? left + run : width;
+      const bool found =
+          differs(image + left * C, copy + left * C, (right - left) * C);
+      for (int64_t w = left; w < right; ++w) {
+        mask[w] = found && differs(image + w * C, copy + w * C, C);
+        count += mask[w];
+        for (int64_t c = w * C; mask[w] && c < (w + 1) * C; ++c) {
+          copy[c] = image[c];
+        }
+      }
+    }
+    job.counts[row] = count;
+  }
+}
+
 } // namespace
 } // namespace mmskip

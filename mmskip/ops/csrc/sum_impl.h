@@ -2,7 +2,7 @@
 // Part of kernels_impl.h.
 #pragma once
 
-#include "vector_impl.h"
+#include "activation_impl.h"
 
 namespace mmskip {
 namespace {
@@ -38,18 +38,7 @@ MMSKIP_INLINE int32_t mark_row(const Sum& job, int64_t row, uint8_t* mask) {
   return found;
 }
 
-template <bool relu>
-MMSKIP_INLINE Vector finish(Vector sum) {
-  if (!relu) {
-    return sum;
-  }
-  // As torch: a NaN stays one.
-  return reinterpret_cast<Vector>(
-      reinterpret_cast<Bits>(sum) &
-      ~reinterpret_cast<Bits>(sum < Vector{}));
-}
-
-template <bool relu>
+template <Activation activation>
 MMSKIP_INLINE void add_channels(
     const Sum& job, const float* const* from, float* to) {
   int64_t c = 0;
@@ -58,7 +47,7 @@ MMSKIP_INLINE void add_channels(
     for (int64_t i = 1; i < job.count; ++i) {
       sum += load(from[i] + c);
     }
-    store(to + c, finish<relu>(sum));
+    store(to + c, activate<activation>(sum));
   }
   const int64_t left = job.channels - c;
   if (left > 0) {
@@ -66,11 +55,11 @@ MMSKIP_INLINE void add_channels(
     for (int64_t i = 1; i < job.count; ++i) {
       sum += load_some(from[i] + c, left);
     }
-    store_some(to + c, finish<relu>(sum), left);
+    store_some(to + c, activate<activation>(sum), left);
   }
 }
 
-template <bool relu>
+template <Activation activation>
 void add_marked(const Sum& job, int64_t row, const uint8_t* mask) {
   const float* starts[kMaxTerms];
   const float* from[kMaxTerms];
@@ -84,7 +73,7 @@ void add_marked(const Sum& job, int64_t row, const uint8_t* mask) {
       for (int64_t i = 0; i < job.count; ++i) {
         from[i] = starts[i] + w / job.factors[i] * job.channels;
       }
-      add_channels<relu>(job, from, to);
+      add_channels<activation>(job, from, to);
     }
   }
 }
@@ -96,10 +85,16 @@ void add_rows(const Sum& job, int64_t begin, int64_t end) {
     if (job.counts[row] == 0) {
       continue;
     }
-    if (job.relu) {
-      add_marked<true>(job, row, mask);
-    } else {
-      add_marked<false>(job, row, mask);
+    switch (job.activation) {
+      case Activation::kNone:
+        add_marked<Activation::kNone>(job, row, mask);
+        break;
+      case Activation::kReLU:
+        add_marked<Activation::kReLU>(job, row, mask);
+        break;
+      case Activation::kSiLU:
+        add_marked<Activation::kSiLU>(job, row, mask);
+        break;
     }
   }
 }

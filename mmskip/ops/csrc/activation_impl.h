@@ -1,0 +1,57 @@
+// ReLU and SiLU.
+// Part of kernels_impl.h.
+#pragma once
+
+#include "vector_impl.h"
+
+namespace mmskip {
+namespace {
+
+MMSKIP_INLINE Vector splat(float value) {
+  return Vector{} + value;
+}
+
+// Lanes of a where the condition holds, else of b.
+MMSKIP_INLINE Vector choose(Bits condition, Vector a, Vector b) {
+  return reinterpret_cast<Vector>(
+      (condition & reinterpret_cast<Bits>(a)) |
+      (~condition & reinterpret_cast<Bits>(b)));
+}
+
+// e^x to two units in the last place, 2^n times a polynomial on
+// [-ln(2) / 2, ln(2) / 2], its Taylor series to the seventh power. Beyond 87
+// in either direction: that of 87.
+MMSKIP_INLINE Vector exponential(Vector x) {
+  x = choose(x < splat(-87.0f), splat(-87.0f), x);
+  x = choose(x > splat(87.0f), splat(87.0f), x);
+  const Vector scaled = x * 1.44269504f;
+  const Vector half = choose(x < Vector{}, splat(-0.5f), splat(0.5f));
+  const Bits n = __builtin_convertvector(scaled + half, Bits);
+  const Vector whole = __builtin_convertvector(n, Vector);
+  // ln(2) in two parts, the first of few digits.
+  const Vector r = (x - whole * 0.693359375f) - whole * -2.12194440e-4f;
+  Vector sum = splat(1.0f / 5040);
+  sum = sum * r + 1.0f / 720;
+  sum = sum * r + 1.0f / 120;
+  sum = sum * r + 1.0f / 24;
+  sum = sum * r + 1.0f / 6;
+  sum = sum * r + 0.5f;
+  sum = sum * r + 1.0f;
+  sum = sum * r + 1.0f;
+  return sum * reinterpret_cast<Vector>((n + 127) << 23);
+}
+
+template <Activation activation>
+MMSKIP_INLINE Vector activate(Vector x) {
+  if (activation == Activation::kReLU) {
+    // As torch: a NaN stays one.
+    return choose(x < Vector{}, Vector{}, x);
+  }
+  if (activation == Activation::kSiLU) {
+    return x / (1.0f + exponential(-x));
+  }
+  return x;
+}
+
+} // namespace
+} // namespace mmskip
