@@ -4,8 +4,10 @@ Both run in one process and take turns, frame by frame: channels_last, with
 batch norms folded, in inference mode. Which outputs fire is forced, so that
 a share of every layer is active: one blob, scattered blocks of 8 x 8, or
 scattered pixels. Inside of them every input changes, outside nothing does.
-With --video it is a real video, and the gates are those of the config. With
---compile both run under torch.compile, too.
+With --video it is a real video, and the gates are those of the config. The
+skipping model follows changes through all of its steps
+(mmskip.propagate_changes). With --compile there is a second pair: both under
+torch.compile.
 
 How to read the rows: `macs` is how many times fewer MACs the convolutions of
 a skip frame do, `speed-up` how much sooner it is done, and `efficiency` the
@@ -45,6 +47,7 @@ from mmskip.apis.benchmark.times import WARM_UP
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.apis.launch import add_config_options
 from mmskip.ops import active_backend
+from mmskip.runtime import propagate_changes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -77,6 +80,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         action='store_true',
         help='a second pair, under torch.compile (takes minutes)',
     )
+    add(
+        '--no-propagation',
+        action='store_true',
+        help='run the eager pair layer by layer, each of which finds out for '
+        'itself what changed',
+    )
     add('--frames', type=int, default=30, help='per row')
     add('--threads', type=int, default=2)
     add('--layers', type=int, default=10, help='rows of the table of layers')
@@ -105,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.compile:
         inductor_config.freezing = True
         pairs.append(compile_pair(pair, image))
+    if not args.no_propagation and active_backend() == 'native':
+        propagate_changes(pair.skip)
     with torch.inference_mode():
         rows, layers = (
             time_forced(args, pairs, image)
@@ -117,6 +128,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         frames=args.frames,
         threads=args.threads,
         backend=active_backend(),
+        propagation=not args.no_propagation,
         torch=torch.__version__,
         break_even={
             f'{p.name}, {pattern}': break_even(rows, pattern, p.name)

@@ -21,6 +21,8 @@ DEBUG_VARIABLE = 'MMSKIP_DEBUG'
 _CONFIG_DRIVEN = frozenset(
     ('build_from_cfg', 'load_checkpoint', '_load_checkpoint')
 )
+# While one of ours runs, a file cannot be where the user wants it.
+_WRITERS = frozenset(('save_figure', 'write_csv', 'write_json'))
 _MISTAKES = (
     AssertionError,
     AttributeError,
@@ -56,15 +58,21 @@ def explain_mistake(error: BaseException) -> str | None:
     Returns:
         The text of a :class:`UserError` or
         :class:`mmskip.runtime.InputError`, or of an error that was raised
-        while mmengine built something from the config or read a checkpoint.
+        while mmengine built something from the config or read a checkpoint,
+        or while results were written.
     """
     if isinstance(error, (UserError, InputError)):
         return one_line(error)
     if not isinstance(error, _MISTAKES):
         return None
-    frames = traceback.walk_tb(error.__traceback__)
-    if any(f.f_code.co_name in _CONFIG_DRIVEN for f, _ in frames):
+    running = {
+        frame.f_code.co_name
+        for frame, _ in traceback.walk_tb(error.__traceback__)
+    }
+    if running & _CONFIG_DRIVEN:
         return f'{type(error).__name__}: {one_line(error)}'
+    if isinstance(error, OSError) and running & _WRITERS:
+        return f'cannot write: {one_line(error)}'
     return None
 
 

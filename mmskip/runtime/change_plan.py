@@ -8,7 +8,7 @@ from torch import Tensor
 
 from mmskip.layers import SkipConvMixin
 
-from .change_steps import Board, Step
+from .change_steps import Board, NativeSteps, Step
 from .state import CallSite
 
 
@@ -73,7 +73,12 @@ class Plan:
         inputs: Numbers of the tensors that the part gets.
         result: What it returns, slots in place of tensors.
         nbytes: Kept beside the memory of call sites.
+
+    Attributes:
+        clock: Seconds of native steps by name, if they are to be timed.
     """
+
+    clock: dict[str, float] | None = None
 
     def __init__(
         self,
@@ -115,7 +120,10 @@ class Plan:
             board.mark(index, True)
         counted = any(conv.layer._ledger is not None for conv in self.convs)
         for step in self.steps:
-            step.run(board, always=counted)
+            if self.clock is not None and isinstance(step, NativeSteps):
+                step.time(board, self.clock)
+            else:
+                step.run(board, always=counted)
         if counted:
             for conv in self.convs:
                 conv.layer.record_next(board.values[conv.source], conv.mask)

@@ -1,17 +1,16 @@
 """From a graph, and the values of one frame, to the steps of the next."""
 
 import operator
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from mmskip.layers import SkipConvMixin
-
 from .change_graph import is_shape
 from .change_plan import Plan, PlannedConv, Slot, copy_slots
+from .change_record import compute
 from .change_steps import Board, NativeSteps, PointStep, Step, WholeStep
 from .change_sums import find_sums, is_image
 from .state import CallSite, StreamState
@@ -50,59 +49,6 @@ _POINT_FUNCTIONS = {
     torch.sigmoid,
     torch.tanh,
 }
-
-
-def record(
-    graph: fx.Graph,
-    module: nn.Module,
-    inputs: Sequence[Tensor],
-    site_of: Callable[[SkipConvMixin], CallSite],
-) -> tuple[dict[fx.Node, Any], dict[fx.Node, CallSite]]:
-    """Compute a frame, node by node, Skip-Convolutions in their stream.
-
-    Args:
-        graph: Of the module.
-        module: Whose parts are called.
-        inputs: Tensors of the placeholders.
-        site_of: Where the last call of a layer has its memory.
-
-    Returns:
-        The values of all nodes, of the last one those that the module
-        returns; where the Skip-Convolutions among them have their memory.
-    """
-    values: dict[fx.Node, Any] = {}
-    sites: dict[fx.Node, CallSite] = {}
-    remaining = iter(inputs)
-    for node in graph.nodes:
-        if node.op == 'placeholder':
-            values[node] = next(remaining)
-        elif node.op == 'output':
-            values[node] = fx.map_arg(node.args[0], values.__getitem__)
-        else:
-            values[node] = _compute(node, module, values.__getitem__)
-        if node.op == 'call_module':
-            part = module.get_submodule(node.target)
-            if isinstance(part, SkipConvMixin):
-                sites[node] = site_of(part)
-    return values, sites
-
-
-def _compute(
-    node: fx.Node, module: nn.Module, value_of: Callable[[fx.Node], Any]
-) -> Any:
-    """What a node returns; it never writes into its arguments."""
-    if node.op == 'get_attr':
-        return operator.attrgetter(node.target)(module)
-    args = fx.map_arg(node.args, value_of)
-    kwargs = fx.map_arg(node.kwargs, value_of)
-    if node.op == 'call_function':
-        return node.target(*args, **kwargs)
-    if node.op == 'call_method':
-        return getattr(args[0], node.target)(*args[1:], **kwargs)
-    part = module.get_submodule(node.target)
-    if getattr(part, 'inplace', False):
-        args = args[0].clone(), *args[1:]
-    return part(*args, **kwargs)
 
 
 class Planner:
@@ -221,7 +167,7 @@ class Planner:
         for tensor in (layer.weight, layer.gate.params().weight):
             if tensor is not None:
                 self._board.native.watch(tensor)
-        self._native_step()
+        self._native_step(site[0])
         self._convs.append(PlannedConv(layer, site, source, mask))
         if layer.activation is not None:
             self._add_sum([target], node, layer.activation)
@@ -255,13 +201,10 @@ class Planner:
         result, target = self._new_result(node), self._numbers[node]
         self._steps.append(PointStep(function, sources, target, result))
 
-    def _native_step(self) -> None:
-        last = self._steps[-1] if self._steps else None
-        if isinstance(last, NativeSteps):
-            last.end += 1
-        else:
-            begin = self._num_native
-            self._steps.append(NativeSteps(begin, begin + 1))
+    def _native_step(self, name: str = '') -> None:
+        if not self._steps or not isinstance(self._steps[-1], NativeSteps):
+            self._steps.append(NativeSteps(self._num_native))
+        self._steps[-1].names.append(name)
         self._num_native += 1
 
     def _add_other(self, node: fx.Node) -> None:
@@ -275,7 +218,7 @@ class Planner:
 
         def function(values: list[Any]) -> Any:
             given = {**fixed, **dict(zip(inputs, values, strict=True))}
-            return _compute(node, self._module, given.__getitem__)
+            return compute(node, self._module, given.__getitem__)
 
         if self._is_join(node):
             self._add_join([self._numbers[n] for n in node.args[0]], node)

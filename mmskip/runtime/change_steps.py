@@ -1,6 +1,7 @@
 """The steps of a frame: native ones, and those that torch takes."""
 
 from collections.abc import Callable, Sequence
+from time import perf_counter
 from typing import Any, Protocol
 
 import torch
@@ -68,20 +69,29 @@ class Step(Protocol):
 
 
 class NativeSteps:
-    """Steps that the board itself takes: Skip-Convolutions and sums.
+    """Steps that the board itself takes: Skip-Convolutions, sums, joins.
 
     Args:
         begin: Number of the first.
-        end: Number of the one after the last.
+
+    Attributes:
+        names: One for each; of Skip-Convolutions those of the layers.
     """
 
-    def __init__(self, begin: int, end: int) -> None:
+    def __init__(self, begin: int) -> None:
         self.begin = begin
-        self.end = end
+        self.names: list[str] = []
 
     def run(self, board: Board, always: bool) -> None:
         """Take the steps."""
-        board.native.run(self.begin, self.end)
+        board.native.run(self.begin, self.begin + len(self.names))
+
+    def time(self, board: Board, clock: dict[str, float]) -> None:
+        """Take the steps one by one, and add the seconds of each by name."""
+        for number, name in enumerate(self.names, self.begin):
+            start = perf_counter()
+            board.native.run(number, number + 1)
+            clock[name] = clock.get(name, 0.0) + perf_counter() - start
 
 
 class PointStep:

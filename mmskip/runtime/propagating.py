@@ -11,7 +11,8 @@ from mmskip.ops import native
 
 from .bindings import StreamBinding
 from .change_graph import TraceError, trace
-from .change_planner import Planner, record
+from .change_planner import Planner
+from .change_record import record
 from .stream_forward import (
     StreamForward,
     check_convertible,

@@ -11,6 +11,7 @@ from mmskip.apis.errors import (
     one_line,
     run_tool,
 )
+from mmskip.apis.experiments import write_json
 
 
 def caught(function, *args):
@@ -48,6 +49,14 @@ def test_a_file_that_is_no_checkpoint_is_a_mistake(tmp_path):
     path.write_bytes(b'no checkpoint')
     error = caught(load_checkpoint, nn.Linear(1, 1), str(path))
     assert explain_mistake(error)
+
+
+def test_a_file_that_cannot_be_written_is_a_mistake(tmp_path):
+    (tmp_path / 'file').touch()
+    out = tmp_path / 'file' / 'result.json'
+    text = explain_mistake(caught(write_json, out, {}))
+    assert text.startswith('cannot write: ')
+    assert str(tmp_path / 'file') in text
 
 
 def test_a_bug_is_no_mistake():

@@ -92,4 +92,4 @@ def test_a_file_that_cannot_be_written_is_a_mistake(tool, tmp_path, capsys):
     out = str(tmp_path / 'file' / 'a.json')
     argv = [str(CONFIGS / DYNAMIC), '--json', out, *SMALL]
     assert run_tool(tool.main, 'dynamic_step', argv) == EXIT_MISTAKE
-    assert 'cannot write --json' in capsys.readouterr().err
+    assert 'cannot write: ' in capsys.readouterr().err

@@ -16,7 +16,6 @@ inside oneDNN's kernels are not in it.
 """
 
 import argparse
-import json
 import statistics
 import sys
 import time
@@ -35,6 +34,7 @@ from torch.profiler import ProfilerActivity, profile
 
 from mmskip.apis import UserError, import_host, is_converted, load_config
 from mmskip.apis.errors import EXIT_OK, run_tool
+from mmskip.apis.experiments import write_json
 from mmskip.apis.launch import add_config_options
 from mmskip.runtime import clip
 
@@ -59,7 +59,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--repeats', type=int, default=5, help='steps of each model'
     )
     parser.add_argument('--device', default='cpu')
-    parser.add_argument('--json', help='the numbers go to this file')
+    parser.add_argument(
+        '--json', type=Path, help='the numbers go to this file'
+    )
     add_config_options(parser)
     args = parser.parse_args(argv)
     for name in ('clips', 'repeats'):
@@ -95,7 +97,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     result = summarise(rows, args)
     print_result(result)
     if args.json is not None:
-        Path(args.json).write_text(json.dumps(result, indent=2) + '\n')
+        write_json(args.json, result)
     return EXIT_OK
 
 

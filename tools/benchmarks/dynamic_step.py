@@ -29,7 +29,7 @@ from torch import Tensor, nn
 
 import mmskip
 from mmskip.apis import UserError, import_host, load_config
-from mmskip.apis.errors import EXIT_OK, one_line, run_tool
+from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.apis.experiments import write_json
 from mmskip.apis.launch import add_config_options
 
@@ -76,12 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     print_result(result)
     if args.json is not None:
-        try:
-            write_json(args.json, result)
-        except OSError as error:
-            raise UserError(
-                f'cannot write --json: {one_line(error)}'
-            ) from error
+        write_json(args.json, result)
     return EXIT_OK
 
 

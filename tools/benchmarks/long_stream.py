@@ -3,8 +3,9 @@
 A small network of Skip-Convolutions sees noise: in each frame a share of the
 pixels is new. The gates' threshold is 0, so outputs should be those of the
 dense network, and what deviates from them is rounding that added up. Both
-backends see the same frames; the native one should deviate no more than the
-torch reference, and the memory of the process should stay what it is.
+backends see the same frames; the native one, layer by layer and with changes
+propagated, should deviate no more than the torch reference, and the memory of
+the process should stay what it is.
 """
 
 import argparse
@@ -20,7 +21,13 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from mmskip import SkipConversion, convert, fold, stream
+from mmskip import (
+    SkipConversion,
+    convert,
+    fold,
+    propagate_changes,
+    stream,
+)
 from mmskip.apis.errors import EXIT_OK, UserError, run_tool
 from mmskip.ops import MEMORY_RULES, native
 
@@ -67,9 +74,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     for column in ('memory', 'backend', 'frame', 'deviation', 'MiB'):
         table.add_column(column)
     for rule in MEMORY_RULES:
-        for backend in ('reference', 'native'):
-            os.environ['MMSKIP_BACKEND'] = backend
-            looks = watch(rule, args.size, args.frames, every)
+        for backend in ('reference', 'native', 'propagation'):
+            own = backend == 'propagation'
+            os.environ['MMSKIP_BACKEND'] = 'native' if own else backend
+            looks = watch(rule, args.size, args.frames, every, own)
             for frame, deviation, resident in looks:
                 size = f'{resident / MIB:.1f}'
                 table.add_row(
@@ -80,7 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 @torch.inference_mode()
-def watch(rule: str, size: int, frames: int, every: int) -> list[Look]:
+def watch(
+    rule: str, size: int, frames: int, every: int, propagates: bool
+) -> list[Look]:
     """Run a stream on noise, and look at it from time to time.
 
     Args:
@@ -88,6 +98,7 @@ def watch(rule: str, size: int, frames: int, every: int) -> list[Look]:
         size: Of the frames, in pixels.
         frames: How many of them.
         every: Frames from one look to the next.
+        propagates: Whether layers tell each other what changed.
     """
     torch.manual_seed(0)
     net = make_net()
@@ -95,6 +106,8 @@ def watch(rule: str, size: int, frames: int, every: int) -> list[Look]:
     gate = dict(type='InputNormGate', threshold=0.0)
     convert(net, SkipConversion(gate, memory=rule))
     fold(net)
+    if propagates:
+        propagate_changes(net)
     looks = []
     with stream(net):
         for index, x in enumerate(_noise(size, frames), 1):

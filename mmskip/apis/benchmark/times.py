@@ -149,9 +149,11 @@ def time_layers(
     def end(layer: nn.Module, *_: object) -> None:
         times[names[layer]] += perf_counter() - started[layer]
 
-    with stream(model), ExitStack() as stack:
+    with stream(model) as state, ExitStack() as stack:
         for frame in frames[:WARM_UP]:
             model(frame)
+        for plan in state.plans.values():
+            plan.clock = times
         for layer in converted(model):
             stack.enter_context(layer.register_forward_pre_hook(begin))
             stack.enter_context(layer.register_forward_hook(end))
@@ -159,6 +161,6 @@ def time_layers(
         for frame in frames[WARM_UP:]:
             model(frame)
         whole = perf_counter() - start
-    times[''] = whole - sum(times.values())
+    times[''] += whole - sum(times.values())
     number = len(frames) - WARM_UP
     return {name: 1e3 * t / number for name, t in times.items()}
