@@ -137,7 +137,7 @@ class SoftModulationGate(nn.Module):
             return mean
         if x.shape[2] == 1:
             return torch.cat([mean, torch.zeros_like(mean)], 1)
-        change = (x[:, :, 1:] - x[:, :, :-1]).abs()
+        change = (x[:, :, 1:] - x[:, :, :-1]).abs_()
         return torch.cat([mean, change.flatten(2).mean(2)], 1)
 
     def extra_repr(self) -> str:

@@ -219,7 +219,11 @@ def dynamic_conv(
         y.unsqueeze(2) if images else y, full, time, channels, tables
     )
     y = mixed.squeeze(2) if images else mixed
-    return y if bias is None else y + bias.view(-1, *[1] * (y.dim() - 2))
+    if bias is None:
+        return y
+    bias = bias.view(-1, *[1] * (y.dim() - 2))
+    # Memory is what limits the rebuilding.
+    return y + bias if torch.is_grad_enabled() else y.add_(bias)
 
 
 def dynamic_macs(

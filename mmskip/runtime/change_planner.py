@@ -91,13 +91,17 @@ class Planner:
         self._nbytes = 0
 
     def plan(self, key: Any) -> Plan | None:
-        """The steps of the next frame; None if a layer is not prepared.
+        """The steps of the next frame; None if there can be none.
+
+        A layer may not be prepared, or have a weight that keeps no version.
 
         Args:
             key: Of the plan.
         """
-        if any(self._state.prepared(s) is None for s in self._sites.values()):
-            return None
+        for node, site in self._sites.items():
+            layer = self._module.get_submodule(node.target)
+            if layer.weight.is_inference() or not self._state.prepared(site):
+                return None
         inputs = []
         for node, number in self._numbers.items():
             if node.op == 'placeholder':

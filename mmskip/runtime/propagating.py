@@ -39,13 +39,15 @@ class PropagatedForward(StreamForward):
         # No two parts have their first layer in common.
         site = binding.next_call(self.module, binding.names[self.layers[0]])
         plans = binding.state.plans
-        if not binding.is_plain or self.module.training:
+        inputs = tensors_of((args, kwargs))
+        on_cpu = all(x.is_cpu for x in inputs)
+        if not binding.is_plain or not on_cpu or self.module.training:
             plans.pop(site, None)  # what it knows is of an older frame
             return self.run_plain(*args, **kwargs)
         key = _key(args, kwargs)
         plan = plans.get(site)
         if plan is not None and plan.key == key and plan.is_current():
-            result = plan.run(tensors_of((args, kwargs)))
+            result = plan.run(inputs)
             binding.count(plan.counts)
             for step in plan.convs:
                 binding.state.note(step.site, step.mask)
@@ -55,7 +57,6 @@ class PropagatedForward(StreamForward):
         except TraceError:
             self._leave_to_parts()
             return self.run_plain(*args, **kwargs)
-        inputs = tensors_of((args, kwargs))
         values, sites = record(graph, self.module, inputs, binding.site_of)
         planner = Planner(graph, self.module, values, sites, binding.state)
         plans[site] = planner.plan(key)
@@ -64,6 +65,9 @@ class PropagatedForward(StreamForward):
     def _graph(self, key: tuple | None, args: tuple, kwargs: dict) -> fx.Graph:
         if key is None:
             raise TraceError('what it gets is more than tensors and numbers')
+        refused = [layer.native_refusal() for layer in self.layers]
+        if any(refused):
+            raise TraceError(f'of a layer: {next(filter(None, refused))}')
         if key not in self._graphs:
             self._graphs[key] = trace(self.module, args, kwargs)
         return self._graphs[key]
