@@ -44,7 +44,7 @@ class PropagatedForward(StreamForward):
         if not binding.is_plain or not on_cpu or self.module.training:
             plans.pop(site, None)  # what it knows is of an older frame
             return self.run_plain(*args, **kwargs)
-        key = _key(args, kwargs)
+        key = _key(self.module, args, kwargs)
         plan = plans.get(site)
         if plan is not None and plan.key == key and plan.is_current():
             result = plan.run(inputs)
@@ -89,25 +89,26 @@ def _attach(module: nn.Module) -> None:
         module.forward = PropagatedForward(module)
 
 
-def _key(args: tuple, kwargs: dict) -> tuple | None:
-    """What of the arguments is in a graph; None if that cannot be told."""
+def _key(module: nn.Module, args: tuple, kwargs: dict) -> tuple | None:
+    """What a graph is of; None if that cannot be told."""
     leaves, spec = _pytree.tree_flatten((args, kwargs))
     others = tuple(leaf for leaf in leaves if not torch.is_tensor(leaf))
     if not all(isinstance(leaf, _CONSTANTS) for leaf in others):
         return None
-    return str(spec), shapes_of(leaves), others
+    return id(module), str(spec), shapes_of(leaves), others
 
 
 def propagate_changes(module: nn.Module) -> None:
     """Let layers tell each other what changed inside streams, in place.
 
     ``with mmskip.stream(model)`` stays as it is, for the module or a model
-    it is a part of; what it computes stays the same, to the last bit. But
-    what lies between Skip-Convolutions (sums, ReLUs, enlarged images, and
-    what else takes each position for itself) is computed only where an input
-    changed, and a Skip-Convolution compares and writes only there: a static
-    frame costs next to nothing. For that a stream keeps the results of what
-    lies in between, too.
+    it is a part of; what it computes stays the same, to the last bit but for
+    SiLU, which is rounded differently. But what lies between
+    Skip-Convolutions (sums, ReLUs, enlarged images, and what else takes each
+    position for itself) is computed only where an input changed, and a
+    Skip-Convolution compares and writes only there: a static frame costs
+    next to nothing. For that a stream keeps the results of what lies in
+    between, too.
 
     The forward of the module is traced (``torch.fx``) at its first frame; of
     a module that cannot be traced, because its forward branches on values or
