@@ -21,7 +21,7 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
 
-from mmskip.apis import UserError, init_model, stream_video
+from mmskip.apis import UserError, init_model, make_fast, stream_video
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.apis.experiments import (
     Done,
@@ -154,8 +154,12 @@ def time_methods(
     """
     timed = [i for i, row in enumerate(rows) if row['timed']]
     models = {
-        i: init_model(
-            str(rows[i]['config']), checkpoint, cfg_options=rows[i]['options']
+        i: make_fast(
+            init_model(
+                str(rows[i]['config']),
+                checkpoint,
+                cfg_options=rows[i]['options'],
+            )
         )
         for i in timed
     }

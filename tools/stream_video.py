@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-import mmskip
+import mmskip  # noqa: F401  (registers its modules)
 from mmskip import apis
 from mmskip.apis.errors import (
     EXIT_INCOMPLETE,
@@ -117,7 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if not apis.is_converted(model):
             warn('no layer of this model is converted: it runs densely')
-        prepare(model, args.dense)
+        apis.make_fast(model, args.dense)
         totals = apis.StreamTotals()
         sinks = make_sinks(args, model, reader, totals, warn)
         try:
@@ -136,16 +136,6 @@ def main(argv: Sequence[str] | None = None) -> int:
             warn(reader.cut_short)
             return EXIT_INCOMPLETE
     return EXIT_OK
-
-
-def prepare(model: nn.Module, dense: bool) -> None:
-    """Make a model as fast as it can be, where it is to run natively."""
-    on_cpu = all(p.is_cpu for p in model.parameters())
-    if active_backend() != 'native' or not on_cpu:
-        return
-    mmskip.fold(model)
-    if apis.is_converted(model) and not dense:
-        mmskip.propagate_changes(model)
 
 
 def make_sinks(

@@ -2,6 +2,7 @@
 
 from mmskip.apis.config import import_host, load_config
 from mmskip.apis.errors import UserError
+from mmskip.apis.fast import make_fast
 from mmskip.apis.frame_pipeline import FramePipeline
 from mmskip.apis.loading import init_model
 from mmskip.apis.result_files import ResultLog, ResultVideo
@@ -25,6 +26,7 @@ __all__ = [
     'init_model',
     'is_converted',
     'load_config',
+    'make_fast',
     'open_reader',
     'stream_video',
 ]
