@@ -11,15 +11,15 @@ methods = dict(
         config=_path.format('tsn_r18-w16_1x1x8-12e_'), train=True, seeds=[0]
     ),
     dense=dict(
-        config=_path.format('finetune_tsn_r18-w16_1x1x8-4e_'),
+        config=_path.format('finetune_tsn_r18-w16_1x1x8-12e_'),
         weights='pretrained',
         train=True,
     ),
     gumbel=dict(
-        config=_path.format('skip-conv-gumbel_tsn_r18-w16_1x1x8-4e_'),
+        config=_path.format('skip-conv-gumbel_tsn_r18-w16_1x1x8-12e_'),
         weights='pretrained',
         train=True,
-        settings={f'beta {b:g}': {_beta: b} for b in (0.05, 0.1, 0.2)},
+        settings={f'beta {b:g}': {_beta: b} for b in (0.2, 0.6)},
     ),
     output_norm=dict(
         config=_path.format('skip-conv-output-norm_tsn_r18-w16_1x1x8_'),
@@ -27,6 +27,18 @@ methods = dict(
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
             for t in (1 / 16, 1 / 8, 1 / 4)
+        },
+    ),
+    # The same gates, with which the model is trained on.
+    output_norm_tuned=dict(
+        config=_path.format(
+            'skip-conv-output-norm-tuned_tsn_r18-w16_1x1x8-12e_'
+        ),
+        weights='pretrained',
+        train=True,
+        settings={
+            f'threshold {t:g}': {f'{_gate}.threshold': t}
+            for t in (0.0938, 0.107, 0.125)
         },
     ),
 )

@@ -1,0 +1,20 @@
+# The small TSN, which gets used to its norm gates: they decide in training as
+# they do in a stream, and the weights learn to do with what they leave. Its
+# checkpoint goes into load_from.
+_base_ = 'finetune_tsn_r18-w16_1x1x8-12e_toy-hmdb51.py'
+model = dict(
+    type='mmskip.ConvertedModel',
+    arch='Recognizer2D',
+    conversions=[
+        dict(
+            type='mmskip.SkipConversion',
+            gate=dict(
+                type='mmskip.OutputNormGate',
+                threshold=0.107,  # ours
+                order=2,
+                relative=True,
+            ),
+            memory='accumulated',
+        )
+    ],
+)
