@@ -30,7 +30,7 @@ methods = dict(
         _norm,
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (1 / 16, 1 / 8, 1 / 4)
+            for t in (1 / 16, 1 / 8, 1 / 4, 0.35, 0.7)
         },
     ),
     input_norm=dict(
@@ -65,6 +65,14 @@ methods = dict(
     ),
     frame_gates=dict(
         _skip, config=_path.format('frame-gates'), settings=_betas
+    ),
+    output_norm_block_4=dict(
+        _norm,
+        options={f'{_gate}.block_size': 4},
+        settings={
+            f'threshold {t:g}': {f'{_gate}.threshold': t}
+            for t in (0.16, 0.25, 0.35)
+        },
     ),
     gumbel_block_2=dict(
         _skip, options={f'{_gate}.block_size': 2}, settings=_middle

@@ -3,6 +3,10 @@
 _path = '../recognition/{}toy-hmdb51.py'
 _gate = 'model.conversions.0.gate'
 _beta = 'model.efficiency_loss.beta'
+_twice = {
+    'test_dataloader.dataset.pipeline.1.num_clips': 16,
+    'custom_hooks.0.num_frames': 16,
+}
 task = 'frames'
 seeds = [0, 1, 2]
 
@@ -39,6 +43,21 @@ methods = dict(
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
             for t in (0.0938, 0.107, 0.125)
+        },
+    ),
+    # The same models on twice the frames.
+    dense_16=dict(
+        config=_path.format('finetune_tsn_r18-w16_1x1x8-12e_'),
+        weights='dense',
+        options=_twice,
+    ),
+    output_norm_16=dict(
+        config=_path.format('skip-conv-output-norm_tsn_r18-w16_1x1x8_'),
+        weights='dense',
+        options=_twice,
+        settings={
+            f'threshold {t:g}': {f'{_gate}.threshold': t}
+            for t in (0.05, 1 / 16, 0.08)
         },
     ),
 )
