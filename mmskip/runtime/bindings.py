@@ -222,6 +222,15 @@ class StreamBinding(Binding):
         self._calls[module] = number + 1
         return name, number
 
+    @property
+    def in_forward(self) -> bool:
+        """Whether a forward of the model is under way."""
+        return self._in_forward
+
+    def calls_of(self, layer: SkipConvMixin) -> int:
+        """How often a layer was called in this frame."""
+        return self._calls.get(layer, 0)
+
     def site_of(self, layer: SkipConvMixin) -> CallSite:
         """Where the last call of a layer in this frame has its memory."""
         return self.names[layer], self._calls[layer] - 1

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch.fx.immutable_collections import immutable_dict
 from torch.utils import _pytree
 
 from mmskip.layers import SkipConvMixin
@@ -17,14 +18,39 @@ _IN_PLACE = {
     operator.isub: operator.sub,
     operator.imul: operator.mul,
     operator.itruediv: operator.truediv,
+    operator.ifloordiv: operator.floordiv,
+    operator.imod: operator.mod,
+    operator.ipow: operator.pow,
 }
 #: What a tensor tells of itself without its values.
 _SHAPE_METHODS = {'size', 'dim', 'numel', 'ndimension'}
 _SHAPE_ATTRIBUTES = {'shape', 'ndim', 'dtype', 'device'}
 #: What takes values out of a tensor.
 _VALUE_METHODS = {'item', 'tolist', 'numpy', 'data_ptr'}
+#: What depends on where a tensor keeps them.
+_LAYOUT_METHODS = {'as_strided', 'is_contiguous', 'storage_offset', 'stride'}
+#: What may fail in another layout, and what does the same in any.
+_VIEWS = {'view': 'reshape', 'view_as': 'reshape_as'}
+#: What makes tensors whose size depends on values.
+_SELECTIONS = {'argwhere', 'masked_select', 'nonzero', 'unique'}
 #: Functions whose result is a tensor of its own.
 _FRESH = {*_IN_PLACE, *_IN_PLACE.values(), torch.cat, F.interpolate, F.relu}
+#: Where torch's modules are whose result is one, too.
+_FRESH_MODULES = {
+    f'torch.nn.modules.{name}'
+    for name in (
+        'activation',
+        'batchnorm',
+        'conv',
+        'instancenorm',
+        'linear',
+        'normalization',
+        'pooling',
+        'upsampling',
+    )
+}
+#: Functions whose results are others in each call.
+_RANDOM = ('rand', 'normal', 'bernoulli', 'multinomial', 'poisson')
 #: Libraries whose smallest modules have no state but their parameters.
 _LIBRARIES = ('torch.nn', 'mmcv.cnn')
 _ACTIVATIONS = {
@@ -42,24 +68,24 @@ class TraceError(ValueError):
     """A module's forward is not a fixed graph of what is supported."""
 
 
+def _update(function: Callable) -> Callable:
+    def update(self: fx.Proxy, other: Any) -> fx.Proxy:
+        create = self.tracer.create_proxy
+        return create('call_function', function, (self, other), {})
+
+    return update
+
+
 class _Proxy(fx.Proxy):
     """Tells ``a += b`` from ``a + b``."""
 
-    def __iadd__(self, other: Any) -> fx.Proxy:
-        return self._update(operator.iadd, other)
-
-    def __isub__(self, other: Any) -> fx.Proxy:
-        return self._update(operator.isub, other)
-
-    def __imul__(self, other: Any) -> fx.Proxy:
-        return self._update(operator.imul, other)
-
-    def __itruediv__(self, other: Any) -> fx.Proxy:
-        return self._update(operator.itruediv, other)
-
-    def _update(self, function: Callable, other: Any) -> fx.Proxy:
-        create = self.tracer.create_proxy
-        return create('call_function', function, (self, other), {})
+    __iadd__ = _update(operator.iadd)
+    __isub__ = _update(operator.isub)
+    __imul__ = _update(operator.imul)
+    __itruediv__ = _update(operator.itruediv)
+    __ifloordiv__ = _update(operator.ifloordiv)
+    __imod__ = _update(operator.imod)
+    __ipow__ = _update(operator.ipow)
 
 
 class _Tracer(fx.Tracer):
@@ -71,6 +97,11 @@ class _Tracer(fx.Tracer):
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, dict) and type(a) not in (dict, immutable_dict):
+            raise TraceError(f'{type(a).__name__} would become a dict')
+        return super().create_arg(a)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         return isinstance(m, SkipConvMixin) or (
@@ -112,9 +143,18 @@ def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
             f'the forward of {type(module).__name__} is no fixed graph: '
             f'{error}'
         ) from error
+    for node in graph.nodes:
+        if node.op != 'call_module':
+            continue
+        if not node.args:
+            raise TraceError(f'{node.format_node()} has no first argument')
+        if module.get_submodule(node.target).training:
+            raise TraceError(f'{node.target} is in training mode')
     _drop_identities(graph, module)
     _resolve_writes(graph, module)
-    graph.eliminate_dead_code(lambda n: n.op in ('placeholder', 'output'))
+    # Calls of modules count, even if nobody reads what they return.
+    keep = ('placeholder', 'output', 'call_module')
+    graph.eliminate_dead_code(lambda n: n.op in keep)
     for node in graph.nodes:
         _check_values(node)
     return graph
@@ -132,6 +172,17 @@ def is_shape(node: fx.Node) -> bool:
     if node.op == 'call_method':
         return node.target in _SHAPE_METHODS
     return node.target is getattr and node.args[1] in _SHAPE_ATTRIBUTES
+
+
+def find_constants(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes that are the same in each frame of one size."""
+    constants: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == 'placeholder':
+            continue
+        if is_shape(node) or constants.issuperset(node.all_input_nodes):
+            constants.add(node)
+    return constants
 
 
 def _drop_identities(graph: fx.Graph, module: nn.Module) -> None:
@@ -153,13 +204,20 @@ def _written(node: fx.Node, module: nn.Module) -> bool:
         writes = node.target.endswith('_') and not node.target.endswith('__')
         if writes:
             node.target = node.target[:-1]
+            if not callable(getattr(torch.Tensor, node.target, None)):
+                raise TraceError(f'there is no Tensor.{node.target}')
         return writes
     if node.op != 'call_function':
         return False
     if node.target in _IN_PLACE:
         node.target = _IN_PLACE[node.target]
         return True
-    if node.target is operator.setitem or 'out' in node.kwargs:
+    name = getattr(node.target, '__name__', '')
+    if (
+        node.target is operator.setitem
+        or (name.endswith('_') and not name.endswith('__'))
+        or 'out' in node.kwargs
+    ):
         raise TraceError(f'{node.format_node()} writes into a tensor')
     writes = node.kwargs.get('inplace', False)
     if writes:
@@ -169,14 +227,20 @@ def _written(node: fx.Node, module: nn.Module) -> bool:
 
 def _resolve_writes(graph: fx.Graph, module: nn.Module) -> None:
     """Let what comes after a write read its result."""
+    written: set[fx.Node] = set()
     for node in graph.nodes:
         if not _written(node, module):
             continue
         target = node.args[0]
         if not isinstance(target, fx.Node):
             raise TraceError(f'{node.format_node()} writes into a constant')
-        fresh = target.op == 'call_module' or target.target in _FRESH
-        views = [n for n in target.users if _may_be_view(n) and n is not node]
+        views = [
+            user
+            for user in target.users
+            if user < node and not (_is_fresh(user, module) or is_shape(user))
+        ]
+        fresh = target in written or _is_fresh(target, module)
+        written.add(node)
         if not fresh or views:
             raise TraceError(
                 f'{node.format_node()} writes into a tensor that others may '
@@ -187,11 +251,25 @@ def _resolve_writes(graph: fx.Graph, module: nn.Module) -> None:
         )
 
 
-def _may_be_view(node: fx.Node) -> bool:
-    return node.op == 'call_method' or node.target is operator.getitem
+def _is_fresh(node: fx.Node, module: nn.Module) -> bool:
+    """Whether a node returns a tensor of its own, and no view."""
+    if node.op == 'call_module':
+        kinds = type(module.get_submodule(node.target)).__mro__
+        return any(kind.__module__ in _FRESH_MODULES for kind in kinds)
+    return node.op == 'call_function' and node.target in _FRESH
 
 
 def _check_values(node: fx.Node) -> None:
-    """Refuse what takes values out of tensors."""
+    """Refuse what takes values out of tensors, and random ones."""
     if node.op == 'call_method' and node.target in _VALUE_METHODS:
         raise TraceError(f'{node.format_node()} depends on values')
+    if node.op == 'call_method' and node.target in _LAYOUT_METHODS:
+        raise TraceError(f'{node.format_node()} depends on the layout')
+    if node.op == 'call_method' and torch.dtype not in map(type, node.args):
+        node.target = _VIEWS.get(node.target, node.target)
+    if node.op in ('call_function', 'call_method'):
+        name = getattr(node.target, '__name__', node.target)
+        if name in _SELECTIONS or (name == 'where' and len(node.args) == 1):
+            raise TraceError(f'{node.format_node()} has no fixed size')
+        if name.startswith(_RANDOM) or node.kwargs.get('training', False):
+            raise TraceError(f'{node.format_node()} is another in each frame')

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from mmskip.layers import SkipConvMixin
 
+from .bindings import StreamBinding
 from .change_steps import Board, NativeSteps, Step
 from .state import CallSite
 
@@ -69,6 +70,8 @@ class Plan:
         key: Of the arguments that it is for.
         steps: In their order.
         convs: That are among them.
+        read: What other tensors they read, see
+            :func:`.change_record.tensors_read`.
         board: The values they work on.
         inputs: Numbers of the tensors that the part gets.
         result: What it returns, slots in place of tensors.
@@ -85,6 +88,7 @@ class Plan:
         key: Any,
         steps: Sequence[Step],
         convs: Sequence[PlannedConv],
+        read: Sequence[tuple[dict[str, Any], str, Tensor]],
         board: Board,
         inputs: Sequence[int],
         result: Any,
@@ -95,14 +99,33 @@ class Plan:
         self.convs = convs
         self.nbytes = nbytes
         self.counts = Counter(conv.layer for conv in convs)
+        self._first = {c.layer: c.site[1] for c in reversed(convs)}
+        self._read = read
         self._board = board
         self._inputs = inputs
         self._result = result
 
-    def is_current(self) -> bool:
-        """Whether no weight or setting has changed since it was made."""
-        return self._board.native.holds() and all(
-            conv.is_current() for conv in self.convs
+    def is_current(self, binding: StreamBinding) -> bool:
+        """Whether it continues what the call sites remember.
+
+        No weight or setting may have changed since it was made; since the
+        last frame nothing else may have run at its call sites.
+
+        Args:
+            binding: Of the stream.
+        """
+        return (
+            self._board.native.holds()
+            and all(place.get(key) is t for place, key, t in self._read)
+            and all(
+                binding.calls_of(layer) == first
+                for layer, first in self._first.items()
+            )
+            and all(
+                binding.state.last_mask(conv.site) is conv.mask
+                and conv.is_current()
+                for conv in self.convs
+            )
         )
 
     def run(self, inputs: Sequence[Tensor]) -> Any:
@@ -137,6 +160,9 @@ def copy_slots(tree: Any, value_of: Callable[[int], Any]) -> Any:
     if isinstance(tree, dict):
         return {k: copy_slots(v, value_of) for k, v in tree.items()}
     if isinstance(tree, (list, tuple)):
-        kind = list if isinstance(tree, list) else tuple
-        return kind(copy_slots(item, value_of) for item in tree)
+        items = [copy_slots(item, value_of) for item in tree]
+        if isinstance(tree, list):
+            return items
+        named = hasattr(tree, '_fields')
+        return type(tree)(*items) if named else type(tree)(items)
     return tree

@@ -8,11 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from .change_graph import is_shape
+from .change_graph import find_constants
 from .change_plan import Plan, PlannedConv, Slot, copy_slots
-from .change_record import compute
+from .change_record import compute, selects, tensors_read
 from .change_steps import Board, NativeSteps, PointStep, Step, WholeStep
-from .change_sums import find_sums, is_image
+from .change_sums import find_sums, is_anywhere, is_image
 from .state import CallSite, StreamState
 
 #: What takes each position of an image for itself, and is not a sum.
@@ -81,7 +81,9 @@ class Planner:
         self._board = Board([values[node] for node in graph.nodes], size)
         self._result = copy_slots(self._slots(), self._board.own)
         self._sums, absorbed = find_sums(graph, module, values)
-        self._constants = _find_constants(graph)
+        self._constants = find_constants(graph)
+        for node in self._constants:
+            self._board.mark(self._numbers[node], False)
         #: Nodes without a step.
         self._idle = {*absorbed, *self._constants}
         self._steps: list[Step] = []
@@ -93,15 +95,36 @@ class Planner:
     def plan(self, key: Any) -> Plan | None:
         """The steps of the next frame; None if there can be none.
 
-        A layer may not be prepared, or have a weight that keeps no version.
+        A layer may not be prepared, something have a weight that keeps no
+        version, or images have no fixed number.
 
         Args:
             key: Of the plan.
         """
-        for node, site in self._sites.items():
-            layer = self._module.get_submodule(node.target)
-            if layer.weight.is_inference() or not self._state.prepared(site):
-                return None
+        # What is made here is written to in later frames, of any mode.
+        with torch.inference_mode(False), torch.no_grad():
+            return self._plan(key)
+
+    def _has_plan(
+        self, read: list[tuple[dict[str, Any], str, Tensor]]
+    ) -> bool:
+        return (
+            all(
+                self._module.get_submodule(node.target).has_next(
+                    self._state.prepared(site)
+                )
+                for node, site in self._sites.items()
+            )
+            and not any(tensor.is_inference() for *_, tensor in read)
+            and not any(selects(n, self._values) for n in self._graph.nodes)
+        )
+
+    def _plan(self, key: Any) -> Plan | None:
+        read = tensors_read(self._graph, self._module)
+        if not self._has_plan(read):
+            return None
+        for *_, tensor in read:
+            self._board.native.watch(tensor)
         inputs = []
         for node, number in self._numbers.items():
             if node.op == 'placeholder':
@@ -118,6 +141,7 @@ class Planner:
             key,
             self._steps,
             self._convs,
+            read,
             self._board,
             inputs,
             self._slots(),
@@ -164,13 +188,12 @@ class Planner:
         target = self._numbers[node]
         if layer.activation is not None:
             target = self._new_number()
-        mask = torch.zeros_like(output[:, :1], dtype=torch.bool).contiguous()
+        mask = torch.ones_like(output[:, :1], dtype=torch.bool).contiguous()
+        self._state.note(site, mask.copy_(self._state.last_mask(site)))
         call = self._state.prepared(site)
         self._board.native.add_conv(source, target, mask, *call.arguments[:-1])
         self._board.put(target, output)
-        for tensor in (layer.weight, layer.gate.params().weight):
-            if tensor is not None:
-                self._board.native.watch(tensor)
+        self._board.native.watch(layer.weight)
         self._native_step(site[0])
         self._convs.append(PlannedConv(layer, site, source, mask))
         if layer.activation is not None:
@@ -234,11 +257,18 @@ class Planner:
             self._steps.append(WholeStep(function, sources, target, spread))
 
     def _is_pointwise(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
-        if not self._are_alike([node, *inputs]):
+        fixed = [
+            self._values[n] for n in node.all_input_nodes if n not in inputs
+        ]
+        if not self._are_alike([node, *inputs]) or not all(
+            map(is_anywhere, fixed)
+        ):
             return False
         if node.op == 'call_module':
             part = self._module.get_submodule(node.target)
-            return isinstance(part, _POINT_MODULES)
+            # Else it takes its statistics from all positions.
+            known = getattr(part, 'track_running_stats', True)
+            return isinstance(part, _POINT_MODULES) and known
         return node.target in _POINT_FUNCTIONS
 
     def _is_join(self, node: fx.Node) -> bool:
@@ -267,7 +297,7 @@ class Planner:
         if len(inputs) != 1 or not is_image(self._values[node]):
             return None
         if node.target is operator.getitem:
-            index = node.args[1]
+            index = fx.map_arg(node.args[1], self._values.__getitem__)
             crops = isinstance(index, tuple) and index[0] is Ellipsis
             if crops and [type(i) for i in index[1:]] == [slice, slice]:
                 return lambda mask: mask[index].contiguous()
@@ -277,14 +307,3 @@ class Planner:
         if type(part) is not nn.MaxPool2d or part.return_indices:
             return None
         return lambda mask: part(mask.float()) > 0
-
-
-def _find_constants(graph: fx.Graph) -> set[fx.Node]:
-    """Nodes that are the same in each frame of one size."""
-    constants: set[fx.Node] = set()
-    for node in graph.nodes:
-        if node.op == 'placeholder':
-            continue
-        if is_shape(node) or constants.issuperset(node.all_input_nodes):
-            constants.add(node)
-    return constants

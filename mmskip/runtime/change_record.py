@@ -4,11 +4,13 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, fx, nn
 
 from mmskip.layers import SkipConvMixin
 
 from .state import CallSite
+from .stream_forward import tensors_of
 
 
 def record(
@@ -34,7 +36,8 @@ def record(
     remaining = iter(inputs)
     for node in graph.nodes:
         if node.op == 'placeholder':
-            values[node] = next(remaining)
+            # What is a view of it is kept.
+            values[node] = next(remaining).clone()
         elif node.op == 'output':
             values[node] = fx.map_arg(node.args[0], values.__getitem__)
         else:
@@ -62,3 +65,48 @@ def compute(
     if getattr(part, 'inplace', False):
         args = args[0].clone(), *args[1:]
     return part(*args, **kwargs)
+
+
+def tensors_read(
+    graph: fx.Graph, module: nn.Module
+) -> list[tuple[dict[str, Any], str, Tensor]]:
+    """Parameters and buffers that a graph reads beside Skip-Convolutions.
+
+    Args:
+        graph: Of the module.
+        module: Whose parts are called.
+
+    Returns:
+        Where each is kept, under which name, and what it is now.
+    """
+    read = []
+    for node in graph.nodes:
+        if node.op == 'get_attr':
+            path, _, name = node.target.rpartition('.')
+            part, names = module.get_submodule(path), [name]
+        elif node.op == 'call_module':
+            part = module.get_submodule(node.target)
+            names = [*part._parameters, *part._buffers]
+            if isinstance(part, SkipConvMixin):
+                continue
+        else:
+            continue
+        for name in names:
+            places = part._parameters, part._buffers, vars(part)
+            place = next(place for place in places if name in place)
+            if torch.is_tensor(place[name]):
+                read.append((place, name, place[name]))
+    return read
+
+
+def selects(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
+    """Whether how much a node returns depends on values.
+
+    Args:
+        node: Of a graph.
+        values: Of its nodes.
+    """
+    if node.target is not operator.getitem:
+        return False
+    index = tensors_of(fx.map_arg(node.args[1], values.__getitem__))
+    return any(i.dtype in (torch.bool, torch.uint8) for i in index)

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils import _pytree
 
 from mmskip.ops import native
 
@@ -40,8 +41,7 @@ class Board:
 
     def own(self, index: int) -> Any:
         """A value that nobody else has."""
-        value = self.values[index]
-        return value.clone() if torch.is_tensor(value) else value
+        return copy_tensors(self.values[index])
 
     def mark(self, index: int, change: Change) -> None:
         """Say where a value has changed."""
@@ -181,6 +181,11 @@ class WholeStep:
         if self.spread is not None and torch.is_tensor(changes[0]):
             change = self.spread(changes[0])
         board.mark(self.target, change)
+
+
+def copy_tensors(value: Any) -> Any:
+    """A tensor, or what a node returns instead, in tensors of its own."""
+    return _pytree.tree_map_only(Tensor, Tensor.clone, value)
 
 
 def _rows(image: Tensor) -> Tensor:

@@ -74,6 +74,13 @@ def is_image(value: Any) -> bool:
     )
 
 
+def is_anywhere(value: Any) -> bool:
+    """Whether a constant is the same for all positions of all images."""
+    if not torch.is_tensor(value) or value.numel() == 1:
+        return True
+    return value.dim() in (3, 4) and value.numel() == value.shape[-3]
+
+
 def _terms(
     node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
 ) -> tuple[list[fx.Node], list[fx.Node]] | None:
@@ -90,7 +97,12 @@ def _terms(
                 return None
             continue
         inner = None
-        if len(term.users) == 1 and values[term].shape == values[node].shape:
+        if (
+            len(term.users) == 1
+            and node.args.count(term) == 1
+            and is_image(values[term])
+            and values[term].shape == values[node].shape
+        ):
             inner = _terms(term, module, values)
         if inner is None or (len(inner[0]) > 1 and len(terms) > 1):
             terms.append(term)  # sums of sums are another order
@@ -108,17 +120,22 @@ def _enlarges(
     if node.op == 'call_module':
         part = module.get_submodule(node.target)
         nearest = isinstance(part, nn.Upsample) and part.mode == 'nearest'
+        scale = part.scale_factor if nearest else None
     else:
         nearest = (
             node.target is F.interpolate
             and node.kwargs.get('mode', 'nearest') == 'nearest'
         )
+        scale = node.kwargs.get('scale_factor')
     if not nearest or not is_image(values[node.args[0]]):
         return False
     small, large = values[node.args[0]].shape, values[node].shape
     factor = large[2] // max(small[2], 1)
+    scales = scale if isinstance(scale, (tuple, list)) else (scale,)
     return (
         factor & (factor - 1) == 0
+        # 4.2 times 3 are 12, which are not 4 of each.
+        and all(s is None or s == factor for s in scales)
         and small[2] * factor == large[2]
         and small[3] * factor == large[3]
     )

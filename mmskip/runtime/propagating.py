@@ -34,23 +34,25 @@ class PropagatedForward(StreamForward):
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         binding = self.layers[0]._binding
-        if not isinstance(binding, StreamBinding):
+        # The stream may be of a part of this module only.
+        if not isinstance(binding, StreamBinding) or not binding.in_forward:
             return self.run_plain(*args, **kwargs)
         # No two parts have their first layer in common.
         site = binding.next_call(self.module, binding.names[self.layers[0]])
         plans = binding.state.plans
         inputs = tensors_of((args, kwargs))
         on_cpu = all(x.is_cpu for x in inputs)
+        # Unless this frame ends well, what it knows is of an older one.
+        plan = plans.pop(site, None)
         if not binding.is_plain or not on_cpu or self.module.training:
-            plans.pop(site, None)  # what it knows is of an older frame
             return self.run_plain(*args, **kwargs)
         key = _key(self.module, args, kwargs)
-        plan = plans.get(site)
-        if plan is not None and plan.key == key and plan.is_current():
+        if plan is not None and plan.key == key and plan.is_current(binding):
             result = plan.run(inputs)
             binding.count(plan.counts)
             for step in plan.convs:
                 binding.state.note(step.site, step.mask)
+            plans[site] = plan
             return result
         try:
             graph = self._graph(key, args, kwargs)

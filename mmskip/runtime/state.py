@@ -67,6 +67,10 @@ class StreamState:
         """
         return {site: mask.clone() for site, mask in self._masks.items()}
 
+    def last_mask(self, site: CallSite) -> Tensor | None:
+        """What a call site computed, no copy."""
+        return self._masks.get(site)
+
     def recall(self, site: CallSite, x: Tensor) -> SkipMemory | None:
         """The memory of a call site if ``x`` continues it, else None."""
         memory = self.slots.get(site)

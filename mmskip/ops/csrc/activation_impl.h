@@ -48,6 +48,8 @@ MMSKIP_INLINE Vector activate(Vector x) {
     return choose(x < Vector{}, Vector{}, x);
   }
   if (activation == Activation::kSiLU) {
+    // Below, the exponential is no longer that of x, which it has to outweigh.
+    x = choose(x < splat(-87.0f), splat(-87.0f), x);
     return x / (1.0f + exponential(-x));
   }
   return x;

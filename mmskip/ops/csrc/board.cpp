@@ -91,11 +91,15 @@ void copy_channels(
 Board::Board(int64_t values) : values_(values) {}
 
 Value& Board::value(int64_t index) {
-  return values_.at(index);
+  return const_cast<Value&>(std::as_const(*this).value(index));
 }
 
 const Value& Board::value(int64_t index) const {
-  return values_.at(index);
+  const int64_t count = values_.size();
+  TORCH_CHECK_INDEX(
+      0 <= index && index < count, "expected the number of one of ", count,
+      " values, got ", index);
+  return values_[index];
 }
 
 void Board::put(int64_t index, const at::Tensor& tensor) {
@@ -190,19 +194,7 @@ void Board::add_join(
     std::vector<int64_t> sources, int64_t target, at::Tensor result) {
   check_memory(result, "result");
   JoinStep step{std::move(sources), target, result, empty_mask(result)};
-  int64_t channels = 0;
-  for (const int64_t source : step.sources) {
-    const at::Tensor& image = value(source).tensor;
-    channels += image.size(1);
-    TORCH_CHECK_VALUE(
-        image.size(0) == result.size(0) && image.size(2) == result.size(2) &&
-            image.size(3) == result.size(3),
-        "expected images as large as the result, got ", image.sizes(),
-        " for ", result.sizes());
-  }
-  TORCH_CHECK_VALUE(
-      channels == result.size(1), "expected ", result.size(1),
-      " channels altogether, got ", channels);
+  check_join(step);
   value(target).tensor = result;
   steps_.emplace_back(std::move(step));
 }
@@ -219,8 +211,12 @@ bool Board::holds() const {
 }
 
 void Board::run(int64_t begin, int64_t end) {
+  const int64_t count = steps_.size();
+  TORCH_CHECK_INDEX(
+      0 <= begin && begin <= end && end <= count, "expected some of ", count,
+      " steps, got [", begin, ", ", end, ")");
   for (int64_t i = begin; i < end; ++i) {
-    std::visit([this](auto& step) { run_step(step); }, steps_.at(i));
+    std::visit([this](auto& step) { run_step(step); }, steps_[i]);
   }
 }
 
@@ -335,6 +331,23 @@ void Board::run_step(SumStep& step) {
   to.change = is_any(counts) ? Change::kMapped : Change::kNowhere;
 }
 
+void Board::check_join(const JoinStep& step) const {
+  int64_t channels = 0;
+  for (const int64_t source : step.sources) {
+    const at::Tensor& image = value(source).tensor;
+    TORCH_CHECK_VALUE(
+        image.dim() == 4 && image.size(0) == step.result.size(0) &&
+            image.size(2) == step.result.size(2) &&
+            image.size(3) == step.result.size(3),
+        "expected images as large as the result, got ", image.sizes(),
+        " for ", step.result.sizes());
+    channels += image.size(1);
+  }
+  TORCH_CHECK_VALUE(
+      channels == step.result.size(1), "expected ", step.result.size(1),
+      " channels altogether, got ", channels);
+}
+
 void Board::run_step(JoinStep& step) {
   const int64_t channels = step.result.size(1);
   float* result = step.result.mutable_data_ptr<float>();
@@ -342,6 +355,7 @@ void Board::run_step(JoinStep& step) {
   const int64_t positions = step.mask.numel();
   Change joined = Change::kNowhere;
   int64_t first = 0;
+  check_join(step);
   for (const int64_t source : step.sources) {
     const Value& from = value(source);
     const Change change = step.known ? from.change : Change::kAnywhere;

@@ -133,6 +133,7 @@ class Board : public torch::CustomClassHolder {
 
   Value& value(int64_t index);
   const Value& value(int64_t index) const;
+  void check_join(const JoinStep& step) const;
   void run_step(ConvStep& step);
   void run_step(FollowStep& step);
   void run_step(SumStep& step);

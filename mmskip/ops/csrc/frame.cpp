@@ -91,12 +91,12 @@ bool Frame::rests() const {
 }
 
 bool Frame::is_restless() const {
-  // A norm only falls where an input has been sent: what did not fire then
-  // does not now. A learned gate may have negative weights.
+  // Where nothing was computed, the next frame decides from the same
+  // residuals. Where something was, what is pending around it may still fire:
+  // outputs are computed anew even if no input that they read is.
   const size_t size = g_.streams * g_.padded_size();
   return fires_at_rest() ||
-      (gate_.kernel != nullptr &&
-       std::memchr(residuals_.changed, 1, size) != nullptr);
+      (total_ > 0 && std::memchr(residuals_.changed, 1, size) != nullptr);
 }
 
 void Frame::decide(uint8_t* mask) const {

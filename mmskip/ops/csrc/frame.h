@@ -69,7 +69,7 @@ class Frame {
       const float* bias,
       float* output) const;
 
-  // Whether the next frame, should x stay the same, can change anything.
+  // Whether the next frame, should x stay the same, can compute anything.
   bool is_restless() const;
 
  private:

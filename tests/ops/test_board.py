@@ -1,0 +1,322 @@
+"""What a board keeps between frames, and what it refuses."""
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mmskip.ops import (
+    MEMORY_RULES,
+    ConvGeometry,
+    GateParams,
+    activate_,
+    native,
+    native_call,
+    skip_conv,
+)
+from tests.helpers.any_layer import gated_layers, make_frames
+
+pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
+
+NOWHERE, MAPPED, ANYWHERE = range(3)
+
+
+def image(*shape):
+    return torch.randn(shape).contiguous(memory_format=torch.channels_last)
+
+
+def sum_board(activation=None, *images):
+    """A board with a sum of images, and its result."""
+    board = native.new_board(len(images) + 1)
+    for index, x in enumerate(images):
+        board.put(index, x)
+    result = torch.empty_like(images[0])
+    board.add_sum(list(range(len(images))), len(images), result, activation)
+    return board, result
+
+
+def make_call(gated_layer, rule, first, with_bias):
+    """A call site after its reference frame, and the same once more."""
+    (geometry, shape, *_), gate = gated_layer
+    weight = torch.randn(shape) / torch.Size(shape[1:]).numel() ** 0.5
+    bias = torch.randn(shape[0]) if with_bias else None
+    job = (weight, bias, geometry, gate, rule, native.PackedWeight())
+    memory = skip_conv(first, None, *job)[2]
+    return [native_call(first, memory.clone(), *job) for _ in range(2)]
+
+
+@settings(
+    max_examples=200,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],
+)
+@given(
+    gated_layer=gated_layers(),
+    rule=st.sampled_from(MEMORY_RULES),
+    batch=st.integers(1, 3),
+    share=st.sampled_from([0.03, 0.3]),
+    drift=st.sampled_from([0.0, 0.02, 0.2]),
+    with_bias=st.booleans(),
+    seed=st.integers(0, 99),
+)
+@torch.no_grad()
+def test_a_convolution_computes_what_it_does_without_a_board(
+    gated_layer, rule, batch, share, drift, with_bias, seed
+):
+    torch.manual_seed(seed)
+    (_, _, channels, size), _ = gated_layer
+    frames = make_frames(4, batch, channels, size, share)
+    # Rests, what drifts at a few places, what comes back.
+    there = torch.rand(batch, 1, *size) < share
+    drifts = [
+        frames[-1] + drift * n * there * torch.randn_like(frames[-1])
+        for n in range(4)
+    ]
+    frames += [frames[-1], *drifts, drifts[-1], drifts[-1], frames[2]]
+    call, other = make_call(gated_layer, rule, frames[0], with_bias)
+    board, x = native.new_board(3), torch.empty(0)
+    copy = frames[0].contiguous(memory_format=torch.channels_last).clone()
+    output = other.arguments[1]
+    mask = torch.zeros_like(output[:, :1], dtype=torch.bool).contiguous()
+    board.add_follow(0, 1, copy)
+    board.add_conv(1, 2, mask, *other.arguments[:-1])
+
+    for x in frames[1:]:
+        expected, expected_mask = call.run(x)
+        board.put(0, x)
+        board.run(0, 2)
+
+        assert torch.equal(copy, x)
+        assert torch.equal(mask, expected_mask)
+        assert torch.equal(output, expected)
+        assert torch.equal(other.arguments[0], call.arguments[0])
+        assert board.change(2) == (MAPPED if mask.any() else NOWHERE)
+
+
+def test_what_is_pending_around_an_output_fires_again_at_rest():
+    # Four pending inputs in a diamond: each of the outputs that read the one
+    # in the middle fires, so that it is sent, time and again; none of them is.
+    weight = torch.randn(4, 1, 3, 3)
+    from_zero = torch.zeros(1, 1, 12, 12)
+    gate = native_gate(1.0)
+    job = (weight, None, *gate, 'accumulated', native.PackedWeight())
+    with torch.no_grad():
+        memory = skip_conv(from_zero, None, *job)[2]
+    call = native_call(from_zero, memory, *job)
+    board = native.new_board(2)
+    mask = torch.zeros(1, 1, 12, 12, dtype=torch.bool)
+    board.add_conv(0, 1, mask, *call.arguments[:-1])
+    x = from_zero.clone()
+    for h, w in ((5, 6), (7, 6), (6, 5), (6, 7)):
+        x[..., h, w] = 0.6 * 9
+    board.put(0, x)
+
+    board.mark(0, ANYWHERE, None)
+    for _ in range(3):
+        board.run(0, 1)
+        assert mask.sum() == 9
+        board.mark(0, NOWHERE, None)
+
+
+def native_gate(threshold):
+    geometry = ConvGeometry((1, 1), ((1, 1), (1, 1)), (1, 1))
+    return geometry, GateParams('input_norm', threshold)
+
+
+@pytest.mark.parametrize('channels', [1, 5, 16, 33])
+@pytest.mark.parametrize('activation', [None, 'relu', 'silu'])
+def test_activations_are_those_of_torch(activation, channels):
+    values = torch.linspace(-100, 100, 4 * 12 * channels).view(1, 4, 12, -1)
+    values[0, 0, 0] = 0.0
+    values[0, 0, 1] = -0.0
+    values[0, 0, 2] = 1e-30
+    values[0, 0, 3] = -3e38
+    values[0, 0, 4] = 3e38
+    x = values.permute(0, 3, 1, 2)
+
+    board, result = sum_board(activation, x)
+    board.run(0, 1)
+
+    expected = activate_(x.clone(), activation)
+    if activation == 'silu':
+        # Below -87 torch goes on to 0, and this stays at -87 * e^-87.
+        assert torch.allclose(result, expected, rtol=1e-6, atol=1e-34)
+    else:
+        assert torch.equal(result, expected)
+
+
+@pytest.mark.parametrize('activation', ['relu', 'silu'])
+def test_what_is_no_number_stays_so(activation):
+    x = image(1, 5, 4, 4)
+    x[0, :, 1, 1] = float('nan')
+    x[0, :, 2, 2] = float('inf')
+
+    board, result = sum_board(activation, x)
+    board.run(0, 1)
+
+    assert torch.equal(result.isnan(), x.isnan())
+    assert torch.equal(result.isinf(), x.isinf())
+
+
+def test_a_sum_is_computed_where_an_image_changed_and_nowhere_else():
+    large, small = image(2, 5, 8, 12), image(2, 5, 2, 3)
+    board = native.new_board(3)
+    board.put(0, large)
+    board.put(1, small)
+    result = torch.full_like(large, 7.0)
+    board.add_sum([0, 1], 2, result, None)
+    board.run(0, 1)
+    assert torch.equal(result, large + F.interpolate(small, scale_factor=4))
+    before = result.clone()
+
+    large += 1
+    small += 1
+    changed = torch.zeros(2, 1, 2, 3, dtype=torch.bool)
+    changed[1, 0, 1, 2] = True
+    board.mark(0, NOWHERE, None)
+    board.mark(1, MAPPED, changed)
+    board.run(0, 1)
+
+    where = F.interpolate(changed.float(), scale_factor=4).bool()
+    assert board.change(2) == MAPPED
+    assert torch.equal(board.map(2), where)
+    now = large + F.interpolate(small, scale_factor=4)
+    assert torch.equal(result, torch.where(where, now, before))
+
+    board.mark(1, NOWHERE, None)
+    result.zero_()
+    board.run(0, 1)
+    assert board.change(2) == NOWHERE
+    assert not result.any()
+
+
+def test_a_join_copies_what_changed_of_any_layout():
+    first, second = torch.randn(2, 3, 4, 6), image(2, 2, 4, 6)
+    board = native.new_board(3)
+    board.put(0, first)
+    board.put(1, second)
+    result = image(2, 5, 4, 6)
+    board.add_join([0, 1], 2, result)
+    board.run(0, 1)
+    assert board.change(2) == ANYWHERE
+    assert torch.equal(result, torch.cat([first, second], 1))
+
+    before = result.clone()
+    first += 1
+    second += 1
+    changed = torch.rand(2, 1, 4, 6) < 0.3
+    board.mark(0, NOWHERE, None)
+    board.mark(1, MAPPED, changed)
+    board.run(0, 1)
+
+    assert torch.equal(board.map(2), changed)
+    now = torch.cat([before[:, :3], second], 1)
+    assert torch.equal(result, torch.where(changed, now, before))
+
+
+def test_a_copy_follows_any_layout_and_what_is_no_number():
+    x, copy = torch.randn(2, 5, 4, 6), image(2, 5, 4, 6)
+    copy.copy_(x)
+    board = native.new_board(2)
+    board.add_follow(0, 1, copy)
+
+    for y in (x.clone(), x.flip(3), x.transpose(2, 3).reshape(2, 5, 4, 6)):
+        before = copy.clone()
+        board.put(0, y)
+        board.run(0, 1)
+
+        assert torch.equal(copy, y)
+        where = (before != y).any(1, keepdim=True)
+        assert board.change(1) == (MAPPED if where.any() else NOWHERE)
+        assert torch.equal(board.map(1), where)
+
+    y[1, 2, 3, 4] = float('nan')
+    for _ in range(2):
+        board.run(0, 1)
+        assert board.map(1).nonzero().tolist() == [[1, 0, 3, 4]]
+
+
+def test_a_watched_tensor_that_is_written_to_or_replaced_is_noticed():
+    weights = [torch.nn.Parameter(torch.zeros(3)) for _ in range(3)]
+    for spoil in (
+        lambda w: w.detach().add_(1),
+        lambda w: setattr(w, 'data', torch.ones(3)),
+    ):
+        board = native.new_board(0)
+        for weight in weights:
+            board.watch(weight)
+        assert board.holds()
+        spoil(weights[1])
+        assert not board.holds()
+
+
+def conv_arguments(**changes):
+    geometry, gate = native_gate(0.1)
+    x = image(2, 4, 6, 7)
+    job = (torch.randn(8, 4, 3, 3), None, geometry, gate)
+    job += ('previous', native.PackedWeight())
+    with torch.no_grad():
+        call = native_call(x, skip_conv(x, None, *job)[2], *job)
+    return [torch.zeros(2, 1, 6, 7, dtype=torch.bool), *call.arguments[:-1]]
+
+
+def test_bad_arguments_are_refused_by_name():
+    board = native.new_board(3)
+    x = image(2, 4, 6, 7)
+    board.put(0, x)
+    mask, *others = conv_arguments()
+
+    with pytest.raises(ValueError, match=r'mask of'):
+        board.add_conv(0, 1, mask[..., 1:], *others)
+    others[12] = 3
+    with pytest.raises(ValueError, match='block_size 1, 2, 4 or 8'):
+        board.add_conv(0, 1, mask, *others)
+    with pytest.raises(IndexError, match='one of 3 values, got 3'):
+        board.put(3, x)
+    with pytest.raises(IndexError, match='some of 0 steps'):
+        board.run(0, 1)
+    with pytest.raises(ValueError, match=r'expected 1 to 8 images.*got 0'):
+        board.add_sum([], 1, image(2, 4, 6, 7), None)
+    with pytest.raises(ValueError, match=r'expected 1 to 8 images.*got 9'):
+        board.add_sum([0] * 9, 1, image(2, 4, 6, 7), None)
+    with pytest.raises(ValueError, match=r'smaller by a whole.*2, 4, 6, 7\]'):
+        board.add_sum([0], 1, image(2, 4, 9, 7), None)
+    with pytest.raises(ValueError, match=r'smaller by a whole'):
+        board.add_sum([0], 1, image(2, 5, 6, 7), None)
+    with pytest.raises(ValueError, match='result to be contiguous in channe'):
+        board.add_sum([0], 1, torch.zeros(2, 4, 6, 7), None)
+    with pytest.raises(ValueError, match="'relu', 'silu' or none, got 'gel"):
+        board.add_sum([0], 1, image(2, 4, 6, 7), 'gelu')
+    with pytest.raises(ValueError, match='expected 9 channels altogether, go'):
+        board.add_join([0, 0], 1, image(2, 9, 6, 7))
+    with pytest.raises(ValueError, match='as large as the result'):
+        board.add_join([0, 0], 1, image(2, 8, 6, 8))
+    with pytest.raises(ValueError, match='copy to be contiguous in channels'):
+        board.add_follow(0, 1, torch.zeros(2, 4, 6, 7))
+    with pytest.raises(ValueError, match='expected a map of changes'):
+        board.mark(0, MAPPED, None)
+    with pytest.raises(ValueError, match='map of'):
+        board.mark(0, MAPPED, torch.zeros(2, 1, 6, 6, dtype=torch.bool))
+
+
+def test_images_of_another_size_are_refused_when_they_come():
+    board = native.new_board(5)
+    x = image(2, 4, 6, 7)
+    board.put(0, x)
+    board.add_conv(0, 1, *conv_arguments())
+    board.add_follow(0, 2, x.clone(memory_format=torch.channels_last))
+    board.add_sum([0], 3, x.clone(memory_format=torch.channels_last), None)
+    board.add_join([0], 4, x.clone(memory_format=torch.channels_last))
+    board.run(0, 4)
+
+    for y in (image(2, 4, 6, 8), image(3, 4, 6, 7), image(2, 5, 6, 7)):
+        board.put(0, y)
+        for step in range(4):
+            with pytest.raises(ValueError, match='expected'):
+                board.run(step, step + 1)
+    board.put(0, x.double())
+    for step in range(4):
+        with pytest.raises((TypeError, ValueError, RuntimeError)):
+            board.run(step, step + 1)
