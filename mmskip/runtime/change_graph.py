@@ -148,7 +148,8 @@ def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
             continue
         if not node.args:
             raise TraceError(f'{node.format_node()} has no first argument')
-        if module.get_submodule(node.target).training:
+        part = module.get_submodule(node.target)
+        if part.training and not isinstance(part, nn.Identity):
             raise TraceError(f'{node.target} is in training mode')
     _drop_identities(graph, module)
     _resolve_writes(graph, module)

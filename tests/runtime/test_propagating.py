@@ -54,6 +54,22 @@ def test_macs_of_some_frames_are_those_of_the_stream(gate, memory):
     assert counts['1.linear'].executed > 0
 
 
+def test_a_folded_net_is_one_plan():
+    net = nn.Sequential(
+        nn.Conv2d(4, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(inplace=True),
+        nn.Conv2d(8, 4, 1),
+        nn.SiLU(),
+    )
+    net = mmskip.fold(convert(net.eval(), NORM))
+    mmskip.propagate_changes(net)
+    with torch.inference_mode(), mmskip.stream(net) as state:
+        net(torch.rand(SHAPE))
+        (plan,) = state.plans.values()
+    assert len(plan.convs) == 2
+
+
 class Pick(nn.Module):
     """Ends in a layer that is no Skip-Convolution."""
 

@@ -206,6 +206,19 @@ void check_frame(const at::Tensor& x, const at::Tensor& input) {
       " as remembered in input, got ", x.sizes());
 }
 
+int64_t check_factor(const at::Tensor& image, const at::Tensor& result) {
+  const int64_t height = image.size(2), width = image.size(3);
+  const int64_t factor =
+      height > 0 ? std::max<int64_t>(result.size(2) / height, 1) : 1;
+  TORCH_CHECK_VALUE(
+      image.size(0) == result.size(0) && image.size(1) == result.size(1) &&
+          height * factor == result.size(2) &&
+          width * factor == result.size(3),
+      "expected images as large as the result, or smaller by a whole factor, "
+      "got ", image.sizes(), " for ", result.sizes());
+  return factor;
+}
+
 Sight parse_sight(std::string_view name) {
   if (name == "residual") {
     return Sight::kResidual;

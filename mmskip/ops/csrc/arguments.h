@@ -49,6 +49,10 @@ void check_map(
 // A float32 tensor (N, C, H, W) on the CPU, contiguous in channels_last.
 void check_memory(const at::Tensor& tensor, const char* name);
 
+// How many times larger the result is than an image that is to be enlarged to
+// it, the same whole number in both directions.
+int64_t check_factor(const at::Tensor& image, const at::Tensor& result);
+
 Sight parse_sight(std::string_view name);
 
 Activation parse_activation(std::optional<std::string_view> name);
