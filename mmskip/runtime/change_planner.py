@@ -12,7 +12,13 @@ from .change_graph import find_constants
 from .change_plan import Plan, PlannedConv, Slot, copy_slots
 from .change_record import compute, selects, tensors_read
 from .change_steps import Board, NativeSteps, PointStep, Step, WholeStep
-from .change_sums import find_sums, is_anywhere, is_image
+from .change_sums import (
+    are_alike,
+    find_sums,
+    is_anywhere,
+    is_image,
+    is_join,
+)
 from .state import CallSite, StreamState
 
 #: What takes each position of an image for itself, and is not a sum.
@@ -247,7 +253,7 @@ class Planner:
             given = {**fixed, **dict(zip(inputs, values, strict=True))}
             return compute(node, self._module, given.__getitem__)
 
-        if self._is_join(node):
+        if is_join(node, self._values):
             self._add_join([self._numbers[n] for n in node.args[0]], node)
         elif self._is_pointwise(node, inputs):
             self._add_points(function, sources, node)
@@ -260,7 +266,7 @@ class Planner:
         fixed = [
             self._values[n] for n in node.all_input_nodes if n not in inputs
         ]
-        if not self._are_alike([node, *inputs]) or not all(
+        if not are_alike([node, *inputs], self._values) or not all(
             map(is_anywhere, fixed)
         ):
             return False
@@ -270,25 +276,6 @@ class Planner:
             known = getattr(part, 'track_running_stats', True)
             return isinstance(part, _POINT_MODULES) and known
         return node.target in _POINT_FUNCTIONS
-
-    def _is_join(self, node: fx.Node) -> bool:
-        if node.target is not torch.cat or not node.args:
-            return False
-        dim = node.kwargs.get('dim', (*node.args, 0)[1])
-        images = node.args[0]
-        return (
-            dim in (1, -3)
-            and all(isinstance(image, fx.Node) for image in images)
-            and self._are_alike([node, *images])
-        )
-
-    def _are_alike(self, nodes: list[fx.Node]) -> bool:
-        """Whether nodes are images of one size, but for channels."""
-        images = [self._values[node] for node in nodes]
-        return (
-            all(is_image(image) for image in images)
-            and len({(len(i), *i.shape[2:]) for i in images}) == 1
-        )
 
     def _spread(
         self, node: fx.Node, inputs: list[fx.Node]
