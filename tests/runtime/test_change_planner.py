@@ -5,9 +5,10 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmskip.ops import native
+import mmskip
+from mmskip.ops import MEMORY_RULES, native
 from mmskip.runtime.change_steps import NativeSteps, PointStep, WholeStep
-from tests.helpers.twins import SHAPE, eventful, twins
+from tests.helpers.twins import SHAPE, Twins, convert, eventful, twins
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 GATE = dict(type='InputNormGate', threshold=0.1)
@@ -138,3 +139,24 @@ def test_an_image_that_only_convolutions_read_is_not_kept():
     assert direct.plans[0].nbytes == 0
     # The copy, and the sum.
     assert copied.plans[0].nbytes == 2 * 4 * 4 * 12 * 12
+
+
+@pytest.mark.parametrize('memory', MEMORY_RULES)
+@pytest.mark.parametrize('activation', [nn.ReLU, nn.SiLU])
+def test_a_folded_model_runs_as_one_step_each(activation, memory):
+    net = nn.Sequential(
+        nn.Conv2d(4, 8, 3, padding=1, bias=False),
+        nn.BatchNorm2d(8),
+        activation(inplace=True),
+        nn.Conv2d(8, 4, 3, padding=1),
+        nn.BatchNorm2d(4),
+    )
+    net = convert(net, GATE, memory)
+    mmskip.fold(net)
+    both = Twins(net, tolerance=1e-5)
+
+    both.watch(eventful(2, 4, 12, 12))
+
+    (plan,) = both.plans
+    assert len(plan.steps) == 1
+    assert len(plan.convs) == 2
