@@ -114,18 +114,16 @@ class Plan:
         Args:
             binding: Of the stream.
         """
-        return (
-            self._board.native.holds()
-            and all(place.get(key) is t for place, key, t in self._read)
-            and all(
-                binding.calls_of(layer) == first
-                for layer, first in self._first.items()
-            )
-            and all(
-                binding.state.last_mask(conv.site) is conv.mask
-                and conv.is_current()
-                for conv in self.convs
-            )
+        # Plain loops: this is done in every frame.
+        for layer, first in self._first.items():
+            if binding.calls_of(layer) != first:
+                return False
+        last_mask = binding.state.last_mask
+        for conv in self.convs:
+            if last_mask(conv.site) is not conv.mask or not conv.is_current():
+                return False
+        return self._board.native.holds() and all(
+            place.get(key) is tensor for place, key, tensor in self._read
         )
 
     def run(self, inputs: Sequence[Tensor]) -> Any:

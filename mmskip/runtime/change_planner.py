@@ -12,7 +12,13 @@ from .change_graph import find_constants
 from .change_plan import Plan, PlannedConv, Slot, copy_slots
 from .change_record import compute, selects, tensors_read
 from .change_steps import Board, NativeSteps, PointStep, Step, WholeStep
-from .change_sums import find_sums, is_anywhere, is_image
+from .change_sums import (
+    are_alike,
+    find_sums,
+    is_anywhere,
+    is_image,
+    is_join,
+)
 from .state import CallSite, StreamState
 
 #: What takes each position of an image for itself, and is not a sum.
@@ -80,12 +86,12 @@ class Planner:
         size = 2 * len(self._numbers)
         self._board = Board([values[node] for node in graph.nodes], size)
         self._result = copy_slots(self._slots(), self._board.own)
-        self._sums, absorbed = find_sums(graph, module, values)
+        self._sums, self._absorbed = find_sums(graph, module, values)
         self._constants = find_constants(graph)
         for node in self._constants:
             self._board.mark(self._numbers[node], False)
         #: Nodes without a step.
-        self._idle = {*absorbed, *self._constants}
+        self._idle = {*self._absorbed, *self._constants}
         self._steps: list[Step] = []
         self._convs: list[PlannedConv] = []
         self._num_native = 0
@@ -137,6 +143,8 @@ class Planner:
                 self._add_sum(terms, node, found.activation)
             elif node not in self._idle and node.op != 'output':
                 self._add_other(node)
+        for node in self._absorbed:
+            self._board.drop(self._numbers[node])
         return Plan(
             key,
             self._steps,
@@ -247,7 +255,7 @@ class Planner:
             given = {**fixed, **dict(zip(inputs, values, strict=True))}
             return compute(node, self._module, given.__getitem__)
 
-        if self._is_join(node):
+        if is_join(node, self._values):
             self._add_join([self._numbers[n] for n in node.args[0]], node)
         elif self._is_pointwise(node, inputs):
             self._add_points(function, sources, node)
@@ -260,7 +268,7 @@ class Planner:
         fixed = [
             self._values[n] for n in node.all_input_nodes if n not in inputs
         ]
-        if not self._are_alike([node, *inputs]) or not all(
+        if not are_alike([node, *inputs], self._values) or not all(
             map(is_anywhere, fixed)
         ):
             return False
@@ -270,25 +278,6 @@ class Planner:
             known = getattr(part, 'track_running_stats', True)
             return isinstance(part, _POINT_MODULES) and known
         return node.target in _POINT_FUNCTIONS
-
-    def _is_join(self, node: fx.Node) -> bool:
-        if node.target is not torch.cat or not node.args:
-            return False
-        dim = node.kwargs.get('dim', (*node.args, 0)[1])
-        images = node.args[0]
-        return (
-            dim in (1, -3)
-            and all(isinstance(image, fx.Node) for image in images)
-            and self._are_alike([node, *images])
-        )
-
-    def _are_alike(self, nodes: list[fx.Node]) -> bool:
-        """Whether nodes are images of one size, but for channels."""
-        images = [self._values[node] for node in nodes]
-        return (
-            all(is_image(image) for image in images)
-            and len({(len(i), *i.shape[2:]) for i in images}) == 1
-        )
 
     def _spread(
         self, node: fx.Node, inputs: list[fx.Node]

@@ -39,6 +39,10 @@ class Board:
         if torch.is_tensor(value):
             self.native.put(index, value)
 
+    def drop(self, index: int) -> None:
+        """Forget a value that nothing reads."""
+        self.put(index, torch.empty(0))
+
     def own(self, index: int) -> Any:
         """A value that nobody else has."""
         return copy_tensors(self.values[index])

@@ -74,6 +74,28 @@ def is_image(value: Any) -> bool:
     )
 
 
+def are_alike(nodes: list[fx.Node], values: dict[fx.Node, Any]) -> bool:
+    """Whether nodes are images of one size, but for channels."""
+    images = [values[node] for node in nodes]
+    return (
+        all(is_image(image) for image in images)
+        and len({(len(i), *i.shape[2:]) for i in images}) == 1
+    )
+
+
+def is_join(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
+    """Whether a node puts images one behind the other in channels."""
+    if node.target is not torch.cat or not node.args:
+        return False
+    dim = node.kwargs.get('dim', (*node.args, 0)[1])
+    images = node.args[0]
+    return (
+        dim in (1, -3)
+        and all(isinstance(image, fx.Node) for image in images)
+        and are_alike([node, *images], values)
+    )
+
+
 def is_anywhere(value: Any) -> bool:
     """Whether a constant is the same for all positions of all images."""
     if not torch.is_tensor(value) or value.numel() == 1:

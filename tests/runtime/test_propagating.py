@@ -263,15 +263,6 @@ def test_a_call_of_more_than_the_streams_model_says_so():
     assert state.frames == 2
 
 
-def test_a_plan_adds_to_what_the_state_holds():
-    both = twins(TinyNet())
-
-    both.watch(eventful(1, *TinyNet.shape)[:3])
-
-    plain, propagated = both.states
-    assert propagated.nbytes > plain.nbytes
-
-
 def test_outside_of_streams_nothing_changes():
     both = twins(TinyNet())
     x = torch.randn(1, *TinyNet.shape)

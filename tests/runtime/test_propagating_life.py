@@ -269,3 +269,12 @@ def test_a_state_is_pickled_without_its_plans():
     assert not both.plans
     both.watch(video[5:])
     assert len(both.plans) == 1
+
+
+def test_a_plan_adds_to_what_the_state_holds():
+    both = twins(TinyNet())
+
+    both.watch(eventful(1, *TinyNet.shape)[:3])
+
+    plain, propagated = both.states
+    assert propagated.nbytes > plain.nbytes

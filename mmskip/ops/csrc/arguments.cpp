@@ -2,7 +2,9 @@
 
 #include <c10/util/Exception.h>
 
+#include <algorithm>
 #include <limits>
+#include <vector>
 
 namespace mmskip {
 namespace {
