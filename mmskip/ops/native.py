@@ -77,6 +77,20 @@ skip_frame = None if MISSING else torch.ops.mmskip.skip_frame.default
 new_board = None if MISSING else torch.classes.mmskip.Board
 
 
+def silu(x: Tensor) -> Tensor:
+    """SiLU as a board computes it, which rounds another way than torch.
+
+    Args:
+        x: Float32 image (N, C, H, W) on the CPU.
+    """
+    result = torch.empty_like(x, memory_format=torch.channels_last)
+    board = new_board(2)
+    board.put(0, x)
+    board.add_sum([0], 1, result, 'silu')
+    board.run(0, 1)
+    return result
+
+
 def refusal(
     dims: int, padding_mode: str, dtype: torch.dtype, device: torch.device
 ) -> str | None:

@@ -8,7 +8,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from mmskip.layers import SkipConvMixin
+from mmskip.ops import native
 
+from .bindings import StreamBinding
+from .change_graph import activation_of
+from .change_sums import is_image
 from .state import CallSite
 from .stream_forward import tensors_of
 
@@ -17,15 +21,18 @@ def record(
     graph: fx.Graph,
     module: nn.Module,
     inputs: Sequence[Tensor],
-    site_of: Callable[[SkipConvMixin], CallSite],
+    binding: StreamBinding,
 ) -> tuple[dict[fx.Node, Any], dict[fx.Node, CallSite]]:
     """Compute a frame, node by node, Skip-Convolutions in their stream.
+
+    SiLUs are rounded as in the frames to come, for which nothing has changed
+    then.
 
     Args:
         graph: Of the module.
         module: Whose parts are called.
         inputs: Tensors of the placeholders.
-        site_of: Where the last call of a layer has its memory.
+        binding: Of the stream.
 
     Returns:
         The values of all nodes, of the last one those that the module
@@ -42,10 +49,17 @@ def record(
             values[node] = fx.map_arg(node.args[0], values.__getitem__)
         else:
             values[node] = compute(node, module, values.__getitem__)
+        before = None
         if node.op == 'call_module':
             part = module.get_submodule(node.target)
             if isinstance(part, SkipConvMixin):
-                sites[node] = site_of(part)
+                sites[node] = binding.site_of(part)
+                if part.activation == 'silu':
+                    before = binding.state.slots[sites[node]].output
+        if activation_of(node, module) == 'silu':
+            before = values[node.args[0]]
+        if is_image(before):
+            values[node] = native.silu(before)
     return values, sites
 
 

@@ -59,7 +59,7 @@ class PropagatedForward(StreamForward):
         except TraceError:
             self._leave_to_parts()
             return self.run_plain(*args, **kwargs)
-        values, sites = record(graph, self.module, inputs, binding.site_of)
+        values, sites = record(graph, self.module, inputs, binding)
         planner = Planner(graph, self.module, values, sites, binding.state)
         plans[site] = planner.plan(key)
         return planner.result()

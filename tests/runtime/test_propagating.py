@@ -70,6 +70,24 @@ def test_a_folded_net_is_one_plan():
     assert len(plan.convs) == 2
 
 
+@pytest.mark.parametrize('folds', [False, True])
+def test_a_rounded_silu_is_no_change(folds):
+    net = nn.Sequential(
+        nn.Conv2d(4, 8, 3, padding=1), nn.SiLU(), nn.Conv2d(8, 4, 1)
+    )
+    convert(net, GATES['closed at 0'])
+    if folds:
+        mmskip.fold(net)
+    mmskip.propagate_changes(net)
+    x = torch.randn(SHAPE)
+
+    with torch.no_grad(), mmskip.stream(net) as state:
+        net(x)
+        net(x)
+
+        assert not any(mask.any() for mask in state.last_masks().values())
+
+
 class Pick(nn.Module):
     """Ends in a layer that is no Skip-Convolution."""
 
