@@ -52,4 +52,6 @@ env LD_PRELOAD="$asan:$ubsan" ASAN_OPTIONS=detect_leaks=0 \
     UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=. \
     OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" \
     "$VENV/bin/python" -m pytest -q -p no:cacheprovider \
-    tests/ops/test_native.py tests/runtime/test_native_streaming.py "$@"
+    tests/ops/test_native.py tests/ops/test_board.py \
+    tests/ops/test_board_refusals.py tests/runtime/test_native_streaming.py \
+    tests/runtime/test_propagating.py "$@"
