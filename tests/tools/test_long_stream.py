@@ -11,14 +11,15 @@ def tool(load_tool):
     return load_tool('benchmarks/long_stream')
 
 
+@pytest.mark.parametrize('propagates', [False, True])
 @pytest.mark.parametrize('rule', MEMORY_RULES)
 def test_the_native_backend_drifts_no_more_than_the_reference(
-    rule, tool, monkeypatch
+    rule, propagates, tool, monkeypatch
 ):
     deviations = {}
     for backend in ('reference', 'native'):
         monkeypatch.setenv('MMSKIP_BACKEND', backend)
-        looks = tool.watch(rule, 12, 300, 100)
+        looks = tool.watch(rule, 12, 300, 100, propagates)
         assert [look.frame for look in looks] == [100, 200, 300]
         deviations[backend] = max(look.deviation for look in looks)
 
@@ -26,10 +27,11 @@ def test_the_native_backend_drifts_no_more_than_the_reference(
     assert deviations['native'] <= 2 * max(deviations['reference'], 1e-6)
 
 
-def test_a_stream_does_not_grow(tool, monkeypatch):
+@pytest.mark.parametrize('propagates', [False, True])
+def test_a_stream_does_not_grow(propagates, tool, monkeypatch):
     monkeypatch.setenv('MMSKIP_BACKEND', 'native')
 
-    looks = tool.watch('accumulated', 16, 1200, 200)
+    looks = tool.watch('accumulated', 16, 1200, 200, propagates)
 
     # What leaks in a frame is at least a memory or a mask of 1 KiB.
     assert looks[-1].resident - looks[0].resident < 2**19
@@ -40,4 +42,5 @@ def test_the_command_shows_all_of_them(tool, monkeypatch, capsys):
 
     assert tool.main(['--frames', '6', '--looks', '2']) == EXIT_OK
     text = capsys.readouterr().out
-    assert text.count('reference') == text.count('native') == 4
+    for backend in ('reference', 'native', 'propagation'):
+        assert text.count(backend) == 4
