@@ -77,17 +77,14 @@ class SkipConvMixin(SelfCounting):
     def skip_frame(
         self, x: Tensor, memory: SkipMemory | None
     ) -> tuple[Tensor, Tensor, SkipMemory]:
-        """Compute one frame; see :func:`mmskip.ops.skip_conv`.
-
-        Records dense, executed and gate MACs if a ledger is bound.
+        """Compute one frame and record it; see :func:`mmskip.ops.skip_conv`.
 
         Args:
             x: (N, C_in, ...), one frame of each of N streams.
             memory: Of this call site, None for a reference frame.
         """
         output, mask, after = skip_conv(x, memory, *self._job(x))
-        if self._ledger is not None:
-            self._record(x.shape, output.shape, mask, memory is None)
+        self.record_frame(x.shape, mask, memory is None)
         return output, mask, after
 
     def first_frame(self, x: Tensor, output: Tensor) -> SkipMemory:
@@ -126,26 +123,13 @@ class SkipConvMixin(SelfCounting):
     ) -> tuple[Tensor, Tensor] | None:
         """Compute a frame by what :meth:`next_frames` returned.
 
-        Returns:
-            Output and mask; None if a setting or the shape has changed.
+        Returns output and mask; None if a setting or the shape has changed.
         """
         if not self.has_next(call) or not call.fits(x):
             return None
         output, mask = call.run(x)
-        if self._ledger is not None:
-            self._record(x.shape, output.shape, mask, False)
+        self.record_frame(x.shape, mask)
         return output, mask
-
-    def record_next(self, x: Tensor, mask: Tensor) -> None:
-        """Record a frame that was computed elsewhere, if a ledger is bound.
-
-        Args:
-            x: Input (N, C_in, H, W).
-            mask: What was computed, bool (N, 1, H_out, W_out).
-        """
-        if self._ledger is not None:
-            size = torch.Size((len(x), self.out_channels, *mask.shape[2:]))
-            self._record(x.shape, size, mask, False)
 
     def native_refusal(self) -> str | None:
         """Why the native backend does not take this layer, None if it does."""
@@ -227,11 +211,18 @@ class SkipConvMixin(SelfCounting):
         text = f'{super().extra_repr()}, memory={self.memory!r}'
         return f'{text}, {self.activation}' if self.activation else text
 
-    def _record(
-        self, x: torch.Size, output: torch.Size, mask: Tensor, first: bool
+    def record_frame(
+        self, size: torch.Size, mask: Tensor, is_reference: bool = False
     ) -> None:
+        """Record the MACs of a frame, if a ledger is bound.
+
+        Its input has a size (N, C_in, ...), its mask is bool (N, 1, ...).
+        """
+        if self._ledger is None:
+            return
+        output = torch.Size((len(mask), self.out_channels, *mask.shape[2:]))
         dense = dense_macs(self, output)
-        if first:
+        if is_reference:
             self._ledger.record(self, dense, dense, reference=dense)
             return
         kernel = self.weight.shape[2:].numel()
@@ -239,7 +230,7 @@ class SkipConvMixin(SelfCounting):
             self,
             dense,
             mask.sum() * (self.weight.shape[1] * kernel * self.out_channels),
-            overhead=self.gate.macs(x, output, kernel),
+            overhead=self.gate.macs(size, output, kernel),
         )
 
     def _record_clip(
@@ -253,9 +244,8 @@ class SkipConvMixin(SelfCounting):
         per_output = self.weight[0].numel() * self.out_channels
         fired = sum(mask.detach().sum().long() for mask, _ in drawn)
         kernel = self.weight.shape[2:].numel()
-        gate_macs = self.gate.macs(
-            frames[:, 0].shape, output[:, 0].shape, kernel
-        )
+        sizes = frames[:, 0].shape, output[:, 0].shape
+        gate_macs = self.gate.macs(*sizes, kernel)
         self._ledger.record(self, frame_macs, frame_macs, reference=frame_macs)
         self._ledger.record(
             self,

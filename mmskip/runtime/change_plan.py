@@ -147,7 +147,8 @@ class Plan:
                 step.run(board, always=counted)
         if counted:
             for conv in self.convs:
-                conv.layer.record_next(board.values[conv.source], conv.mask)
+                size = board.values[conv.source].shape
+                conv.layer.record_frame(size, conv.mask)
         return copy_slots(self._result, board.own)
 
 
