@@ -70,14 +70,19 @@ def main(argv: Sequence[str] | None = None) -> int:
         enable_visualization(cfg, host, args)
     try:
         prepare_launcher(cfg, args.launcher, args.local_rank)
-        runner = build_runner(cfg)
-        runner.register_hook(WeightsCheck(cfg.load_from))
-        metrics = runner.test()
+        metrics = test(cfg)
         if args.out is not None and args.out.endswith(METRIC_SUFFIXES):
             save_metrics(metrics, args.out)
     finally:
         close_launcher()
     return EXIT_OK
+
+
+def test(cfg: Config) -> dict[str, float]:
+    """Test as the config says; returns the metrics."""
+    runner = build_runner(cfg)
+    runner.register_hook(WeightsCheck(cfg.load_from))
+    return runner.test()
 
 
 def check_outputs(args: argparse.Namespace) -> None:

@@ -74,12 +74,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     enable_visualization(cfg, host, args)
     try:
         prepare_launcher(cfg, args.launcher, args.local_rank)
-        runner = build_runner(cfg)
-        runner.register_hook(WeightsCheck(cfg.get('load_from')))
-        runner.train()
+        train(cfg)
     finally:
         close_launcher()
     return EXIT_OK
+
+
+def train(cfg: Config) -> None:
+    """Train as the config says."""
+    runner = build_runner(cfg)
+    runner.register_hook(WeightsCheck(cfg.get('load_from')))
+    runner.train()
 
 
 def merge_args(cfg: Config, args: argparse.Namespace) -> None:

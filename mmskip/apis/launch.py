@@ -2,12 +2,17 @@
 
 import argparse
 import datetime
+import gc
 import os
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as torch_dist
+
+# Its defaults keep the process group that exists when it is imported, for
+# good: see close_launcher.
+import torch.distributed.nn  # noqa: F401
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
 from mmengine.hooks import Hook
@@ -113,9 +118,16 @@ def prepare_launcher(cfg: Config, launcher: str, local_rank: int) -> None:
 
 
 def close_launcher() -> None:
-    """End the process group, so that no rank complains on its way out."""
+    """End the process group and its threads.
+
+    A thread of gloo that lives on may still hold the tensors of the last
+    broadcast while Python ends, and giving those back then aborts the
+    process. The threads end with the last reference to the group: whoever
+    calls this lets go of the runner, which holds some, beforehand.
+    """
     if torch_dist.is_initialized():
         torch_dist.destroy_process_group()
+        gc.collect()
 
 
 def enable_visualization(

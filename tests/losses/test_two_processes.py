@@ -13,6 +13,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 import mmskip
+from mmskip.apis.launch import close_launcher
 from mmskip.layers import SkipConvMixin
 
 pytest.importorskip('mmdet')
@@ -135,13 +136,16 @@ def work(rank, memory, folder, port):
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
     torch_dist.init_process_group('gloo', rank=rank, world_size=2)
+    torch.save(step_of_a_rank(rank, memory), folder / f'{rank}.pth')
+    close_launcher()
+
+
+def step_of_a_rank(rank, memory):
     model = build(memory)
     wrapper = MMDistributedDataParallel(
         model, device_ids=None, broadcast_buffers=False
     )
-    result = step(wrapper, model, rank * CLIPS, CLIPS)
-    torch.save(result, folder / f'{rank}.pth')
-    torch_dist.destroy_process_group()
+    return step(wrapper, model, rank * CLIPS, CLIPS)
 
 
 @pytest.mark.parametrize('memory', ['previous', 'accumulated'])

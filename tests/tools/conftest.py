@@ -156,3 +156,24 @@ def run_command():
         )
 
     return run
+
+
+@pytest.fixture
+def alone_in_a_group(monkeypatch):
+    """What torchrun tells the only process of a group."""
+    for name, value in dict(
+        LOCAL_RANK='0', RANK='0', WORLD_SIZE='1',
+        MASTER_ADDR='127.0.0.1', MASTER_PORT='0',
+    ).items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+
+
+@pytest.fixture
+def gloo_threads():
+    """Count the threads in which collectives run."""
+    tasks = Path('/proc/self/task')
+    if not tasks.exists():
+        pytest.skip('threads have no names here')
+    return lambda: sum(
+        'gloo_runloop' in name.read_text() for name in tasks.glob('*/comm')
+    )

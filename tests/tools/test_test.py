@@ -77,6 +77,17 @@ def test_two_gloo_processes_give_the_results_of_one(
     assert_same_predictions(mmengine.load('predictions.pkl'), predictions)
 
 
+@pytest.mark.usefixtures('alone_in_a_group')
+def test_no_thread_of_the_group_outlives_the_tool(
+    setup, load_tool, gloo_threads
+):
+    # One that did could abort a process that was done.
+    before = gloo_threads()
+    argv = [str(setup.config), str(setup.checkpoint), '--launcher', 'pytorch']
+    assert load_tool('test').main(argv) == EXIT_OK
+    assert gloo_threads() == before
+
+
 def test_the_stock_tool_gives_the_same_results(setup, reference, run_command):
     stock = Path(mmdet.__file__).parent / '.mim' / 'tools' / 'test.py'
     done = run_command(

@@ -26,6 +26,17 @@ def test_training_saves_checkpoints_and_resumes(setup, load_tool, tmp_path):
     assert not (work_dir / 'iter_4.pth').exists()
 
 
+@pytest.mark.usefixtures('alone_in_a_group')
+def test_no_thread_of_the_group_outlives_the_tool(
+    setup, load_tool, tmp_path, gloo_threads
+):
+    # One that did could abort a process that was done.
+    before = gloo_threads()
+    argv = [str(setup.config), '--work-dir', str(tmp_path / 'work')]
+    assert load_tool('train').main([*argv, '--launcher', 'pytorch']) == EXIT_OK
+    assert gloo_threads() == before
+
+
 def test_resuming_is_automatic_or_from_a_file(load_tool, tmp_path):
     assert merged(load_tool, {}).get('resume') is None
     cfg = merged(load_tool, dict(load_from='a.pth'), '--resume')
