@@ -115,12 +115,17 @@ void Frame::decide(uint8_t* mask) const {
 
 void Frame::send(uint8_t* mask, const float* x, float* reference) {
   std::vector<uint8_t> sent(g_.streams * g_.padded_size());
-  for (int64_t n = 0; n < g_.streams; ++n) {
-    uint8_t* own = mask + n * g_.out_size();
-    uint8_t* from = sent.data() + n * g_.padded_size();
-    send_inputs(g_, own, from);
-    touched_outputs(g_, from, own);
-  }
+  const int64_t work =
+      g_.padded_width() * (g_.kernel_height + g_.kernel_width);
+  const int64_t grain = std::max<int64_t>(kGrainFloats / work, 1);
+  const int64_t in_rows = g_.streams * g_.padded_height();
+  at::parallel_for(0, in_rows, grain, [&](int64_t begin, int64_t end) {
+    send_inputs(g_, mask, sent.data(), begin, end);
+  });
+  const int64_t out_rows = g_.streams * g_.out_height;
+  at::parallel_for(0, out_rows, grain, [&](int64_t begin, int64_t end) {
+    touched_outputs(g_, sent.data(), mask, begin, end);
+  });
   grow(mask);
   renew(x, reference, sent.data());
 }
@@ -136,15 +141,25 @@ void Frame::renew(const float* x, float* reference, const uint8_t* sent) {
         continue;
       }
       const int64_t padded = g_.padded_row(row);
+      const auto renewed = [&](int64_t i) {
+        return residuals_.changed[i] && (sent == nullptr || sent[i]);
+      };
       for (int64_t i = padded; i < padded + g_.width; ++i) {
-        if (!residuals_.changed[i] || (sent != nullptr && !sent[i])) {
+        // What is renewed side by side is copied at once.
+        const int64_t first = i;
+        while (i < padded + g_.width && renewed(i)) {
+          ++i;
+        }
+        const int64_t count = i - first;
+        if (count == 0) {
           continue;
         }
-        const int64_t at = (row * g_.width + i - padded) * C;
-        std::memcpy(reference + at, x + at, C * sizeof(float));
-        residuals_.changed[i] = 0;
+        const int64_t at = (row * g_.width + first - padded) * C;
+        std::memcpy(reference + at, x + at, count * C * sizeof(float));
+        std::memset(residuals_.changed + first, 0, count);
         for (int64_t k = 0; k < maps; ++k) {
-          residuals_.scores[k * step + i] = 0;
+          std::memset(
+              residuals_.scores + k * step + first, 0, count * sizeof(float));
         }
       }
     }

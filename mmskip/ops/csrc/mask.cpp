@@ -1,6 +1,8 @@
 #include "mask.h"
 
+#include <algorithm>
 #include <cstring>
+#include <vector>
 
 namespace mmskip {
 
@@ -37,64 +39,82 @@ void grow_blocks(
   }
 }
 
-namespace {
-
-// Calls visit(line of the padded map, row of the mask) for each row of
-// outputs and each kernel position; the line begins where the row reads.
-template <typename Visit>
-void for_each_tap(const Geometry& g, Visit visit) {
-  for (int64_t h = 0; h < g.out_height; ++h) {
-    for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
-      const int64_t line = (h * g.stride_height + kh * g.dilation_height) *
-          g.padded_width();
-      for (int64_t kw = 0; kw < g.kernel_width; ++kw) {
-        visit(line + kw * g.dilation_width, h * g.out_width);
-      }
-    }
-  }
-}
-
-} // namespace
-
 void send_inputs(
-    const Geometry& g, const uint8_t* mask, uint8_t* sent) {
-  std::memset(sent, 1, g.padded_size());
-  const int64_t width = g.out_width, stride = g.stride_width;
-  for_each_tap(g, [=](int64_t line, int64_t row) {
-    if (stride == 1) {
-      for (int64_t w = 0; w < width; ++w) {
-        sent[line + w] &= mask[row + w];
+    const Geometry& g,
+    const uint8_t* mask,
+    uint8_t* sent,
+    int64_t begin,
+    int64_t end) {
+  const int64_t padded = g.padded_width(), stride = g.stride_width;
+  const int64_t reach = (g.kernel_width - 1) * g.dilation_width;
+  // What the outputs want of a row: 1 where none of them reads, by its first
+  // position in the kernel.
+  std::vector<uint8_t> wanted(reach + padded);
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t stream = row / g.padded_height();
+    const int64_t h = row % g.padded_height();
+    uint8_t* to = sent + row * padded;
+    if (h < g.top || h >= g.top + g.height) {
+      std::memset(to, 0, padded);
+      continue;
+    }
+    std::fill(wanted.begin(), wanted.end(), 1);
+    for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
+      const int64_t from = h - kh * g.dilation_height;
+      if (from < 0 || from % g.stride_height != 0 ||
+          from / g.stride_height >= g.out_height) {
+        continue;
       }
-    } else {
-      for (int64_t w = 0; w < width; ++w) {
-        sent[line + w * stride] &= mask[row + w];
+      const uint8_t* own =
+          mask + (stream * g.out_height + from / g.stride_height) * g.out_width;
+      for (int64_t w = 0; w < g.out_width; ++w) {
+        wanted[reach + w * stride] &= own[w];
       }
     }
-  });
-  const int64_t padded = g.padded_width();
-  std::memset(sent, 0, g.top * padded);
-  for (int64_t h = g.top; h < g.top + g.height; ++h) {
-    std::memset(sent + h * padded, 0, g.left);
-    std::memset(sent + h * padded + g.left + g.width, 0, g.right);
+    std::memset(to, 1, padded);
+    for (int64_t kw = 0; kw < g.kernel_width; ++kw) {
+      const uint8_t* shifted = wanted.data() + reach - kw * g.dilation_width;
+      for (int64_t w = 0; w < padded; ++w) {
+        to[w] &= shifted[w];
+      }
+    }
+    std::memset(to, 0, g.left);
+    std::memset(to + g.left + g.width, 0, g.right);
   }
-  std::memset(sent + (g.top + g.height) * padded, 0, g.bottom * padded);
 }
 
 void touched_outputs(
-    const Geometry& g, const uint8_t* sent, uint8_t* mask) {
-  std::memset(mask, 0, g.out_size());
-  const int64_t width = g.out_width, stride = g.stride_width;
-  for_each_tap(g, [=](int64_t line, int64_t row) {
-    if (stride == 1) {
-      for (int64_t w = 0; w < width; ++w) {
-        mask[row + w] |= sent[line + w];
-      }
-    } else {
-      for (int64_t w = 0; w < width; ++w) {
-        mask[row + w] |= sent[line + w * stride];
+    const Geometry& g,
+    const uint8_t* sent,
+    uint8_t* mask,
+    int64_t begin,
+    int64_t end) {
+  const int64_t padded = g.padded_width();
+  const int64_t reach = (g.kernel_width - 1) * g.dilation_width;
+  std::vector<uint8_t> rows(padded), touched(padded - reach);
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t stream = row / g.out_height;
+    const int64_t top = row % g.out_height * g.stride_height;
+    const uint8_t* from = sent + (stream * g.padded_height() + top) * padded;
+    std::fill(rows.begin(), rows.end(), 0);
+    for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
+      const uint8_t* line = from + kh * g.dilation_height * padded;
+      for (int64_t w = 0; w < padded; ++w) {
+        rows[w] |= line[w];
       }
     }
-  });
+    std::fill(touched.begin(), touched.end(), 0);
+    for (int64_t kw = 0; kw < g.kernel_width; ++kw) {
+      const uint8_t* shifted = rows.data() + kw * g.dilation_width;
+      for (int64_t w = 0; w < padded - reach; ++w) {
+        touched[w] |= shifted[w];
+      }
+    }
+    uint8_t* to = mask + row * g.out_width;
+    for (int64_t w = 0; w < g.out_width; ++w) {
+      to[w] = touched[w * g.stride_width];
+    }
+  }
 }
 
 int64_t compact(

@@ -12,13 +12,23 @@ namespace mmskip {
 void grow_blocks(
     uint8_t* mask, int64_t height, int64_t width, int64_t block_size);
 
-// An input is sent if all outputs that read it fire; `sent` is a padded map
-// of one stream, 0 outside of the image.
-void send_inputs(const Geometry& geometry, const uint8_t* mask, uint8_t* sent);
+// An input is sent if all outputs that read it fire. Rows [begin, end), of all
+// streams, of `sent`, a padded map that is 0 outside of the image.
+void send_inputs(
+    const Geometry& geometry,
+    const uint8_t* mask,
+    uint8_t* sent,
+    int64_t begin,
+    int64_t end);
 
-// The outputs of one stream that read an input that is sent.
+// The outputs that read an input that is sent: rows [begin, end) of the mask,
+// of all streams.
 void touched_outputs(
-    const Geometry& geometry, const uint8_t* sent, uint8_t* mask);
+    const Geometry& geometry,
+    const uint8_t* sent,
+    uint8_t* mask,
+    int64_t begin,
+    int64_t end);
 
 // Appends the indices of a stream's outputs that fire; returns how many.
 int64_t compact(
