@@ -51,12 +51,12 @@ void run_tile(
     const int32_t* active,
     int64_t at,
     int64_t channel,
+    int64_t channels,
     const float* weight,
     int64_t first,
     int64_t count,
     bool initial) {
   const Geometry& g = *job.geometry;
-  const int64_t channels = g.in_channels / g.groups;
   Vector sums[pixels][vectors] = {};
   multiply<pixels, vectors>(
       taps, num_taps, at, channel, channels, weight, sums);
@@ -90,28 +90,31 @@ MMSKIP_INLINE int64_t run_largest_tile(
     const int32_t* active,
     int64_t at,
     int64_t channel,
+    int64_t channels,
     const float* weight,
     int64_t first,
     int64_t count,
     bool initial) {
   if (pixels == 1 || left >= pixels) {
     run_tile<pixels, vectors>(
-        job, taps, num_taps, active, at, channel, weight, first, count,
-        initial);
+        job, taps, num_taps, active, at, channel, channels, weight, first,
+        count, initial);
     return pixels;
   }
   if constexpr (pixels > 1) {
     return run_largest_tile<vectors, pixels == 12 ? 8 : pixels / 2>(
-        left, job, taps, num_taps, active, at, channel, weight, first, count,
-        initial);
+        left, job, taps, num_taps, active, at, channel, channels, weight,
+        first, count, initial);
   }
   return 1;
 }
 
-// All outputs of a chunk, one block of channels, some of the taps.
+// All outputs of a chunk, one block of channels, some of the taps, each of
+// which reads so many floats.
 void run_block(
     const Accumulation& job,
     const Taps& taps,
+    int64_t floats,
     int64_t first_tap,
     int64_t num_taps,
     int64_t begin,
@@ -123,8 +126,8 @@ void run_block(
   const int64_t blocks = (out + kBlock - 1) / kBlock;
   const int64_t group = block / blocks, inner = block % blocks * kBlock;
   const int64_t channels = out - inner < kBlock ? out - inner : kBlock;
-  const float* weight =
-      job.weight + (block * g.positions() + first_tap) * in * kBlock;
+  const float* weight = job.weight +
+      (block * g.positions() * in + first_tap * floats) * kBlock;
   const int32_t* active = job.active + begin;
   for (int64_t c = 0; c < channels; c += 2 * kLanes) {
     const int64_t first = group * out + inner + c;
@@ -136,11 +139,30 @@ void run_block(
       const int64_t left = size - at < rest ? size - at : rest;
       at += count > kLanes
           ? run_largest_tile<2>(
-                left, job, taps, num_taps, active, at, group * in, weight + c,
-                first, count, first_tap == 0)
+                left, job, taps, num_taps, active, at, group * in, floats,
+                weight + c, first, count, first_tap == 0)
           : run_largest_tile<1>(
-                left, job, taps, num_taps, active, at, group * in, weight + c,
-                first, count, first_tap == 0);
+                left, job, taps, num_taps, active, at, group * in, floats,
+                weight + c, first, count, first_tap == 0);
+    }
+  }
+}
+
+void accumulate_rows(
+    const Accumulation& job,
+    int64_t begin,
+    int64_t end,
+    int64_t first,
+    int64_t last) {
+  Taps taps;
+  Rows rows;
+  const Geometry& g = *job.geometry;
+  const int64_t floats = g.kernel_width * g.in_channels;
+  for (int64_t at = begin; at < end; at += kChunk) {
+    const int64_t size = end - at < kChunk ? end - at : kChunk;
+    look_up_rows(job, at, size, taps, rows);
+    for (int64_t block = first; block < last; ++block) {
+      run_block(job, taps, floats, 0, g.kernel_height, at, size, block);
     }
   }
 }
@@ -151,8 +173,13 @@ void accumulate_outputs(
     int64_t end,
     int64_t first,
     int64_t last) {
+  const Geometry& g = *job.geometry;
+  if (taps_are_rows(g)) {
+    accumulate_rows(job, begin, end, first, last);
+    return;
+  }
   Taps taps;
-  const int64_t positions = job.geometry->positions();
+  const int64_t positions = g.positions(), floats = g.in_channels / g.groups;
   for (int64_t at = begin; at < end; at += kChunk) {
     const int64_t size = end - at < kChunk ? end - at : kChunk;
     for (int64_t tap = 0; tap < positions; tap += kMaxTaps) {
@@ -160,7 +187,7 @@ void accumulate_outputs(
           positions - tap < kMaxTaps ? positions - tap : kMaxTaps;
       look_up(job, at, size, tap, some, taps);
       for (int64_t block = first; block < last; ++block) {
-        run_block(job, taps, tap, some, at, size, block);
+        run_block(job, taps, floats, tap, some, at, size, block);
       }
     }
   }

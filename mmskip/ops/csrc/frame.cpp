@@ -182,7 +182,7 @@ void Frame::accumulate(
     const float* weight,
     const float* bias,
     float* output) const {
-  const std::vector<float> zeros(g_.in_channels);
+  const std::vector<float> zeros(g_.kernel_width * g_.in_channels);
   std::vector<uint8_t> all;
   if (bias != nullptr) {
     all.resize(g_.streams * g_.padded_size());

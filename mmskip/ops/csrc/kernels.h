@@ -106,7 +106,7 @@ struct Accumulation {
   const float* input;
   // Padded map of the input positions to read; the others count as 0.
   const uint8_t* readable;
-  // C_in zeros.
+  // kernel_width * C_in zeros.
   const float* zeros;
   // As packed by pack_weight().
   const float* weight;

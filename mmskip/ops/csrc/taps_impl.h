@@ -12,6 +12,16 @@ constexpr int kTile = MMSKIP_PIXELS;
 constexpr int kChunk = 8 * kTile;
 constexpr int kMaxTaps = 64;
 
+// With few channels, a whole row of the kernel is one tap: it reads
+// kernel_width * C_in floats that lie side by side.
+constexpr int kMaxRows = 7, kMaxRowFloats = 48;
+
+inline bool taps_are_rows(const Geometry& g) {
+  return g.groups == 1 && g.dilation_width == 1 && g.kernel_width > 1 &&
+      g.kernel_width <= 8 && g.kernel_height <= kMaxRows &&
+      g.kernel_width * g.in_channels <= kMaxRowFloats;
+}
+
 // Where the taps of up to kChunk outputs read.
 struct Taps {
   // [position][output]; zeros outside of the image and where not readable.
@@ -19,6 +29,72 @@ struct Taps {
   // Whether no output of a tile reads anything through a tap.
   bool idle[kMaxTaps][kChunk / kTile];
 };
+
+// Rows that are readable in part, with zeros where they are not.
+struct Rows {
+  float floats[kMaxRows][kChunk][kMaxRowFloats];
+};
+
+// Where an output of a job reads first: its place in the padded map, and in
+// the input, where that may lie outside of the image and is not used then.
+struct Origin {
+  int64_t flag, input;
+};
+
+MMSKIP_INLINE Origin origin_of(const Geometry& g, int64_t index) {
+  const int64_t stream = index / g.out_size();
+  const int64_t place = index - stream * g.out_size();
+  const int64_t h = place / g.out_width * g.stride_height;
+  const int64_t w = place % g.out_width * g.stride_width;
+  return {
+      stream * g.padded_size() + h * g.padded_width() + w,
+      (stream * g.in_size() + (h - g.top) * g.width + w - g.left) *
+          g.in_channels};
+}
+
+MMSKIP_INLINE void look_up_rows(
+    const Accumulation& job,
+    int64_t begin,
+    int64_t count,
+    Taps& result,
+    Rows& rows) {
+  const Geometry& g = *job.geometry;
+  const int64_t C = g.in_channels, width = g.kernel_width;
+  const int64_t end = g.streams * g.padded_size();
+  const uint64_t all = UINT64_C(0x0101010101010101) >> (64 - 8 * width);
+  for (int64_t t = 0; t < g.kernel_height; ++t) {
+    for (int64_t i = 0; i < (count + kTile - 1) / kTile; ++i) {
+      result.idle[t][i] = true;
+    }
+  }
+  for (int64_t i = 0; i < count; ++i) {
+    const Origin origin = origin_of(g, job.active[begin + i]);
+    for (int64_t t = 0; t < g.kernel_height; ++t) {
+      const int64_t h = t * g.dilation_height;
+      const int64_t at = origin.flag + h * g.padded_width();
+      uint64_t flags = 0;
+      // A copy of 8 bytes is one instruction.
+      if (at + 8 <= end) {
+        __builtin_memcpy(&flags, job.readable + at, 8);
+        flags &= all * 0xff;
+      } else {
+        __builtin_memcpy(&flags, job.readable + at, width);
+      }
+      const float* from = job.input + (origin.input + h * g.width * C);
+      if (flags == 0) {
+        from = job.zeros;
+      } else if (flags != all) {
+        float* to = rows.floats[t][i];
+        for (int64_t c = 0; c < width * C; ++c) {
+          to[c] = job.readable[at + c / C] ? from[c] : 0;
+        }
+        from = to;
+      }
+      result.from[t][i] = from;
+      result.idle[t][i / kTile] &= flags == 0;
+    }
+  }
+}
 
 MMSKIP_INLINE void look_up(
     const Accumulation& job,
@@ -40,20 +116,12 @@ MMSKIP_INLINE void look_up(
     }
   }
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t index = job.active[begin + i];
-    const int64_t stream = index / g.out_size();
-    const int64_t place = index - stream * g.out_size();
-    const int64_t h = place / g.out_width * g.stride_height;
-    const int64_t w = place % g.out_width * g.stride_width;
-    const uint8_t* flags =
-        job.readable + stream * g.padded_size() + h * padded_width + w;
-    // May lie outside of the image, where it is not used.
-    const int64_t origin = stream * g.in_size() * C +
-        ((h - g.top) * g.width + w - g.left) * C;
+    const Origin origin = origin_of(g, job.active[begin + i]);
+    const uint8_t* flags = job.readable + origin.flag;
     for (int64_t t = 0; t < taps; ++t) {
       const bool reads = flags[flag_step[t]] != 0;
       result.from[t][i] =
-          reads ? job.input + (origin + input_step[t]) : job.zeros;
+          reads ? job.input + (origin.input + input_step[t]) : job.zeros;
       result.idle[t][i / kTile] &= !reads;
     }
   }
