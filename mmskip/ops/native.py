@@ -15,8 +15,9 @@ from .geometry import ConvGeometry
 _LIBRARY = Path(__file__).with_name('_native.so')
 #: Output channels in one block of a packed kernel, as in csrc/kernels.h.
 _BLOCK = 32
-#: Arguments of ``mmskip::skip_frame``, as in csrc/library.cpp.
-_ARGUMENTS = 20
+#: Arguments of the operators and methods that have got new ones, with self,
+#: as in csrc/library.cpp.
+_ARGUMENTS = {'skip_frame': 20, 'Board.add_sum': 7}
 
 
 def _fake_skip_frame(
@@ -60,13 +61,17 @@ def _load() -> str:
 
 def _check_age() -> None:
     """Refuse a library of other sources, before a stream fails in it."""
-    schema = torch.ops.mmskip.skip_frame.default._schema
-    if len(schema.arguments) != _ARGUMENTS:
-        raise RuntimeError(
-            f'expected mmskip::skip_frame with {_ARGUMENTS} arguments, got '
-            f'one with {len(schema.arguments)}, of another version'
-        )
-    torch.classes.mmskip.Board  # noqa: B018 (raises if it is not there)
+    board = torch.classes.mmskip.Board(0)
+    schemas = {
+        'skip_frame': torch.ops.mmskip.skip_frame.default._schema,
+        'Board.add_sum': board._get_method('add_sum').schema,
+    }
+    for name, schema in schemas.items():
+        if len(schema.arguments) != _ARGUMENTS[name]:
+            raise RuntimeError(
+                f'expected mmskip::{name} with {_ARGUMENTS[name]} arguments, '
+                f'got one with {len(schema.arguments)}, of another version'
+            )
 
 
 #: Why there is no native backend; empty if there is one.
@@ -86,7 +91,7 @@ def silu(x: Tensor) -> Tensor:
     result = torch.empty_like(x, memory_format=torch.channels_last)
     board = new_board(2)
     board.put(0, x)
-    board.add_sum([0], 1, result, 'silu')
+    board.add_sum([0], 1, result, None, None, 'silu')
     board.run(0, 1)
     return result
 

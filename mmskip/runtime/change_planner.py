@@ -13,6 +13,8 @@ from .change_plan import Plan, PlannedConv, Slot, copy_slots
 from .change_record import compute, selects, tensors_read
 from .change_steps import Board, NativeSteps, PointStep, Step, WholeStep
 from .change_sums import (
+    Sum,
+    affine,
     are_alike,
     find_sums,
     is_anywhere,
@@ -140,7 +142,7 @@ class Planner:
             elif node in self._sums:
                 found = self._sums[node]
                 terms = [self._numbers[term] for term in found.terms]
-                self._add_sum(terms, node, found.activation)
+                self._add_sum(terms, node, found)
             elif node not in self._idle and node.op != 'output':
                 self._add_other(node)
         for node in self._absorbed:
@@ -205,13 +207,17 @@ class Planner:
         self._native_step(site[0])
         self._convs.append(PlannedConv(layer, site, source, mask))
         if layer.activation is not None:
-            self._add_sum([target], node, layer.activation)
+            found = Sum([node], None, layer.activation)
+            self._add_sum([target], node, found)
 
-    def _add_sum(
-        self, terms: list[int], node: fx.Node, activation: str | None
-    ) -> None:
+    def _add_sum(self, terms: list[int], node: fx.Node, found: Sum) -> None:
         result, target = self._new_result(node), self._numbers[node]
-        self._board.native.add_sum(terms, target, result, activation)
+        scale = shift = None
+        if found.norm is not None:
+            scale, shift = affine(self._module.get_submodule(found.norm))
+        self._board.native.add_sum(
+            terms, target, result, scale, shift, found.activation
+        )
         self._board.put(target, result)
         self._native_step()
 

@@ -189,6 +189,8 @@ class WholeStep:
 
 def copy_tensors(value: Any) -> Any:
     """A tensor, or what a node returns instead, in tensors of its own."""
+    if torch.is_tensor(value):
+        return value.clone()  # what it is in all but few frames
     return _pytree.tree_map_only(Tensor, Tensor.clone, value)
 
 

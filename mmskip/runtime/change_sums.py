@@ -1,4 +1,8 @@
-"""Find the sums of a graph: a + b + c, enlarged images, activations."""
+"""Find the sums of a graph: a + b + c, enlarged images, what is done to them.
+
+A batch norm that was not folded, because a convolution is shared by several
+or comes after it, and an activation are computed with the sum before them.
+"""
 
 import operator
 from typing import Any, NamedTuple
@@ -19,10 +23,12 @@ class Sum(NamedTuple):
 
     Attributes:
         terms: Nodes of images as large as the sum, or smaller.
-        activation: That is applied to it: ``relu``, ``silu`` or none.
+        norm: Name of the batch norm that is applied to it, if one is.
+        activation: That is applied then: ``relu``, ``silu`` or none.
     """
 
     terms: list[fx.Node]
+    norm: str | None
     activation: str | None
 
 
@@ -48,20 +54,61 @@ def find_sums(
     for node in reversed(graph.nodes):
         if node in absorbed or not is_image(values.get(node)):
             continue
+        inner, between, norm = node, [], None
         activation = activation_of(node, module)
         if activation:
             inner = node.args[0]
+        if is_norm(inner, module) and _is_own(inner, node):
+            between.append(inner)
+            norm = inner.target
+            inner = inner.args[0]
+        own = None
+        if _is_own(inner, node):
             own = _terms(inner, module, values)
-            if own is None or len(inner.users) > 1:
-                own = [inner], []
-            else:
-                own[1].append(inner)
-        else:
-            own = _terms(node, module, values)
-        if own is not None and _fit(own[0], values[node], values):
-            sums[node] = Sum(own[0], activation)
-            absorbed.update(own[1])
+        if own is not None:
+            between += [inner, *own[1]]
+        terms = [inner] if own is None else own[0]
+        if terms != [node] and _fit(terms, values[node], values):
+            sums[node] = Sum(terms, norm, activation)
+            absorbed.update(n for n in between if n is not node)
     return sums, absorbed
+
+
+def is_norm(node: Any, module: nn.Module) -> bool:
+    """Whether a node is a batch norm with statistics of its own."""
+    if not isinstance(node, fx.Node) or node.op != 'call_module':
+        return False
+    part = module.get_submodule(node.target)
+    return (
+        type(part) is nn.BatchNorm2d
+        and part.running_mean is not None
+        and part.running_mean.dtype == torch.float32
+    )
+
+
+def _is_own(inner: Any, node: fx.Node) -> bool:
+    """Whether nobody but a node, or what it absorbs, sees an inner one."""
+    return inner is node or (
+        isinstance(inner, fx.Node) and len(inner.users) == 1
+    )
+
+
+def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What a batch norm multiplies channels by, and what it adds then.
+
+    Rounded as torch rounds them.
+
+    Args:
+        norm: In eval mode.
+
+    Returns:
+        Scale and shift (C) each.
+    """
+    zeros = norm.running_mean.new_zeros(1, norm.num_features, 1, 1)
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    return scale, norm(zeros).flatten()
 
 
 def is_image(value: Any) -> bool:

@@ -26,13 +26,14 @@ def image(*shape):
     return torch.randn(shape).contiguous(memory_format=torch.channels_last)
 
 
-def sum_board(activation=None, *images):
+def sum_board(activation=None, *images, scale=None, shift=None):
     """A board with a sum of images, and its result."""
     board = native.new_board(len(images) + 1)
     for index, x in enumerate(images):
         board.put(index, x)
     result = torch.empty_like(images[0])
-    board.add_sum(list(range(len(images))), len(images), result, activation)
+    sources, target = list(range(len(images))), len(images)
+    board.add_sum(sources, target, result, scale, shift, activation)
     return board, result
 
 
@@ -147,6 +148,20 @@ def test_activations_are_those_of_torch(activation, channels):
         assert torch.equal(result, expected)
 
 
+@pytest.mark.parametrize('activation', [None, 'relu', 'silu'])
+@pytest.mark.parametrize('channels', [1, 16, 37])
+def test_a_sum_is_scaled_before_its_activation(activation, channels):
+    images = image(2, channels, 3, 5), image(2, channels, 3, 5)
+    scale, shift = torch.randn(2, channels)
+
+    board, result = sum_board(activation, *images, scale=scale, shift=shift)
+    board.run(0, 1)
+
+    scaled = sum(images) * scale[:, None, None] + shift[:, None, None]
+    expected = activate_(scaled, activation)
+    assert torch.allclose(result, expected, rtol=1e-5, atol=1e-6)
+
+
 @pytest.mark.parametrize('activation', ['relu', 'silu'])
 def test_what_is_no_number_stays_so(activation):
     x = image(1, 5, 4, 4)
@@ -166,7 +181,7 @@ def test_a_sum_is_computed_where_an_image_changed_and_nowhere_else():
     board.put(0, large)
     board.put(1, small)
     result = torch.full_like(large, 7.0)
-    board.add_sum([0, 1], 2, result, None)
+    board.add_sum([0, 1], 2, result, None, None, None)
     board.run(0, 1)
     assert torch.equal(result, large + F.interpolate(small, scale_factor=4))
     before = result.clone()

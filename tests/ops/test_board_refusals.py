@@ -41,17 +41,23 @@ def test_bad_arguments_are_refused_by_name():
     with pytest.raises(IndexError, match='some of 0 steps'):
         board.run(0, 1)
     with pytest.raises(ValueError, match=r'expected 1 to 8 images.*got 0'):
-        board.add_sum([], 1, image(2, 4, 6, 7), None)
+        board.add_sum([], 1, image(2, 4, 6, 7), None, None, None)
     with pytest.raises(ValueError, match=r'expected 1 to 8 images.*got 9'):
-        board.add_sum([0] * 9, 1, image(2, 4, 6, 7), None)
+        board.add_sum([0] * 9, 1, image(2, 4, 6, 7), None, None, None)
     with pytest.raises(ValueError, match=r'smaller by a whole.*2, 4, 6, 7\]'):
-        board.add_sum([0], 1, image(2, 4, 9, 7), None)
+        board.add_sum([0], 1, image(2, 4, 9, 7), None, None, None)
     with pytest.raises(ValueError, match=r'smaller by a whole'):
-        board.add_sum([0], 1, image(2, 5, 6, 7), None)
+        board.add_sum([0], 1, image(2, 5, 6, 7), None, None, None)
     with pytest.raises(ValueError, match='result to be contiguous in channe'):
-        board.add_sum([0], 1, torch.zeros(2, 4, 6, 7), None)
+        board.add_sum([0], 1, torch.zeros(2, 4, 6, 7), None, None, None)
     with pytest.raises(ValueError, match="'relu', 'silu' or none, got 'gel"):
-        board.add_sum([0], 1, image(2, 4, 6, 7), 'gelu')
+        board.add_sum([0], 1, image(2, 4, 6, 7), None, None, 'gelu')
+    with pytest.raises(ValueError, match='a scale and a shift or neither'):
+        board.add_sum([0], 1, x, torch.ones(4), None, None)
+    with pytest.raises(ValueError, match=r'contiguous shift of shape \[4\]'):
+        board.add_sum([0], 1, x, torch.ones(4), torch.ones(1), None)
+    with pytest.raises(TypeError, match='scale of dtype float32'):
+        board.add_sum([0], 1, x, torch.ones(4).int(), torch.ones(4), None)
     with pytest.raises(ValueError, match='expected 9 channels altogether, go'):
         board.add_join([0, 0], 1, image(2, 9, 6, 7))
     with pytest.raises(ValueError, match='as large as the result'):
@@ -70,7 +76,8 @@ def test_images_of_another_size_are_refused_when_they_come():
     board.put(0, x)
     board.add_conv(0, 1, *conv_arguments())
     board.add_follow(0, 2, x.clone(memory_format=torch.channels_last))
-    board.add_sum([0], 3, x.clone(memory_format=torch.channels_last), None)
+    again = x.clone(memory_format=torch.channels_last)
+    board.add_sum([0], 3, again, None, None, None)
     board.add_join([0], 4, x.clone(memory_format=torch.channels_last))
     board.run(0, 4)
 

@@ -268,10 +268,13 @@ def test_a_write_past_the_version_counter_is_seen_in_reference_frames():
 
 
 def test_a_library_of_other_sources_is_not_used(monkeypatch):
-    assert len(make_call()[0].arguments) + 1 == native._ARGUMENTS
-    monkeypatch.setattr(native, '_ARGUMENTS', 7)
-
-    assert 'with 7 arguments, got one with 20' in native._load()
+    known = native._ARGUMENTS
+    assert len(make_call()[0].arguments) + 1 == known['skip_frame']
+    for name, count in known.items():
+        other = {**known, name: 4}
+        monkeypatch.setattr(native, '_ARGUMENTS', other)
+        text = f'mmskip::{name} with 4 arguments, got one with {count}'
+        assert text in native._load()
 
 
 @pytest.mark.parametrize('capability', ['avx2', 'default'])

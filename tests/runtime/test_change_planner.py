@@ -50,7 +50,13 @@ def with_places(net, y, _):
 CASES = {
     'relu': (by_part, None, [NATIVE], 0),
     'sigmoid': (by_part, nn.Sigmoid(), [NATIVE, POINT, NATIVE], 1e-5),
-    'norm': (by_part, nn.BatchNorm2d(4), [NATIVE, POINT, NATIVE], 1e-5),
+    'norm': (by_part, nn.BatchNorm2d(4), [NATIVE], 1e-6),
+    'sigmoid of a norm': (
+        by_part,
+        nn.Sequential(nn.BatchNorm2d(4), nn.Sigmoid()),
+        [NATIVE, POINT, NATIVE],
+        1e-5,
+    ),
     'norm of the batch': (
         by_part,
         nn.BatchNorm2d(4, track_running_stats=False),

@@ -8,6 +8,7 @@ from torch import nn
 from mmskip.ops import native
 from mmskip.runtime.change_graph import trace
 from mmskip.runtime.change_record import compute
+from mmskip.runtime.change_sums import affine as what_a_norm_does
 from mmskip.runtime.change_sums import find_sums, is_anywhere
 from tests.helpers.twins import SHAPE, eventful, twins
 
@@ -25,6 +26,11 @@ class Net(nn.Module):
         self.relu = nn.ReLU(inplace=True)
         self.silu = nn.SiLU()
         self.up = nn.Upsample(scale_factor=2)
+        self.norm = nn.BatchNorm2d(4)
+        nn.init.uniform_(self.norm.running_mean)
+        nn.init.uniform_(self.norm.running_var, 0.5, 2)
+        nn.init.normal_(self.norm.weight)
+        nn.init.normal_(self.norm.bias)
         self.bias = nn.Parameter(torch.randn(1, 4, 1, 1))
         self.place = nn.Parameter(torch.randn(1, 4, 12, 12))
         self.function = function
@@ -109,6 +115,26 @@ def scaled(net, x, *_):
     return torch.add(x[0], x[1], alpha=2) + x[2].add(x[3])
 
 
+def normed(net, x, *_):
+    return net.relu(net.norm(x[0] + x[1] + x[2]))
+
+
+def norm_alone(net, x, *_):
+    return net.norm(x[0])
+
+
+def norm_of_a_shared_sum(net, x, *_):
+    y = x[0] + x[1]
+    return y * net.silu(net.norm(y))
+
+
+def shared_norm(net, x, *_):
+    y = net.norm(x[0] + x[1])
+    return y + net.silu(y)
+
+
+NORMS = normed, norm_alone, norm_of_a_shared_sum, shared_norm
+
 FUNCTIONS = (
     left,
     right,
@@ -140,6 +166,28 @@ def test_sums_are_those_of_the_stream(function, batch):
     assert len(both.plans) == 1
 
 
+@pytest.mark.parametrize('function', NORMS)
+def test_norms_are_those_of_torch_up_to_rounding(function):
+    # To the last bit where the CPU multiplies and adds at once.
+    both = twins(Net(function), tolerance=1e-5)
+
+    both.watch(eventful(2, *SHAPE[1:]))
+
+    assert len(both.plans) == 1
+
+
+@pytest.mark.parametrize('affine', [True, False])
+def test_what_a_norm_multiplies_by_and_adds(affine):
+    norm = nn.BatchNorm2d(4, affine=affine).eval()
+    nn.init.uniform_(norm.running_var, 0.5, 2)
+    nn.init.normal_(norm.running_mean)
+    x = torch.randn(SHAPE)
+
+    scale, shift = (v[:, None, None] for v in what_a_norm_does(norm))
+
+    torch.testing.assert_close(x * scale + shift, norm(x))
+
+
 def test_silu_is_that_of_torch_up_to_rounding():
     both = twins(Net(lambda net, x, *_: net.silu(x[0] + x[1])), tolerance=1e-5)
 
@@ -158,7 +206,11 @@ def found_of(function):
         elif node.op != 'output':
             values[node] = compute(node, net, values.__getitem__)
     sums, absorbed = find_sums(graph, net, values)
-    return [(len(s.terms), s.activation) for s in sums.values()], absorbed
+    found = [
+        (len(s.terms), *([s.norm] if s.norm else []), s.activation)
+        for s in sums.values()
+    ]
+    return found, absorbed
 
 
 @pytest.mark.parametrize(
@@ -174,6 +226,10 @@ def found_of(function):
         (exact, [(2, None)], 0),
         (not_quite_4, [(2, None)], 0),
         (times_a_place, [], 0),
+        (normed, [(3, 'norm', 'relu')], 3),
+        (norm_alone, [(1, 'norm', None)], 0),
+        (norm_of_a_shared_sum, [(1, 'norm', 'silu'), (2, None)], 1),
+        (shared_norm, [(2, None), (1, 'silu'), (2, 'norm', None)], 1),
     ],
 )
 def test_one_step_takes_as_many_terms_as_keep_their_order(

@@ -7,6 +7,7 @@
 #include <vector>
 
 namespace mmskip {
+
 namespace {
 
 void check_floats(const at::Tensor& tensor, const char* name) {
@@ -17,6 +18,20 @@ void check_floats(const at::Tensor& tensor, const char* name) {
       tensor.scalar_type() == at::kFloat, "expected ", name,
       " of dtype float32, got ", tensor.scalar_type());
 }
+
+} // namespace
+
+void check_channels(
+    const at::Tensor& tensor, int64_t channels, const char* name) {
+  check_floats(tensor, name);
+  TORCH_CHECK_VALUE(
+      tensor.is_contiguous() && tensor.dim() == 1 &&
+          tensor.numel() == channels,
+      "expected a contiguous ", name, " of shape [", channels, "], got ",
+      tensor.sizes());
+}
+
+namespace {
 
 void check_list(
     at::IntArrayRef list, size_t length, int64_t least, const char* name) {
@@ -65,12 +80,7 @@ void check_shapes(
       "expected one scale, or one for each of ", g.streams,
       " streams, got shape ", scale.sizes());
   if (bias) {
-    check_floats(*bias, "bias");
-    TORCH_CHECK_VALUE(
-        bias->is_contiguous() && bias->dim() == 1 &&
-            bias->numel() == g.out_channels,
-        "expected a contiguous bias of shape [", g.out_channels, "], got ",
-        bias->sizes());
+    check_channels(*bias, g.out_channels, "bias");
   }
   if (region) {
     TORCH_CHECK_TYPE(

@@ -49,6 +49,10 @@ void check_map(
 // A float32 tensor (N, C, H, W) on the CPU, contiguous in channels_last.
 void check_memory(const at::Tensor& tensor, const char* name);
 
+// A contiguous float32 tensor (C) on the CPU.
+void check_channels(
+    const at::Tensor& tensor, int64_t channels, const char* name);
+
 // How many times larger the result is than an image that is to be enlarged to
 // it, the same whole number in both directions.
 int64_t check_factor(const at::Tensor& image, const at::Tensor& result);

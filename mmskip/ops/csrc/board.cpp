@@ -106,6 +106,8 @@ void Board::add_sum(
     std::vector<int64_t> sources,
     int64_t target,
     at::Tensor result,
+    std::optional<at::Tensor> scale,
+    std::optional<at::Tensor> shift,
     std::optional<std::string> activation) {
   const int64_t count = sources.size();
   TORCH_CHECK_VALUE(
@@ -113,6 +115,15 @@ void Board::add_sum(
       " images to add, got ", count);
   check_memory(result, "result");
   SumStep step{std::move(sources), {}, target, result, empty_mask(result)};
+  TORCH_CHECK_VALUE(
+      scale.has_value() == shift.has_value(),
+      "expected a scale and a shift or neither, got one of them");
+  if (scale) {
+    check_channels(*scale, result.size(1), "scale");
+    check_channels(*shift, result.size(1), "shift");
+  }
+  step.scale = scale;
+  step.shift = shift;
   step.activation = parse_activation(activation);
   for (const int64_t source : step.sources) {
     step.factors.push_back(check_factor(value(source).tensor, result));

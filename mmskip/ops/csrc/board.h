@@ -51,6 +51,7 @@ struct SumStep {
   int64_t target;
   at::Tensor result;
   at::Tensor mask;
+  std::optional<at::Tensor> scale, shift;
   Activation activation;
   bool known = false;
 };
@@ -104,12 +105,16 @@ class Board : public torch::CustomClassHolder {
   // The target becomes the copy, which follows the source.
   void add_follow(int64_t source, int64_t target, at::Tensor copy);
 
-  // A sum, and its activation as of skip_frame. Sources have the size of the result, or are smaller
-  // by a whole factor, the same in both directions, and count as enlarged.
+  // A sum, times a scale plus a shift (C) if they are given, and its
+  // activation as of skip_frame. Sources have the size of the result, or are
+  // smaller by a whole factor, the same in both directions, and count as
+  // enlarged.
   void add_sum(
       std::vector<int64_t> sources,
       int64_t target,
       at::Tensor result,
+      std::optional<at::Tensor> scale,
+      std::optional<at::Tensor> shift,
       std::optional<std::string> activation);
 
   // Images of one size, one behind the other in channels.

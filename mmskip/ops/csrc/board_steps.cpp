@@ -166,6 +166,8 @@ void Board::run_step(SumStep& step) {
       maps,
       map_factors,
       everywhere,
+      step.scale ? step.scale->const_data_ptr<float>() : nullptr,
+      step.shift ? step.shift->const_data_ptr<float>() : nullptr,
       step.activation,
       step.result.mutable_data_ptr<float>(),
       bytes(step.mask),

@@ -61,6 +61,10 @@ struct Sum {
   const int64_t* map_factors;
   // Whether all of it is computed, whatever the maps say.
   bool everywhere;
+  // (C) each: what the sum is multiplied by, and what is added then; null:
+  // neither.
+  const float* scale;
+  const float* shift;
   Activation activation;
   float* result;
   // (N, H, W): where it was computed, filled here.

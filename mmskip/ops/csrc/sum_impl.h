@@ -38,7 +38,7 @@ MMSKIP_INLINE int32_t mark_row(const Sum& job, int64_t row, uint8_t* mask) {
   return found;
 }
 
-template <Activation activation>
+template <Activation activation, bool scales>
 MMSKIP_INLINE void add_channels(
     const Sum& job, const float* const* from, float* to) {
   int64_t c = 0;
@@ -46,6 +46,9 @@ MMSKIP_INLINE void add_channels(
     Vector sum = load(from[0] + c);
     for (int64_t i = 1; i < job.count; ++i) {
       sum += load(from[i] + c);
+    }
+    if (scales) {
+      sum = sum * load(job.scale + c) + load(job.shift + c);
     }
     store(to + c, activate<activation>(sum));
   }
@@ -55,11 +58,15 @@ MMSKIP_INLINE void add_channels(
     for (int64_t i = 1; i < job.count; ++i) {
       sum += load_some(from[i] + c, left);
     }
+    if (scales) {
+      sum = sum * load_some(job.scale + c, left) +
+          load_some(job.shift + c, left);
+    }
     store_some(to + c, activate<activation>(sum), left);
   }
 }
 
-template <Activation activation>
+template <Activation activation, bool scales>
 void add_marked(const Sum& job, int64_t row, const uint8_t* mask) {
   const float* starts[kMaxTerms];
   const float* from[kMaxTerms];
@@ -73,8 +80,23 @@ void add_marked(const Sum& job, int64_t row, const uint8_t* mask) {
       for (int64_t i = 0; i < job.count; ++i) {
         from[i] = starts[i] + w / job.factors[i] * job.channels;
       }
-      add_channels<activation>(job, from, to);
+      add_channels<activation, scales>(job, from, to);
     }
+  }
+}
+
+template <bool scales>
+void add_activated(const Sum& job, int64_t row, const uint8_t* mask) {
+  switch (job.activation) {
+    case Activation::kNone:
+      add_marked<Activation::kNone, scales>(job, row, mask);
+      break;
+    case Activation::kReLU:
+      add_marked<Activation::kReLU, scales>(job, row, mask);
+      break;
+    case Activation::kSiLU:
+      add_marked<Activation::kSiLU, scales>(job, row, mask);
+      break;
   }
 }
 
@@ -85,16 +107,10 @@ void add_rows(const Sum& job, int64_t begin, int64_t end) {
     if (job.counts[row] == 0) {
       continue;
     }
-    switch (job.activation) {
-      case Activation::kNone:
-        add_marked<Activation::kNone>(job, row, mask);
-        break;
-      case Activation::kReLU:
-        add_marked<Activation::kReLU>(job, row, mask);
-        break;
-      case Activation::kSiLU:
-        add_marked<Activation::kSiLU>(job, row, mask);
-        break;
+    if (job.scale != nullptr) {
+      add_activated<true>(job, row, mask);
+    } else {
+      add_activated<false>(job, row, mask);
     }
   }
 }
