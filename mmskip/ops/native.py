@@ -17,7 +17,7 @@ _LIBRARY = Path(__file__).with_name('_native.so')
 _BLOCK = 32
 #: Arguments of the operators and methods that have got new ones, with self,
 #: as in csrc/library.cpp.
-_ARGUMENTS = {'skip_frame': 20, 'Board.add_sum': 7}
+_ARGUMENTS = {'skip_frame': 20, 'Board.add_conv': 24, 'Board.add_sum': 7}
 
 
 def _fake_skip_frame(
@@ -62,11 +62,11 @@ def _load() -> str:
 def _check_age() -> None:
     """Refuse a library of other sources, before a stream fails in it."""
     board = torch.classes.mmskip.Board(0)
-    schemas = {
-        'skip_frame': torch.ops.mmskip.skip_frame.default._schema,
-        'Board.add_sum': board._get_method('add_sum').schema,
-    }
-    for name, schema in schemas.items():
+    for name in _ARGUMENTS:
+        if name == 'skip_frame':
+            schema = torch.ops.mmskip.skip_frame.default._schema
+        else:
+            schema = board._get_method(name.split('.')[1]).schema
         if len(schema.arguments) != _ARGUMENTS[name]:
             raise RuntimeError(
                 f'expected mmskip::{name} with {_ARGUMENTS[name]} arguments, '

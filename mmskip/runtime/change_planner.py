@@ -194,21 +194,19 @@ class Planner:
         layer = self._module.get_submodule(node.target)
         site = self._sites[node]
         output = self._state.slots[site].output
-        source = self._numbers[node.args[0]]
-        target = self._numbers[node]
+        source, target = self._numbers[node.args[0]], self._numbers[node]
+        result = None
         if layer.activation is not None:
-            target = self._new_number()
+            result = self._new_result(node).copy_(self._values[node])
         mask = torch.ones_like(output[:, :1], dtype=torch.bool).contiguous()
         self._state.note(site, mask.copy_(self._state.last_mask(site)))
         call = self._state.prepared(site)
-        self._board.native.add_conv(source, target, mask, *call.arguments[:-1])
-        self._board.put(target, output)
+        add = self._board.native.add_conv
+        add(source, target, mask, result, *call.arguments)
+        self._board.put(target, output if result is None else result)
         self._board.native.watch(layer.weight)
         self._native_step(site[0])
         self._convs.append(PlannedConv(layer, site, source, mask))
-        if layer.activation is not None:
-            found = Sum([node], None, layer.activation)
-            self._add_sum([target], node, found)
 
     def _add_sum(self, terms: list[int], node: fx.Node, found: Sum) -> None:
         result, target = self._new_result(node), self._numbers[node]

@@ -37,14 +37,21 @@ def sum_board(activation=None, *images, scale=None, shift=None):
     return board, result
 
 
-def make_call(gated_layer, rule, first, with_bias):
-    """A call site after its reference frame, and the same once more."""
+def make_call(gated_layer, rule, first, with_bias, activation=None):
+    """A call site after its reference frame, and again with an activation."""
     (geometry, shape, *_), gate = gated_layer
     weight = torch.randn(shape) / torch.Size(shape[1:]).numel() ** 0.5
     bias = torch.randn(shape[0]) if with_bias else None
     job = (weight, bias, geometry, gate, rule, native.PackedWeight())
     memory = skip_conv(first, None, *job)[2]
-    return [native_call(first, memory.clone(), *job) for _ in range(2)]
+    return [
+        native_call(first, memory.clone(), *job, activation=a)
+        for a in (None, activation)
+    ]
+
+
+def activated(x, activation):
+    return native.silu(x) if activation == 'silu' else x.relu()
 
 
 @settings(
@@ -60,11 +67,12 @@ def make_call(gated_layer, rule, first, with_bias):
     share=st.sampled_from([0.03, 0.3]),
     drift=st.sampled_from([0.0, 0.02, 0.2]),
     with_bias=st.booleans(),
+    activation=st.sampled_from([None, 'relu', 'silu']),
     seed=st.integers(0, 99),
 )
 @torch.no_grad()
 def test_a_convolution_computes_what_it_does_without_a_board(
-    gated_layer, rule, batch, share, drift, with_bias, seed
+    gated_layer, rule, batch, share, drift, with_bias, activation, seed
 ):
     torch.manual_seed(seed)
     (_, _, channels, size), _ = gated_layer
@@ -76,13 +84,16 @@ def test_a_convolution_computes_what_it_does_without_a_board(
         for n in range(4)
     ]
     frames += [frames[-1], *drifts, drifts[-1], drifts[-1], frames[2]]
-    call, other = make_call(gated_layer, rule, frames[0], with_bias)
+    call, other = make_call(
+        gated_layer, rule, frames[0], with_bias, activation
+    )
     board, x = native.new_board(3), torch.empty(0)
     copy = frames[0].contiguous(memory_format=torch.channels_last).clone()
     output = other.arguments[1]
     mask = torch.zeros_like(output[:, :1], dtype=torch.bool).contiguous()
     board.add_follow(0, 1, copy)
-    board.add_conv(1, 2, mask, *other.arguments[:-1])
+    result = activated(output, activation) if activation else None
+    board.add_conv(1, 2, mask, result, *other.arguments)
 
     for x in frames[1:]:
         expected, expected_mask = call.run(x)
@@ -92,6 +103,8 @@ def test_a_convolution_computes_what_it_does_without_a_board(
         assert torch.equal(copy, x)
         assert torch.equal(mask, expected_mask)
         assert torch.equal(output, expected)
+        if activation:
+            assert torch.equal(result, activated(expected, activation))
         assert torch.equal(other.arguments[0], call.arguments[0])
         assert board.change(2) == (MAPPED if mask.any() else NOWHERE)
 
@@ -108,7 +121,7 @@ def test_what_is_pending_around_an_output_fires_again_at_rest():
     call = native_call(from_zero, memory, *job)
     board = native.new_board(2)
     mask = torch.zeros(1, 1, 12, 12, dtype=torch.bool)
-    board.add_conv(0, 1, mask, *call.arguments[:-1])
+    board.add_conv(0, 1, mask, None, *call.arguments)
     x = from_zero.clone()
     for h, w in ((5, 6), (7, 6), (6, 5), (6, 7)):
         x[..., h, w] = 0.6 * 9

@@ -22,7 +22,8 @@ def conv_arguments():
     job += ('previous', native.PackedWeight())
     with torch.no_grad():
         call = native_call(x, skip_conv(x, None, *job)[2], *job)
-    return [torch.zeros(2, 1, 6, 7, dtype=torch.bool), *call.arguments[:-1]]
+    mask = torch.zeros(2, 1, 6, 7, dtype=torch.bool)
+    return [mask, None, *call.arguments]
 
 
 def test_bad_arguments_are_refused_by_name():
@@ -33,7 +34,13 @@ def test_bad_arguments_are_refused_by_name():
 
     with pytest.raises(ValueError, match=r'mask of'):
         board.add_conv(0, 1, mask[..., 1:], *others)
-    others[12] = 3
+    with pytest.raises(ValueError, match='a result with an activation and n'):
+        board.add_conv(0, 1, mask, image(2, 8, 6, 7), *others[1:])
+    with pytest.raises(ValueError, match='a result with an activation and n'):
+        board.add_conv(0, 1, mask, *others[:-1], 'relu')
+    with pytest.raises(ValueError, match=r'activated output of shape.*8, 6, '):
+        board.add_conv(0, 1, mask, x, *others[1:-1], 'relu')
+    others[13] = 3
     with pytest.raises(ValueError, match='block_size 1, 2, 4 or 8'):
         board.add_conv(0, 1, mask, *others)
     with pytest.raises(IndexError, match='one of 3 values, got 3'):

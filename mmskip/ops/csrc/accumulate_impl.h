@@ -2,10 +2,15 @@
 // Part of kernels_impl.h.
 #pragma once
 
+#include "activation_impl.h"
 #include "taps_impl.h"
 
 namespace mmskip {
 namespace {
+
+// Floats of a kernel between what is multiplied and what is asked for: with
+// few outputs the kernel comes from memory, and is used once.
+constexpr int64_t kAhead = 32 * kBlock;
 
 template <int pixels, int vectors>
 MMSKIP_INLINE void multiply(
@@ -27,6 +32,7 @@ MMSKIP_INLINE void multiply(
     const float* w = weight + t * channels * kBlock;
     for (int64_t c = 0; c < channels; ++c, w += kBlock) {
       Vector row[vectors];
+      prefetch(w + kAhead, kBlock);
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
         row[v] = load(w + v * kLanes);
@@ -132,18 +138,23 @@ void run_block(
   for (int64_t c = 0; c < channels; c += 2 * kLanes) {
     const int64_t first = group * out + inner + c;
     const int64_t count = channels - c;
+    const int64_t own = count < 2 * kLanes ? count : 2 * kLanes;
     int64_t at = 0;
     while (at < size) {
       // Within one tile, whose idle taps are known.
       const int64_t rest = kTile - at % kTile;
       const int64_t left = size - at < rest ? size - at : rest;
-      at += count > kLanes
+      const int64_t done = count > kLanes
           ? run_largest_tile<2>(
                 left, job, taps, num_taps, active, at, group * in, floats,
                 weight + c, first, count, first_tap == 0)
           : run_largest_tile<1>(
                 left, job, taps, num_taps, active, at, group * in, floats,
                 weight + c, first, count, first_tap == 0);
+      if (job.activated != nullptr) {
+        activate_outputs(job, active + at, done, first, own);
+      }
+      at += done;
     }
   }
 }
@@ -161,6 +172,7 @@ void accumulate_rows(
   for (int64_t at = begin; at < end; at += kChunk) {
     const int64_t size = end - at < kChunk ? end - at : kChunk;
     look_up_rows(job, at, size, taps, rows);
+    ask_for_outputs(job, at, size);
     for (int64_t block = first; block < last; ++block) {
       run_block(job, taps, floats, 0, g.kernel_height, at, size, block);
     }
@@ -186,6 +198,7 @@ void accumulate_outputs(
       const int64_t some =
           positions - tap < kMaxTaps ? positions - tap : kMaxTaps;
       look_up(job, at, size, tap, some, taps);
+      ask_for_outputs(job, at, size);
       for (int64_t block = first; block < last; ++block) {
         run_block(job, taps, floats, tap, some, at, size, block);
       }

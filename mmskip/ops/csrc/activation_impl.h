@@ -55,5 +55,43 @@ MMSKIP_INLINE Vector activate(Vector x) {
   return x;
 }
 
+template <Activation activation>
+MMSKIP_INLINE void activate_floats(
+    const float* from, float* to, int64_t count) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    store(to + i, activate<activation>(load(from + i)));
+  }
+  if (i < count) {
+    const Vector rest = load_some(from + i, count - i);
+    store_some(to + i, activate<activation>(rest), count - i);
+  }
+}
+
+// Channels [first, first + count) of outputs that were just computed.
+inline void activate_outputs(
+    const Accumulation& job,
+    const int32_t* active,
+    int64_t outputs,
+    int64_t first,
+    int64_t count) {
+  for (int64_t i = 0; i < outputs; ++i) {
+    const int64_t at = active[i] * job.geometry->out_channels + first;
+    const float* from = job.output + at;
+    float* to = job.activated + at;
+    switch (job.activation) {
+      case Activation::kNone:
+        activate_floats<Activation::kNone>(from, to, count);
+        break;
+      case Activation::kReLU:
+        activate_floats<Activation::kReLU>(from, to, count);
+        break;
+      case Activation::kSiLU:
+        activate_floats<Activation::kSiLU>(from, to, count);
+        break;
+    }
+  }
+}
+
 } // namespace
 } // namespace mmskip

@@ -61,6 +61,7 @@ void Board::add_conv(
     int64_t source,
     int64_t target,
     at::Tensor mask,
+    std::optional<at::Tensor> result,
     at::Tensor input,
     at::Tensor output,
     at::Tensor scale,
@@ -78,11 +79,16 @@ void Board::add_conv(
     bool accumulated,
     std::optional<at::Tensor> gate_weight,
     std::optional<at::Tensor> gate_bias,
-    std::string sees) {
+    std::string sees,
+    std::optional<std::string> activation) {
+  const Activation applied = parse_activation(activation);
+  TORCH_CHECK_VALUE(
+      result.has_value() == (applied != Activation::kNone),
+      "expected a result with an activation and none without");
   ConvStep step{
       Layer({input, output, scale, weight, bias, region, kernel_size, stride,
              padding, dilation, groups, threshold, block_size, order,
-             accumulated, gate_weight, gate_bias, sees}),
+             accumulated, gate_weight, gate_bias, sees, result, applied}),
       source,
       target};
   const Geometry& g = step.layer.geometry();
@@ -91,7 +97,7 @@ void Board::add_conv(
   step.scores.resize(step.layer.num_scores());
   step.mask = mask;
   value(source);
-  value(target).tensor = output;
+  value(target).tensor = step.layer.result();
   steps_.emplace_back(std::move(step));
 }
 

@@ -76,13 +76,15 @@ class Board : public torch::CustomClassHolder {
   int64_t change(int64_t index) const;
   at::Tensor map(int64_t index) const;
 
-  // A Skip-Convolution; the target becomes its output memory. The mask says
-  // which outputs were computed in the last frame. The other arguments are
-  // those of skip_frame.
+  // A Skip-Convolution; the target becomes its output memory, or, with an
+  // activation, the result, which holds what that made of the output. The
+  // mask says which outputs were computed in the last frame. The other
+  // arguments are those of skip_frame.
   void add_conv(
       int64_t source,
       int64_t target,
       at::Tensor mask,
+      std::optional<at::Tensor> result,
       at::Tensor input,
       at::Tensor output,
       at::Tensor scale,
@@ -100,7 +102,8 @@ class Board : public torch::CustomClassHolder {
       bool accumulated,
       std::optional<at::Tensor> gate_weight,
       std::optional<at::Tensor> gate_bias,
-      std::string sees);
+      std::string sees,
+      std::optional<std::string> activation);
 
   // The target becomes the copy, which follows the source.
   void add_follow(int64_t source, int64_t target, at::Tensor copy);

@@ -1,6 +1,4 @@
 // How a board takes its steps.
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 #include <cstring>
 #include <tuple>
@@ -9,6 +7,7 @@
 #include "arguments.h"
 #include "board.h"
 #include "frame.h"
+#include "share_rows.h"
 
 namespace mmskip {
 namespace {
@@ -59,8 +58,8 @@ void copy_channels(
       }
     }
   };
-  at::parallel_for(
-      0, image.size(0) * height, grain, [&](int64_t begin, int64_t end) {
+  share_rows(
+      image.size(0) * height, grain, [&](int64_t begin, int64_t end) {
         for (int64_t at = begin; at < end; ++at) {
           copy_row(at);
         }
@@ -115,8 +114,8 @@ void Board::run_step(FollowStep& step) {
       bytes(step.mask),
       counts.data()};
   const int64_t row = std::max<int64_t>(width * channels, 1);
-  at::parallel_for(
-      0, rows, std::max<int64_t>(kGrain / row, 1),
+  share_rows(
+      rows, std::max<int64_t>(kGrain / row, 1),
       [&](int64_t begin, int64_t end) { kernels().follow(job, begin, end); });
   Value& to = value(step.target);
   to.change = is_any(counts) ? Change::kMapped : Change::kNowhere;
@@ -174,8 +173,8 @@ void Board::run_step(SumStep& step) {
       counts.data()};
   const int64_t row = std::max<int64_t>(width * channels * count, 1);
   const int64_t grain = std::max<int64_t>(kGrain / row, 1);
-  at::parallel_for(
-      0, streams * height, grain, [&](int64_t begin, int64_t end) {
+  share_rows(
+      streams * height, grain, [&](int64_t begin, int64_t end) {
         kernels().add(job, begin, end);
       });
   step.known = true;

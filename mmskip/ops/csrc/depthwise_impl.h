@@ -2,6 +2,7 @@
 // Part of kernels_impl.h.
 #pragma once
 
+#include "activation_impl.h"
 #include "taps_impl.h"
 
 namespace mmskip {
@@ -76,9 +77,13 @@ void depthwise_outputs(const Accumulation& job, int64_t begin, int64_t end) {
       const int64_t some =
           g.positions() - tap < kMaxTaps ? g.positions() - tap : kMaxTaps;
       look_up(job, at, size, tap, some, taps);
+      ask_for_outputs(job, at, size);
       for (int64_t i = 0; i < size; ++i) {
         float* to = job.output + job.active[at + i] * g.out_channels;
         depthwise_output(job, taps, tap, some, i, to);
+      }
+      if (job.activated != nullptr) {
+        activate_outputs(job, job.active + at, size, 0, g.out_channels);
       }
     }
   }

@@ -8,6 +8,7 @@
 #include <string>
 
 #include "arguments.h"
+#include "share_rows.h"
 
 namespace mmskip {
 namespace {
@@ -19,8 +20,9 @@ constexpr int64_t kGrainMacs = 1 << 18;
 constexpr int64_t kShare = 96;
 
 int64_t share_of(int64_t total, int64_t threads) {
-  const int64_t fair = (total + threads - 1) / threads;
-  return std::min(kShare, std::max<int64_t>((fair + 11) / 12 * 12, 12));
+  const int64_t fair = std::max<int64_t>((total + threads - 1) / threads, 1);
+  const int64_t turns = (fair + kShare - 1) / kShare;
+  return (fair / turns + 11) / 12 * 12;
 }
 
 } // namespace
@@ -66,7 +68,7 @@ void Frame::compare(const float* x, float* reference, bool subtract) {
       residuals_.changed,
       counts_.data()};
   const int64_t rows = g_.streams * g_.height;
-  at::parallel_for(0, rows, input_grain(), [&](int64_t begin, int64_t end) {
+  share_rows(rows, input_grain(), [&](int64_t begin, int64_t end) {
     kernels_.compare(job, begin, end);
   });
 }
@@ -105,7 +107,7 @@ void Frame::decide(uint8_t* mask) const {
   const int64_t work = std::max<int64_t>(g_.out_width * g_.positions(), 1);
   const int64_t grain = std::max<int64_t>(kGrainFloats / work, 1);
   const int64_t step = gate_.kernel ? g_.streams * g_.padded_size() : 0;
-  at::parallel_for(0, rows, grain, [&](int64_t begin, int64_t end) {
+  share_rows(rows, grain, [&](int64_t begin, int64_t end) {
     kernels_.support_sum(
         g_, residuals_.scores, step, sums.data(), begin, end);
     kernels_.threshold(g_, rule_, sums.data(), mask, begin, end);
@@ -119,11 +121,11 @@ void Frame::send(uint8_t* mask, const float* x, float* reference) {
       g_.padded_width() * (g_.kernel_height + g_.kernel_width);
   const int64_t grain = std::max<int64_t>(kGrainFloats / work, 1);
   const int64_t in_rows = g_.streams * g_.padded_height();
-  at::parallel_for(0, in_rows, grain, [&](int64_t begin, int64_t end) {
+  share_rows(in_rows, grain, [&](int64_t begin, int64_t end) {
     send_inputs(g_, mask, sent.data(), begin, end);
   });
   const int64_t out_rows = g_.streams * g_.out_height;
-  at::parallel_for(0, out_rows, grain, [&](int64_t begin, int64_t end) {
+  share_rows(out_rows, grain, [&](int64_t begin, int64_t end) {
     touched_outputs(g_, sent.data(), mask, begin, end);
   });
   grow(mask);
@@ -135,7 +137,7 @@ void Frame::renew(const float* x, float* reference, const uint8_t* sent) {
   const int64_t step = g_.streams * g_.padded_size();
   const int64_t maps =
       sees_frames() ? 0 : score_maps(g_, gate_.kernel != nullptr);
-  at::parallel_for(0, rows, input_grain(), [&](int64_t begin, int64_t end) {
+  share_rows(rows, input_grain(), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       if (counts_[row] == 0) {
         continue;
@@ -181,7 +183,9 @@ void Frame::accumulate(
     const float* input,
     const float* weight,
     const float* bias,
-    float* output) const {
+    float* output,
+    float* activated,
+    Activation activation) const {
   const std::vector<float> zeros(g_.kernel_width * g_.in_channels);
   std::vector<uint8_t> all;
   if (bias != nullptr) {
@@ -198,6 +202,8 @@ void Frame::accumulate(
       weight,
       bias,
       output,
+      activated,
+      activation,
       active_.data()};
   const bool depthwise = is_depthwise(g_);
   const int64_t out = g_.out_channels / g_.groups;

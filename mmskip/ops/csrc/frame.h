@@ -62,12 +62,15 @@ class Frame {
   int64_t list(const uint8_t* mask);
 
   // Computes them: adds what the changed inputs give to the output, or
-  // replaces it by what all of them give, and the bias.
+  // replaces it by what all of them give, and the bias. What an activation
+  // makes of them goes elsewhere, if that is not null.
   void accumulate(
       const float* input,
       const float* weight,
       const float* bias,
-      float* output) const;
+      float* output,
+      float* activated,
+      Activation activation) const;
 
   // Whether the next frame, should x stay the same, can compute anything.
   bool is_restless() const;

@@ -118,6 +118,9 @@ struct Accumulation {
   const float* bias;
   // (N, H_out, W_out, C_out).
   float* output;
+  // The same after an activation, where it is computed; null: nowhere.
+  float* activated;
+  Activation activation;
   // Indices of the outputs to compute, ascending, over all streams.
   const int32_t* active;
 };

@@ -19,7 +19,9 @@ Layer::Layer(const LayerArguments& a)
       weight_(a.weight),
       scale_(a.scale.contiguous()),
       gate_bias_(a.gate_bias),
-      region_(a.region) {
+      region_(a.region),
+      activated_(a.activated),
+      activation_(a.activation) {
   check_gate(geometry_, a.threshold, a.gate_weight, a.gate_bias);
   if (accumulated_) {
     start_ =
@@ -29,6 +31,13 @@ Layer::Layer(const LayerArguments& a)
     // Channels last, one filter is [position][C_in].
     kernel_ = a.gate_weight->contiguous(at::MemoryFormat::ChannelsLast);
     gate_.kernel = kernel_.const_data_ptr<float>();
+  }
+  if (activated_) {
+    check_memory(*activated_, "activated output");
+    TORCH_CHECK_VALUE(
+        activated_->sizes() == output_.sizes(),
+        "expected an activated output of shape ", output_.sizes(), ", got ",
+        activated_->sizes());
   }
   gate_.sees = parse_sight(a.sees);
   rule_ = {
@@ -79,7 +88,9 @@ int64_t Layer::update(Frame& frame, const float* x, uint8_t* mask) {
       reference,
       weight_.const_data_ptr<float>(),
       accumulated_ ? start_.const_data_ptr<float>() : nullptr,
-      output_.mutable_data_ptr<float>());
+      output_.mutable_data_ptr<float>(),
+      activated_ ? activated_->mutable_data_ptr<float>() : nullptr,
+      activation_);
   if (!accumulated_) {
     frame.renew(x, reference);
   }

@@ -30,6 +30,9 @@ struct LayerArguments {
   const std::optional<at::Tensor>& gate_weight;
   const std::optional<at::Tensor>& gate_bias;
   std::string_view sees;
+  // What becomes of the output where it is computed, in memory of its own.
+  const std::optional<at::Tensor>& activated = std::nullopt;
+  Activation activation = Activation::kNone;
 };
 
 class Layer {
@@ -39,6 +42,10 @@ class Layer {
 
   const Geometry& geometry() const { return geometry_; }
   const at::Tensor& output() const { return output_; }
+  // The output, or what an activation makes of it.
+  const at::Tensor& result() const {
+    return activated_ ? *activated_ : output_;
+  }
 
   // Elements of the maps of a frame.
   int64_t num_changed() const;
@@ -68,6 +75,8 @@ class Layer {
   at::Tensor kernel_;
   std::optional<at::Tensor> gate_bias_;
   std::optional<at::Tensor> region_;
+  std::optional<at::Tensor> activated_;
+  Activation activation_;
 };
 
 } // namespace mmskip

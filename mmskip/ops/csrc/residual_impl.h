@@ -172,19 +172,6 @@ MMSKIP_INLINE bool compare_position(
   return false;
 }
 
-// Bytes that are looked at at once.
-constexpr int64_t kBytes = 8;
-
-// Whether the next bytes are there and 0.
-MMSKIP_INLINE bool are_zero(const uint8_t* bytes, int64_t left) {
-  if (left < kBytes) {
-    return false;
-  }
-  uint64_t all;
-  __builtin_memcpy(&all, bytes, kBytes);
-  return all == 0;
-}
-
 // A row of which candidates are known.
 MMSKIP_INLINE int32_t compare_candidates(
     const Comparison& job,
@@ -209,6 +196,8 @@ MMSKIP_INLINE int32_t compare_candidates(
       learned_scores<Sight::kFrame>(
           job, x + w * C, reference, job.scores + padded + w);
     }
+    // What changes lies together: the row below is likely to be next.
+    prefetch(reference + (width + w) * C, C);
     count += compare_position(job, x + w * C, reference + w * C, padded + w);
   }
   return count;

@@ -13,8 +13,30 @@ MMSKIP_INLINE int64_t source_row(const Sum& job, int64_t row, int64_t factor) {
   return (stream * (job.height / factor) + h / factor) * (job.width / factor);
 }
 
+MMSKIP_INLINE bool is_zero(const uint8_t* bytes, int64_t count) {
+  int64_t i = 0;
+  while (are_zero(bytes + i, count - i)) {
+    i += kBytes;
+  }
+  uint8_t rest = 0;
+  for (; i < count; ++i) {
+    rest |= bytes[i];
+  }
+  return rest == 0;
+}
+
 // Positions of a row to compute; returns how many.
 MMSKIP_INLINE int32_t mark_row(const Sum& job, int64_t row, uint8_t* mask) {
+  bool found_any = job.everywhere;
+  for (int64_t i = 0; i < job.num_maps && !found_any; ++i) {
+    const int64_t factor = job.map_factors[i];
+    const uint8_t* from = job.maps[i] + source_row(job, row, factor);
+    found_any = !is_zero(from, job.width / factor);
+  }
+  if (!found_any) {
+    __builtin_memset(mask, 0, job.width);
+    return 0;
+  }
   for (int64_t w = 0; w < job.width; ++w) {
     mask[w] = job.everywhere;
   }
@@ -38,11 +60,12 @@ MMSKIP_INLINE int32_t mark_row(const Sum& job, int64_t row, uint8_t* mask) {
   return found;
 }
 
+// The channels of a position, or, where nothing is scaled, of several.
 template <Activation activation, bool scales>
 MMSKIP_INLINE void add_channels(
-    const Sum& job, const float* const* from, float* to) {
+    const Sum& job, const float* const* from, float* to, int64_t channels) {
   int64_t c = 0;
-  for (; c + kLanes <= job.channels; c += kLanes) {
+  for (; c + kLanes <= channels; c += kLanes) {
     Vector sum = load(from[0] + c);
     for (int64_t i = 1; i < job.count; ++i) {
       sum += load(from[i] + c);
@@ -52,7 +75,7 @@ MMSKIP_INLINE void add_channels(
     }
     store(to + c, activate<activation>(sum));
   }
-  const int64_t left = job.channels - c;
+  const int64_t left = channels - c;
   if (left > 0) {
     Vector sum = load_some(from[0] + c, left);
     for (int64_t i = 1; i < job.count; ++i) {
@@ -74,14 +97,31 @@ void add_marked(const Sum& job, int64_t row, const uint8_t* mask) {
     starts[i] =
         job.images[i] + source_row(job, row, job.factors[i]) * job.channels;
   }
+  bool enlarges = false;
+  for (int64_t i = 0; i < job.count; ++i) {
+    enlarges |= job.factors[i] != 1;
+  }
   float* to = job.result + row * job.width * job.channels;
-  for (int64_t w = 0; w < job.width; ++w, to += job.channels) {
-    if (mask[w]) {
-      for (int64_t i = 0; i < job.count; ++i) {
-        from[i] = starts[i] + w / job.factors[i] * job.channels;
-      }
-      add_channels<activation, scales>(job, from, to);
+  for (int64_t w = 0, end; w < job.width; w = end) {
+    end = w + 1;
+    if (are_zero(mask + w, job.width - w)) {
+      end = w + kBytes;
     }
+    if (!mask[w]) {
+      continue;
+    }
+    // Neighbours are added at once.
+    while (!scales && !enlarges && end < job.width && mask[end]) {
+      ++end;
+    }
+    for (int64_t i = 0; i < job.count; ++i) {
+      const int64_t at = enlarges ? w / job.factors[i] : w;
+      from[i] = starts[i] + at * job.channels;
+    }
+    // As in compare_candidates().
+    prefetch(to + (job.width + w) * job.channels, (end - w) * job.channels);
+    add_channels<activation, scales>(
+        job, from, to + w * job.channels, (end - w) * job.channels);
   }
 }
 

@@ -127,5 +127,18 @@ MMSKIP_INLINE void look_up(
   }
 }
 
+// Outputs begin + [0, count), last seen a frame ago.
+MMSKIP_INLINE void ask_for_outputs(
+    const Accumulation& job, int64_t begin, int64_t count) {
+  const int64_t C = job.geometry->out_channels;
+  for (int64_t i = 0; i < count; ++i) {
+    const int64_t at = job.active[begin + i] * C;
+    prefetch(job.output + at, C);
+    if (job.activated != nullptr) {
+      prefetch(job.activated + at, C);
+    }
+  }
+}
+
 } // namespace
 } // namespace mmskip

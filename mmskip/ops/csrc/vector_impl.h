@@ -38,20 +38,46 @@ MMSKIP_INLINE void store_some(float* to, Vector value, int64_t count) {
   }
 }
 
-MMSKIP_INLINE bool any(Bits bits) {
-  int32_t all = 0;
-  for (int i = 0; i < kLanes; ++i) {
-    all |= bits[i];
+// Asks for floats that are needed soon and lie far from those before them.
+MMSKIP_INLINE void prefetch(const float* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / sizeof(float)) {
+    __builtin_prefetch(from + i);
   }
-  return all != 0;
+}
+
+// Lanes are combined four at a time: one after the other, each would have to
+// wait for the one before.
+MMSKIP_INLINE bool any(Bits bits) {
+  int32_t four[4] = {};
+  for (int i = 0; i < kLanes; i += 4) {
+    for (int k = 0; k < 4; ++k) {
+      four[k] |= bits[i + k];
+    }
+  }
+  return ((four[0] | four[1]) | (four[2] | four[3])) != 0;
 }
 
 MMSKIP_INLINE float total(Vector value) {
-  float sum = 0;
-  for (int i = 0; i < kLanes; ++i) {
-    sum += value[i];
+  float four[4] = {};
+  for (int i = 0; i < kLanes; i += 4) {
+    for (int k = 0; k < 4; ++k) {
+      four[k] += value[i + k];
+    }
   }
-  return sum;
+  return (four[0] + four[1]) + (four[2] + four[3]);
+}
+
+// Bytes that are looked at at once.
+constexpr int64_t kBytes = 8;
+
+// Whether the next bytes are there and 0.
+MMSKIP_INLINE bool are_zero(const uint8_t* bytes, int64_t left) {
+  if (left < kBytes) {
+    return false;
+  }
+  uint64_t all;
+  __builtin_memcpy(&all, bytes, kBytes);
+  return all == 0;
 }
 
 } // namespace

@@ -1,0 +1,35 @@
+// Rows of images, shared out among threads.
+#pragma once
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cstdint>
+
+namespace mmskip {
+
+// Turns that each thread takes.
+constexpr int64_t kTurns = 8;
+
+// Calls run(begin, end) until all rows had their turn; with fewer than two
+// grains of them, all in one thread. What has changed lies together: threads
+// take turns of a few rows, as one half may be all the work.
+template <typename Run>
+void share_rows(int64_t rows, int64_t grain, const Run& run) {
+  const int64_t threads =
+      std::min<int64_t>(at::get_num_threads(), rows / grain);
+  if (threads < 2) {
+    run(0, rows);
+    return;
+  }
+  const int64_t turn = std::max<int64_t>(rows / (kTurns * threads), 1);
+  at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
+    for (int64_t thread = first; thread < last; ++thread) {
+      for (int64_t row = thread * turn; row < rows; row += threads * turn) {
+        run(row, std::min(row + turn, rows));
+      }
+    }
+  });
+}
+
+} // namespace mmskip
