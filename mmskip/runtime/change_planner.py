@@ -1,62 +1,24 @@
 """From a graph, and the values of one frame, to the steps of the next."""
 
-import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from .change_graph import find_constants
+from .change_kinds import is_pointwise, spread_of, windows_of
 from .change_plan import Plan, PlannedConv, Slot, copy_slots
 from .change_record import compute, selects, tensors_read
 from .change_steps import Board, NativeSteps, PointStep, Step, WholeStep
 from .change_sums import (
     Sum,
     affine,
-    are_alike,
     find_sums,
-    is_anywhere,
     is_image,
     is_join,
 )
 from .state import CallSite, StreamState
-
-#: What takes each position of an image for itself, and is not a sum.
-_POINT_MODULES = (
-    nn.BatchNorm2d,
-    nn.GELU,
-    nn.Hardsigmoid,
-    nn.Hardswish,
-    nn.LeakyReLU,
-    nn.ReLU,
-    nn.ReLU6,
-    nn.SiLU,
-    nn.Sigmoid,
-    nn.Tanh,
-)
-_POINT_FUNCTIONS = {
-    'mul',
-    'relu',
-    'sigmoid',
-    'tanh',
-    F.gelu,
-    F.hardsigmoid,
-    F.hardswish,
-    F.leaky_relu,
-    F.relu,
-    F.relu6,
-    F.silu,
-    operator.add,
-    operator.mul,
-    operator.sub,
-    torch.add,
-    torch.mul,
-    torch.relu,
-    torch.sigmoid,
-    torch.tanh,
-}
 
 
 class Planner:
@@ -84,7 +46,7 @@ class Planner:
         self._sites = sites
         self._state = state
         self._numbers = {node: i for i, node in enumerate(graph.nodes)}
-        # Behind the nodes: outputs to which an activation is applied, inputs.
+        # Behind the nodes: inputs, halves of pools.
         size = 2 * len(self._numbers)
         self._board = Board([values[node] for node in graph.nodes], size)
         self._result = copy_slots(self._slots(), self._board.own)
@@ -225,11 +187,32 @@ class Planner:
         self._board.put(target, result)
         self._native_step()
 
+    def _add_pool(
+        self, source: int, node: fx.Node, windows: list[list[int]]
+    ) -> None:
+        """Maxima in rows, and of those in columns: fewer to compare."""
+        rows = self._board.values[source].shape[:3]
+        between = self._new_image((*rows, self._values[node].shape[3]))
+        number = self._new_number()
+        steps = [
+            (1, source, number, between),
+            (0, number, self._numbers[node], self._new_result(node)),
+        ]
+        for axis, begin, end, result in steps:
+            along = [[1, 1], [1, 1], [0, 0]]
+            for values, window in zip(along, windows, strict=True):
+                values[axis] = window[axis]
+            self._board.native.add_pool(begin, end, result, *along)
+            self._board.put(end, result)
+            self._native_step()
+
     def _new_result(self, node: fx.Node) -> Tensor:
-        layout = torch.channels_last
-        result = torch.empty_like(self._values[node], memory_format=layout)
-        self._nbytes += result.nbytes
-        return result
+        return self._new_image(self._values[node].shape)
+
+    def _new_image(self, shape: Sequence[int]) -> Tensor:
+        image = torch.empty(tuple(shape), memory_format=torch.channels_last)
+        self._nbytes += image.nbytes
+        return image
 
     def _add_points(
         self,
@@ -259,44 +242,14 @@ class Planner:
             given = {**fixed, **dict(zip(inputs, values, strict=True))}
             return compute(node, self._module, given.__getitem__)
 
-        if is_join(node, self._values):
+        windows = windows_of(node, inputs, self._module, self._values)
+        if windows is not None:
+            self._add_pool(sources[0], node, windows)
+        elif is_join(node, self._values):
             self._add_join([self._numbers[n] for n in node.args[0]], node)
-        elif self._is_pointwise(node, inputs):
+        elif is_pointwise(node, inputs, self._module, self._values):
             self._add_points(function, sources, node)
         else:
-            spread = self._spread(node, inputs)
+            spread = spread_of(node, inputs, self._values)
             target = self._numbers[node]
             self._steps.append(WholeStep(function, sources, target, spread))
-
-    def _is_pointwise(self, node: fx.Node, inputs: list[fx.Node]) -> bool:
-        fixed = [
-            self._values[n] for n in node.all_input_nodes if n not in inputs
-        ]
-        if not are_alike([node, *inputs], self._values) or not all(
-            map(is_anywhere, fixed)
-        ):
-            return False
-        if node.op == 'call_module':
-            part = self._module.get_submodule(node.target)
-            # Else it takes its statistics from all positions.
-            known = getattr(part, 'track_running_stats', True)
-            return isinstance(part, _POINT_MODULES) and known
-        return node.target in _POINT_FUNCTIONS
-
-    def _spread(
-        self, node: fx.Node, inputs: list[fx.Node]
-    ) -> Callable[[Tensor], Tensor] | None:
-        """How changes spread in what is no Skip-Convolution."""
-        if len(inputs) != 1 or not is_image(self._values[node]):
-            return None
-        if node.target is operator.getitem:
-            index = fx.map_arg(node.args[1], self._values.__getitem__)
-            crops = isinstance(index, tuple) and index[0] is Ellipsis
-            if crops and [type(i) for i in index[1:]] == [slice, slice]:
-                return lambda mask: mask[index].contiguous()
-        if node.op != 'call_module':
-            return None
-        part = self._module.get_submodule(node.target)
-        if type(part) is not nn.MaxPool2d or part.return_indices:
-            return None
-        return lambda mask: part(mask.float()) > 0

@@ -175,6 +175,49 @@ def test_a_sum_is_scaled_before_its_activation(activation, channels):
     assert torch.allclose(result, expected, rtol=1e-5, atol=1e-6)
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
+    stride=st.tuples(st.integers(1, 3), st.integers(1, 3)),
+    pads=st.booleans(),
+    to_the_edge=st.booleans(),
+    channels=st.sampled_from([1, 16, 21]),
+    seed=st.integers(0, 99),
+)
+def test_maxima_are_those_of_torch_where_the_image_changed(
+    kernel, stride, pads, to_the_edge, channels, seed
+):
+    torch.manual_seed(seed)
+    padding = [k // 2 if pads else 0 for k in kernel]
+
+    def pool(x):
+        return F.max_pool2d(x, kernel, stride, padding, ceil_mode=to_the_edge)
+
+    x = image(2, channels, 9, 11)
+    result = image(*pool(x).shape)
+    board = native.new_board(2)
+    board.put(0, x)
+    board.add_pool(0, 1, result, list(kernel), list(stride), padding)
+    board.run(0, 1)
+    assert torch.equal(result, pool(x))
+
+    changed = torch.rand(2, 1, 9, 11) < 0.05
+    x.copy_(torch.where(changed, float('nan'), x))
+    board.mark(0, MAPPED, changed)
+    before = result.clone()
+    board.run(0, 1)
+    assert torch.equal(result.isnan(), pool(x).isnan())
+    if changed.any():
+        there = board.map(1)
+        assert torch.equal(there, pool(changed.float()) > 0)
+        assert torch.equal(result.isnan().any(1, keepdim=True), there)
+    else:
+        there = torch.tensor(False)
+    assert board.change(1) == (MAPPED if there.any() else NOWHERE)
+    still = before.where(~there, 0)
+    assert torch.equal(result.where(~there, 0), still)
+
+
 @pytest.mark.parametrize('activation', ['relu', 'silu'])
 def test_what_is_no_number_stays_so(activation):
     x = image(1, 5, 4, 4)

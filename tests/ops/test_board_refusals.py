@@ -69,6 +69,16 @@ def test_bad_arguments_are_refused_by_name():
         board.add_join([0, 0], 1, image(2, 9, 6, 7))
     with pytest.raises(ValueError, match='as large as the result'):
         board.add_join([0, 0], 1, image(2, 8, 6, 8))
+    with pytest.raises(ValueError, match='as many streams and channels as th'):
+        board.add_pool(0, 1, image(2, 5, 6, 7), [3, 3], [1, 1], [1, 1])
+    with pytest.raises(ValueError, match=r'that see something.*6, got 7 of '):
+        board.add_pool(0, 1, image(2, 4, 7, 7), [3, 3], [1, 1], [0, 0])
+    with pytest.raises(ValueError, match='that see something'):
+        board.add_pool(0, 1, image(2, 4, 6, 7), [3, 3], [1, 1], [3, 1])
+    with pytest.raises(ValueError, match='2 values of kernel'):
+        board.add_pool(0, 1, image(2, 4, 6, 7), [3], [1, 1], [1, 1])
+    with pytest.raises(ValueError, match='stride of at least 1'):
+        board.add_pool(0, 1, image(2, 4, 6, 7), [3, 3], [0, 1], [1, 1])
     with pytest.raises(ValueError, match='copy to be contiguous in channels'):
         board.add_follow(0, 1, torch.zeros(2, 4, 6, 7))
     with pytest.raises(ValueError, match='expected a map of changes'):
@@ -78,7 +88,7 @@ def test_bad_arguments_are_refused_by_name():
 
 
 def test_images_of_another_size_are_refused_when_they_come():
-    board = native.new_board(5)
+    board = native.new_board(6)
     x = image(2, 4, 6, 7)
     board.put(0, x)
     board.add_conv(0, 1, *conv_arguments())
@@ -86,14 +96,15 @@ def test_images_of_another_size_are_refused_when_they_come():
     again = x.clone(memory_format=torch.channels_last)
     board.add_sum([0], 3, again, None, None, None)
     board.add_join([0], 4, x.clone(memory_format=torch.channels_last))
-    board.run(0, 4)
+    board.add_pool(0, 5, image(2, 4, 3, 7), [2, 1], [2, 1], [0, 0])
+    board.run(0, 5)
 
     for y in (image(2, 4, 6, 8), image(3, 4, 6, 7), image(2, 5, 6, 7)):
         board.put(0, y)
-        for step in range(4):
+        for step in range(5):
             with pytest.raises(ValueError, match='expected'):
                 board.run(step, step + 1)
     board.put(0, x.double())
-    for step in range(4):
+    for step in range(5):
         with pytest.raises((TypeError, ValueError, RuntimeError)):
             board.run(step, step + 1)

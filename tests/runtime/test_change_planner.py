@@ -64,7 +64,21 @@ CASES = {
         1e-4,
     ),
     'group norm': (by_part, nn.GroupNorm(2, 4), [NATIVE, WHOLE, NATIVE], 1e-4),
-    'pool': (by_part, nn.MaxPool2d(3, 2, 1), [NATIVE, WHOLE, NATIVE], 0),
+    'pool': (by_part, nn.MaxPool2d(3, 2, 1), [NATIVE], 0),
+    'large pool': (by_part, nn.MaxPool2d(13, 1, 6), [NATIVE], 0),
+    'narrow pool': (by_part, nn.MaxPool2d((2, 3), (3, 1)), [NATIVE], 0),
+    'pool to the edge': (
+        by_part,
+        nn.MaxPool2d(3, 2, 1, ceil_mode=True),
+        [NATIVE],
+        0,
+    ),
+    'dilated pool': (
+        by_part,
+        nn.MaxPool2d(3, 1, 1, dilation=2),
+        [NATIVE, WHOLE, NATIVE],
+        0,
+    ),
     'a place': (
         lambda net, y, _: y * net.place,
         None,

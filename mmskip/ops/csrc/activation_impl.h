@@ -7,17 +7,6 @@
 namespace mmskip {
 namespace {
 
-MMSKIP_INLINE Vector splat(float value) {
-  return Vector{} + value;
-}
-
-// Lanes of a where the condition holds, else of b.
-MMSKIP_INLINE Vector choose(Bits condition, Vector a, Vector b) {
-  return reinterpret_cast<Vector>(
-      (condition & reinterpret_cast<Bits>(a)) |
-      (~condition & reinterpret_cast<Bits>(b)));
-}
-
 // e^x to two units in the last place, 2^n times a polynomial on
 // [-ln(2) / 2, ln(2) / 2], its Taylor series to the seventh power. Beyond 87
 // in either direction: that of 87.

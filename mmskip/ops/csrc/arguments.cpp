@@ -8,8 +8,6 @@
 
 namespace mmskip {
 
-namespace {
-
 void check_floats(const at::Tensor& tensor, const char* name) {
   TORCH_CHECK_VALUE(
       tensor.device().is_cpu(), "expected ", name, " on the CPU, got it on ",
@@ -18,8 +16,6 @@ void check_floats(const at::Tensor& tensor, const char* name) {
       tensor.scalar_type() == at::kFloat, "expected ", name,
       " of dtype float32, got ", tensor.scalar_type());
 }
-
-} // namespace
 
 void check_channels(
     const at::Tensor& tensor, int64_t channels, const char* name) {
@@ -30,8 +26,6 @@ void check_channels(
       "expected a contiguous ", name, " of shape [", channels, "], got ",
       tensor.sizes());
 }
-
-namespace {
 
 void check_list(
     at::IntArrayRef list, size_t length, int64_t least, const char* name) {
@@ -44,6 +38,8 @@ void check_list(
         list);
   }
 }
+
+namespace {
 
 int64_t out_size(
     int64_t padded, int64_t kernel, int64_t dilation, int64_t stride) {

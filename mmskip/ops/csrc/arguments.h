@@ -49,9 +49,16 @@ void check_map(
 // A float32 tensor (N, C, H, W) on the CPU, contiguous in channels_last.
 void check_memory(const at::Tensor& tensor, const char* name);
 
+// A float32 tensor on the CPU.
+void check_floats(const at::Tensor& tensor, const char* name);
+
 // A contiguous float32 tensor (C) on the CPU.
 void check_channels(
     const at::Tensor& tensor, int64_t channels, const char* name);
+
+// A list of so many values.
+void check_list(
+    at::IntArrayRef list, size_t length, int64_t least, const char* name);
 
 // How many times larger the result is than an image that is to be enlarged to
 // it, the same whole number in both directions.

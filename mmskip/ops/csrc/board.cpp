@@ -138,6 +138,25 @@ void Board::add_sum(
   steps_.emplace_back(std::move(step));
 }
 
+void Board::add_pool(
+    int64_t source,
+    int64_t target,
+    at::Tensor result,
+    std::vector<int64_t> kernel,
+    std::vector<int64_t> stride,
+    std::vector<int64_t> padding) {
+  check_memory(result, "result");
+  check_list(kernel, 2, 1, "kernel");
+  check_list(stride, 2, 1, "stride");
+  check_list(padding, 2, 0, "padding");
+  PoolStep step{
+      source, target, value(source).tensor.sizes().vec(), std::move(kernel),
+      std::move(stride), std::move(padding), result, empty_mask(result)};
+  check_pool(step);
+  value(target).tensor = result;
+  steps_.emplace_back(std::move(step));
+}
+
 void Board::add_join(
     std::vector<int64_t> sources, int64_t target, at::Tensor result) {
   check_memory(result, "result");

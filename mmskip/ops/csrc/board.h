@@ -56,6 +56,16 @@ struct SumStep {
   bool known = false;
 };
 
+struct PoolStep {
+  int64_t source, target;
+  // Of the image.
+  std::vector<int64_t> sizes;
+  std::vector<int64_t> kernel, stride, padding;
+  at::Tensor result;
+  at::Tensor mask;
+  bool known = false;
+};
+
 struct JoinStep {
   std::vector<int64_t> sources;
   int64_t target;
@@ -120,6 +130,16 @@ class Board : public torch::CustomClassHolder {
       std::optional<at::Tensor> shift,
       std::optional<std::string> activation);
 
+  // The largest values in windows (height, width); what lies outside of the
+  // image, after half a window at most, does not count.
+  void add_pool(
+      int64_t source,
+      int64_t target,
+      at::Tensor result,
+      std::vector<int64_t> kernel,
+      std::vector<int64_t> stride,
+      std::vector<int64_t> padding);
+
   // Images of one size, one behind the other in channels.
   void add_join(
       std::vector<int64_t> sources, int64_t target, at::Tensor result);
@@ -141,14 +161,18 @@ class Board : public torch::CustomClassHolder {
 
   Value& value(int64_t index);
   const Value& value(int64_t index) const;
+  void check_pool(const PoolStep& step) const;
   void check_join(const JoinStep& step) const;
   void run_step(ConvStep& step);
   void run_step(FollowStep& step);
   void run_step(SumStep& step);
+  void run_step(PoolStep& step);
   void run_step(JoinStep& step);
 
   std::vector<Value> values_;
-  std::vector<std::variant<ConvStep, FollowStep, SumStep, JoinStep>> steps_;
+  std::vector<
+      std::variant<ConvStep, FollowStep, SumStep, PoolStep, JoinStep>>
+      steps_;
   std::vector<Watched> watched_;
 };
 

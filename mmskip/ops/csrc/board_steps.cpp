@@ -181,6 +181,72 @@ void Board::run_step(SumStep& step) {
   to.change = is_any(counts) ? Change::kMapped : Change::kNowhere;
 }
 
+void Board::check_pool(const PoolStep& step) const {
+  const at::Tensor& image = value(step.source).tensor;
+  TORCH_CHECK_VALUE(
+      image.dim() == 4 && image.size(0) == step.result.size(0) &&
+          image.size(1) == step.result.size(1),
+      "expected an image of as many streams and channels as the result, got ",
+      image.sizes(), " for ", step.result.sizes());
+  for (int64_t i = 0; i < 2; ++i) {
+    const int64_t last =
+        (step.result.size(2 + i) - 1) * step.stride[i] - step.padding[i];
+    TORCH_CHECK_VALUE(
+        step.padding[i] < step.kernel[i] && last < image.size(2 + i),
+        "expected windows that see something of an image of size ",
+        image.size(2 + i), ", got ", step.result.size(2 + i), " of size ",
+        step.kernel[i], ", stride ", step.stride[i], " and padding ",
+        step.padding[i]);
+  }
+}
+
+void Board::run_step(PoolStep& step) {
+  const Value& from = value(step.source);
+  Value& to = value(step.target);
+  to.map = step.mask;
+  if (step.known && from.change == Change::kNowhere) {
+    to.change = Change::kNowhere;
+    return;
+  }
+  check_floats(from.tensor, "image");
+  TORCH_CHECK_VALUE(
+      from.tensor.sizes() == at::IntArrayRef(step.sizes),
+      "expected an image of shape ", step.sizes, ", got ",
+      from.tensor.sizes());
+  const at::Tensor image =
+      from.tensor.contiguous(at::MemoryFormat::ChannelsLast);
+  const bool everywhere =
+      !step.known || from.change == Change::kAnywhere;
+  const int64_t rows = step.result.size(0) * step.result.size(2);
+  std::vector<int32_t> counts(rows);
+  const Pool job{
+      image.size(2),
+      image.size(3),
+      image.size(1),
+      image.const_data_ptr<float>(),
+      everywhere ? nullptr : bytes(from.map),
+      step.result.size(2),
+      step.result.size(3),
+      step.result.mutable_data_ptr<float>(),
+      bytes(step.mask),
+      step.kernel[0],
+      step.kernel[1],
+      step.stride[0],
+      step.stride[1],
+      step.padding[0],
+      step.padding[1],
+      counts.data()};
+  const int64_t row = std::max<int64_t>(
+      step.result.size(1) * step.result.size(3) * step.kernel[0] *
+          step.kernel[1],
+      1);
+  share_rows(
+      rows, std::max<int64_t>(kGrain / row, 1),
+      [&](int64_t begin, int64_t end) { kernels().pool(job, begin, end); });
+  step.known = true;
+  to.change = is_any(counts) ? Change::kMapped : Change::kNowhere;
+}
+
 void Board::check_join(const JoinStep& step) const {
   int64_t channels = 0;
   for (const int64_t source : step.sources) {

@@ -73,6 +73,23 @@ struct Sum {
   int32_t* counts;
 };
 
+// The largest values in windows of an image of which only parts have changed.
+struct Pool {
+  // (N, H, W, C), and where it has changed (N, H, W); null: anywhere.
+  int64_t height, width, channels;
+  const float* image;
+  const uint8_t* map;
+  // (N, H_out, W_out, C), and where it was computed, filled here.
+  int64_t out_height, out_width;
+  float* result;
+  uint8_t* mask;
+  int64_t kernel_height, kernel_width;
+  int64_t stride_height, stride_width;
+  int64_t top, left;
+  // At how many positions, by row of the result.
+  int32_t* counts;
+};
+
 // A copy of an image that follows it.
 struct Following {
   // (N, H, W, C).
@@ -167,6 +184,7 @@ struct Kernels {
 
   // Rows [begin, end) of the result, of all streams.
   void (*add)(const Sum& job, int64_t begin, int64_t end);
+  void (*pool)(const Pool& job, int64_t begin, int64_t end);
 };
 
 extern const Kernels kPortable;

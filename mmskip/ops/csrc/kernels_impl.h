@@ -8,6 +8,7 @@
 #include "accumulate_impl.h"
 #include "activation_impl.h"
 #include "depthwise_impl.h"
+#include "pool_impl.h"
 #include "residual_impl.h"
 #include "sum_impl.h"
 #include "threshold_impl.h"
@@ -25,6 +26,7 @@ const Kernels MMSKIP_TABLE = {
     threshold_rows,
     follow_rows,
     add_rows,
+    pool_rows,
 };
 
 } // namespace mmskip

@@ -16,6 +16,17 @@ constexpr int kLanes = MMSKIP_BYTES / 4;
 
 #define MMSKIP_INLINE inline __attribute__((always_inline))
 
+MMSKIP_INLINE Vector splat(float value) {
+  return Vector{} + value;
+}
+
+// Lanes of a where the condition holds, else of b.
+MMSKIP_INLINE Vector choose(Bits condition, Vector a, Vector b) {
+  return reinterpret_cast<Vector>(
+      (condition & reinterpret_cast<Bits>(a)) |
+      (~condition & reinterpret_cast<Bits>(b)));
+}
+
 MMSKIP_INLINE Vector load(const float* from) {
   return *reinterpret_cast<const Loose*>(from);
 }
