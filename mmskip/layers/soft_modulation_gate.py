@@ -5,12 +5,13 @@ MIT, 2023, section 3.2.
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from mmskip.ops import open_gate
+from mmskip.ops import native, open_gate, runs_native
 from mmskip.registry import MODELS
 
 
@@ -116,6 +117,8 @@ class SoftModulationGate(nn.Module):
 
         Training and inference give the same weights, up to the batch norm.
         """
+        if not self.training and runs_native(x):
+            return self._answer(self._infer(x).split(self.options, 1))
         x = self.squeeze(self.pool(x.detach()))
         if self.training and len(x) == 1:
             norm = self.norm
@@ -127,8 +130,7 @@ class SoftModulationGate(nn.Module):
             x = self.norm(x)
         x = self.decide(x.tanh()) + self.beta
         axes = open_gate(x, self.leak).split(self.options, 1)
-        forced = self.forced or (None, None)
-        return OptionWeights(*map(self._defined, axes, forced))
+        return self._answer([_defined(a) if a.numel() else a for a in axes])
 
     def pool(self, x: Tensor) -> Tensor:
         """``G``: what the gate sees of each channel (N, C_in or 2 C_in)."""
@@ -149,15 +151,41 @@ class SoftModulationGate(nn.Module):
         weights = [1 - self.start] + [small] * (options - 1)
         return [math.atanh(weight) for weight in weights[:options]]
 
+    def _infer(self, x: Tensor) -> Tensor:
+        norm = self.norm
+        statistics = (None,) * 4, 0.0
+        if isinstance(norm, nn.BatchNorm1d):  # it was not folded
+            of_norm = norm.running_mean, norm.running_var
+            statistics = (*of_norm, norm.weight, norm.bias), norm.eps
+        return native.soft_gate(
+            x,
+            self.squeeze.weight,
+            self.squeeze.bias,
+            *statistics[0],
+            statistics[1],
+            self.decide.weight,
+            self.beta,
+            self.options[0],
+        )
+
+    def _answer(self, axes: Sequence[Tensor]) -> OptionWeights:
+        forced = self.forced or (None, None)
+        return OptionWeights(*map(self._chosen, axes, forced))
+
     @staticmethod
-    def _defined(weights: Tensor, forced: int | None) -> Tensor | None:
+    def _chosen(weights: Tensor, forced: int | None) -> Tensor | None:
         if not weights.shape[1]:
             return None
-        if forced is not None:
-            only = torch.zeros_like(weights)
-            only[:, forced] = 1
-            return only
-        # Added, so that the closed options still have their gradients.
-        none = (weights == 0).all(1).to(weights.dtype)
-        smallest = weights.shape[1] - 1
-        return weights + nn.functional.pad(none[:, None], (smallest, 0))
+        if forced is None:
+            return weights
+        only = torch.zeros_like(weights)
+        only[:, forced] = 1
+        return only
+
+
+def _defined(weights: Tensor) -> Tensor:
+    """With the smallest option open where none is."""
+    # Added, so that the closed options still have their gradients.
+    none = (weights == 0).all(1).to(weights.dtype)
+    smallest = weights.shape[1] - 1
+    return weights + nn.functional.pad(none[:, None], (smallest, 0))

@@ -2,16 +2,8 @@
 
 from . import native
 from .activation import activate_
-from .backend import active_backend
-from .dynamic_conv import (
-    CheapKernels,
-    Mix,
-    OptionTables,
-    TableKey,
-    dynamic_conv,
-    dynamic_macs,
-    option_tables,
-)
+from .backend import active_backend, runs_native
+from .dynamic_conv import Mix, dynamic_conv, dynamic_macs
 from .gate_mask import (
     Folding,
     GateParams,
@@ -25,6 +17,12 @@ from .gate_mask import (
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .low_rank import factorize, full_rank, recompose, singular_values
+from .option_tables import (
+    CheapKernels,
+    OptionTables,
+    TableKey,
+    option_tables,
+)
 from .option_terms import option_sizes
 from .skip_clip import skip_clip
 from .skip_conv import (
@@ -73,6 +71,7 @@ __all__ = [
     'option_tables',
     'recompose',
     'relative_scale',
+    'runs_native',
     'sample_gate',
     'singular_values',
     'skip_clip',

@@ -2,6 +2,9 @@
 
 import os
 
+import torch
+from torch import Tensor
+
 from . import native
 
 BACKENDS = ('reference', 'native')
@@ -32,3 +35,17 @@ def active_backend() -> str:
             "'reference'"
         )
     return wanted
+
+
+def runs_native(x: Tensor) -> bool:
+    """Whether what has no backward may take a tensor in C++.
+
+    Args:
+        x: The input of a layer.
+    """
+    return (
+        not torch.is_grad_enabled()
+        and x.device.type == 'cpu'
+        and x.dtype == torch.float32
+        and active_backend() == 'native'
+    )

@@ -20,31 +20,14 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from . import native
+from .backend import runs_native
 from .geometry import ConvGeometry, convolve, output_size
-from .option_terms import (
-    OptionTerms,
-    frame_factors,
-    option_sizes,
-    option_terms,
-)
+from .option_tables import CheapKernels, OptionTables, TableKey, taps_of
+from .option_terms import option_sizes, option_terms
 from .plane_mix import mix_planes
 
 CPU = torch.device('cpu')
-
-
-class CheapKernels(NamedTuple):
-    """The linear maps that rebuild what was not computed.
-
-    Attributes:
-        channels: ``Phi^c``, one per step up: (M,) factors of one computed
-            channel each; M is the number of channels that the step adds.
-        time: ``Phi^t``, one per step up: (C, 1) factors of the computed
-            frame before, or (C, 3) of its predecessor, itself and the next
-            computed frame.
-    """
-
-    channels: tuple[Tensor, ...] = ()
-    time: tuple[Tensor, ...] = ()
 
 
 class Mix(NamedTuple):
@@ -60,71 +43,15 @@ class Mix(NamedTuple):
     options: tuple[int, ...]
 
 
-class OptionTables(NamedTuple):
-    """What the options add to each term, before they are weighted.
-
-    Attributes:
-        terms: K terms.
-        channels: (used options, K), None if the axis is not dynamic.
-        time: The same on the temporal axis.
-    """
-
-    terms: OptionTerms
-    channels: Tensor | None
-    time: Tensor | None
-
-
-class TableKey(NamedTuple):
-    """What the tables of a layer depend on, its cheap maps apart.
-
-    Attributes:
-        full: C and T.
-        channels: Indices of the used options; None: not dynamic.
-        time: The same on the temporal axis.
-        frames_first: Whether the computed planes lie frame by frame.
-    """
-
-    full: tuple[int, int]
-    channels: tuple[int, ...] | None
-    time: tuple[int, ...] | None
-    frames_first: bool
-
-
-def option_tables(
-    key: TableKey, kernels: CheapKernels, like: Tensor
-) -> OptionTables:
-    """Make the tables of a layer.
-
-    Args:
-        key: The sizes and the used options.
-        kernels: The cheap maps.
-        like: Gives the device.
-    """
-    terms = option_terms(
-        key.full[0],
-        key.channels or (0,),
-        key.full[1],
-        key.time or (0,),
-        _taps(kernels),
-        key.frames_first,
-        like.device,
-    )
-    channels = time = None
-    if key.channels is not None:
-        channels = _channel_table(key.channels, kernels.channels, terms)
-    if key.time is not None:
-        time = _time_table(key.time, kernels.time, key.full, terms)
-    return OptionTables(terms, channels, time)
-
-
 def mix_options(
     y: Tensor,
     full: tuple[int, int],
     time: Mix | None,
     channels: Mix | None,
     tables: Callable[[TableKey, Tensor], OptionTables],
+    bias: Tensor | None = None,
 ) -> Tensor:
-    """Weighted sum over the options of both axes (Eq. 3.5).
+    """Weighted sum over the options of both axes (Eq. 3.5), and the bias.
 
     Args:
         y: What was computed, (N, C', T', H, W) without bias: channels and
@@ -133,6 +60,7 @@ def mix_options(
         time: Of the temporal axis; None: it is not dynamic.
         channels: Of the channel axis; None: it is not dynamic.
         tables: Gives the tables for a key and a tensor like them.
+        bias: (C,), or None.
 
     Returns:
         (N, C, T, H, W).
@@ -141,6 +69,22 @@ def mix_options(
     frames_first = by_frames.is_contiguous()
     used = [mix and mix.options for mix in (channels, time)]
     table = tables(TableKey(full, *used, frames_first), y)
+    if runs_native(y):
+        # One pass over what it writes, in which memory is what limits it.
+        pattern = table.terms.pattern
+        return native.mix_options(
+            y if frames_first else y.contiguous(),
+            *(None, None, ())
+            if time is None
+            else (time.weights, table.time, time.options),
+            *(None, None, ())
+            if channels is None
+            else (channels.weights, table.channels, channels.options),
+            pattern.sources,
+            pattern.starts,
+            bias,
+            full,
+        )
     values = y.new_ones(())
     for mix, rows in ((channels, table.channels), (time, table.time)):
         if mix is not None:
@@ -152,7 +96,11 @@ def mix_options(
     mixed = mix_planes(
         planes.flatten(2), values.to(y.dtype), table.terms.pattern
     )
-    return mixed.view(len(y), *full, *y.shape[3:])
+    mixed = mixed.view(len(y), *full, *y.shape[3:])
+    if bias is None:
+        return mixed
+    bias = bias.view(-1, 1, 1, 1)
+    return mixed + bias if torch.is_grad_enabled() else mixed.add_(bias)
 
 
 def convolve_part(
@@ -216,14 +164,9 @@ def dynamic_conv(
     size = output_size(x.shape[2:], weight.shape[2:], geometry)
     full = (len(weight), 1 if images else size[0])
     mixed = mix_options(
-        y.unsqueeze(2) if images else y, full, time, channels, tables
+        y.unsqueeze(2) if images else y, full, time, channels, tables, bias
     )
-    y = mixed.squeeze(2) if images else mixed
-    if bias is None:
-        return y
-    bias = bias.view(-1, *[1] * (y.dim() - 2))
-    # Memory is what limits the rebuilding.
-    return y + bias if torch.is_grad_enabled() else y.add_(bias)
+    return mixed.squeeze(2) if images else mixed
 
 
 def dynamic_macs(
@@ -251,43 +194,7 @@ def dynamic_macs(
     count = option_sizes(full, channels[0] + 1)[-1]
     rows = option_sizes(frames, time[0] + 1)[-1]
     terms = option_terms(
-        full, channels, frames, time, _taps(kernels), False, CPU
+        full, channels, frames, time, taps_of(kernels), False, CPU
     )
     rest = len(terms.channel) * area
     return count * rows * area * fan_in, rest
-
-
-def _taps(kernels: CheapKernels) -> int:
-    return kernels.time[0].shape[1] if kernels.time else 1
-
-
-def _channel_table(
-    options: tuple[int, ...], kernels: Sequence[Tensor], terms: OptionTerms
-) -> Tensor:
-    rows = []
-    for option, slots in zip(options, terms.channel_slots, strict=True):
-        rebuilt = sum(len(kernel) for kernel in kernels[:option])
-        factors = kernels[0].new_ones(len(slots) - rebuilt)
-        for kernel in reversed(kernels[:option]):
-            factors = torch.cat([factors, factors[: len(kernel)] * kernel])
-        row = factors.new_zeros(terms.counts[0])
-        rows.append(row.index_add(0, slots, factors))
-    return torch.stack(rows).index_select(1, terms.channel)
-
-
-def _time_table(
-    options: tuple[int, ...],
-    kernels: Sequence[Tensor],
-    full: tuple[int, int],
-    terms: OptionTerms,
-) -> Tensor:
-    channels, frames = full
-    rows = []
-    parts = zip(options, terms.time_slots, terms.time_picks, strict=True)
-    for option, slots, picks in parts:
-        factors = frame_factors(kernels[:option], kernels[0], frames)
-        factors = factors.flatten(1).index_select(1, picks)
-        row = factors.new_zeros(channels, terms.counts[1])
-        row = row.index_add(1, slots, factors.expand(channels, -1))
-        rows.append(row.flatten())
-    return torch.stack(rows).index_select(1, terms.time)

@@ -22,6 +22,8 @@ _ARGUMENTS = {
     'Board.add_conv': 24,
     'Board.add_pool': 7,
     'Board.add_sum': 7,
+    'soft_gate': 11,
+    'mix_options': 11,
 }
 
 
@@ -42,6 +44,18 @@ def _fake_pack_weight(weight: Tensor, groups: int) -> Tensor:
     return weight.new_empty(groups, blocks, height * width, channels, _BLOCK)
 
 
+def _fake_soft_gate(
+    x: Tensor, squeeze: Tensor, *others: Tensor | float | None
+) -> Tensor:
+    """Shape of what ``mmskip::soft_gate`` returns."""
+    return x.new_empty(len(x), len(others[-3]))
+
+
+def _fake_mix_options(y: Tensor, *others: Tensor | list[int] | None) -> Tensor:
+    """Shape of what ``mmskip::mix_options`` returns."""
+    return y.new_empty(len(y), *others[-1], *y.shape[3:])
+
+
 def _load() -> str:
     """Load the library; returns why it is missing, nothing if it is not."""
     if not _LIBRARY.exists():
@@ -55,6 +69,8 @@ def _load() -> str:
         _check_age()
         torch.library.register_fake('mmskip::skip_frame', _fake_skip_frame)
         torch.library.register_fake('mmskip::pack_weight', _fake_pack_weight)
+        torch.library.register_fake('mmskip::soft_gate', _fake_soft_gate)
+        torch.library.register_fake('mmskip::mix_options', _fake_mix_options)
     except (OSError, RuntimeError) as error:
         # Not there, of another torch, or of other sources than these.
         return (
@@ -68,10 +84,10 @@ def _check_age() -> None:
     """Refuse a library of other sources, before a stream fails in it."""
     board = torch.classes.mmskip.Board(0)
     for name in _ARGUMENTS:
-        if name == 'skip_frame':
-            schema = torch.ops.mmskip.skip_frame.default._schema
+        if name.startswith('Board.'):
+            schema = board._get_method(name.removeprefix('Board.')).schema
         else:
-            schema = board._get_method(name.split('.')[1]).schema
+            schema = getattr(torch.ops.mmskip, name).default._schema
         if len(schema.arguments) != _ARGUMENTS[name]:
             raise RuntimeError(
                 f'expected mmskip::{name} with {_ARGUMENTS[name]} arguments, '
@@ -81,8 +97,10 @@ def _check_age() -> None:
 
 #: Why there is no native backend; empty if there is one.
 MISSING = _load()
-#: The operator as torch registers it.
+#: The operators as torch registers them, see csrc.
 skip_frame = None if MISSING else torch.ops.mmskip.skip_frame.default
+soft_gate = None if MISSING else torch.ops.mmskip.soft_gate.default
+mix_options = None if MISSING else torch.ops.mmskip.mix_options.default
 #: Makes the board of a part of a model, see csrc/board.h, of a given size.
 new_board = None if MISSING else torch.classes.mmskip.Board
 

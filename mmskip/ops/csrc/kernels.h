@@ -142,6 +142,35 @@ struct Accumulation {
   const int32_t* active;
 };
 
+// What a gate sees of clips.
+struct ClipPool {
+  // (N, C, T) planes of `size` floats each, so many floats apart.
+  int64_t channels, frames, size;
+  int64_t sample_step, channel_step, frame_step;
+  const float* x;
+  // (N, C or 2 C): the means, and the mean absolute differences of
+  // consecutive frames.
+  bool differences;
+  float* result;
+};
+
+// Weighted sums of planes; K terms, those of a sum one behind the other.
+struct PlaneSum {
+  // (N, P_in) and (N, P_out) planes of `size` floats each.
+  int64_t planes, sums, size;
+  const float* from;
+  float* to;
+  // (P_out): first term of each sum; (K): plane of each term.
+  const int64_t* starts;
+  int64_t terms;
+  const int64_t* sources;
+  // (N, K).
+  const float* factors;
+  // (P_out / frames), added to the sums; null: nothing is.
+  const float* bias;
+  int64_t frames;
+};
+
 struct Kernels {
   const char* name;
 
@@ -185,6 +214,12 @@ struct Kernels {
   // Rows [begin, end) of the result, of all streams.
   void (*add)(const Sum& job, int64_t begin, int64_t end);
   void (*pool)(const Pool& job, int64_t begin, int64_t end);
+
+  // Channels [begin, end), of all samples.
+  void (*pool_clip)(const ClipPool& job, int64_t begin, int64_t end);
+
+  // Sums [begin, end), of all samples.
+  void (*sum_planes)(const PlaneSum& job, int64_t begin, int64_t end);
 };
 
 extern const Kernels kPortable;

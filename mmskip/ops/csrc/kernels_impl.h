@@ -7,6 +7,7 @@
 // linker would keep one copy of an inline function, for any instruction set.
 #include "accumulate_impl.h"
 #include "activation_impl.h"
+#include "clip_impl.h"
 #include "depthwise_impl.h"
 #include "pool_impl.h"
 #include "residual_impl.h"
@@ -27,6 +28,8 @@ const Kernels MMSKIP_TABLE = {
     follow_rows,
     add_rows,
     pool_rows,
+    pool_clip_channels,
+    sum_some_planes,
 };
 
 } // namespace mmskip

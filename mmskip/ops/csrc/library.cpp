@@ -4,6 +4,7 @@
 #include <torch/library.h>
 
 #include "board.h"
+#include "dynamic.h"
 #include "kernels.h"
 #include "skip_frame.h"
 
@@ -78,6 +79,15 @@ TORCH_LIBRARY(mmskip, m) {
       "bool accumulated, Tensor? gate_weight, Tensor? gate_bias, str sees, "
       "str? activation=None) -> (Tensor, Tensor)");
   m.def("pack_weight(Tensor weight, int groups) -> Tensor");
+  m.def(
+      "soft_gate(Tensor x, Tensor squeeze, Tensor? squeeze_bias, "
+      "Tensor? mean, Tensor? var, Tensor? scale, Tensor? shift, float eps, "
+      "Tensor decide, Tensor beta, int time) -> Tensor");
+  m.def(
+      "mix_options(Tensor y, Tensor? time, Tensor? time_table, "
+      "int[] time_options, Tensor? channels, Tensor? channel_table, "
+      "int[] channel_options, Tensor sources, Tensor starts, Tensor? bias, "
+      "int[] full) -> Tensor");
   m.class_<Board>("Board")
       .def(torch::init<int64_t>())
       .def("put", &Board::put)
@@ -97,6 +107,8 @@ TORCH_LIBRARY(mmskip, m) {
 TORCH_LIBRARY_IMPL(mmskip, CPU, m) {
   m.impl("skip_frame", skip_frame_op);
   m.impl("pack_weight", pack_weight);
+  m.impl("soft_gate", soft_gate);
+  m.impl("mix_options", mix_options);
 }
 
 } // namespace mmskip

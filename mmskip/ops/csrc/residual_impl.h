@@ -7,14 +7,6 @@
 namespace mmskip {
 namespace {
 
-MMSKIP_INLINE Vector magnitude_of(Vector residual, bool squared) {
-  if (squared) {
-    return residual * residual;
-  }
-  return reinterpret_cast<Vector>(
-      reinterpret_cast<Bits>(residual) & INT32_C(0x7fffffff));
-}
-
 // Whether x differs from the reference; a NaN does, and so do infinities.
 MMSKIP_INLINE bool differs(
     const float* x, const float* reference, int64_t count) {

@@ -49,6 +49,14 @@ MMSKIP_INLINE void store_some(float* to, Vector value, int64_t count) {
   }
 }
 
+MMSKIP_INLINE Vector magnitude_of(Vector residual, bool squared) {
+  if (squared) {
+    return residual * residual;
+  }
+  return reinterpret_cast<Vector>(
+      reinterpret_cast<Bits>(residual) & INT32_C(0x7fffffff));
+}
+
 // Asks for floats that are needed soon and lie far from those before them.
 MMSKIP_INLINE void prefetch(const float* from, int64_t count) {
   for (int64_t i = 0; i < count; i += 64 / sizeof(float)) {

@@ -1,0 +1,207 @@
+#include "dynamic.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <vector>
+
+#include "arguments.h"
+#include "frame.h"
+
+namespace mmskip {
+namespace {
+
+// Floats below which a second thread costs more than it saves.
+constexpr int64_t kGrain = 1 << 15;
+
+int64_t grain_of(int64_t floats) {
+  return std::max<int64_t>(kGrain / std::max<int64_t>(floats, 1), 1);
+}
+
+at::Tensor pool_clips(const at::Tensor& x, bool differences) {
+  const int64_t dim = x.dim(), height = x.size(-2), width = x.size(-1);
+  const bool planes = (width == 1 || x.stride(-1) == 1) &&
+      (height == 1 || x.stride(-2) == width);
+  const at::Tensor clips = planes ? x : x.contiguous();
+  const int64_t channels = x.size(1);
+  at::Tensor result =
+      at::empty({x.size(0), differences ? 2 * channels : channels},
+                x.options());
+  const ClipPool job{
+      channels,
+      dim == 5 ? x.size(2) : 1,
+      height * width,
+      clips.stride(0),
+      clips.stride(1),
+      dim == 5 ? clips.stride(2) : 0,
+      clips.const_data_ptr<float>(),
+      differences,
+      result.mutable_data_ptr<float>()};
+  at::parallel_for(
+      0, x.size(0) * channels, grain_of(job.frames * job.size),
+      [&](int64_t begin, int64_t end) {
+        kernels().pool_clip(job, begin, end);
+      });
+  return result;
+}
+
+// Of options [begin, end) of each sample.
+void keep_one_open(at::Tensor& weights, int64_t begin, int64_t end) {
+  float* row = weights.mutable_data_ptr<float>();
+  for (int64_t n = 0; n < weights.size(0); ++n, row += weights.size(1)) {
+    const auto closed = [](float weight) { return weight == 0; };
+    if (begin < end && std::all_of(row + begin, row + end, closed)) {
+      row[end - 1] = 1;
+    }
+  }
+}
+
+// Multiplies the factors (N, K) by what an axis gives to the terms.
+void weigh(
+    const std::optional<at::Tensor>& weights,
+    const std::optional<at::Tensor>& table,
+    at::IntArrayRef options,
+    std::vector<float>& factors,
+    int64_t samples,
+    int64_t terms) {
+  if (options.empty()) {
+    return;
+  }
+  TORCH_CHECK_VALUE(
+      weights && table, "expected weights and a table with options");
+  check_floats(*weights, "weights");
+  check_floats(*table, "table");
+  const int64_t used = options.size();
+  TORCH_CHECK_VALUE(
+      weights->dim() == 2 && weights->size(0) == samples &&
+          *std::max_element(options.begin(), options.end()) <
+              weights->size(1) &&
+          *std::min_element(options.begin(), options.end()) >= 0,
+      "expected weights of ", samples, " samples and of options ", options,
+      ", got shape ", weights->sizes());
+  TORCH_CHECK_VALUE(
+      table->is_contiguous() && table->dim() == 2 &&
+          table->size(0) == used && table->size(1) == terms,
+      "expected a contiguous table of shape [", used, ", ", terms,
+      "], got ", table->sizes());
+  const auto weight = weights->accessor<float, 2>();
+  const float* rows = table->const_data_ptr<float>();
+  for (int64_t n = 0; n < samples; ++n) {
+    float* own = factors.data() + n * terms;
+    for (int64_t k = 0; k < terms; ++k) {
+      float sum = 0;
+      for (int64_t option = 0; option < used; ++option) {
+        sum += weight[n][options[option]] * rows[option * terms + k];
+      }
+      own[k] *= sum;
+    }
+  }
+}
+
+} // namespace
+
+at::Tensor soft_gate(
+    const at::Tensor& x,
+    const at::Tensor& squeeze,
+    const std::optional<at::Tensor>& squeeze_bias,
+    const std::optional<at::Tensor>& mean,
+    const std::optional<at::Tensor>& var,
+    const std::optional<at::Tensor>& scale,
+    const std::optional<at::Tensor>& shift,
+    double eps,
+    const at::Tensor& decide,
+    const at::Tensor& beta,
+    int64_t time) {
+  check_floats(x, "x");
+  TORCH_CHECK_VALUE(
+      (x.dim() == 4 || x.dim() == 5) && x.numel() > 0,
+      "expected clips (N, C, T, H, W) or images (N, C, H, W), got shape ",
+      x.sizes());
+  const int64_t seen = x.dim() == 5 ? 2 * x.size(1) : x.size(1);
+  TORCH_CHECK_VALUE(
+      squeeze.dim() == 2 && squeeze.size(1) == seen,
+      "expected a layer of ", seen, " inputs, got ", squeeze.sizes());
+  at::Tensor hidden =
+      at::linear(pool_clips(x, x.dim() == 5), squeeze, squeeze_bias);
+  if (mean) {
+    hidden = at::batch_norm(
+        hidden, scale, shift, mean, var, false, 0, eps, false);
+  }
+  at::Tensor weights =
+      at::linear(hidden.tanh_(), decide).add_(beta).tanh_().clamp_min_(0);
+  const int64_t options = weights.size(1);
+  TORCH_CHECK_VALUE(
+      0 <= time && time <= options, "expected 0 to ", options,
+      " temporal options, got ", time);
+  keep_one_open(weights, 0, time);
+  keep_one_open(weights, time, options);
+  return weights;
+}
+
+at::Tensor mix_options(
+    const at::Tensor& y,
+    const std::optional<at::Tensor>& time,
+    const std::optional<at::Tensor>& time_table,
+    at::IntArrayRef time_options,
+    const std::optional<at::Tensor>& channels,
+    const std::optional<at::Tensor>& channel_table,
+    at::IntArrayRef channel_options,
+    const at::Tensor& sources,
+    const at::Tensor& starts,
+    const std::optional<at::Tensor>& bias,
+    at::IntArrayRef full) {
+  check_floats(y, "y");
+  check_list(full, 2, 1, "full");
+  TORCH_CHECK_VALUE(
+      y.dim() == 5 &&
+          (y.is_contiguous() || y.transpose(1, 2).is_contiguous()),
+      "expected y (N, C, T, H, W), contiguous or so frame by frame, got shape ",
+      y.sizes(), " and strides ", y.strides());
+  const int64_t samples = y.size(0), terms = sources.numel();
+  const int64_t sums = full[0] * full[1], planes = y.size(1) * y.size(2);
+  for (const at::Tensor& places : {sources, starts}) {
+    TORCH_CHECK_TYPE(
+        places.scalar_type() == at::kLong && places.device().is_cpu() &&
+            places.is_contiguous(),
+        "expected contiguous terms of dtype int64 on the CPU, got ",
+        places.scalar_type(), " on ", places.device());
+  }
+  const int64_t* source = sources.const_data_ptr<int64_t>();
+  const int64_t* start = starts.const_data_ptr<int64_t>();
+  TORCH_CHECK_VALUE(
+      starts.numel() == sums && std::is_sorted(start, start + sums) &&
+          start[0] >= 0 && start[sums - 1] <= terms &&
+          std::all_of(
+              source, source + terms,
+              [&](int64_t s) { return 0 <= s && s < planes; }),
+      "expected terms of ", sums, " sums of ", planes, " planes");
+  std::vector<float> factors(samples * terms, 1.0f);
+  weigh(time, time_table, time_options, factors, samples, terms);
+  weigh(channels, channel_table, channel_options, factors, samples, terms);
+  if (bias) {
+    check_channels(*bias, full[0], "bias");
+  }
+  const int64_t size = y.size(3) * y.size(4);
+  at::Tensor result = at::empty(
+      {samples, full[0], full[1], y.size(3), y.size(4)}, y.options());
+  const PlaneSum job{
+      planes,
+      sums,
+      size,
+      y.const_data_ptr<float>(),
+      result.mutable_data_ptr<float>(),
+      start,
+      terms,
+      source,
+      factors.data(),
+      bias ? bias->const_data_ptr<float>() : nullptr,
+      full[1]};
+  const int64_t each = size * (terms / sums + 1);
+  at::parallel_for(
+      0, samples * sums, grain_of(each), [&](int64_t begin, int64_t end) {
+        kernels().sum_planes(job, begin, end);
+      });
+  return result;
+}
+
+} // namespace mmskip
