@@ -20,6 +20,7 @@ _BLOCK = 32
 _ARGUMENTS = {
     'skip_frame': 20,
     'Board.add_conv': 24,
+    'Board.add_mean': 4,
     'Board.add_pool': 7,
     'Board.add_sum': 7,
     'soft_gate': 11,
@@ -115,6 +116,23 @@ def silu(x: Tensor) -> Tensor:
     board = new_board(2)
     board.put(0, x)
     board.add_sum([0], 1, result, None, None, 'silu')
+    board.run(0, 1)
+    return result
+
+
+def mean(x: Tensor) -> Tensor:
+    """The mean over all positions as a board computes it.
+
+    Args:
+        x: Float32 image (N, C, H, W) on the CPU.
+
+    Returns:
+        (N, C, 1, 1).
+    """
+    result = x.new_empty(*x.shape[:2], 1, 1)
+    board = new_board(2)
+    board.put(0, x)
+    board.add_mean(0, 1, result)
     board.run(0, 1)
     return result
 

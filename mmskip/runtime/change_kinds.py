@@ -73,6 +73,26 @@ def is_pointwise(
     return node.target in _POINT_FUNCTIONS
 
 
+def is_mean(
+    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
+) -> bool:
+    """Whether a node is the mean over all positions of an image.
+
+    Args:
+        node: As of :func:`is_pointwise`, and so are the others.
+        module: Of the graph.
+        values: Of the nodes.
+    """
+    if node.op != 'call_module':
+        return False
+    part = module.get_submodule(node.target)
+    return (
+        type(part) is nn.AdaptiveAvgPool2d
+        and part.output_size in (1, (1, 1))
+        and is_image(values[node.args[0]])
+    )
+
+
 def windows_of(
     node: fx.Node,
     inputs: list[fx.Node],

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from .change_graph import find_constants
-from .change_kinds import is_pointwise, spread_of, windows_of
+from .change_kinds import is_mean, is_pointwise, spread_of, windows_of
 from .change_plan import Plan, PlannedConv, Slot, copy_slots
 from .change_record import compute, selects, tensors_read
 from .change_steps import Board, NativeSteps, PointStep, Step, WholeStep
@@ -206,6 +206,14 @@ class Planner:
             self._board.put(end, result)
             self._native_step()
 
+    def _add_mean(self, source: int, node: fx.Node) -> None:
+        result, target = self._new_result(node), self._numbers[node]
+        self._board.native.add_mean(source, target, result)
+        # What is kept of each row is that of the recorded frame.
+        self._board.native.run(self._num_native, self._num_native + 1)
+        self._board.put(target, result)
+        self._native_step()
+
     def _new_result(self, node: fx.Node) -> Tensor:
         return self._new_image(self._values[node].shape)
 
@@ -242,6 +250,9 @@ class Planner:
             given = {**fixed, **dict(zip(inputs, values, strict=True))}
             return compute(node, self._module, given.__getitem__)
 
+        if is_mean(node, self._module, self._values):
+            self._add_mean(sources[0], node)
+            return
         windows = windows_of(node, inputs, self._module, self._values)
         if windows is not None:
             self._add_pool(sources[0], node, windows)

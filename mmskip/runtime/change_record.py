@@ -12,6 +12,7 @@ from mmskip.ops import native
 
 from .bindings import StreamBinding
 from .change_graph import activation_of
+from .change_kinds import is_mean
 from .change_sums import is_image
 from .state import CallSite
 from .stream_forward import tensors_of
@@ -25,8 +26,8 @@ def record(
 ) -> tuple[dict[fx.Node, Any], dict[fx.Node, CallSite]]:
     """Compute a frame, node by node, Skip-Convolutions in their stream.
 
-    SiLUs are rounded as in the frames to come, for which nothing has changed
-    then.
+    SiLUs and means are rounded as in the frames to come, for which nothing
+    has changed then.
 
     Args:
         graph: Of the module.
@@ -60,6 +61,8 @@ def record(
             before = values[node.args[0]]
         if is_image(before):
             values[node] = native.silu(before)
+        if is_mean(node, module, values):
+            values[node] = native.mean(values[node.args[0]])
     return values, sites
 
 

@@ -218,6 +218,31 @@ def test_maxima_are_those_of_torch_where_the_image_changed(
     assert torch.equal(result.where(~there, 0), still)
 
 
+@pytest.mark.parametrize('channels', [1, 16, 71])
+def test_a_mean_is_of_what_is_there_now(channels):
+    x = image(2, channels, 9, 11)
+    result = image(2, channels, 1, 1)
+    board = native.new_board(2)
+    board.put(0, x)
+    board.add_mean(0, 1, result)
+    board.run(0, 1)
+    torch.testing.assert_close(result, x.mean((2, 3), keepdim=True))
+    assert board.change(1) == ANYWHERE
+
+    before = result.clone()
+    changed = torch.zeros(2, 1, 9, 11, dtype=torch.bool)
+    changed[0, 0, 3, 4:6] = changed[0, 0, 8, 10] = True
+    x += changed * image(2, channels, 9, 11)
+    board.mark(0, MAPPED, changed)
+    board.run(0, 1)
+    torch.testing.assert_close(result, x.mean((2, 3), keepdim=True))
+    assert torch.equal(result[1], before[1])
+
+    board.mark(0, NOWHERE, None)
+    board.run(0, 1)
+    assert board.change(1) == NOWHERE
+
+
 @pytest.mark.parametrize('activation', ['relu', 'silu'])
 def test_what_is_no_number_stays_so(activation):
     x = image(1, 5, 4, 4)

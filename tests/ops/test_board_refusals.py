@@ -79,6 +79,8 @@ def test_bad_arguments_are_refused_by_name():
         board.add_pool(0, 1, image(2, 4, 6, 7), [3], [1, 1], [1, 1])
     with pytest.raises(ValueError, match='stride of at least 1'):
         board.add_pool(0, 1, image(2, 4, 6, 7), [3, 3], [0, 1], [1, 1])
+    with pytest.raises(ValueError, match=r'a result \(N, C, 1, 1\) for an im'):
+        board.add_mean(0, 1, image(2, 4, 1, 2))
     with pytest.raises(ValueError, match='copy to be contiguous in channels'):
         board.add_follow(0, 1, torch.zeros(2, 4, 6, 7))
     with pytest.raises(ValueError, match='expected a map of changes'):
@@ -88,7 +90,7 @@ def test_bad_arguments_are_refused_by_name():
 
 
 def test_images_of_another_size_are_refused_when_they_come():
-    board = native.new_board(6)
+    board = native.new_board(7)
     x = image(2, 4, 6, 7)
     board.put(0, x)
     board.add_conv(0, 1, *conv_arguments())
@@ -97,14 +99,15 @@ def test_images_of_another_size_are_refused_when_they_come():
     board.add_sum([0], 3, again, None, None, None)
     board.add_join([0], 4, x.clone(memory_format=torch.channels_last))
     board.add_pool(0, 5, image(2, 4, 3, 7), [2, 1], [2, 1], [0, 0])
-    board.run(0, 5)
+    board.add_mean(0, 6, image(2, 4, 1, 1))
+    board.run(0, 6)
 
     for y in (image(2, 4, 6, 8), image(3, 4, 6, 7), image(2, 5, 6, 7)):
         board.put(0, y)
-        for step in range(5):
+        for step in range(6):
             with pytest.raises(ValueError, match='expected'):
                 board.run(step, step + 1)
     board.put(0, x.double())
-    for step in range(5):
+    for step in range(6):
         with pytest.raises((TypeError, ValueError, RuntimeError)):
             board.run(step, step + 1)

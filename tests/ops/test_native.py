@@ -271,9 +271,9 @@ def test_a_library_of_other_sources_is_not_used(monkeypatch):
     known = native._ARGUMENTS
     assert len(make_call()[0].arguments) + 1 == known['skip_frame']
     for name, count in known.items():
-        other = {**known, name: 4}
+        other = {**known, name: 99}
         monkeypatch.setattr(native, '_ARGUMENTS', other)
-        text = f'mmskip::{name} with 4 arguments, got one with {count}'
+        text = f'mmskip::{name} with 99 arguments, got one with {count}'
         assert text in native._load()
 
 

@@ -30,6 +30,17 @@ class Net(nn.Module):
         return self.last(self.function(self, self.first(x), x))
 
 
+class Attention(nn.Module):
+    """Scales an image by its mean."""
+
+    def __init__(self):
+        super().__init__()
+        self.pool = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, x):
+        return x * self.pool(x).sigmoid()
+
+
 def by_part(net, y, _):
     return net.part(y)
 
@@ -73,6 +84,7 @@ CASES = {
         [NATIVE],
         0,
     ),
+    'mean': (by_part, Attention(), [NATIVE, POINT, WHOLE, NATIVE], 1e-5),
     'dilated pool': (
         by_part,
         nn.MaxPool2d(3, 1, 1, dilation=2),
@@ -128,6 +140,16 @@ def test_steps_are_those_of_their_kind_and_right(name):
     if kinds is not None:
         assert found == kinds
     assert NATIVE in found
+
+
+def test_a_mean_is_not_computed_anew_in_a_frame_that_is_the_same():
+    both = twins(Net(by_part, nn.AdaptiveAvgPool2d(1)), GATE, tolerance=1e-5)
+    x = torch.randn(SHAPE)
+
+    both.watch([x, x])
+
+    (plan,) = both.plans
+    assert plan._board.change(plan.convs[1].source) is False
 
 
 def test_images_whose_number_depends_on_values_run_as_before():

@@ -157,6 +157,21 @@ void Board::add_pool(
   steps_.emplace_back(std::move(step));
 }
 
+void Board::add_mean(int64_t source, int64_t target, at::Tensor result) {
+  check_memory(result, "result");
+  const at::Tensor& image = value(source).tensor;
+  TORCH_CHECK_VALUE(
+      image.dim() == 4 && image.numel() > 0 && result.size(0) == image.size(0) &&
+          result.size(1) == image.size(1) && result.size(2) == 1 &&
+          result.size(3) == 1,
+      "expected a result (N, C, 1, 1) for an image (N, C, H, W), got ",
+      result.sizes(), " for ", image.sizes());
+  MeanStep step{source, target, image.sizes().vec(), result};
+  step.sums.resize(image.size(0) * image.size(1) * image.size(2));
+  value(target).tensor = result;
+  steps_.emplace_back(std::move(step));
+}
+
 void Board::add_join(
     std::vector<int64_t> sources, int64_t target, at::Tensor result) {
   check_memory(result, "result");

@@ -66,6 +66,16 @@ struct PoolStep {
   bool known = false;
 };
 
+struct MeanStep {
+  int64_t source, target;
+  // Of the image.
+  std::vector<int64_t> sizes;
+  at::Tensor result;
+  // (N, H, C), of which rows that did not change stay.
+  std::vector<float> sums;
+  bool known = false;
+};
+
 struct JoinStep {
   std::vector<int64_t> sources;
   int64_t target;
@@ -140,6 +150,9 @@ class Board : public torch::CustomClassHolder {
       std::vector<int64_t> stride,
       std::vector<int64_t> padding);
 
+  // The mean over all positions of an image, (N, C, 1, 1).
+  void add_mean(int64_t source, int64_t target, at::Tensor result);
+
   // Images of one size, one behind the other in channels.
   void add_join(
       std::vector<int64_t> sources, int64_t target, at::Tensor result);
@@ -167,11 +180,13 @@ class Board : public torch::CustomClassHolder {
   void run_step(FollowStep& step);
   void run_step(SumStep& step);
   void run_step(PoolStep& step);
+  void run_step(MeanStep& step);
   void run_step(JoinStep& step);
 
   std::vector<Value> values_;
   std::vector<
-      std::variant<ConvStep, FollowStep, SumStep, PoolStep, JoinStep>>
+      std::variant<
+          ConvStep, FollowStep, SumStep, PoolStep, MeanStep, JoinStep>>
       steps_;
   std::vector<Watched> watched_;
 };

@@ -90,6 +90,16 @@ struct Pool {
   int32_t* counts;
 };
 
+// The sums of the rows of an image of which only parts have changed.
+struct RowSums {
+  // (N, H, W, C), and where it has changed (N, H, W); null: anywhere.
+  int64_t width, channels;
+  const float* image;
+  const uint8_t* map;
+  // (N, H, C).
+  float* sums;
+};
+
 // A copy of an image that follows it.
 struct Following {
   // (N, H, W, C).
@@ -214,6 +224,9 @@ struct Kernels {
   // Rows [begin, end) of the result, of all streams.
   void (*add)(const Sum& job, int64_t begin, int64_t end);
   void (*pool)(const Pool& job, int64_t begin, int64_t end);
+
+  // Rows [begin, end) of the image, of all streams.
+  void (*sum_rows)(const RowSums& job, int64_t begin, int64_t end);
 
   // Channels [begin, end), of all samples.
   void (*pool_clip)(const ClipPool& job, int64_t begin, int64_t end);

@@ -28,6 +28,7 @@ const Kernels MMSKIP_TABLE = {
     follow_rows,
     add_rows,
     pool_rows,
+    sum_changed_rows,
     pool_clip_channels,
     sum_some_planes,
 };

@@ -98,6 +98,7 @@ TORCH_LIBRARY(mmskip, m) {
       .def("add_follow", &Board::add_follow)
       .def("add_sum", &Board::add_sum)
       .def("add_pool", &Board::add_pool)
+      .def("add_mean", &Board::add_mean)
       .def("add_join", &Board::add_join)
       .def("watch", &Board::watch)
       .def("holds", &Board::holds)

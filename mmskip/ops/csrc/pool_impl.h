@@ -1,4 +1,4 @@
-// Maxima over windows, where they have changed.
+// Maxima over windows and sums of rows, where they have changed.
 // Part of kernels_impl.h.
 #pragma once
 
@@ -88,6 +88,45 @@ void pool_rows(const Pool& job, int64_t begin, int64_t end) {
         pool_window(
             job, job.image + place * job.channels, rows, columns,
             job.result + (row * job.out_width + w) * job.channels);
+      }
+    }
+  }
+}
+
+template <int vectors>
+MMSKIP_INLINE void sum_channels(
+    const float* from, int64_t width, int64_t C, float* to) {
+  Vector sums[vectors] = {};
+  for (int64_t w = 0; w < width; ++w) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      sums[v] += load(from + w * C + v * kLanes);
+    }
+  }
+  for (int v = 0; v < vectors; ++v) {
+    store(to + v * kLanes, sums[v]);
+  }
+}
+
+void sum_changed_rows(const RowSums& job, int64_t begin, int64_t end) {
+  const int64_t C = job.channels;
+  for (int64_t row = begin; row < end; ++row) {
+    if (job.map != nullptr && is_zero(job.map + row * job.width, job.width)) {
+      continue;
+    }
+    const float* from = job.image + row * job.width * C;
+    float* to = job.sums + row * C;
+    int64_t c = 0;
+    for (; c + 4 * kLanes <= C; c += 4 * kLanes) {
+      sum_channels<4>(from + c, job.width, C, to + c);
+    }
+    for (; c + kLanes <= C; c += kLanes) {
+      sum_channels<1>(from + c, job.width, C, to + c);
+    }
+    for (; c < C; ++c) {
+      to[c] = 0;
+      for (int64_t w = 0; w < job.width; ++w) {
+        to[c] += from[w * C + c];
       }
     }
   }

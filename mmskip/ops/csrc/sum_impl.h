@@ -13,18 +13,6 @@ MMSKIP_INLINE int64_t source_row(const Sum& job, int64_t row, int64_t factor) {
   return (stream * (job.height / factor) + h / factor) * (job.width / factor);
 }
 
-MMSKIP_INLINE bool is_zero(const uint8_t* bytes, int64_t count) {
-  int64_t i = 0;
-  while (are_zero(bytes + i, count - i)) {
-    i += kBytes;
-  }
-  uint8_t rest = 0;
-  for (; i < count; ++i) {
-    rest |= bytes[i];
-  }
-  return rest == 0;
-}
-
 // Positions of a row to compute; returns how many.
 MMSKIP_INLINE int32_t mark_row(const Sum& job, int64_t row, uint8_t* mask) {
   bool found_any = job.everywhere;

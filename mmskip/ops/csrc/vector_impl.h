@@ -99,5 +99,17 @@ MMSKIP_INLINE bool are_zero(const uint8_t* bytes, int64_t left) {
   return all == 0;
 }
 
+MMSKIP_INLINE bool is_zero(const uint8_t* bytes, int64_t count) {
+  int64_t i = 0;
+  while (are_zero(bytes + i, count - i)) {
+    i += kBytes;
+  }
+  uint8_t rest = 0;
+  for (; i < count; ++i) {
+    rest |= bytes[i];
+  }
+  return rest == 0;
+}
+
 } // namespace
 } // namespace mmskip

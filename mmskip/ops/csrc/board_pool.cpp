@@ -1,0 +1,123 @@
+// How a board takes the steps that pool images.
+#include <algorithm>
+#include <vector>
+
+#include "arguments.h"
+#include "board.h"
+#include "frame.h"
+#include "share_rows.h"
+
+namespace mmskip {
+namespace {
+
+// Floats below which a second thread costs more than it saves.
+constexpr int64_t kGrain = 1 << 15;
+
+int64_t grain_of(int64_t row) {
+  return std::max<int64_t>(kGrain / std::max<int64_t>(row, 1), 1);
+}
+
+// In channels_last, if it has the sizes that it had.
+at::Tensor image_of(const Value& from, at::IntArrayRef sizes) {
+  check_floats(from.tensor, "image");
+  TORCH_CHECK_VALUE(
+      from.tensor.sizes() == sizes, "expected an image of shape ", sizes,
+      ", got ", from.tensor.sizes());
+  return from.tensor.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+// Null: anywhere.
+const uint8_t* map_of(const Value& from, bool known) {
+  const bool mapped = known && from.change == Change::kMapped;
+  return mapped ? reinterpret_cast<const uint8_t*>(
+                      from.map.const_data_ptr<bool>())
+                : nullptr;
+}
+
+} // namespace
+
+void Board::check_pool(const PoolStep& step) const {
+  const at::Tensor& image = value(step.source).tensor;
+  TORCH_CHECK_VALUE(
+      image.dim() == 4 && image.size(0) == step.result.size(0) &&
+          image.size(1) == step.result.size(1),
+      "expected an image of as many streams and channels as the result, got ",
+      image.sizes(), " for ", step.result.sizes());
+  for (int64_t i = 0; i < 2; ++i) {
+    const int64_t last =
+        (step.result.size(2 + i) - 1) * step.stride[i] - step.padding[i];
+    TORCH_CHECK_VALUE(
+        step.padding[i] < step.kernel[i] && last < image.size(2 + i),
+        "expected windows that see something of an image of size ",
+        image.size(2 + i), ", got ", step.result.size(2 + i), " of size ",
+        step.kernel[i], ", stride ", step.stride[i], " and padding ",
+        step.padding[i]);
+  }
+}
+
+void Board::run_step(PoolStep& step) {
+  const Value& from = value(step.source);
+  Value& to = value(step.target);
+  to.map = step.mask;
+  if (step.known && from.change == Change::kNowhere) {
+    to.change = Change::kNowhere;
+    return;
+  }
+  const at::Tensor image = image_of(from, step.sizes);
+  const int64_t rows = step.result.size(0) * step.result.size(2);
+  std::vector<int32_t> counts(rows);
+  const Pool job{
+      image.size(2),
+      image.size(3),
+      image.size(1),
+      image.const_data_ptr<float>(),
+      map_of(from, step.known),
+      step.result.size(2),
+      step.result.size(3),
+      step.result.mutable_data_ptr<float>(),
+      reinterpret_cast<uint8_t*>(step.mask.mutable_data_ptr<bool>()),
+      step.kernel[0],
+      step.kernel[1],
+      step.stride[0],
+      step.stride[1],
+      step.padding[0],
+      step.padding[1],
+      counts.data()};
+  const int64_t row = step.result.size(1) * step.result.size(3) *
+      step.kernel[0] * step.kernel[1];
+  share_rows(
+      rows, grain_of(row),
+      [&](int64_t begin, int64_t end) { kernels().pool(job, begin, end); });
+  step.known = true;
+  const bool any = std::any_of(
+      counts.begin(), counts.end(), [](int32_t n) { return n > 0; });
+  to.change = any ? Change::kMapped : Change::kNowhere;
+}
+
+void Board::run_step(MeanStep& step) {
+  const Value& from = value(step.source);
+  Value& to = value(step.target);
+  if (step.known && from.change == Change::kNowhere) {
+    to.change = Change::kNowhere;
+    return;
+  }
+  const at::Tensor image = image_of(from, step.sizes);
+  const int64_t channels = image.size(1), height = image.size(2);
+  const RowSums job{
+      image.size(3), channels, image.const_data_ptr<float>(),
+      map_of(from, step.known), step.sums.data()};
+  share_rows(
+      image.size(0) * height, grain_of(image.size(3) * channels),
+      [&](int64_t begin, int64_t end) {
+        kernels().sum_rows(job, begin, end);
+      });
+  step.known = true;
+  const at::Tensor sums = at::from_blob(
+      step.sums.data(), {image.size(0), height, channels}, image.options());
+  at::Tensor result = step.result.view({image.size(0), channels});
+  at::sum_out(result, sums, 1);
+  result.div_(static_cast<double>(height * image.size(3)));
+  to.change = Change::kAnywhere;
+}
+
+} // namespace mmskip
