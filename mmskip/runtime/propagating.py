@@ -105,9 +105,11 @@ def propagate_changes(module: nn.Module) -> None:
 
     ``with mmskip.stream(model)`` stays as it is, for the module or a model
     it is a part of; what it computes stays the same, to the last bit but for
-    SiLU, which is rounded differently. But what lies between
-    Skip-Convolutions (sums, ReLUs, enlarged images, and what else takes each
-    position for itself) is computed only where an input changed, and a
+    SiLU and means over all positions, and batch norms on CPUs that do not
+    multiply and add at once, which are rounded differently. But what lies
+    between Skip-Convolutions (sums, ReLUs, batch norms that were not folded,
+    max pooling, enlarged images, and what else takes each position for
+    itself) is computed only where an input changed, and a
     Skip-Convolution compares and writes only there: a static frame costs
     next to nothing. For that a stream keeps the results of what lies in
     between, too.
