@@ -54,4 +54,5 @@ env LD_PRELOAD="$asan:$ubsan" ASAN_OPTIONS=detect_leaks=0 \
     "$VENV/bin/python" -m pytest -q -p no:cacheprovider \
     tests/ops/test_native.py tests/ops/test_board.py \
     tests/ops/test_board_refusals.py tests/runtime/test_native_streaming.py \
-    tests/runtime/test_propagating.py "$@"
+    tests/runtime/test_propagating.py tests/runtime/test_change_planner.py \
+    tests/layers/test_dynamic_native.py "$@"

@@ -22,7 +22,7 @@ constexpr int64_t kShare = 96;
 int64_t share_of(int64_t total, int64_t threads) {
   const int64_t fair = std::max<int64_t>((total + threads - 1) / threads, 1);
   const int64_t turns = (fair + kShare - 1) / kShare;
-  return (fair / turns + 11) / 12 * 12;
+  return ((fair + turns - 1) / turns + 11) / 12 * 12;
 }
 
 } // namespace
