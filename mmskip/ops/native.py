@@ -11,10 +11,9 @@ from torch import Tensor
 
 from .gate_mask import GateParams
 from .geometry import ConvGeometry
+from .native_fakes import register_fakes
 
 _LIBRARY = Path(__file__).with_name('_native.so')
-#: Output channels in one block of a packed kernel, as in csrc/kernels.h.
-_BLOCK = 32
 #: Arguments of the operators and methods that have got new ones, with self,
 #: as in csrc/library.cpp.
 _ARGUMENTS = {
@@ -28,35 +27,6 @@ _ARGUMENTS = {
 }
 
 
-def _fake_skip_frame(
-    x: Tensor, input: Tensor, output: Tensor, *_: object
-) -> tuple[Tensor, Tensor]:
-    """Shapes of what ``mmskip::skip_frame`` returns."""
-    size = (output.shape[0], 1, *output.shape[2:])
-    return torch.empty_like(output), output.new_empty(size, dtype=torch.bool)
-
-
-def _fake_pack_weight(weight: Tensor, groups: int) -> Tensor:
-    """Shape of what ``mmskip::pack_weight`` returns."""
-    outputs, channels, height, width = weight.shape
-    if groups > 1 and channels == 1 and outputs == groups:
-        return weight.new_empty(height * width, outputs)
-    blocks = -(-(outputs // groups) // _BLOCK)
-    return weight.new_empty(groups, blocks, height * width, channels, _BLOCK)
-
-
-def _fake_soft_gate(
-    x: Tensor, squeeze: Tensor, *others: Tensor | float | None
-) -> Tensor:
-    """Shape of what ``mmskip::soft_gate`` returns."""
-    return x.new_empty(len(x), len(others[-3]))
-
-
-def _fake_mix_options(y: Tensor, *others: Tensor | list[int] | None) -> Tensor:
-    """Shape of what ``mmskip::mix_options`` returns."""
-    return y.new_empty(len(y), *others[-1], *y.shape[3:])
-
-
 def _load() -> str:
     """Load the library; returns why it is missing, nothing if it is not."""
     if not _LIBRARY.exists():
@@ -68,10 +38,7 @@ def _load() -> str:
     try:
         torch.ops.load_library(_LIBRARY)
         _check_age()
-        torch.library.register_fake('mmskip::skip_frame', _fake_skip_frame)
-        torch.library.register_fake('mmskip::pack_weight', _fake_pack_weight)
-        torch.library.register_fake('mmskip::soft_gate', _fake_soft_gate)
-        torch.library.register_fake('mmskip::mix_options', _fake_mix_options)
+        register_fakes()
     except (OSError, RuntimeError) as error:
         # Not there, of another torch, or of other sources than these.
         return (
