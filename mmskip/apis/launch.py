@@ -126,8 +126,13 @@ def close_launcher() -> None:
     calls this lets go of the runner, which holds some, beforehand.
     """
     if torch_dist.is_initialized():
+        # Ours is the last reference: it waits for the threads without the
+        # GIL, for which one of them may be waiting; what else has referred to
+        # the group, as DistributedDataParallel, would wait with it for ever.
+        group = torch_dist.group.WORLD
         torch_dist.destroy_process_group()
         gc.collect()
+        del group
 
 
 def enable_visualization(
