@@ -87,6 +87,20 @@ class SkipConvMixin(SelfCounting):
         self.record_frame(x.shape, mask, memory is None)
         return output, mask, after
 
+    def dense_frame(self, x: Tensor) -> tuple[Tensor, SkipMemory]:
+        """Compute a reference frame whose memory is kept elsewhere.
+
+        Args:
+            x: (N, C_in, ...), one frame of each of N streams.
+
+        Returns:
+            The output before the activation; what is to be remembered,
+            which shares its tensors with ``x`` and the output.
+        """
+        x = x.contiguous(memory_format=torch.channels_last)
+        output = convolve(x, self.weight, self.bias, self.geometry(x))
+        return output, self.first_frame(x, output)
+
     def first_frame(self, x: Tensor, output: Tensor) -> SkipMemory:
         """What a reference frame leaves whose tensors are to be kept."""
         packed = self._native_kernel(x)

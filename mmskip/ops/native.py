@@ -22,6 +22,7 @@ _ARGUMENTS = {
     'Board.add_mean': 4,
     'Board.add_pool': 7,
     'Board.add_sum': 7,
+    'Board.restart': 1,
     'soft_gate': 11,
     'mix_options': 11,
 }
@@ -73,13 +74,16 @@ mix_options = None if MISSING else torch.ops.mmskip.mix_options.default
 new_board = None if MISSING else torch.classes.mmskip.Board
 
 
-def silu(x: Tensor) -> Tensor:
-    """SiLU as a board computes it, which rounds another way than torch.
+def silu(x: Tensor, result: Tensor | None = None) -> Tensor:
+    """SiLU as a plan computes it, which rounds another way than torch.
 
     Args:
         x: Float32 image (N, C, H, W) on the CPU.
+        result: Where it is written to, channels last; a new image if not
+            given.
     """
-    result = torch.empty_like(x, memory_format=torch.channels_last)
+    if result is None:
+        result = torch.empty_like(x, memory_format=torch.channels_last)
     board = new_board(2)
     board.put(0, x)
     board.add_sum([0], 1, result, None, None, 'silu')

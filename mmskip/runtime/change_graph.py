@@ -1,7 +1,9 @@
 """Trace a module into the graph along which changes are propagated."""
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock, get_ident
 from typing import Any
 
 import torch
@@ -61,9 +63,13 @@ _ACTIVATIONS = {
     nn.SiLU: 'silu',
     F.silu: 'silu',
 }
-#: What does the same in training mode; folding leaves new ones of them.
+#: Modules that do the same in training mode; folding leaves new ones.
 _MODELESS = (SkipConvMixin, nn.Identity, nn.ReLU, nn.SiLU)
 _IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
+
+
+#: Modules may be shared by models that are traced in different threads.
+_TRACING = Lock()
 
 
 class TraceError(ValueError):
@@ -91,11 +97,30 @@ class _Proxy(fx.Proxy):
 
 
 class _Tracer(fx.Tracer):
-    """Gives a forward its arguments, proxies in place of the tensors."""
+    """Records the operations of one module tree, and touches nothing else.
 
-    def __init__(self, args: tuple, kwargs: dict) -> None:
+    ``torch.fx.Tracer.trace`` replaces ``nn.Module.__call__`` for the whole
+    process while it runs, so that a model in another thread fails. Here the
+    modules of the tree get a class of their own for that time.
+
+    Args:
+        root: The module to be traced.
+    """
+
+    proxy_buffer_attributes = True
+
+    def __init__(self, root: nn.Module) -> None:
         super().__init__()
-        self._call = args, kwargs
+        self.root = root
+        self.graph = fx.Graph(tracer_cls=type(self))
+        self.submodule_paths = {m: name for name, m in root.named_modules()}
+        self.tensor_attrs = {
+            value: f'{path}.{name}' if path else name
+            for path, part in root.named_modules()
+            for name, value in vars(part).items()
+            if torch.is_tensor(value)
+        }
+        self._proxies: dict[str, fx.Proxy] = {}
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
@@ -110,17 +135,63 @@ class _Tracer(fx.Tracer):
             not m._modules and type(m).__module__.startswith(_LIBRARIES)
         )
 
-    def create_args_for_root(
-        self, root_fn: Callable, *_: object, **__: object
-    ) -> tuple[Callable, list]:
-        leaves, spec = _pytree.tree_flatten(self._call)
+    def run(self, args: tuple, kwargs: dict) -> fx.Graph:
+        """Call the root, with proxies in place of the tensors."""
+        leaves, spec = _pytree.tree_flatten((args, kwargs))
         for index, leaf in enumerate(leaves):
             if torch.is_tensor(leaf):
                 leaves[index] = self.create_proxy(
                     'placeholder', f'input_{index}', (), {}
                 )
         args, kwargs = _pytree.tree_unflatten(leaves, spec)
-        return lambda: root_fn(self.root, *args, **kwargs), []
+        with self._watched():
+            # Past a forward that was put on the instance.
+            result = type(self.root).forward(self.root, *args, **kwargs)
+            self.create_node(
+                'output', 'output', (self.create_arg(result),), {}
+            )
+        return self.graph
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Let the tracer see the calls and the weights of the modules."""
+        classes: dict[type, type] = {}
+        own = {part: type(part) for part in self.submodule_paths}
+        try:
+            for part, kind in own.items():
+                if kind not in classes:
+                    classes[kind] = self._watched_class(kind)
+                part.__class__ = classes[kind]
+            yield
+        finally:
+            for part, kind in own.items():
+                part.__class__ = kind
+
+    def _watched_class(self, kind: type[nn.Module]) -> type[nn.Module]:
+        tracer, thread = self, get_ident()
+
+        def call(part: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if get_ident() != thread:
+                return kind.__call__(part, *args, **kwargs)
+
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                return kind.__call__(part, *args, **kwargs)
+
+            return tracer.call_module(part, forward, args, kwargs)
+
+        def get(part: nn.Module, name: str) -> Any:
+            value = kind.__getattr__(part, name)
+            if get_ident() != thread:
+                return value
+            return tracer.getattr(name, value, tracer._proxies)
+
+        members = {
+            '__call__': call,
+            '__getattr__': get,
+            '__module__': kind.__module__,
+            '__doc__': kind.__doc__,
+        }
+        return type(kind.__name__, (kind,), members)
 
 
 def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
@@ -139,20 +210,16 @@ def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
             or into parts of tensors.
     """
     try:
-        graph = _Tracer(args, kwargs).trace(module)
+        with _TRACING:
+            graph = _Tracer(module).run(args, kwargs)
     except Exception as error:  # whatever a forward does to a proxy
         raise TraceError(
             f'the forward of {type(module).__name__} is no fixed graph: '
             f'{error}'
         ) from error
     for node in graph.nodes:
-        if node.op != 'call_module':
-            continue
-        if not node.args:
+        if node.op == 'call_module' and not node.args:
             raise TraceError(f'{node.format_node()} has no first argument')
-        part = module.get_submodule(node.target)
-        if part.training and not isinstance(part, _MODELESS):
-            raise TraceError(f'{node.target} is in training mode')
     _drop_identities(graph, module)
     _resolve_writes(graph, module)
     # Calls of modules count, even if nobody reads what they return.
@@ -161,6 +228,21 @@ def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
     for node in graph.nodes:
         _check_values(node)
     return graph
+
+
+def modules_with_modes(module: nn.Module) -> list[nn.Module]:
+    """The modules in a module that may do something else in training mode."""
+    gates = {
+        part
+        for layer in module.modules()
+        if isinstance(layer, SkipConvMixin)
+        for part in layer.modules()
+    }
+    return [
+        part
+        for part in module.modules()
+        if part not in gates and not isinstance(part, _MODELESS)
+    ]
 
 
 def activation_of(node: fx.Node, module: nn.Module) -> str | None:

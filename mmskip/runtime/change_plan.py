@@ -1,16 +1,17 @@
 """The steps of a part of a model, in one stream."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from mmskip.layers import SkipConvMixin
+from mmskip.ops import SkipMemory, activate_, native
 
 from .bindings import StreamBinding
 from .change_steps import Board, NativeSteps, Step
-from .state import CallSite
+from .state import CallSite, StreamState
 
 
 class Slot(NamedTuple):
@@ -24,26 +25,34 @@ class Slot(NamedTuple):
 
 
 class PlannedConv:
-    """A call of a Skip-Convolution that is a step of a board.
+    """A call of a Skip-Convolution that is a step of a plan.
 
     Args:
-        layer: Whose call it is.
-        site: Where its memory is.
-        source: Number of its input.
-        mask: Bool (N, 1, H_out, W_out): what was computed in a frame.
+        layer: The layer that is called.
+        site: The call site, under which the stream keeps its memory.
+        call: The memory and the settings, as the native operator takes them.
+        values: Numbers of the layer's input and output in the plan.
+        mask: Bool (N, 1, H_out, W_out): the outputs that were computed in
+            the last frame.
+        result: The output after the layer's activation, if it has one.
     """
 
     def __init__(
         self,
         layer: SkipConvMixin,
         site: CallSite,
-        source: int,
+        call: native.NativeCall,
+        values: tuple[int, int],
         mask: Tensor,
+        result: Tensor | None,
     ) -> None:
         self.layer = layer
         self.site = site
-        self.source = source
         self.mask = mask
+        self.source, self.target = values
+        self._call = call
+        self._memory = SkipMemory(*call.arguments[:3])
+        self._result = result
         # Looked up past torch's __getattr__: this is done in every frame.
         self._parameters = layer._parameters
         self._modules = layer._modules
@@ -51,6 +60,11 @@ class PlannedConv:
         self._bias = layer._parameters.get('bias')
         self._gate = layer.gate.params()
         self._others = layer.memory, layer.activation
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its memory."""
+        return self._memory.nbytes
 
     def is_current(self) -> bool:
         """Whether no setting has changed; values of weights may have."""
@@ -62,23 +76,67 @@ class PlannedConv:
             and (layer.memory, layer.activation) == self._others
         )
 
+    def restart(self, board: Board, state: StreamState) -> None:
+        """Compute a reference frame into the memory that is there.
 
-class Plan:
-    """What computes the frames after one that was computed as a whole.
+        Args:
+            board: The values of the plan.
+            state: The stream, which gets its memory back.
+        """
+        layer, memory = self.layer, self._memory
+        x = board.values[self.source]
+        output, first = layer.dense_frame(x)
+        memory.input.copy_(first.input)
+        memory.output.copy_(first.output)
+        memory.scale.copy_(first.scale)
+        if layer.activation == 'silu':
+            native.silu(memory.output, self._result)
+        elif layer.activation is not None:
+            self._result.copy_(activate_(output, layer.activation))
+        self.mask.fill_(True)
+        state.keep(self.site, memory, self.mask)
+        state.prepare(self.site, self._call)
+        board.mark(self.target, True)
+        layer.record_frame(x.shape, self.mask, is_reference=True)
+
+
+class Postponed:
+    """Stands for a plan that is made if its arguments come again.
 
     Args:
-        key: Of the arguments that it is for.
-        steps: In their order.
-        convs: That are among them.
-        read: What other tensors they read, see
-            :func:`.change_record.tensors_read`.
-        board: The values they work on.
+        key: Tells for which arguments it would be.
+
+    Attributes:
+        runs: It computes frames at once if it is made.
+    """
+
+    runs = 0
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def memory_beside(self, slots: Mapping[CallSite, SkipMemory]) -> int:
+        """Bytes that it keeps."""
+        return 0
+
+
+class Plan:
+    """Computes the frames after one that was computed as a whole.
+
+    Args:
+        key: Tells for which arguments the plan is.
+        steps: The steps of a frame, in their order.
+        convs: The Skip-Convolutions among them, by number of their native
+            step.
+        fixed: What else must not change, see :class:`Fixed`.
+        board: The values that the steps work on.
         inputs: Numbers of the tensors that the part gets.
-        result: What it returns, slots in place of tensors.
-        nbytes: Kept beside the memory of call sites.
+        result: What the part returns, with slots in place of tensors.
+        nbytes: Memory that is kept beside that of call sites.
 
     Attributes:
         clock: Seconds of native steps by name, if they are to be timed.
+        runs: How many frames the plan has computed.
     """
 
     clock: dict[str, float] | None = None
@@ -87,8 +145,8 @@ class Plan:
         self,
         key: Any,
         steps: Sequence[Step],
-        convs: Sequence[PlannedConv],
-        read: Sequence[tuple[dict[str, Any], str, Tensor]],
+        convs: Mapping[int, PlannedConv],
+        fixed: 'Fixed',
         board: Board,
         inputs: Sequence[int],
         result: Any,
@@ -96,60 +154,157 @@ class Plan:
     ) -> None:
         self.key = key
         self.steps = steps
-        self.convs = convs
+        self.convs = list(convs.values())
         self.nbytes = nbytes
-        self.counts = Counter(conv.layer for conv in convs)
-        self._first = {c.layer: c.site[1] for c in reversed(convs)}
-        self._read = read
+        self.runs = 0
+        self.counts = Counter(conv.layer for conv in self.convs)
+        self._numbers = convs
+        self._first = {c.layer: c.site[1] for c in reversed(self.convs)}
+        self._fixed = fixed
         self._board = board
         self._inputs = inputs
         self._result = result
 
     def is_current(self, binding: StreamBinding) -> bool:
-        """Whether it continues what the call sites remember.
+        """Whether the plan continues what the call sites remember.
 
         No weight or setting may have changed since it was made; since the
         last frame nothing else may have run at its call sites.
 
         Args:
-            binding: Of the stream.
+            binding: The stream.
         """
+        last_mask = binding.state.last_mask
+        for conv in self.convs:
+            if last_mask(conv.site) is not conv.mask:
+                return False
+        return self._holds(binding)
+
+    def is_new_video(self, binding: StreamBinding) -> bool:
+        """Whether the stream was reset, and the plan may begin again.
+
+        Args:
+            binding: The stream.
+        """
+        recall = binding.state.slots
+        return not any(
+            conv.site in recall for conv in self.convs
+        ) and self._holds(binding)
+
+    def _holds(self, binding: StreamBinding) -> bool:
         # Plain loops: this is done in every frame.
         for layer, first in self._first.items():
             if binding.calls_of(layer) != first:
                 return False
-        last_mask = binding.state.last_mask
         for conv in self.convs:
-            if last_mask(conv.site) is not conv.mask or not conv.is_current():
+            if not conv.is_current():
                 return False
-        return self._board.native.holds() and all(
-            place.get(key) is tensor for place, key, tensor in self._read
-        )
+        return self._board.native.holds() and self._fixed.holds()
 
-    def run(self, inputs: Sequence[Tensor]) -> Any:
+    def run(self, inputs: Sequence[Tensor], binding: StreamBinding) -> Any:
         """Compute the next frame.
 
         Args:
-            inputs: What the part gets, of the shapes it had.
+            inputs: What the part gets, in the shapes that it had.
+            binding: The stream.
 
         Returns:
             What the part returns, in tensors of its own.
         """
         board = self._board
-        for index, value in zip(self._inputs, inputs, strict=True):
-            board.put(index, value)
-            board.mark(index, True)
-        counted = any(conv.layer._ledger is not None for conv in self.convs)
+        ledger = self._begin(inputs)
         for step in self.steps:
             if self.clock is not None and isinstance(step, NativeSteps):
                 step.time(board, self.clock)
             else:
-                step.run(board, always=counted)
-        if counted:
+                step.run(board, always=ledger is not None)
+        for conv in self.convs:
+            binding.state.note(conv.site, conv.mask)
+        if ledger is not None:
             for conv in self.convs:
                 size = board.values[conv.source].shape
                 conv.layer.record_frame(size, conv.mask)
+        binding.count(self.counts)
+        self.runs += 1
         return copy_slots(self._result, board.own)
+
+    def restart(self, inputs: Sequence[Tensor], binding: StreamBinding) -> Any:
+        """Compute the first frame of another video, a reference frame.
+
+        Nothing is traced, planned or allocated anew for it.
+
+        Args:
+            inputs: What the part gets, in the shapes that it had.
+            binding: The stream, which was reset.
+
+        Returns:
+            What the part returns, in tensors of its own.
+        """
+        board = self._board
+        ledger = self._begin(inputs)
+        board.native.restart()
+        for step in self.steps:
+            if not isinstance(step, NativeSteps):
+                step.run(board, always=True)
+                continue
+            for number in step.numbers:
+                if number not in self._numbers:
+                    board.native.run(number, number + 1)
+                    continue
+                if ledger is not None:
+                    ledger.enter_layer()
+                self._numbers[number].restart(board, binding.state)
+                if ledger is not None:
+                    ledger.leave_layer()
+        binding.count(self.counts)
+        self.runs += 1
+        return copy_slots(self._result, board.own)
+
+    def memory_beside(self, slots: Mapping[CallSite, SkipMemory]) -> int:
+        """Bytes that the plan keeps and that are not in slots of a stream."""
+        return self.nbytes + sum(
+            conv.nbytes for conv in self.convs if conv.site not in slots
+        )
+
+    def _begin(self, inputs: Sequence[Tensor]) -> Any:
+        """Take the frame in; returns the ledger if MACs are counted."""
+        board = self._board
+        for index, value in zip(self._inputs, inputs, strict=True):
+            board.put(index, value)
+            board.mark(index, True)
+        ledgers = (conv.layer._ledger for conv in self.convs)
+        ledger = next((one for one in ledgers if one is not None), None)
+        if ledger is not None:
+            ledger.see_batch(self._fixed.batch)
+        return ledger
+
+
+class Fixed:
+    """What a plan takes for granted beside its Skip-Convolutions.
+
+    Args:
+        read: Other tensors that its steps read, see
+            :func:`.change_record.tensors_read`.
+        modules: Modules that are called in eval mode.
+        batch: Images that enter the first layer with weights.
+    """
+
+    def __init__(
+        self,
+        read: Sequence[tuple[dict[str, Any], str, Tensor]],
+        modules: Sequence[nn.Module],
+        batch: int,
+    ) -> None:
+        self.batch = batch
+        self._read = read
+        self._modules = modules
+
+    def holds(self) -> bool:
+        """Whether all is as it was; values of tensors may have changed."""
+        for place, key, tensor in self._read:
+            if place.get(key) is not tensor:
+                return False
+        return not any(module.training for module in self._modules)
 
 
 def copy_slots(tree: Any, value_of: Callable[[int], Any]) -> Any:

@@ -6,9 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from .change_graph import find_constants
+from .change_graph import find_constants, modules_with_modes
 from .change_kinds import is_mean, is_pointwise, spread_of, windows_of
-from .change_plan import Plan, PlannedConv, Slot, copy_slots
+from .change_plan import Fixed, Plan, PlannedConv, Slot, copy_slots
 from .change_record import compute, selects, tensors_read
 from .change_steps import Board, NativeSteps, PointStep, Step, WholeStep
 from .change_sums import (
@@ -18,7 +18,44 @@ from .change_sums import (
     is_image,
     is_join,
 )
+from .counting import may_do_macs
 from .state import CallSite, StreamState
+
+
+class NotPlannedError(Exception):
+    """A frame cannot be continued by a plan; says why."""
+
+
+class NodeCall:
+    """Computes a node of a graph from the values of its inputs.
+
+    It keeps the node and the constants that it reads, and nothing else of
+    the frame in which the plan was made.
+
+    Args:
+        node: The node.
+        module: The module whose graph it is of.
+        inputs: The nodes whose values are given in each call.
+        constants: Values of the other nodes that it reads.
+    """
+
+    def __init__(
+        self,
+        node: fx.Node,
+        module: nn.Module,
+        inputs: Sequence[fx.Node],
+        constants: dict[fx.Node, Any],
+    ) -> None:
+        self._node = node
+        self._module = module
+        self._inputs = inputs
+        self._constants = constants
+
+    def __call__(self, values: Sequence[Any]) -> Any:
+        """Compute it."""
+        given = dict(zip(self._inputs, values, strict=True))
+        given.update(self._constants)
+        return compute(self._node, self._module, given.__getitem__)
 
 
 class Planner:
@@ -57,42 +94,47 @@ class Planner:
         #: Nodes without a step.
         self._idle = {*self._absorbed, *self._constants}
         self._steps: list[Step] = []
-        self._convs: list[PlannedConv] = []
+        self._convs: dict[int, PlannedConv] = {}
         self._num_native = 0
         self._num_hidden = 0
         self._nbytes = 0
 
-    def plan(self, key: Any) -> Plan | None:
-        """The steps of the next frame; None if there can be none.
-
-        A layer may not be prepared, something have a weight that keeps no
-        version, or images have no fixed number.
+    def plan(self, key: Any) -> Plan:
+        """Make the steps of the next frames.
 
         Args:
-            key: Of the plan.
+            key: Tells for which arguments the plan is.
+
+        Raises:
+            NotPlannedError: A layer is not prepared for a next frame, a
+                weight keeps no version, or a size depends on values.
         """
         # What is made here is written to in later frames, of any mode.
         with torch.inference_mode(False), torch.no_grad():
             return self._plan(key)
 
-    def _has_plan(
-        self, read: list[tuple[dict[str, Any], str, Tensor]]
-    ) -> bool:
-        return (
-            all(
-                self._module.get_submodule(node.target).has_next(
-                    self._state.prepared(site)
+    def _check(self, read: list[tuple[dict[str, Any], str, Tensor]]) -> None:
+        for node, site in self._sites.items():
+            layer = self._module.get_submodule(node.target)
+            if not layer.has_next(self._state.prepared(site)):
+                raise NotPlannedError(
+                    f'{site[0]} does not run on the native backend'
                 )
-                for node, site in self._sites.items()
-            )
-            and not any(tensor.is_inference() for *_, tensor in read)
-            and not any(selects(n, self._values) for n in self._graph.nodes)
-        )
+        for _, name, tensor in read:
+            if tensor.is_inference():
+                raise NotPlannedError(
+                    f'a change of {name} could not be noticed, because it '
+                    'was made in inference mode'
+                )
+        for node in self._graph.nodes:
+            if selects(node, self._values):
+                raise NotPlannedError(
+                    f'the size of {node.name} depends on values'
+                )
 
-    def _plan(self, key: Any) -> Plan | None:
+    def _plan(self, key: Any) -> Plan:
         read = tensors_read(self._graph, self._module)
-        if not self._has_plan(read):
-            return None
+        self._check(read)
         for *_, tensor in read:
             self._board.native.watch(tensor)
         inputs = []
@@ -113,12 +155,22 @@ class Planner:
             key,
             self._steps,
             self._convs,
-            read,
+            self._fixed(read),
             self._board,
             inputs,
             self._slots(),
             self._nbytes,
         )
+
+    def _fixed(self, read: list[tuple[dict[str, Any], str, Tensor]]) -> Fixed:
+        """Note what the plan takes for granted."""
+        batch = next(
+            len(self._values[node.args[0]])
+            for node in self._graph.nodes
+            if node.op == 'call_module'
+            and may_do_macs(self._module.get_submodule(node.target))
+        )
+        return Fixed(read, modules_with_modes(self._module), batch)
 
     def result(self) -> Any:
         """What the part returns in the recorded frame, in own tensors."""
@@ -167,8 +219,10 @@ class Planner:
         add(source, target, mask, result, *call.arguments)
         self._board.put(target, output if result is None else result)
         self._board.native.watch(layer.weight)
+        self._convs[self._num_native] = PlannedConv(
+            layer, site, call, (source, target), mask, result
+        )
         self._native_step(site[0])
-        self._convs.append(PlannedConv(layer, site, source, mask))
 
     def _add_sum(self, terms: list[int], node: fx.Node, found: Sum) -> None:
         result, target = self._new_result(node), self._numbers[node]
@@ -245,11 +299,7 @@ class Planner:
             for n in node.all_input_nodes
             if n in self._constants
         }
-
-        def function(values: list[Any]) -> Any:
-            given = {**fixed, **dict(zip(inputs, values, strict=True))}
-            return compute(node, self._module, given.__getitem__)
-
+        function = NodeCall(node, self._module, inputs, fixed)
         if is_mean(node, self._module, self._values):
             self._add_mean(sources[0], node)
             return

@@ -86,6 +86,11 @@ class NativeSteps:
         self.begin = begin
         self.names: list[str] = []
 
+    @property
+    def numbers(self) -> range:
+        """Numbers of the steps."""
+        return range(self.begin, self.begin + len(self.names))
+
     def run(self, board: Board, always: bool) -> None:
         """Take the steps."""
         board.native.run(self.begin, self.begin + len(self.names))

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmskip.layers import SkipConvMixin
-from mmskip.ops import native
+from mmskip.ops import SkipMemory, native
 
 from .bindings import StreamBinding
 from .state import CallSite, StreamState
@@ -25,20 +25,32 @@ from .stream_forward import (
     skip_convs,
     tensors_of,
 )
-from .tapes import FirstFrameTape, NextFrameTape
+from .tapes import FirstFrameTape, NextFrameTape, Tape
 
 #: Whether graphs of one model are kept from those of another.
 ISOLATES = 'isolate_recompiles' in inspect.signature(torch.compile).parameters
 Shapes = tuple[tuple[torch.Size, torch.dtype], ...]
 
 
+def _play(
+    module: nn.Module,
+    binding: StreamBinding,
+    tape: Tape,
+    args: tuple,
+    kwargs: dict,
+) -> Any:
+    binding.tape = tape
+    try:
+        return type(module).forward(module, *args, **kwargs)
+    finally:
+        binding.tape = None
+
+
 def _first_frame(
     module: nn.Module, binding: StreamBinding, args: tuple, kwargs: dict
 ) -> tuple[Any, list]:
     tape = FirstFrameTape()
-    binding.tape = tape
-    result = type(module).forward(module, *args, **kwargs)
-    binding.tape = None
+    result = _play(module, binding, tape, args, kwargs)
     return result, tape.records
 
 
@@ -50,9 +62,7 @@ def _next_frame(
     kwargs: dict,
 ) -> tuple[Any, list[Tensor]]:
     tape = NextFrameTape(calls)
-    binding.tape = tape
-    result = type(module).forward(module, *args, **kwargs)
-    binding.tape = None
+    result = _play(module, binding, tape, args, kwargs)
     return result, tape.masks
 
 
@@ -70,7 +80,9 @@ class Plan(NamedTuple):
     calls: tuple[tuple[CallSite, SkipConvMixin, torch.Size], ...]
     counts: Counter[SkipConvMixin]
 
-    nbytes = 0
+    def memory_beside(self, slots: dict[CallSite, SkipMemory]) -> int:
+        """Bytes that it keeps beside the slots of a stream."""
+        return 0
 
 
 class CompiledForward(StreamForward):

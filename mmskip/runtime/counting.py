@@ -59,17 +59,17 @@ PRODUCTS = {
 class _LooseProducts(TorchDispatchMode):
     """Notes matrix products and convolutions outside of counted layers."""
 
-    def __init__(self, watch: '_Watch') -> None:
+    def __init__(self, ledger: MacLedger) -> None:
         super().__init__()
-        self.watch = watch
+        self.ledger = ledger
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
         # In-place variants end in an underscore.
         name = func.overloadpacket.__name__.rstrip('_')
-        if name in PRODUCTS and not self.watch.depth:
-            self.watch.ledger.record_uncounted(f'aten.{name}')
+        if name in PRODUCTS and not self.ledger.in_layer:
+            self.ledger.record_uncounted(f'aten.{name}')
         return func(*args, **(kwargs or {}))
 
 
@@ -79,8 +79,6 @@ class _Watch:
     def __init__(self, model: nn.Module) -> None:
         names = list_counted(model)
         self.ledger = MacLedger(names)
-        self.depth = 0
-        self._in_forward = False
         self._loose: _LooseProducts | None = None
         self._forwards = 0
         self._own = [m for m in names if isinstance(m, CountedWhole)]
@@ -111,27 +109,25 @@ class _Watch:
             del module.mmskip_ledger
 
     def _begin(self, *_: Any) -> None:
-        self._in_forward = True
         self.ledger.begin_forward()
         self._forwards += 1
         if self._forwards == 1:
-            self._loose = _LooseProducts(self)
+            self._loose = _LooseProducts(self.ledger)
             self._loose.__enter__()
 
     def _end(self, *_: Any) -> None:
-        self._in_forward = False
+        self.ledger.end_forward()
         if self._loose is not None:
             self._loose.__exit__(None, None, None)
             self._loose = None
 
     def _enter(self, module: nn.Module, inputs: tuple) -> None:
-        # A part called on its own is counted, but is no frame.
-        if self._in_forward and inputs and isinstance(inputs[0], Tensor):
+        if inputs and isinstance(inputs[0], Tensor):
             self.ledger.see_batch(len(inputs[0]))
-        self.depth += 1
+        self.ledger.enter_layer()
 
     def _leave(self, module: nn.Module, inputs: tuple, output: Any) -> None:
-        self.depth -= 1
+        self.ledger.leave_layer()
         if isinstance(module, CountedWhole) or output is None:
             return
         macs = plain_macs(module, inputs, output)
@@ -164,7 +160,7 @@ def list_counted(model: nn.Module) -> dict[nn.Module, str]:
     return {
         module: name
         for name, module in model.named_modules()
-        if module not in parts and _weighs(module)
+        if module not in parts and may_do_macs(module)
     }
 
 
@@ -179,7 +175,7 @@ def _parts_of_wholes(model: nn.Module) -> set[nn.Module]:
     }
 
 
-def _weighs(module: nn.Module) -> bool:
+def may_do_macs(module: nn.Module) -> bool:
     """Whether a module is a layer that may do MACs.
 
     What a composite module does with weights of its own (an attention's

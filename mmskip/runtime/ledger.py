@@ -84,7 +84,8 @@ class MacLedger:
     Attributes:
         frames: Images (clips, for a model of 3-D convolutions) seen: the
             batch that enters the first counted layer, once per forward of
-            the model.
+            the model. It makes no difference whether that layer is called
+            or runs as a step of a plan, see :meth:`see_batch`.
     """
 
     def __init__(self, names: dict[nn.Module, str]) -> None:
@@ -93,17 +94,46 @@ class MacLedger:
         self._entries: dict[str, _Entry] = {}
         self._uncounted: Counter[str] = Counter()
         self._batch = 0
+        self._in_forward = False
+        self._depth = 0
         self._part: dict[str, int] = {}
 
     def begin_forward(self) -> None:
         """A forward of the whole model starts."""
+        self._in_forward = True
         self._batch = 0
         for entry in self._entries.values():
             entry.last_dense = 0
 
+    def end_forward(self) -> None:
+        """It has ended, normally or not."""
+        self._in_forward = False
+        self._depth = 0
+
+    def enter_layer(self) -> None:
+        """Work that a layer accounts for begins."""
+        self._depth += 1
+
+    def leave_layer(self) -> None:
+        """It has ended."""
+        self._depth -= 1
+
+    @property
+    def in_layer(self) -> bool:
+        """Whether a layer accounts for the work that is done now."""
+        return self._depth > 0
+
     def see_batch(self, batch: int) -> None:
-        """A counted layer is called; the first one tells the frames."""
-        if not self._batch:
+        """Tell the ledger that a counted layer is about to run.
+
+        The first one in a forward of the whole model says how many frames
+        that forward has. A part that is called on its own is counted, but
+        is no frame.
+
+        Args:
+            batch: Images (or clips) that enter the layer.
+        """
+        if self._in_forward and not self._batch:
             self._batch = batch
             self.frames += batch
 

@@ -25,7 +25,8 @@ class StreamState:
         last_images: The last frame, where motion is compensated.
         lost_motion: Frames of streams whose motion could not be estimated,
             and was taken for none.
-        plans: What parts of the model with a forward of their own keep.
+        plans: What parts of the model with a forward of their own keep, by
+            that forward and the number of its call in a frame.
     """
 
     def __init__(self) -> None:
@@ -34,19 +35,23 @@ class StreamState:
         self.slots: dict[CallSite, SkipMemory] = {}
         self.last_images: Any = None
         self.lost_motion = 0
-        self.plans: dict[CallSite, Any] = {}
+        self.plans: dict[tuple[Any, int], Any] = {}
         self._masks: dict[CallSite, Tensor] = {}
         self._calls: dict[CallSite, native.NativeCall] = {}
+        self._planned_for: weakref.ref[nn.Module] | None = None
         self._owner: weakref.ref[nn.Module] | None = None
 
     def reset(self) -> None:
-        """Forget the video: the next frame is a reference frame."""
+        """Forget the video: the next frame is a reference frame.
+
+        The memory of plans stays, and is used again by the next video of
+        the same model and size; drop the state to free it.
+        """
         self.frames = 0
         self.shape_changes = 0
         self.slots.clear()
         self.last_images = None
         self.lost_motion = 0
-        self.plans.clear()
         self._masks.clear()
         self._calls.clear()
         self._owner = None
@@ -55,8 +60,8 @@ class StreamState:
     def nbytes(self) -> int:
         """Bytes held by the memory of all call sites and parts."""
         slots = sum(slot.nbytes for slot in self.slots.values())
-        plans = [plan for plan in self.plans.values() if plan is not None]
-        return slots + sum(plan.nbytes for plan in plans)
+        plans = self.plans.values()
+        return slots + sum(plan.memory_beside(self.slots) for plan in plans)
 
     def last_masks(self) -> dict[CallSite, Tensor]:
         """Which outputs each call site computed in its last call.
@@ -114,10 +119,14 @@ class StreamState:
                 'its reset()'
             )
         self._owner = weakref.ref(model)
+        if self._planned_for is None or self._planned_for() is not model:
+            self.plans.clear()
+            self._planned_for = self._owner
 
     def __getstate__(self) -> dict:
         # Not the owner: in another process there is no such object.
-        return {**self.__dict__, 'plans': {}, '_calls': {}, '_owner': None}
+        mine = {'plans': {}, '_calls': {}, '_owner': None}
+        return {**self.__dict__, **mine, '_planned_for': None}
 
     def __repr__(self) -> str:
         return (

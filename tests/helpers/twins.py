@@ -9,6 +9,7 @@ from torch.utils import _pytree
 
 import mmskip
 from mmskip import StreamState
+from mmskip.runtime.change_plan import Plan
 
 GATES = {
     'input': dict(type='InputNormGate', threshold=0.3),
@@ -67,7 +68,8 @@ class Twins:
     @property
     def plans(self):
         """What runs as steps."""
-        return [p for p in self.states[1].plans.values() if p is not None]
+        plans = self.states[1].plans.values()
+        return [plan for plan in plans if isinstance(plan, Plan)]
 
     def both(self, function):
         """Do the same to both."""
@@ -77,6 +79,8 @@ class Twins:
     @torch.no_grad()
     def show(self, *inputs, num_frames=1, **options):
         """Show both a frame, and check what they make of it.
+
+        Tensors are copied first; other inputs are passed as they are.
 
         Returns:
             The tensors that the propagated one returns, copies.
@@ -95,7 +99,14 @@ class Twins:
         for net, state in zip(self.nets, self.states, strict=True):
             with mmskip.count_macs(net) as macs, mmskip.stream(net, state):
                 results.append(net(*copy.deepcopy(inputs)))
-            counted.append((macs.by_module(), macs.uncounted()))
+            counted.append(
+                (
+                    macs.by_module(),
+                    macs.uncounted(),
+                    macs.frames,
+                    macs.per_frame(),
+                )
+            )
         self.check(*results)
         assert counted[0] == counted[1]
         return counted[0][0]

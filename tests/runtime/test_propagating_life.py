@@ -45,10 +45,10 @@ def test_states_alternate_and_are_reset():
             both.restart(pair)
             both.show(x)
         if index == 5:
+            (plan,) = both.plans
             for state in states[1]:
                 state.reset()
-            assert not both.plans
-    assert len(both.plans) == 1
+    assert both.plans == [plan]
 
 
 @pytest.mark.parametrize('memory', MEMORY_RULES)

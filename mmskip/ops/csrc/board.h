@@ -162,6 +162,10 @@ class Board : public torch::CustomClassHolder {
   // Whether none was.
   bool holds() const;
 
+  // A video begins: what Skip-Convolutions know of the frame before is not of
+  // it. Their memory is set by the caller.
+  void restart();
+
   // Steps [begin, end), in the order in which they were added.
   void run(int64_t begin, int64_t end);
 

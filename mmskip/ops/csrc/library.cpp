@@ -102,6 +102,7 @@ TORCH_LIBRARY(mmskip, m) {
       .def("add_join", &Board::add_join)
       .def("watch", &Board::watch)
       .def("holds", &Board::holds)
+      .def("restart", &Board::restart)
       .def("run", &Board::run);
 }
 
