@@ -28,6 +28,13 @@ _CONSTANTS = (bool, float, int, str, type(None))
 MOST_GRAPHS = 8
 
 
+class _LeftToPartsError(NotPlannedError):
+    """A module has no plan for such arguments, but its parts may have."""
+
+    def __str__(self) -> str:
+        return f'its parts may have some; {self.args[0]}'
+
+
 class PropagationReport:
     """Tells what runs in plans and what does not, and why.
 
@@ -105,6 +112,8 @@ class PropagatedForward(StreamForward):
             if not (goes_on or begins):
                 graph = self._graph(key, args, kwargs)
         except NotPlannedError as error:
+            if isinstance(error, _LeftToPartsError):
+                self._attach_parts()
             self._count(f'without a plan: {error}')
             return self.run_plain(*args, **kwargs)
         if graph is not None:
@@ -150,7 +159,7 @@ class PropagatedForward(StreamForward):
         others = tuple(leaf for leaf in leaves if not torch.is_tensor(leaf))
         for other in others:
             if not isinstance(other, _CONSTANTS):
-                raise NotPlannedError(
+                raise _LeftToPartsError(
                     f'an argument is a {type(other).__name__}'
                 )
         shapes = tuple((x.shape, x.dtype) for x in inputs)
@@ -175,10 +184,12 @@ class PropagatedForward(StreamForward):
         self._graphs.move_to_end(key)
         graph = self._graphs[key]
         if isinstance(graph, str):
-            for name, child in self.module.named_children():
-                _attach(child, _join(self._name, name), self._report)
-            raise NotPlannedError(f'its parts have their own; {graph}')
+            raise _LeftToPartsError(graph)
         return graph
+
+    def _attach_parts(self) -> None:
+        for name, child in self.module.named_children():
+            _attach(child, _join(self._name, name), self._report)
 
     def _check_modules(self) -> None:
         """Raise if the module, as it is now, runs without a plan."""

@@ -4,6 +4,7 @@ import pytest
 import torch
 from mmengine.registry import MODELS
 
+import mmskip
 from mmskip.layers import SkipConvMixin
 from mmskip.ops import native
 from tests.helpers.twins import NORM, patched, twins
@@ -123,3 +124,30 @@ def test_a_host_computes_what_it_does_without(both):
     assert len(planned) > len(layers) / 2
     masks = both.states[1].last_masks().values()
     assert not any(mask.any() for mask in masks)
+
+
+def test_a_detector_that_is_given_data_samples_has_plans():
+    structures = pytest.importorskip('mmdet.structures')
+    pytest.importorskip('mmdet.utils').register_all_modules(
+        init_default_scope=False
+    )
+    kept = dict(nms_pre=100, min_bbox_size=0, score_thr=0.05, max_per_img=9)
+    kept['nms'] = dict(type='nms', iou_threshold=0.5)
+    with default_scope('mmdet'):
+        model = MODELS.build(dict(RETINA, test_cfg=kept))
+    both = twins(model, dict(NORM, threshold=0.02, relative=True))
+    sample = structures.DetDataSample(
+        metainfo=dict(img_shape=(64, 64), scale_factor=(1.0, 1.0))
+    )
+    x = torch.randn(1, 3, 64, 64)
+
+    for frame in (x, patched(x, 1, 8), x):
+        results = []
+        for net, state in zip(both.nets, both.states, strict=True):
+            with torch.no_grad(), mmskip.stream(net, state):
+                results.append(net(frame.clone(), [sample], mode='predict'))
+        boxes = [r[0].pred_instances.bboxes for r in results]
+        assert torch.equal(*boxes)
+
+    assert {plan.runs for plan in both.plans} == {2}
+    assert len(both.plans) == 3

@@ -165,4 +165,5 @@ def test_gradients_of_a_clip_with_open_gates_are_those_of_the_dense_net():
         net(batch).square().sum().backward()
 
     for parameter, expected in zip(net.parameters(), dense, strict=True):
-        assert torch.allclose(parameter.grad, expected, rtol=1e-4)
+        limit = 1e-6 * expected.abs().max()
+        assert (parameter.grad - expected).abs().max() <= limit
