@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 
 import mmskip
@@ -131,8 +132,8 @@ def test_a_detector_that_is_given_data_samples_has_plans():
     pytest.importorskip('mmdet.utils').register_all_modules(
         init_default_scope=False
     )
-    kept = dict(nms_pre=100, min_bbox_size=0, score_thr=0.05, max_per_img=9)
-    kept['nms'] = dict(type='nms', iou_threshold=0.5)
+    kept = ConfigDict(nms_pre=100, min_bbox_size=0, score_thr=0.05)
+    kept.update(nms=dict(type='nms', iou_threshold=0.5), max_per_img=9)
     with default_scope('mmdet'):
         model = MODELS.build(dict(RETINA, test_cfg=kept))
     both = twins(model, dict(NORM, threshold=0.02, relative=True))
