@@ -22,6 +22,9 @@ case "$*" in
     *version_info*) echo '3 11' ;;
     '-m venv '*) mkdir -p "$3/bin" && cp "$0" "$3/bin/python" ;;
     *'from mmcv.ops import nms'*) [[ -e $FAKE/ops ]] ;;
+    *tools/build_mmcv.py*)
+        [[ -n ${JOINED:-} ]] && echo /cache/mmcv-2.1.0-cp311.whl ;;
+    *install*/cache/mmcv-*) touch "$FAKE/ops" ;;
     *--force-reinstall*mmcv==*) touch "$FAKE/ops" ;;
     *install*mmcv==*)
         if [[ -n ${BAD_CACHE:-} ]]; then
@@ -43,7 +46,8 @@ def set_up(tmp_path, monkeypatch):
     root, fake = tmp_path / 'checkout', tmp_path / 'fake'
     (root / 'tools').mkdir(parents=True)
     (fake / 'bin').mkdir(parents=True)
-    for name in ('tools/setup_env.sh', 'tools/pins.txt', 'setup.py'):
+    tools = ('setup_env.sh', 'build_mmcv.py', 'pins.txt')
+    for name in ('setup.py', *(f'tools/{name}' for name in tools)):
         shutil.copy2(ROOT / name, root / name)
     for name in ('VENV', 'PYTHON', 'TORCH_INDEX_URL', 'FORCE_CUDA'):
         monkeypatch.delenv(name, raising=False)
@@ -111,6 +115,22 @@ def test_torch_comes_before_what_is_built_with_it(set_up):
     assert torch < mmcv < own
     for option in ('--no-build-isolation', '--no-deps', '--no-binary=mmcv'):
         assert option in calls[mmcv]
+
+
+def test_mmcv_is_compiled_in_joined_units_where_that_works(set_up):
+    done = set_up(JOINED='1')
+
+    assert done.returncode == 0, done.stderr
+    assert '-m tools/build_mmcv.py' not in done.calls
+    assert 'tools/build_mmcv.py 2.1.0 ' in done.calls
+    assert not [call for call in installs(done) if 'mmcv==' in call]
+
+
+def test_a_cuda_build_of_mmcv_is_the_plain_one(set_up):
+    done = set_up(JOINED='1', FAIL_ON='torch.cuda.is_available()')
+
+    assert done.returncode == 1  # check_cuda_compiler asks the same
+    assert not [call for call in done.calls if 'build_mmcv' in call]
 
 
 def test_second_run_does_nothing(set_up):
