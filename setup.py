@@ -191,6 +191,7 @@ setup(
             {package for host in HOSTS.values() for package in host}
         ),
     },
+    entry_points={'console_scripts': ['mmskip = mmskip.cli:main']},
     ext_modules=NATIVE.get('ext_modules', []),
     cmdclass={'build_py': BuildWithMim, **NATIVE.get('cmdclass', {})},
     zip_safe=False,

@@ -32,7 +32,7 @@ ORDER = {
     'apis': 6,
 }
 SHARED = ('registry', 'compat')
-ENTRIES = ('__init__', 'doctor')
+ENTRIES = ('__init__', '__main__', 'cli', 'doctor')
 HOSTS = ('mmdet', 'mmpose', 'mmaction')
 HOSTED = ('models', 'datasets', 'evaluation', 'visualization', 'apis')
 OPTIONAL = (*HOSTS, 'mmcv')

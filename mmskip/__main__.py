@@ -1,0 +1,8 @@
+"""``python -m mmskip`` is the console command ``mmskip``."""
+
+import sys
+
+from .cli import main
+
+if __name__ == '__main__':
+    sys.exit(main())
