@@ -114,9 +114,23 @@ def native_extension() -> dict:
         return {}
 
     class BuildNative(BuildExtension):
-        """Compiles each file of kernels for its own instruction set."""
+        """Compiles each file of kernels for its own instruction set.
+
+        The other files are one unit: each alone would spend most of its time
+        on torch's headers.
+        """
 
         def build_extension(self, extension) -> None:
+            unit = Path(self.build_temp, 'native.cpp').resolve()
+            unit.parent.mkdir(parents=True, exist_ok=True)
+            unit.write_text(
+                ''.join(
+                    f'#include "{Path(source).resolve()}"\n'
+                    for source in extension.sources
+                )
+            )
+            extension.depends += extension.sources
+            extension.sources = [os.path.relpath(unit)]
             for name in kernel_files():
                 extension.extra_objects += self.compiler.compile(
                     [str(CSRC / f'kernels_{name}.cpp')],

@@ -10,13 +10,6 @@
 namespace mmskip {
 namespace {
 
-// Floats below which a second thread costs more than it saves.
-constexpr int64_t kGrain = 1 << 15;
-
-int64_t grain_of(int64_t row) {
-  return std::max<int64_t>(kGrain / std::max<int64_t>(row, 1), 1);
-}
-
 // In channels_last, if it has the sizes that it had.
 at::Tensor image_of(const Value& from, at::IntArrayRef sizes) {
   check_floats(from.tensor, "image");

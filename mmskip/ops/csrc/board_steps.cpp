@@ -12,9 +12,6 @@
 namespace mmskip {
 namespace {
 
-// Floats below which a second thread costs more than it saves.
-constexpr int64_t kGrain = 1 << 15;
-
 const uint8_t* bytes(const at::Tensor& map) {
   return reinterpret_cast<const uint8_t*>(map.const_data_ptr<bool>());
 }

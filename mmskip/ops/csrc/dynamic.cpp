@@ -7,16 +7,10 @@
 
 #include "arguments.h"
 #include "frame.h"
+#include "share_rows.h"
 
 namespace mmskip {
 namespace {
-
-// Floats below which a second thread costs more than it saves.
-constexpr int64_t kGrain = 1 << 15;
-
-int64_t grain_of(int64_t floats) {
-  return std::max<int64_t>(kGrain / std::max<int64_t>(floats, 1), 1);
-}
 
 at::Tensor pool_clips(const at::Tensor& x, bool differences) {
   const int64_t dim = x.dim(), height = x.size(-2), width = x.size(-1);

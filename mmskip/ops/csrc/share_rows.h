@@ -8,6 +8,14 @@
 
 namespace mmskip {
 
+// Floats below which a second thread costs more than it saves.
+constexpr int64_t kGrain = 1 << 15;
+
+// How many rows of so many floats are worth a thread.
+inline int64_t grain_of(int64_t floats) {
+  return std::max<int64_t>(kGrain / std::max<int64_t>(floats, 1), 1);
+}
+
 // Turns that each thread takes.
 constexpr int64_t kTurns = 8;
 

@@ -6,12 +6,10 @@
 #include <vector>
 
 #include "arguments.h"
+#include "share_rows.h"
 
 namespace mmskip {
 namespace {
-
-// Floats below which a second thread costs more than it saves.
-constexpr int64_t kGrain = 1 << 15;
 
 void copy(const float* from, float* to, int64_t count) {
   at::parallel_for(0, count, kGrain, [&](int64_t begin, int64_t end) {
