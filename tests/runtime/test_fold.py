@@ -69,10 +69,12 @@ def test_macs_stay_those_of_the_model():
     with mmskip.count_macs(net) as before, torch.no_grad():
         net(x)
 
-    with mmskip.count_macs(mmskip.fold(net)) as after, torch.no_grad():
+    report = mmskip.fold(net)
+    with mmskip.count_macs(net) as after, torch.no_grad():
         net(x)
 
     assert isinstance(net[0], PlanarConv3d)
+    assert report.planar == report.norms == ['0']
     assert after.total() == before.total()
 
 
@@ -104,8 +106,13 @@ def test_a_linear_layer_takes_its_batch_norm():
     x = torch.randn(5, 3)
     expected = net(x)
 
-    torch.testing.assert_close(mmskip.fold(net)(x), expected)
+    mmskip.fold(net)
+
+    torch.testing.assert_close(net(x), expected)
     assert norms(net) == 0
+    # The norm took the second axis for the channels.
+    with pytest.raises(ValueError, match=r'got \(5, 4, 4\)'):
+        net(torch.randn(5, 4, 3))
 
 
 def test_training_is_refused():
