@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmskip.ops import ConvGeometry, Folding, GateParams, gate_macs, gate_mask
-from mmskip.registry import MODELS
+from mmskip.registry import MODELS, build_own
 
 BLOCK_SIZES = (1, 2, 4, 8)
 
@@ -75,6 +75,23 @@ class Gate(nn.Module):
             probability of a 1; gradients reach learned gates through both.
         """
         raise NotImplementedError
+
+
+def as_gate(gate: dict | Gate) -> Gate:
+    """The gate that an option asks for.
+
+    Args:
+        gate: Its config, or a gate.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    built = build_own(gate) if isinstance(gate, dict) else gate
+    if not isinstance(built, Gate):
+        raise ValueError(
+            f'expected gate to be a gate or its config, got {gate!r}'
+        )
+    return built
 
 
 class NormGate(Gate):
