@@ -122,7 +122,7 @@ def build_own(cfg: dict, **kwargs: Any) -> Any:
 
 def _unknown(kind: str) -> str:
     known = sorted(MODELS.module_dict)
-    near = get_close_matches(kind.rpartition('.')[2], known, cutoff=0.5)
+    near = get_close_matches(kind.rpartition('.')[2], known, cutoff=0.7)
     hint = f'did you mean {" or ".join(near)}?' if near else ''
     return (
         f'{kind!r} is not in {SCOPE}; '

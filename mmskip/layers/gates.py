@@ -125,12 +125,6 @@ class NormGate(Gate):
         super().__init__(block_size)
         if order not in (1, 2):
             raise ValueError(f'expected order 1 or 2, got {order!r}')
-        if isinstance(threshold, bool) or not isinstance(
-            threshold, (int, float)
-        ):
-            raise ValueError(
-                f'expected a number as threshold, got {threshold!r}'
-            )
         self.threshold = float(threshold)
         self.order = order
         self.relative = relative
