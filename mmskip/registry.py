@@ -5,6 +5,8 @@ module by itself; ``locations`` then import the modules that register the
 rest, on first use, so that ``import mmskip`` stays light.
 """
 
+from collections.abc import Callable
+from difflib import get_close_matches
 from typing import Any
 
 from mmengine.registry import DATA_SAMPLERS as ENGINE_DATA_SAMPLERS
@@ -14,7 +16,29 @@ from mmengine.registry import HOOKS as ENGINE_HOOKS
 from mmengine.registry import METRICS as ENGINE_METRICS
 from mmengine.registry import MODELS as ENGINE_MODELS
 from mmengine.registry import TRANSFORMS as ENGINE_TRANSFORMS
-from mmengine.registry import Registry
+from mmengine.registry import Registry as EngineRegistry
+
+from mmskip.options import check_options
+
+
+class Registry(EngineRegistry):
+    """Options of what is registered here are refused by name.
+
+    See :func:`mmskip.options.check_options`.
+    """
+
+    def register_module(
+        self,
+        name: str | list[str] | None = None,
+        force: bool = False,
+        module: Callable | None = None,
+    ) -> Callable:
+        """As of mmengine, with a check of the options."""
+        if module is not None:
+            return super().register_module(name, force, check_options(module))
+        register = super().register_module(name, force)
+        return lambda found: register(check_options(found))
+
 
 MODELS = Registry(
     'model',
@@ -62,6 +86,10 @@ TRANSFORMS = Registry(
 )
 
 
+#: Where :func:`build_own` looks, as mmengine would call it.
+SCOPE = f'the {MODELS.scope}::{MODELS.name} registry'
+
+
 def build_own(cfg: dict, **kwargs: Any) -> Any:
     """Build an object of ours from ``MODELS``, with or without the prefix.
 
@@ -79,17 +107,24 @@ def build_own(cfg: dict, **kwargs: Any) -> Any:
     """
     if not isinstance(cfg, dict) or 'type' not in cfg:
         raise TypeError(
-            f"expected a dict with the key 'type', got {cfg!r}; write e.g. "
-            "dict(type='mmskip.OutputNormGate', threshold=0.05)"
+            "expected a dict with the key 'type', the name of what is "
+            f'registered in {SCOPE}, got {cfg!r}'
         )
     arguments = {k: v for k, v in cfg.items() if k not in ('type', '_scope_')}
     kind = cfg['type']
     if isinstance(kind, str):
         found = MODELS.get(kind if '.' in kind else f'mmskip.{kind}')
         if found is None:
-            known = ', '.join(sorted(MODELS.module_dict))
-            raise KeyError(
-                f'{kind!r} is not registered in mmskip; known: {known}'
-            )
+            raise KeyError(_unknown(kind))
         kind = found
     return kind(**arguments, **kwargs)
+
+
+def _unknown(kind: str) -> str:
+    known = sorted(MODELS.module_dict)
+    near = get_close_matches(kind.rpartition('.')[2], known, cutoff=0.7)
+    hint = f'did you mean {" or ".join(near)}?' if near else ''
+    return (
+        f'{kind!r} is not in {SCOPE}; '
+        f'{hint or "known are " + ", ".join(known)}'
+    )

@@ -31,7 +31,7 @@ ORDER = {
     'visualization': 5,
     'apis': 6,
 }
-SHARED = ('registry', 'compat')
+SHARED = ('registry', 'compat', 'options')
 ENTRIES = ('__init__', '__main__', 'cli', 'doctor')
 HOSTS = ('mmdet', 'mmpose', 'mmaction')
 HOSTED = ('models', 'datasets', 'evaluation', 'visualization', 'apis')
@@ -135,7 +135,7 @@ def is_allowed(part: str, wanted: str) -> bool:
     if part in ENTRIES or wanted == part:
         return True
     if part in SHARED:
-        return (part, wanted) == ('registry', 'compat')
+        return part == 'registry'
     if wanted in SHARED:
         return part != 'ops'
     return wanted in ORDER and ORDER[wanted] <= ORDER[part]

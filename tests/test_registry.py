@@ -67,13 +67,47 @@ def test_our_own_parts_are_built_by_name_prefixed_name_or_class(kind, scope):
     assert config == dict(type=kind, threshold=0.5)
 
 
-@pytest.mark.parametrize('kind', ['Conv2d', 'NoSuchGate', 'mmskip.NoSuchGate'])
-def test_an_unknown_part_lists_the_known_ones(kind):
-    with pytest.raises(KeyError, match='OutputNormGate'):
+@pytest.mark.parametrize(
+    ('kind', 'near'),
+    [
+        ('GumbleGate', 'GumbelGate'),
+        ('mmskip.L0Conversions', 'L0Conversion'),
+        ('DynamicCostLos', 'DynamicCostLoss'),
+        ('KeyFrameModel', 'KeyframeModel'),
+    ],
+)
+def test_an_unknown_part_names_the_registry_and_what_is_near(kind, near):
+    with pytest.raises(KeyError, match='mmskip::model registry') as caught:
         build_own(dict(type=kind))
+
+    message = str(caught.value)
+    assert f'{kind!r} is not in' in message.replace('\\', '')
+    assert f'did you mean {near}' in message
+    assert 'OutputNormGate' not in message
+
+
+def test_a_part_like_no_other_lists_the_known_ones():
+    with pytest.raises(KeyError, match=r'known are .*OutputNormGate'):
+        build_own(dict(type='xyz'))
 
 
 @pytest.mark.parametrize('config', [None, 'OutputNormGate', {}, []])
 def test_a_config_is_a_dict_with_a_type(config):
-    with pytest.raises(TypeError, match="dict with the key 'type'"):
+    with pytest.raises(TypeError, match="dict with the key 'type'") as caught:
         build_own(config)
+
+    assert 'mmskip::model registry' in str(caught.value)
+    assert 'OutputNormGate,' not in str(caught.value)
+
+
+def test_options_of_what_is_registered_are_checked():
+    @registry.HOOKS.register_module(name='OfThisTest')
+    def make(interval: int = 1):
+        return interval
+
+    try:
+        assert roots.HOOKS.build(dict(type='mmskip.OfThisTest')) == 1
+        with pytest.raises(ValueError, match='expected interval to be an int'):
+            roots.HOOKS.build(dict(type='mmskip.OfThisTest', interval='1'))
+    finally:
+        del registry.HOOKS.module_dict['OfThisTest']

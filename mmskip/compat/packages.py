@@ -5,6 +5,7 @@ import importlib.util
 import os
 import sys
 
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.utils import package_utils
 
@@ -96,9 +97,21 @@ def find_installed_packages() -> None:
 
 
 def announce_configs() -> None:
-    """Let ``_base_ = 'mmskip::...'`` resolve.
+    """Let ``_base_ = 'mmskip::...'`` resolve, to what can be built.
 
-    mmengine takes such names only from packages on a list in its source:
-    https://github.com/open-mmlab/mmengine/issues/1581
+    - mmengine takes such names only from packages on a list in its source:
+      https://github.com/open-mmlab/mmengine/issues/1581
+    - It then builds what it finds there in the scope of the package. Our
+      configs are written for their host's, their ``default_scope``, and name
+      what is ours as ``mmskip.X``: in ours there is no ``PackDetInputs``.
     """
     MODULE2PACKAGE.setdefault('mmskip', 'mmskip')
+    find = Config._get_cfg_path
+    if find.__module__ == __name__:
+        return
+
+    def find_config(cfg_path: str, filename: str) -> tuple[str, str | None]:
+        path, scope = find(cfg_path, filename)
+        return path, None if scope == 'mmskip' else scope
+
+    Config._get_cfg_path = staticmethod(find_config)

@@ -1,7 +1,5 @@
 """Turn convolutions into ones that learn which channels they need."""
 
-from math import isfinite
-
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
@@ -30,8 +28,6 @@ class L0Conversion:
     """
 
     def __init__(self, start: float = 2.5) -> None:
-        if not isfinite(start):
-            raise ValueError(f'expected a finite start, got {start!r}')
         self.start = start
         self._l0_class = {kind.dense_class: kind for kind in L0_CLASSES}
 

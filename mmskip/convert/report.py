@@ -1,7 +1,8 @@
 """What a conversion did, and what it left alone."""
 
-from collections import Counter
 from dataclasses import dataclass, field
+
+from mmskip.runtime import list_reasons
 
 
 @dataclass
@@ -25,16 +26,6 @@ class ConversionReport:
         total = len(self.converted) + len(self.left_dense)
         done = f'converted {len(self.converted)} of {total} layers'
         lines = [f'{self.conversion}: {done}']
-        lines += _group('left dense', self.left_dense)
-        lines += _group('not native, no time saved', self.on_reference)
+        lines += list_reasons('left dense', self.left_dense)
+        lines += list_reasons('not native, no time saved', self.on_reference)
         return '\n'.join(lines)
-
-
-def _group(what: str, layers: dict[str, str]) -> list[str]:
-    """A line for each reason, with some of the layers that it holds for."""
-    lines = []
-    for reason, count in Counter(layers.values()).most_common():
-        names = [name for name, other in layers.items() if other == reason]
-        shown = ', '.join(names[:3]) + (', ...' if count > 3 else '')
-        lines.append(f'  {what}, {count} x {reason}: {shown}')
-    return lines

@@ -3,7 +3,7 @@
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from mmskip.layers import SKIP_CLASSES, SkipConvMixin
+from mmskip.layers import SKIP_CLASSES, SkipConvMixin, as_gate
 from mmskip.ops import MEMORY_RULES
 from mmskip.registry import MODELS, build_own
 
@@ -50,7 +50,7 @@ class SkipConversion:
                 f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
             )
         # A faulty gate is reported before a model changes.
-        self._learned = build_own(gate).kind == 'learned'
+        self._learned = as_gate(gate).kind == 'learned'
         self.gate = gate
         self.memory = memory
         self.roi_heads = roi_heads
@@ -94,7 +94,7 @@ class SkipConversion:
     def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place; parameters, hooks and name stay."""
         module.__class__ = self._skip_class[type(module)]
-        module.set_skip(build_own(self.gate), self.memory)
+        module.set_skip(self.gate, self.memory)
         if self.motion is not None:
             module.motion = self.motion
         # Gates follow the layer they belong to.

@@ -8,6 +8,7 @@ import torch
 from mmengine.registry import DATASETS as ENGINE_DATASETS
 from torch.utils.data import Dataset
 
+from mmskip.options import check_least
 from mmskip.registry import DATASETS
 
 from .clip_samplers import ClipIndex, build_windows, check_positive
@@ -92,6 +93,7 @@ class ClipDataset(Dataset):
         self.padding = padding
         self.video_key = video_key
         self.frame_key = frame_key
+        check_least(0, max_refetch=max_refetch)
         self.max_refetch = max_refetch
         if isinstance(dataset, Mapping):
             dataset = ENGINE_DATASETS.build(dataset)

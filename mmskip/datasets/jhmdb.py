@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from mmaction.datasets import BaseActionDataset
 
+from mmskip.options import check_least
 from mmskip.registry import DATASETS
 
 from .jhmdb_release import NUM_SPLITS, read_ground_truth
@@ -68,6 +69,7 @@ class JHMDBDataset(BaseActionDataset):
             raise ValueError(
                 f'expected frame_stride 1, 2, ..., got {frame_stride!r}'
             )
+        check_least(1, num_classes=num_classes)
         self.split = split
         self.subset = subset
         self.frame_stride = frame_stride

@@ -1,7 +1,7 @@
 """mAP and top-1 accuracy of video recognition."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -56,7 +56,7 @@ class ActionAccuracy(BaseMetric):
     def __init__(
         self,
         mAP: str = 'interpolated',
-        collect_device: str = 'cpu',
+        collect_device: Literal['cpu', 'gpu'] = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix)

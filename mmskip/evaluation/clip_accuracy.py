@@ -3,7 +3,7 @@
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -64,7 +64,7 @@ class ClipAccuracy(BaseMetric):
         num_crops: int = 3,
         groups: str | None = None,
         out_file: str | None = None,
-        collect_device: str = 'cpu',
+        collect_device: Literal['cpu', 'gpu'] = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix)

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmengine.dist import get_world_size
 from mmengine.evaluator import BaseMetric
@@ -36,7 +36,7 @@ class ComputeCost(BaseMetric, LedgerReader):
     def __init__(
         self,
         out_file: str | None = None,
-        collect_device: str = 'cpu',
+        collect_device: Literal['cpu', 'gpu'] = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix)

@@ -1,12 +1,13 @@
 """How well actions are localised in frames."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from mmdet.evaluation.functional import bbox_overlaps, eval_map
 from mmengine.evaluator import BaseMetric
 
+from mmskip.options import check_least
 from mmskip.registry import METRICS
 
 LABELS = ('labels', 'gt_labels')
@@ -51,7 +52,7 @@ class FrameMAP(BaseMetric):
         score_thr: float = 0.005,
         per_class: bool = False,
         nproc: int = 1,
-        collect_device: str = 'cpu',
+        collect_device: Literal['cpu', 'gpu'] = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix)
@@ -63,6 +64,7 @@ class FrameMAP(BaseMetric):
         self.iou_thr = iou_thr
         self.score_thr = score_thr
         self.per_class = per_class
+        check_least(1, nproc=nproc)
         self.nproc = nproc
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:

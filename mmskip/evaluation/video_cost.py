@@ -4,7 +4,7 @@ import json
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from mmengine.evaluator import BaseMetric
@@ -66,7 +66,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         num_places: int | None = None,
         out_file: str | None = None,
         warmup: int = 1,
-        collect_device: str = 'cpu',
+        collect_device: Literal['cpu', 'gpu'] = 'cpu',
         prefix: str | None = None,
     ) -> None:
         super().__init__(collect_device, prefix)

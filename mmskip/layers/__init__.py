@@ -17,7 +17,13 @@ from .factorized_conv import (
     split_of,
 )
 from .gate_cost import GateCost
-from .gates import Gate, InputNormGate, NormGate, OutputNormGate
+from .gates import (
+    Gate,
+    InputNormGate,
+    NormGate,
+    OutputNormGate,
+    as_gate,
+)
 from .gumbel_gate import GumbelGate
 from .hard_concrete_gate import HardConcreteGate
 from .judges import Judges, Recollection, Verdict
@@ -92,6 +98,7 @@ __all__ = [
     'StopOrForwardHead',
     'Usage',
     'Verdict',
+    'as_gate',
     'dense_macs',
     'factorize_conv',
     'is_planar_conv',

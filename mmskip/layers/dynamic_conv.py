@@ -16,6 +16,7 @@ from mmskip.ops import (
     dynamic_conv,
     dynamic_macs,
 )
+from mmskip.options import check_least
 from mmskip.registry import MODELS, build_own
 
 from .cheap_maps import TIME_MAPS, CheapMaps
@@ -245,6 +246,7 @@ class DynamicConv2d(DynamicConvMixin, nn.Conv2d):
     def __init__(
         self, *args, search_space: int = 2, gate: dict | None = None, **kwargs
     ) -> None:
+        check_least(2, search_space=search_space)
         super().__init__(*args, **kwargs)
         self.set_dynamic(1, search_space, gate)
 
@@ -273,6 +275,7 @@ class DynamicConv3d(DynamicConvMixin, nn.Conv3d):
         gate: dict | None = None,
         **kwargs,
     ) -> None:
+        check_least(2, search_space=search_space)
         super().__init__(*args, **kwargs)
         self.set_dynamic(
             search_space if time else 1, search_space if channels else 1, gate

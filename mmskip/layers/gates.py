@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmskip.ops import ConvGeometry, Folding, GateParams, gate_macs, gate_mask
-from mmskip.registry import MODELS
+from mmskip.registry import MODELS, build_own
 
 BLOCK_SIZES = (1, 2, 4, 8)
 
@@ -77,6 +77,23 @@ class Gate(nn.Module):
         raise NotImplementedError
 
 
+def as_gate(gate: dict | Gate) -> Gate:
+    """The gate that an option asks for.
+
+    Args:
+        gate: Its config, or a gate.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    built = build_own(gate) if isinstance(gate, dict) else gate
+    if not isinstance(built, Gate):
+        raise ValueError(
+            f'expected gate to be a gate or its config, got {gate!r}'
+        )
+    return built
+
+
 class NormGate(Gate):
     """A gate without parameters: fires where the residual is large.
 
@@ -108,12 +125,6 @@ class NormGate(Gate):
         super().__init__(block_size)
         if order not in (1, 2):
             raise ValueError(f'expected order 1 or 2, got {order!r}')
-        if isinstance(threshold, bool) or not isinstance(
-            threshold, (int, float)
-        ):
-            raise ValueError(
-                f'expected a number as threshold, got {threshold!r}'
-            )
         self.threshold = float(threshold)
         self.order = order
         self.relative = relative

@@ -7,6 +7,15 @@ from mmskip.ops import convolve
 
 from .conv_geometry import conv_geometry
 
+#: Exact classes: others may do more.
+_CONVS = {nn.Conv3d}
+try:
+    from mmcv.cnn.bricks import Conv3d
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    pass
+else:
+    _CONVS.add(Conv3d)
+
 
 class PlanarConv3d(nn.Conv3d):
     """A 3-D convolution with a kernel (1, K, K) or (K, 1, 1).
@@ -15,7 +24,9 @@ class PlanarConv3d(nn.Conv3d):
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        """Convolve (N, C, T, H, W)."""
+        """Convolve (N, C, T, H, W), or (C, T, H, W)."""
+        if input.dim() == 4:
+            return super().forward(input)
         return convolve(input, self.weight, self.bias, conv_geometry(self))
 
 
@@ -23,7 +34,9 @@ class PlanarMaxPool3d(nn.MaxPool3d):
     """A maximum over (1, K, K), by a pooling of images."""
 
     def forward(self, input: Tensor) -> Tensor:
-        """Pool (N, C, T, H, W)."""
+        """Pool (N, C, T, H, W), or (C, T, H, W)."""
+        if input.dim() == 4:
+            return super().forward(input)
         pooled = F.max_pool2d(
             input.flatten(1, 2),
             *(_last_two(part) for part in (self.kernel_size, self.stride)),
@@ -35,7 +48,7 @@ class PlanarMaxPool3d(nn.MaxPool3d):
 
 def is_planar_conv(module: nn.Module) -> bool:
     """Whether a plain convolution can run as a 2-D one."""
-    if type(module).__name__ != 'Conv3d' or not isinstance(module, nn.Conv3d):
+    if type(module) not in _CONVS or 'forward' in vars(module):
         return False
     time, *plane = module.kernel_size
     return module.padding_mode == 'zeros' and (time == 1 or max(plane) == 1)

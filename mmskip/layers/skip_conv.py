@@ -23,11 +23,11 @@ from mmskip.ops import (
     skip_clip,
     skip_conv,
 )
-from mmskip.registry import MODELS, build_own
+from mmskip.registry import MODELS
 
 from .conv_geometry import conv_geometry
 from .gate_cost import GateCost
-from .gates import Gate
+from .gates import Gate, as_gate
 from .self_counting import SelfCounting, dense_macs
 
 
@@ -60,7 +60,7 @@ class SkipConvMixin(SelfCounting):
             raise ValueError(
                 f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
             )
-        self.gate = build_own(gate) if isinstance(gate, dict) else gate
+        self.gate = as_gate(gate)
         self.gate.attach(self)
         self.memory = memory
 

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmskip.ops import sample_gate
+from mmskip.options import check_least
 from mmskip.registry import MODELS
 
 from .self_counting import CountedWhole
@@ -95,6 +96,7 @@ class StopOrForwardHead(CountedWhole):
                 )
         if not temperature > 0:
             raise ValueError(f'expected temperature > 0, got {temperature!r}')
+        check_least(0, num_classes=num_classes)
         self.temporal = temporal
         self.temperature = float(temperature)
         self.hidden_channels = hidden_channels

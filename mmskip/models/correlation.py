@@ -11,8 +11,10 @@ from mmcv.cnn import ConvModule
 from torch import Tensor, nn
 
 from mmskip.layers import CountedWhole
+from mmskip.options import check_least, check_options
 
 
+@check_options
 class Correlation(CountedWhole):
     """Learnable, groupwise correlation of each frame with the one before.
 
@@ -48,6 +50,7 @@ class Correlation(CountedWhole):
                 'expected patch_size to be an odd positive int, got '
                 f'{patch_size!r}'
             )
+        check_least(1, dilation=dilation)
         if groups < 1 or channels % groups:
             raise ValueError(
                 f'expected groups to divide {channels} channels, got '
@@ -102,6 +105,7 @@ class Correlation(CountedWhole):
         return torch.cat(maps, 1)
 
 
+@check_options
 class CorrelationBlock(nn.Module):
     """Correlation-sum block: what moved is added to the features.
 

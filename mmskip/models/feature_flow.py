@@ -14,7 +14,7 @@ from torch import Tensor
 
 from mmskip.registry import MODELS
 
-from .key_frames import KeyFrames, VideoPosition, mix_in
+from .key_frames import KeyFrames, VideoPosition, check_interval, mix_in
 from .optical_flow import PRESETS, WARP_MACS, dis_flow, to_grey, warp
 
 
@@ -201,11 +201,15 @@ def use_feature_flow(
             'the features of two-stage detectors, pose estimators and '
             'recognisers go elsewhere: use a KeyframeModel for those'
         )
-    if preset not in PRESETS:
-        raise ValueError(f'expected preset {sorted(PRESETS)}, got {preset!r}')
+    _check_preset(preset)
     model = mix_in(FeatureFlowMixin, model, interval, video_key)
     model.flow_preset = preset
     return model
+
+
+def _check_preset(preset: str) -> None:
+    if preset not in PRESETS:
+        raise ValueError(f'expected preset {sorted(PRESETS)}, got {preset!r}')
 
 
 @MODELS.register_module('FeatureFlowModel')
@@ -235,5 +239,7 @@ def build_feature_flow_model(
     Returns:
         The model, with the ``state_dict`` keys of ``arch``.
     """
+    check_interval(interval)  # before a model is built
+    _check_preset(preset)
     model = MODELS.build(dict(type=arch, **config))
     return use_feature_flow(model, interval, video_key, preset)

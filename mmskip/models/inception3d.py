@@ -14,6 +14,7 @@ from mmcv.cnn import ConvModule
 from mmengine.model import BaseModule
 from torch import Tensor, nn
 
+from mmskip.options import check_least
 from mmskip.registry import MODELS
 
 
@@ -147,6 +148,7 @@ class I3DInceptionV2(BaseModule):
         init_cfg: dict | list | None = None,
     ) -> None:
         super().__init__(init_cfg or [dict(type='Kaiming', layer='Conv3d')])
+        check_least(1, stem_frames=stem_frames)
         if stem_frames % 2 == 0 or len(temporal_strides) != 3 or width <= 0:
             raise ValueError(
                 'expected an odd stem_frames, three temporal_strides and a '

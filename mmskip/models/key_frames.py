@@ -130,13 +130,22 @@ def mix_in(
             'expected a model without key frames, got one with interval '
             f'{model.keyframe_interval}; set model.keyframe_interval instead'
         )
-    if not isinstance(interval, int) or interval < 1:
-        raise ValueError(f'expected interval 1, 2, ..., got {interval!r}')
+    check_interval(interval)
     model.__class__ = _mixed_class(mixin, type(model))
     model.keyframe_interval = interval
     model.keyframe_video_key = video_key
     model.keyframe_memory = mixin.memory_type()
     return model
+
+
+def check_interval(interval: int) -> None:
+    """Refuse a distance of key frames.
+
+    Raises:
+        ValueError: It is not 1, 2, ...
+    """
+    if not isinstance(interval, int) or interval < 1:
+        raise ValueError(f'expected interval 1, 2, ..., got {interval!r}')
 
 
 @functools.cache

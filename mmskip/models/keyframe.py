@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement
 
 from mmskip.registry import MODELS
 
-from .key_frames import KeyFrames, VideoPosition, mix_in
+from .key_frames import KeyFrames, VideoPosition, check_interval, mix_in
 
 
 @dataclass
@@ -134,6 +134,7 @@ def build_keyframe_model(
     Returns:
         The model, with the ``state_dict`` keys of ``arch``.
     """
+    check_interval(interval)  # before a model is built
     return use_keyframes(
         MODELS.build(dict(type=arch, **config)), interval, video_key
     )

@@ -9,6 +9,7 @@ from typing import Any
 from mmaction.models import ResNet2Plus1d
 from torch import Tensor, nn
 
+from mmskip.options import check_least
 from mmskip.registry import MODELS
 
 from .correlation import CorrelationBlock
@@ -101,6 +102,7 @@ class CorrNet(R2Plus1D):
         correlation: dict | None = None,
         **options: Any,
     ) -> None:
+        check_least(1, num_frames=num_frames)
         super().__init__(**options)
         for index, name in enumerate(self.res_layers[:3]):
             num_frames = -(-num_frames // self.temporal_strides[index])

@@ -10,15 +10,18 @@ from .choices import (
 )
 from .compiling import compile_stream
 from .counting import count_macs
+from .dataflow import find_readers
 from .dynamic_efficiency import attach_dynamic_loss
 from .efficiency import attach_efficiency_loss
 from .errors import InputError
 from .fold import fold
+from .fold_report import FoldReport
 from .folding import fold_batch_norms
 from .force_choices import force_choices
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .motion import HomographyMotion, Motion
 from .propagating import propagate_changes
+from .reasons import list_reasons
 from .state import StreamState
 from .stream_forward import undo_forwards
 from .streaming import clip, stream
@@ -28,6 +31,7 @@ __all__ = [
     'Binding',
     'ChoiceRecord',
     'ClipBinding',
+    'FoldReport',
     'FrameSkipper',
     'HomographyMotion',
     'InputError',
@@ -46,10 +50,12 @@ __all__ = [
     'clip',
     'compile_stream',
     'count_macs',
+    'find_readers',
     'fold',
     'fold_activations',
     'fold_batch_norms',
     'force_choices',
+    'list_reasons',
     'propagate_changes',
     'record_choices',
     'stream',

@@ -1,22 +1,19 @@
 """Make activations a part of the Skip-Convolutions before them."""
 
-import itertools
-from collections import Counter
-from collections.abc import Iterator
-
 from torch import nn
 
 from mmskip.layers import SkipConvMixin
 
+from .dataflow import find_readers
+from .folding import replace
+
 try:
-    from mmcv.cnn import ConvModule
     from mmcv.cnn.bricks import Swish
 except ImportError:  # mmcv is optional: torch and mmengine suffice
-    ConvModule = Swish = None
+    Swish = None
 
 #: Exact classes: others may do more.
 NAMES = {nn.ReLU: 'relu', nn.SiLU: 'silu'}
-Named = tuple[str, nn.Module]
 
 
 def simplify_activation(module: nn.Module) -> None:
@@ -26,57 +23,36 @@ def simplify_activation(module: nn.Module) -> None:
         module.inplace = False
 
 
-def fold_activations(model: nn.Module) -> list[str]:
+def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     """Make each ReLU or SiLU a part of the converted layer before it.
 
     In place. The layer then returns activated outputs, in the pass that
     copies them out of its memory, where they stay as they were: gates fire
     as before. There is no way back.
 
-    Only ``torch.nn.Sequential`` and mmcv's ``ConvModule`` tell what runs
-    behind what; an activation that a block calls in its forward (those of
-    ResNet and HRNet) stays. It stays, too, if the layer is shared, or if
-    the activation has hooks.
+    An activation belongs to converted layers if, by the forwards of the
+    model, it reads nothing else and nothing else reads that, see
+    :func:`mmskip.runtime.find_readers`. One that a block calls in several
+    places (that of ResNet and HRNet) stays.
 
     Args:
         model: Any model in eval mode.
 
     Returns:
-        Names of the layers that changed.
+        Names of the layers that changed, and why each other activation
+        stays.
     """
-    modules = list(model.named_modules(remove_duplicate=False))
-    uses = Counter(module for _, module in modules)
-    folded = []
-    for parent_name, parent in modules:
-        for (name, layer), (act_name, act) in _neighbours(parent):
-            if (
-                isinstance(layer, SkipConvMixin)
-                and uses[layer] == 1
-                and type(act) in NAMES
-                and not (act._forward_hooks or act._forward_pre_hooks)
-            ):
-                layer.activation = NAMES[type(act)]
-                setattr(parent, act_name, nn.Identity())
-                folded.append(f'{parent_name}.{name}'.lstrip('.'))
-    return folded
+    if not any(map(_is_layer, model.modules())):
+        return [], {}
+    found = find_readers(model, _is_layer, lambda m: type(m) in NAMES)
+    changed = set()
+    for activation, layers in found.layers.items():
+        for layer in layers:
+            layer.activation = NAMES[type(activation)]
+        changed.update(layers)
+        replace(model, found.names[activation], nn.Identity())
+    return found.describe(changed, found.left)
 
 
-def _neighbours(parent: nn.Module) -> Iterator[tuple[Named, Named]]:
-    """Children of which the second gets what the first one returns."""
-    forward = parent.__dict__.get('forward', type(parent).forward)
-    children = []
-    if forward is nn.Sequential.forward:
-        children = parent._modules.items()
-    elif ConvModule is not None and forward is ConvModule.forward:
-        norm = parent.norm_name if parent.with_norm else None
-        names = dict(conv='conv', norm=norm, act='activate')
-        children = [
-            (names[kind], parent._modules[names[kind]])
-            for kind in parent.order
-            if names[kind] in parent._modules
-        ]
-    return itertools.pairwise(
-        (name, child)
-        for name, child in children
-        if not isinstance(child, nn.Identity)
-    )
+def _is_layer(module: nn.Module) -> bool:
+    return isinstance(module, SkipConvMixin) and module.activation is None

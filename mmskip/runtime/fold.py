@@ -11,16 +11,17 @@ from mmskip.layers import (
 )
 
 from .activations import fold_activations, simplify_activation
+from .fold_report import FoldReport
 from .folding import fold_batch_norms
 
 
-def fold(model: nn.Module) -> nn.Module:
+def fold(model: nn.Module) -> FoldReport:
     """Prepare a model for inference, in place; it computes the same.
 
-    - A batch norm goes into the convolution or linear layer before it, see
-      :func:`mmskip.runtime.fold_batch_norms`.
-    - A ReLU or SiLU becomes a part of the Skip-Convolution before it, see
-      :func:`mmskip.runtime.fold_activations`.
+    - A batch norm goes into the convolution or linear layer that it reads,
+      see :func:`mmskip.runtime.fold_batch_norms`.
+    - A ReLU or SiLU becomes a part of the Skip-Convolution that it reads,
+      see :func:`mmskip.runtime.fold_activations`.
     - Convolutions and maxima of clips that look along one plane run as those
       of images.
 
@@ -31,20 +32,24 @@ def fold(model: nn.Module) -> nn.Module:
         model: Any model in eval mode, converted or not.
 
     Returns:
-        The model.
+        What was folded, and why the rest stays; it can be printed.
 
     Raises:
         ValueError: A batch norm is in training mode.
     """
-    fold_batch_norms(model)
-    for module in model.modules():
-        if is_planar_conv(module):
+    report = FoldReport()
+    report.norms, left_norms = fold_batch_norms(model)
+    for name, module in model.named_modules():
+        if isinstance(module, DynamicConvMixin):
+            module.planar = True
+        elif is_planar_conv(module):
             module.__class__ = PlanarConv3d
+            report.planar.append(name)
         elif is_planar_pool(module):
             module.__class__ = PlanarMaxPool3d
-        elif isinstance(module, DynamicConvMixin):
-            module.planar = True
+            report.planar.append(name)
         else:
             simplify_activation(module)
-    fold_activations(model)
-    return model
+    report.activations, left_activations = fold_activations(model)
+    report.left = left_norms | left_activations
+    return report

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from mmskip.layers import SkipConvMixin
 from mmskip.ops import SkipMemory, warp_memory
+from mmskip.options import check_least
 from mmskip.registry import MODELS
 
 from .root_hooks import TransientHook
@@ -82,6 +83,14 @@ class HomographyMotion:
     still: float = 0.1
     snap: float = 0.05
     interpolate: bool = False
+
+    def __post_init__(self) -> None:
+        # cv2 takes -1 points for all of them, and a homography needs four.
+        check_least(1, points=self.points)
+        check_least(4, least_points=self.least_points)
+        check_least(
+            0, tolerance=self.tolerance, still=self.still, snap=self.snap
+        )
 
     def estimate(
         self, previous: np.ndarray, current: np.ndarray

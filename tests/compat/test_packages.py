@@ -5,6 +5,7 @@ import subprocess
 import sys
 
 import pytest
+from mmengine.config import Config
 from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.utils import package_utils
 
@@ -134,6 +135,24 @@ def test_mmengine_knows_our_configs(monkeypatch):
     monkeypatch.delitem(MODULE2PACKAGE, 'mmskip', raising=False)
     announce_configs()
     assert MODULE2PACKAGE['mmskip'] == 'mmskip'
+
+
+def test_what_is_ours_is_built_in_the_scope_of_the_config(tmp_path):
+    announce_configs()
+    announce_configs()
+    names = dict(
+        ours='mmskip::_base_/datasets/ua_detrac.py',
+        theirs='mmdet::_base_/models/retinanet_r50_fpn.py',
+    )
+    pytest.importorskip('mmdet')
+    for name, base in names.items():
+        (tmp_path / f'{name}.py').write_text(f'_base_ = {base!r}\n')
+    ours = Config.fromfile(tmp_path / 'ours.py')
+    theirs = Config.fromfile(tmp_path / 'theirs.py')
+
+    assert ours.train_dataloader.dataset.type == 'mmskip.UADETRACDataset'
+    assert '_scope_' not in str(ours.to_dict())
+    assert theirs.model._scope_ == 'mmdet'
 
 
 def test_entry_of_a_later_mmengine_is_kept(monkeypatch):

@@ -72,9 +72,3 @@ def test_revert_gives_the_plain_model_back(net):
 
     assert (list(net.state_dict()), str(net)) == (keys, text)
     assert torch.equal(net(x), expected)
-
-
-@pytest.mark.parametrize('start', [float('nan'), float('inf')])
-def test_a_faulty_start_is_refused(start):
-    with pytest.raises(ValueError, match='finite start'):
-        L0Conversion(start)

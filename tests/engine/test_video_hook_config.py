@@ -47,7 +47,6 @@ def test_samples_without_any_video_are_an_error_that_says_what_to_do():
         (dict(inference='frames'), "'stream', 'clip'"),
         (dict(inference='clip'), 'needs num_frames'),
         (dict(num_frames=0), 'num_frames to be a positive int'),
-        (dict(num_frames=2.0), 'num_frames to be a positive int'),
         (dict(reset_interval=-1), 'reset_interval to be a positive int'),
     ],
     ids=str,

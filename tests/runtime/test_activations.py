@@ -61,7 +61,7 @@ def test_a_stream_computes_and_remembers_as_before(
     video = make_video(6, 2, *SHAPE, share=0.05)
     expected, macs, before = states(net, video)
 
-    names = fold_activations(net)
+    names, _ = fold_activations(net)
     found, folded_macs, after = states(net, video)
 
     assert names == ['0', '2']
@@ -205,13 +205,16 @@ def shared_twice():
     ],
 )
 def test_what_is_not_certain_stays(net):
-    assert fold_activations(convert(net)) == []
+    folded, left = fold_activations(convert(net))
+
+    assert not folded
+    assert all(left.values())
 
 
 def test_a_dense_layer_keeps_its_activation():
     net = make_net(nn.ReLU()).eval()
 
-    assert fold_activations(net) == []
+    assert fold_activations(net) == ([], {})
     assert isinstance(net[1], nn.ReLU)
 
 
@@ -221,7 +224,7 @@ def test_an_activation_of_several_layers_is_folded_into_each():
     video = make_video(3, 1, *SHAPE, share=0.1)
     expected, _ = run_stream(net, video)
 
-    assert fold_activations(net) == ['0', '2']
+    assert fold_activations(net) == (['0', '2'], {})
     assert close(run_stream(net, video)[0], expected)
 
 

@@ -69,7 +69,7 @@ def test_a_folded_stream_fires_and_computes_as_before(
     video = make_video(6, 2, *Net.shape, share=0.05)
     expected, macs = run_stream(net, video)
 
-    names = fold_batch_norms(net)
+    names, _ = fold_batch_norms(net)
     found, folded_macs = run_stream(net, video)
 
     assert names == ['stem', 'body.0']
@@ -99,7 +99,10 @@ def test_a_channel_that_is_silenced_keeps_its_norm_before_an_output_gate():
     gate = gate_of('OutputNormGate', False)
     mmskip.convert(net, mmskip.SkipConversion(gate))
 
-    assert fold_batch_norms(net) == ['body.0']
+    folded, left = fold_batch_norms(net)
+
+    assert folded == ['body.0']
+    assert 'silences' in left['stem_norm']
 
 
 def test_what_is_shared_or_ordered_otherwise_stays():
@@ -115,4 +118,7 @@ def test_what_is_shared_or_ordered_otherwise_stays():
         cnn.ConvModule(3, 3, 1, norm_cfg=dict(type='BN')),
     ).eval()
 
-    assert fold_batch_norms(net) == ['4.conv']
+    folded, left = fold_batch_norms(net)
+
+    assert folded == ['4.conv']
+    assert list(left) == ['0.1', '1.1', '2.2', '3.bn']

@@ -62,7 +62,7 @@ def test_a_folded_net_is_one_plan():
         nn.Conv2d(8, 4, 1),
         nn.SiLU(),
     )
-    net = mmskip.fold(convert(net.eval(), NORM))
+    mmskip.fold(convert(net.eval(), NORM))
     mmskip.propagate_changes(net)
     with torch.inference_mode(), mmskip.stream(net) as state:
         net(torch.rand(SHAPE))

@@ -127,7 +127,9 @@ def make_model(entry: Entry, args: argparse.Namespace) -> nn.Module:
     if import_host(load_config(entry.config)) != 'mmaction':
         raise UserError(f'{entry.config}: expected the config of a recognizer')
     model = init_model(entry.config, entry.checkpoint, args.device)
-    return fold(model) if args.fold else model
+    if args.fold:
+        print(f'{entry.name}: {fold(model)}')
+    return model
 
 
 def read_videos(config: str, count: int) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmskip.options import check_least
 from mmskip.registry import MODELS
 
 from .layers import SeparableConv, batch_norm, initialisation
@@ -202,10 +203,7 @@ class BiFPN(BaseModule):
                 f'for {len(in_channels)} in_channels, got {num_outs}; let '
                 'the backbone give fewer levels'
             )
-        if num_repeats < 1:
-            raise ValueError(
-                f'expected num_repeats 1, 2, ..., got {num_repeats!r}'
-            )
+        check_least(1, num_repeats=num_repeats, out_channels=out_channels)
         super().__init__(init_cfg or initialisation())
         norm_cfg = norm_cfg or batch_norm()
         self.num_ins = len(in_channels)

@@ -10,6 +10,7 @@ from mmdet.utils import reduce_mean
 from mmengine.model import bias_init_with_prob
 from torch import Tensor, nn
 
+from mmskip.options import check_least
 from mmskip.registry import MODELS
 
 from .layers import SeparableConv, batch_norm, initialisation
@@ -54,6 +55,13 @@ class EfficientDetHead(AnchorHead):
         init_cfg: dict | list[dict] | None = None,
         **kwargs,
     ) -> None:
+        check_least(
+            1,
+            num_classes=num_classes,
+            in_channels=in_channels,
+            num_levels=num_levels,
+        )
+        check_least(0, stacked_convs=stacked_convs)
         self.num_levels = num_levels
         self.stacked_convs = stacked_convs
         self.conv_bias = conv_bias

@@ -5,7 +5,10 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from mmskip.options import check_options
 
+
+@check_options
 @dataclass(frozen=True)
 class EarlyExit:
     """Terminate once a class is certain (Eq. 3.7).

@@ -12,6 +12,7 @@ from mmaction.models import Recognizer2D
 from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
+from mmskip.options import check_least
 from mmskip.registry import MODELS, build_own
 from mmskip.runtime import FrameSkipper
 
@@ -81,17 +82,14 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         lookahead: int = 4,
         **options: Any,
     ) -> None:
+        if not 0 <= alpha <= 1:
+            raise ValueError(f'expected alpha in [0, 1], got {alpha!r}')
+        check_least(1, lookahead=lookahead)
         super().__init__(backbone=backbone, cls_head=cls_head, **options)
         if self.with_neck:
             raise ValueError(
                 'expected no neck: it would mix the frames; got '
                 f'{type(self.neck).__name__}'
-            )
-        if not 0 <= alpha <= 1:
-            raise ValueError(f'expected alpha in [0, 1], got {alpha!r}')
-        if not isinstance(lookahead, int) or lookahead < 1:
-            raise ValueError(
-                f'expected lookahead to be an int >= 1, got {lookahead!r}'
             )
         self.alpha = alpha
         self.lookahead = lookahead

@@ -9,6 +9,7 @@ from mmengine.model import BaseModule
 from torch import Tensor, nn
 
 from mmskip.layers import CountedWhole
+from mmskip.options import check_least
 from mmskip.registry import MODELS
 
 
@@ -67,6 +68,7 @@ class ChannelFusion(BaseModule):
         norm_cfg: dict | None = None,
         init_cfg: dict | None = None,
     ) -> None:
+        check_least(1, channels=channels)
         super().__init__(init_cfg)
         norm_cfg = norm_cfg or dict(type='BN')
         self.reduce = ConvModule(
