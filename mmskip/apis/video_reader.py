@@ -1,7 +1,6 @@
 """Frames from a video file, a camera, a network stream or a folder."""
 
 import math
-import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -10,6 +9,7 @@ import cv2
 import numpy as np
 
 from mmskip.apis.errors import UserError
+from mmskip.datasets.video_keys import natural_key
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
@@ -162,7 +162,7 @@ class ImageFolderReader(FrameReader):
                 for path in Path(folder).iterdir()
                 if path.suffix.lower() in IMAGE_SUFFIXES
             ),
-            key=lambda path: _natural_key(path.name),
+            key=lambda path: natural_key(path.name),
         )
         if not self._files:
             raise UserError(
@@ -221,12 +221,3 @@ def _why_not(source: str | int, name: str) -> str:
         f'cannot read {name} as a video: it is empty, truncated, or of a '
         'format that OpenCV does not know'
     )
-
-
-def _natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Numbers in a name compare as numbers."""
-    return [
-        (0, int(part)) if part.isdecimal() else (1, part.lower())
-        for part in re.split(r'(\d+)', name)
-        if part
-    ]
