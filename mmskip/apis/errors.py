@@ -6,6 +6,7 @@ import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from mmskip.apis.signals import ending_as_interrupt
 from mmskip.runtime import InputError
 
 EXIT_OK = 0
@@ -91,11 +92,12 @@ def run_tool(
 
     Returns:
         What ``main`` returned; 2 after a mistake (with one line on stderr);
-        130 after Ctrl-C. With the environment variable ``MMSKIP_DEBUG`` set,
-        mistakes raise with their traceback.
+        130 after Ctrl-C, SIGTERM or SIGHUP. With the environment variable
+        ``MMSKIP_DEBUG`` set, mistakes raise with their traceback.
     """
     try:
-        return main(argv)
+        with ending_as_interrupt():
+            return main(argv)
     except KeyboardInterrupt:
         print(f'{name}: interrupted', file=sys.stderr)
         return EXIT_INTERRUPTED
