@@ -1,5 +1,7 @@
 """A user's mistake is one line on stderr and exit code 2, no traceback."""
 
+import atexit
+import gc
 import os
 import pickle
 import sys
@@ -99,6 +101,9 @@ def run_tool(
         with ending_as_interrupt():
             return main(argv)
     except KeyboardInterrupt:
+        # Python looks for cycles in all that was imported as it ends, which
+        # takes seconds.
+        atexit.register(gc.freeze)
         print(f'{name}: interrupted', file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:
