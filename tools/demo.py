@@ -9,7 +9,6 @@ the results.
 
 import argparse
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -34,6 +33,7 @@ from mmskip.apis.experiments import (
     write_csv,
     write_json,
 )
+from mmskip.apis.experiments.processes import Children
 from mmskip.visualization import plot_accuracy_vs_macs, print_table
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -134,7 +134,7 @@ def evaluate(
         return Job(name, work, needs=('detector',))
 
     jobs = [Job('detector', train), *map(test, rows)]
-    values, failed = run_jobs(jobs, 1, console)
+    values, failed = run_jobs(jobs, 1, console, runs.stop)
     if failed:
         raise UserError(next(iter(failed.values())))
     checkpoint = values.pop('detector')
@@ -202,7 +202,10 @@ def _sequence() -> list[Path]:
 
 def _run(script: str, *arguments: Any) -> None:
     command = [sys.executable, str(ROOT / script), *map(str, arguments)]
-    subprocess.run(command, cwd=ROOT, check=True)
+    with Children().start(command, cwd=ROOT) as child:
+        child.wait()
+    if child.returncode:
+        raise UserError(f'{script} failed with code {child.returncode}')
 
 
 def _short(path: Path) -> str:

@@ -6,13 +6,13 @@ frames changes, the stream starts again with a reference frame and the output
 video is rescaled to its first size.
 
 Exit codes: 0 done; 1 the source ended early (a truncated file, a camera that
-went away); 2 a mistake in the arguments or files; 130 interrupted. What was
-written until then is complete and playable in each case.
+went away); 2 a mistake in the arguments or files; 130 interrupted, by Ctrl-C,
+SIGTERM or SIGHUP, also while a camera hangs. What was written until then is
+complete and playable in each case.
 """
 
 import argparse
 import os
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, closing
@@ -252,11 +252,5 @@ def quieten_opencv() -> None:
         cv2.setLogLevel(0)
 
 
-def stop(*_: Any) -> None:
-    """End on SIGTERM as on Ctrl-C, with complete files."""
-    raise KeyboardInterrupt
-
-
 if __name__ == '__main__':
-    signal.signal(signal.SIGTERM, stop)
     sys.exit(run_tool(main, 'stream_video'))

@@ -18,11 +18,12 @@ from torch import nn
 from mmskip.apis.errors import UserError, one_line
 from mmskip.apis.frame_pipeline import FramePipeline
 from mmskip.apis.video_reader import open_reader
-from mmskip.datasets.video_order_sampler import group_frames
+from mmskip.datasets.video_frames import group_frames
 from mmskip.evaluation.output_error import norm_gates
 
 Batch = dict[str, Any]
 CONVERSION = 'mmskip.SkipConversion'
+HOOK = 'mmskip.VideoHook'
 
 
 def run_tensors(model: nn.Module, batch: Batch) -> Any:
@@ -79,7 +80,7 @@ def clips_of_dataset(
     settings = _dataset_config(model.cfg, split)
     try:
         dataset = DATASETS.build(settings)
-        videos = list(group_frames(dataset).values())
+        videos = list(group_frames(dataset, _video_key(model.cfg)).values())
     except (OSError, ValueError, TypeError) as error:
         raise UserError(
             f'cannot read the {split} set of the config: {one_line(error)}'
@@ -91,6 +92,13 @@ def clips_of_dataset(
         [pseudo_collate([dataset[index]]) for index in video[:frames]]
         for video in chosen
     ]
+
+
+def _video_key(cfg: Config) -> str | Sequence[str]:
+    """What tells the video of a sample, as the config's VideoHook has it."""
+    hooks = cfg.get('custom_hooks') or ()
+    keys = [h.get('video_key') for h in hooks if h.get('type') == HOOK]
+    return next(filter(None, keys), 'video_id')
 
 
 def _dataset_config(cfg: Config, split: str) -> ConfigDict:

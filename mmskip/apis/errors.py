@@ -1,11 +1,14 @@
 """A user's mistake is one line on stderr and exit code 2, no traceback."""
 
+import atexit
+import gc
 import os
 import pickle
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
+from mmskip.apis.signals import ending_as_interrupt
 from mmskip.runtime import InputError
 
 EXIT_OK = 0
@@ -91,12 +94,16 @@ def run_tool(
 
     Returns:
         What ``main`` returned; 2 after a mistake (with one line on stderr);
-        130 after Ctrl-C. With the environment variable ``MMSKIP_DEBUG`` set,
-        mistakes raise with their traceback.
+        130 after Ctrl-C, SIGTERM or SIGHUP. With the environment variable
+        ``MMSKIP_DEBUG`` set, mistakes raise with their traceback.
     """
     try:
-        return main(argv)
+        with ending_as_interrupt():
+            return main(argv)
     except KeyboardInterrupt:
+        # Python looks for cycles in all that was imported as it ends, which
+        # takes seconds.
+        atexit.register(gc.freeze)
         print(f'{name}: interrupted', file=sys.stderr)
         return EXIT_INTERRUPTED
     except Exception as error:

@@ -1,19 +1,23 @@
 """Frames from a video file, a camera, a network stream or a folder."""
 
 import math
-import re
+import queue
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import cv2
 import numpy as np
 
 from mmskip.apis.errors import UserError
+from mmskip.datasets.video_keys import natural_key
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
 DEFAULT_FPS = 25.0
+
+Result = TypeVar('Result')
 
 # After so many frames in a row that cannot be decoded the source has ended.
 MAX_UNREADABLE_RUN = 50
@@ -83,6 +87,9 @@ class FrameReader:
 class VideoReader(FrameReader):
     """Frames of a video file, a camera or a network stream.
 
+    Ctrl-C is heard while the source keeps one waiting, which may be for half
+    a minute in OpenCV: it then is left behind in a thread of its own.
+
     Args:
         source: Path or address, or the number of a camera.
         warn: Takes each warning.
@@ -95,14 +102,15 @@ class VideoReader(FrameReader):
         self, source: str | int, warn: Callable[[str], Any] = print
     ) -> None:
         name = f'camera {source}' if isinstance(source, int) else source
-        self._capture = cv2.VideoCapture(source)
-        if not self._capture.isOpened():
+        capture = _interruptible(lambda: cv2.VideoCapture(source))
+        if not capture.isOpened():
             raise UserError(_why_not(source, name))
-        announced = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self._capture: cv2.VideoCapture | None = capture
+        announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         is_count = 0 < announced < math.inf
         is_address = isinstance(source, int) or '://' in source
         self._is_live = is_address and not is_count
-        fps = self._capture.get(cv2.CAP_PROP_FPS)
+        fps = capture.get(cv2.CAP_PROP_FPS)
         super().__init__(
             name=name,
             fps=fps if 0 < fps <= 1000 else DEFAULT_FPS,
@@ -113,7 +121,7 @@ class VideoReader(FrameReader):
     def __iter__(self) -> Iterator[Frame]:
         index, pending = 0, []
         while len(pending) < MAX_UNREADABLE_RUN:
-            success, image = self._capture.read()
+            success, image = self._read()
             if success:
                 # Only what lies between two frames is a gap, not the end.
                 for missed in pending:
@@ -128,7 +136,15 @@ class VideoReader(FrameReader):
         self._note_end(index - len(pending))
 
     def close(self) -> None:
-        self._capture.release()
+        if self._capture is not None:
+            self._capture.release()
+
+    def _read(self) -> tuple[bool, np.ndarray | None]:
+        capture, self._capture = self._capture, None
+        found = _interruptible(capture.read)
+        # Not after an interrupt: the thread that still reads will free it.
+        self._capture = capture
+        return found
 
     def _note_end(self, ended: int) -> None:
         announced = self.num_frames or 0
@@ -162,7 +178,7 @@ class ImageFolderReader(FrameReader):
                 for path in Path(folder).iterdir()
                 if path.suffix.lower() in IMAGE_SUFFIXES
             ),
-            key=lambda path: _natural_key(path.name),
+            key=lambda path: natural_key(path.name),
         )
         if not self._files:
             raise UserError(
@@ -209,6 +225,30 @@ def open_reader(
     return VideoReader(text, warn)
 
 
+def _interruptible(work: Callable[[], Result]) -> Result:
+    """Wait for work in a way that signals can end, unlike the work itself.
+
+    Args:
+        work: Runs in a thread of its own, which ends with the process.
+
+    Returns:
+        What it returns.
+    """
+    results: queue.SimpleQueue = queue.SimpleQueue()
+
+    def run() -> None:
+        try:
+            results.put((work(), None))
+        except Exception as error:
+            results.put((None, error))
+
+    threading.Thread(target=run, daemon=True).start()
+    result, error = results.get()
+    if error is not None:
+        raise error
+    return result
+
+
 def _why_not(source: str | int, name: str) -> str:
     """Why a source cannot be opened, and what to do."""
     if isinstance(source, int):
@@ -221,12 +261,3 @@ def _why_not(source: str | int, name: str) -> str:
         f'cannot read {name} as a video: it is empty, truncated, or of a '
         'format that OpenCV does not know'
     )
-
-
-def _natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Numbers in a name compare as numbers."""
-    return [
-        (0, int(part)) if part.isdecimal() else (1, part.lower())
-        for part in re.split(r'(\d+)', name)
-        if part
-    ]

@@ -56,11 +56,11 @@ class ClipDataset(Dataset):
             last frame, 'loop' them, 'drop' them, or 'error'. Defaults to
             'error'.
         video_key: Key of a sample's video, or several keys; see
-            :func:`mmskip.datasets.clip_videos.group_videos`. Samples without
-            it are told apart by the folder of their image. Defaults to
-            'video_id'.
-        frame_key: Key of a frame's position in its video; without it frames
-            are in the order of the dataset. Defaults to 'frame_id'.
+            :func:`mmskip.datasets.video_keys.find_video`. 'img_path' is the
+            folder of an image. Defaults to 'video_id'.
+        frame_key: Key of a frame's position in its video, see
+            :func:`mmskip.datasets.video_frames.group_frames`. Defaults to
+            'frame_id'.
         max_refetch: How many other clips to try. Defaults to 1000.
         lazy_init: Whether to wait with :meth:`full_init`. Defaults to False.
 

@@ -2,12 +2,14 @@
 
 import bisect
 from collections.abc import Sequence
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from .video_keys import describe_keys, find_video, look_up
+from mmskip.runtime import InputError
+
+from .video_frames import Alone, group_frames
+from .video_keys import FOLDER, describe_keys
 
 PADDINGS = ('error', 'drop', 'repeat', 'loop')
 
@@ -15,42 +17,31 @@ PADDINGS = ('error', 'drop', 'repeat', 'loop')
 def group_videos(
     dataset: Any, video_key: str | Sequence[str], frame_key: str
 ) -> dict[Any, list[int]]:
-    """Collect the samples of every video, frames in order.
+    """Collect the samples of every video of which clips can be made.
 
     Args:
         dataset: A dataset with ``get_data_info``.
-        video_key: Key of a sample's video, or several keys that tell it
-            together, see :func:`mmskip.datasets.video_keys.find_video`.
-            Samples that have none of them are told apart by the folder of
-            their image.
-        frame_key: Key of a frame's position in its video. If a sample of a
-            video has none, that video keeps the order of the dataset.
+        video_key: See :func:`mmskip.datasets.video_frames.group_frames`.
+        frame_key: Likewise.
 
     Returns:
-        Sample indices by video, in the order in which the dataset first
-        shows the videos.
+        Sample indices by video, frames in order.
 
     Raises:
-        ValueError: There is no way to tell the video of a sample, or a
-            video has two samples at one position.
+        InputError: A sample does not tell its video, or a video has two
+            samples at one position.
     """
-    found: dict[Any, list[tuple[Any, int]]] = {}
-    for index in range(len(dataset)):
-        info = dataset.get_data_info(index)
-        video = find_video(info, video_key)
-        if video is None:
-            raise ValueError(
+    videos = group_frames(dataset, video_key, frame_key)
+    for video, members in videos.items():
+        if isinstance(video, Alone):
+            info = dataset.get_data_info(members[0])
+            raise InputError(
                 'expected every sample to tell its video by '
-                f'{describe_keys(video_key)}, or by the folder of img_path, '
-                f'got sample {index} with the keys {sorted(info)}; set '
-                'video_key'
+                f'{describe_keys(video_key)}, got sample {members[0]} with '
+                f"the keys {sorted(info)}; set video_key, to '{FOLDER}' if "
+                'the folder of an image is its video'
             )
-        found.setdefault(video, []).append((look_up(info, frame_key), index))
-    keys = (video_key,) if isinstance(video_key, str) else tuple(video_key)
-    return {
-        video: _order(video, members, keys, frame_key)
-        for video, members in found.items()
-    }
+    return videos
 
 
 def find_parts(dataset: Any) -> list[Any]:
@@ -123,25 +114,3 @@ def clip_positions(
     if padding == 'loop':
         return (positions % length).tolist()
     return np.minimum(positions, length - 1).tolist()
-
-
-def _order(
-    video: Any,
-    members: list[tuple[Any, int]],
-    keys: tuple[str, ...],
-    frame_key: str,
-) -> list[int]:
-    """Sort ``(position, index)`` of one video and return the indices."""
-    if any(position is None for position, _ in members):
-        return [index for _, index in members]
-    members = sorted(members)
-    for (position, index), (following, other) in pairwise(members):
-        if position == following:
-            raise ValueError(
-                f'expected each frame of video {video!r} once, got '
-                f'{frame_key}={position} in the samples {index} and {other}; '
-                'if a sample is one person of a frame, let video_key tell '
-                f'persons apart too: video_key={[*keys, "track_id"]}; give '
-                'videos from different datasets different ids'
-            )
-    return [index for _, index in members]

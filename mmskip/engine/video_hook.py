@@ -5,17 +5,16 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Any
 
-from mmengine.evaluator import Evaluator
 from mmengine.hooks import Hook
 from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
-from mmengine.runner import Runner
+from mmengine.runner import BaseLoop, Runner
 from torch import nn
 
 from mmskip.convert.saved_gates import check_gates
-from mmskip.datasets.video_keys import describe_keys, find_video
 from mmskip.layers import SelfCounting
+from mmskip.models.key_frames import KeyFrames
 from mmskip.registry import HOOKS
 from mmskip.runtime import (
     InputError,
@@ -25,8 +24,10 @@ from mmskip.runtime import (
     clip,
     count_macs,
 )
+from mmskip.runtime.stream_forward import StreamForward
 
 from .finite import check_frames, check_losses
+from .video_order import VideoOrder
 
 INFERENCE_MODES = ('stream', 'clip')
 
@@ -36,11 +37,13 @@ class VideoHook(Hook):
     """Run a converted model over videos without a change to the loops.
 
     In training, every batch is B clips of ``num_frames`` frames. In val and
-    test, the samples arrive in video order (``mmskip.VideoOrderSampler``)
-    and form one stream, which restarts with a reference frame at each new
-    video; a batch of several samples is several consecutive frames. MACs
-    are counted for ``mmskip.ComputeCost`` in the evaluator. On a model that
-    is not converted only the counting remains.
+    test, the samples arrive in video order and form one stream, which
+    restarts with a reference frame at each new video; a batch of several
+    samples is several consecutive frames. A loader of another order is
+    refused before the run, also for models with key frames: put
+    ``sampler=dict(type='mmskip.VideoOrderSampler')`` into it. MACs are
+    counted for ``mmskip.ComputeCost`` in the evaluator. On a model that is
+    neither only the counting remains.
 
     Frames and training losses that are not finite stop the run (also with
     mixed precision: only scaled gradients may overflow), and so do
@@ -53,11 +56,12 @@ class VideoHook(Hook):
             of ``num_frames`` frames (video recognisers).
         reset_interval: Frames after which a stream restarts even within a
             video. None: only at a new video.
-        video_key: Key of the video's id in the samples' meta info, or
-            several keys: each person of a video is a stream with
-            ``('img_path', 'raw_ann_info.track_id')``, see
-            :func:`mmskip.datasets.video_keys.find_video`. Samples without
-            it are told apart by the folder of ``img_path``.
+        video_key: Key of the video's id in the annotations and in the
+            samples' meta info, or several keys: ``'img_path'`` is the folder
+            of an image, and with ``('img_path', 'raw_ann_info.track_id')``
+            each person of a video is a stream, see
+            :func:`mmskip.datasets.video_keys.find_video`. A sample that does
+            not tell its video is one of its own, and a reference frame.
 
     Raises:
         ValueError: An option is out of range.
@@ -94,8 +98,9 @@ class VideoHook(Hook):
         self.video_key = video_key
         self._open = ExitStack()
         self._stream: StreamBinding | None = None
-        self._video: Any = None
-        self._age = 0
+        self._orders: dict[str, VideoOrder] = {}
+        self._order: VideoOrder | None = None
+        self._told_of_batches = False
 
     def before_run(self, runner: Runner) -> None:
         """Refuse an option of mmengine that runs past converted layers.
@@ -133,6 +138,16 @@ class VideoHook(Hook):
                 'in the config, without --resume'
             )
 
+    def before_train(self, runner: Runner) -> None:
+        """Look at the order of the val loader, before it is needed.
+
+        Raises:
+            InputError: See :meth:`VideoOrder.start`.
+        """
+        loop = runner.val_loop
+        if loop is not None and self._needs_order(unwrap(runner.model)):
+            self._order_of(loop, 'val_dataloader').start()
+
     def before_train_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
     ) -> None:
@@ -156,11 +171,11 @@ class VideoHook(Hook):
 
     def before_val_epoch(self, runner: Runner) -> None:
         """Open a stream and a ledger."""
-        self._start(runner.model, runner.val_loop.evaluator)
+        self._start(runner.model, runner.val_loop, 'val_dataloader')
 
     def before_test_epoch(self, runner: Runner) -> None:
         """Open a stream and a ledger."""
-        self._start(runner.model, runner.test_loop.evaluator)
+        self._start(runner.model, runner.test_loop, 'test_dataloader')
 
     def before_val_iter(
         self, runner: Runner, batch_idx: int, data_batch: Any = None
@@ -176,18 +191,21 @@ class VideoHook(Hook):
 
     def after_val_epoch(self, runner: Runner, metrics: Any = None) -> None:
         """Close the stream and the ledger."""
-        self._open.close()
+        self._finish()
 
     def after_test_epoch(self, runner: Runner, metrics: Any = None) -> None:
         """Close the stream and the ledger."""
-        self._open.close()
+        self._finish()
 
-    def _start(self, model: nn.Module, evaluator: Evaluator) -> None:
+    def _start(self, model: nn.Module, loop: BaseLoop, loader: str) -> None:
         self._open.close()
         model = unwrap(model)
-        self._stream, self._video, self._age = None, None, 0
+        self._stream, self._order = None, None
+        if self._needs_order(model):
+            self._order = self._order_of(loop, loader)
+            self._order.start()
         ledger = self._open.enter_context(count_macs(model))
-        for metric in evaluator.metrics:
+        for metric in loop.evaluator.metrics:
             if isinstance(metric, LedgerReader):
                 metric.ledger = ledger
         if not is_converted(model):
@@ -202,17 +220,37 @@ class VideoHook(Hook):
         check_frames(data_batch)
         if self._stream is None:
             return
-        videos = video_ids(data_batch, self.video_key)
-        restarts = set()
-        for index, video in enumerate(videos):
-            if video != self._video or self._age == self.reset_interval:
-                restarts.add(index)
-                self._video, self._age = video, 0
-            self._age += 1
-        if 0 in restarts:
+        first, *others = self._order.follow(data_batch)
+        if first:
             self._stream.state.reset()
-        self._stream.num_frames = len(videos)
-        self._stream.restarts = frozenset(restarts)
+        self._stream.num_frames = 1 + len(others)
+        self._stream.restarts = frozenset(
+            index for index, begins in enumerate(others, 1) if begins
+        )
+        if others and not self._told_of_batches:
+            self._told_of_batches = True
+            warn_of_batches(self._stream.model, self._order.name)
+
+    def _finish(self) -> None:
+        self._open.close()
+        if self._stream is not None:
+            self._order.finish()
+
+    def _needs_order(self, model: nn.Module) -> bool:
+        """Whether a model's results depend on the frames before."""
+        streams = self.inference == 'stream' and is_converted(model)
+        return streams or isinstance(model, KeyFrames)
+
+    def _order_of(self, loop: BaseLoop, name: str) -> VideoOrder:
+        """Of a loop's loader, whose dataset is read once."""
+        loader = getattr(loop, 'dataloader', None)
+        order = self._orders.get(name)
+        if order is None or order.loader is not loader:
+            order = VideoOrder(
+                loader, name, self.video_key, self.reset_interval
+            )
+            self._orders[name] = order
+        return order
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -235,32 +273,22 @@ def untrained_gates(path: str) -> str:
     )
 
 
-def video_ids(
-    data_batch: Any, video_key: str | Sequence[str] = 'video_id'
-) -> list:
-    """The video of each sample of a batch, as the stock loaders collate it.
+def warn_of_batches(model: nn.Module, loader: str) -> None:
+    """Say that batches keep the plan of a model from running, if it has one.
 
     Args:
-        data_batch: A dict with ``data_samples``, or a list of such dicts.
-        video_key: Key of the video's id in the samples' meta info, or
-            several keys.
-
-    Raises:
-        KeyError: A sample has neither that key nor ``img_path``.
+        model: The model.
+        loader: Name of the data loader, which gives several frames at once.
     """
-    if isinstance(data_batch, dict):
-        samples = data_batch['data_samples']
-    else:
-        samples = [item['data_samples'] for item in data_batch]
-    ids = []
-    for sample in samples:
-        video = find_video(sample.metainfo, video_key)
-        if video is None:
-            raise KeyError(
-                f'expected {describe_keys(video_key)} or img_path in the '
-                f'meta info of the data samples, got '
-                f'{sorted(sample.metainfo)}; add it to meta_keys of the '
-                'transform that packs the inputs'
-            )
-        ids.append(video)
-    return ids
+    if any(
+        isinstance(vars(part).get('forward'), StreamForward)
+        for part in model.modules()
+    ):
+        print_log(
+            f'{loader} gives several frames at once, but a model with '
+            'propagate_changes() or compile_stream() is fast one frame at a '
+            'time only; results are the same. Set batch_size=1 in '
+            f'{loader}',
+            'current',
+            logging.WARNING,
+        )

@@ -179,7 +179,8 @@ def use_feature_flow(
         interval: Distance of the key frames; 1 is the model itself.
             Defaults to 4.
         video_key: Key in the data samples' meta information that tells the
-            video; without it the folder of ``img_path`` does. Defaults to
+            video, or several keys, see
+            :func:`mmskip.datasets.video_keys.find_video`. Defaults to
             'video_id'.
         preset: 'ultrafast', 'fast' or 'medium': speed or quality of the
             flow. Defaults to 'medium'.

@@ -2,7 +2,7 @@
 
 import copy
 import functools
-import os.path as osp
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,12 @@ import torch
 from mmengine.model import BaseModel
 from mmengine.structures import BaseDataElement
 
+from mmskip.datasets.video_keys import (
+    FOLDER,
+    describe_keys,
+    find_video,
+    natural_key,
+)
 from mmskip.runtime import FrameSkipper
 
 
@@ -24,7 +30,7 @@ class VideoPosition:
     """
 
     video: Any = None
-    frame: int | None = None
+    frame: int | str | None = None
     repeats: int = 0
 
 
@@ -35,7 +41,9 @@ class KeyFrames(FrameSkipper):
     Key frames are the first frame of a video and every
     ``keyframe_interval``-th after it. A video begins when the video id
     changes, when ``frame_id`` does not increase, and after ``train()`` or
-    ``eval()``, hence with every run of a val or test loop.
+    ``eval()``, hence with every run of a val or test loop. Frames that are
+    missing go unnoticed here; ``mmskip.VideoHook`` refuses loaders that
+    leave them out.
 
     Attributes:
         keyframe_interval: Distance of the key frames.
@@ -46,7 +54,7 @@ class KeyFrames(FrameSkipper):
 
     memory_type: type[VideoPosition] = VideoPosition
     keyframe_interval: int
-    keyframe_video_key: str
+    keyframe_video_key: str | Sequence[str]
     keyframe_memory: VideoPosition
 
     def train(self, mode: bool = True) -> 'KeyFrames':
@@ -84,7 +92,7 @@ class KeyFrames(FrameSkipper):
             goes_on = video == memory.video and not (
                 frame is not None
                 and memory.frame is not None
-                and frame <= memory.frame
+                and natural_key(frame) <= natural_key(memory.frame)
             )
             memory.video, memory.frame = video, frame
             if goes_on and memory.repeats + 1 < self.keyframe_interval:
@@ -102,7 +110,10 @@ class KeyFrames(FrameSkipper):
 
 
 def mix_in(
-    mixin: type[KeyFrames], model: BaseModel, interval: int, video_key: str
+    mixin: type[KeyFrames],
+    model: BaseModel,
+    interval: int,
+    video_key: str | Sequence[str],
 ) -> BaseModel:
     """Put a kind of :class:`KeyFrames` in front of a model's own class.
 
@@ -111,7 +122,7 @@ def mix_in(
         model: Changed in place: its class becomes a subclass of what it was;
             parameters, hooks and keys of the ``state_dict`` stay.
         interval: Distance of the key frames.
-        video_key: Key of the video in the meta information.
+        video_key: Key of the video in the meta information, or several.
 
     Returns:
         The very model.
@@ -161,16 +172,14 @@ def _make_blank(mixin: type[KeyFrames], host: type) -> BaseModel:
     return kind.__new__(kind)
 
 
-def _video_of(sample: BaseDataElement, video_key: str) -> Any:
+def _video_of(sample: BaseDataElement, video_key: str | Sequence[str]) -> Any:
     """Tell which video a data sample belongs to."""
-    video = sample.metainfo.get(video_key)
-    path = sample.metainfo.get('img_path')
-    if video is None and isinstance(path, str):
-        video = osp.dirname(path) or None
+    video = find_video(sample.metainfo, video_key)
     if video is None:
         raise ValueError(
-            f'expected data samples with {video_key!r} or a full img_path in '
-            f'their meta information, got {sorted(sample.metainfo)}; add '
-            f'{video_key!r} to meta_keys where the pipeline packs its inputs'
+            f'expected data samples with {describe_keys(video_key)} in their '
+            f'meta information, got {sorted(sample.metainfo)}; add it to '
+            'meta_keys where the pipeline packs its inputs, or set '
+            f"video_key='{FOLDER}' if the folder of an image is its video"
         )
     return video

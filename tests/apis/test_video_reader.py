@@ -1,3 +1,9 @@
+import os
+import signal
+import threading
+import time
+from contextlib import contextmanager
+
 import cv2
 import numpy as np
 import pytest
@@ -5,6 +11,7 @@ import pytest
 from mmskip.apis import UserError, open_reader
 from mmskip.apis.video_reader import DEFAULT_FPS
 from tests.apis.fakes import damage_frame, noise_frames, write_video
+from tests.apis.stalling import stalling_camera
 
 
 def collect(source):
@@ -157,3 +164,41 @@ def test_a_missing_camera_is_refused(monkeypatch):
     monkeypatch.setattr(cv2, 'VideoCapture', FakeCamera)
     with pytest.raises(UserError, match='cannot open camera 3'):
         open_reader('3')
+
+
+@contextmanager
+def interrupted_within(seconds):
+    """Send Ctrl-C after 0.3 s; it must leave the block so soon after it."""
+    sent = []
+
+    def send():
+        sent.append(time.monotonic())
+        os.kill(os.getpid(), signal.SIGINT)
+
+    timer = threading.Timer(0.3, send)
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        yield
+    assert time.monotonic() - sent[0] < seconds
+
+
+def test_ctrl_c_is_heard_while_a_camera_hangs():
+    with stalling_camera(noise_frames(40)) as address:
+        seen = []
+        with interrupted_within(1), open_reader(address) as reader:
+            for frame in reader:
+                seen.append(frame.index)
+        assert seen == list(range(40))
+
+
+def test_ctrl_c_is_heard_while_a_camera_does_not_open():
+    with stalling_camera([]) as address, interrupted_within(1):
+        open_reader(address)
+
+
+def test_ctrl_c_is_heard_while_a_pipe_has_no_writer(tmp_path):
+    path = tmp_path / 'pipe.avi'
+    os.mkfifo(path)
+    with interrupted_within(1):
+        open_reader(path)
+    path.open('wb').close()  # lets go of the thread that waits

@@ -107,7 +107,7 @@ def test_videos_are_told_apart_by_key_keys_nested_key_or_folder():
         ]
 
     per_folder = [[f'{f}/{i}', f'{f}/{i + 1}'] for f in 'ab' for i in range(3)]
-    assert videos() == per_folder
+    assert videos(video_key='img_path') == per_folder
     assert videos(video_key='raw.track') == per_folder
     assert videos(video_key=('raw.track', 'clip')) == [
         ['a/0', 'a/2'],
@@ -208,7 +208,10 @@ def test_refused_clips_end_in_an_error():
         (dict(windows='all'), r"dict\(type='AllWindows'.*got 'all'"),
         (dict(windows=dict(type='Nothing')), 'RandomStart'),
         (dict(windows=dict(type='AllWindows', step=0)), 'step to be a posi'),
-        (dict(video_key='clip'), r"by 'clip', or .* sample 0 .*'video_id'"),
+        (
+            dict(video_key='clip'),
+            r"by 'clip', .* sample 0 .*'img_path'",
+        ),
     ],
     ids=str,
 )

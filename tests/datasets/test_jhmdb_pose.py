@@ -15,7 +15,6 @@ from mmpose.datasets import JhmdbDataset
 
 from mmskip.datasets import JHMDBPoseDataset, VideoOrderSampler, clip_collate
 from mmskip.datasets.jhmdb_pose_json import read_pose_json
-from mmskip.engine.video_hook import video_ids
 from tests.datasets.pose_release import J0, write_matrix, write_release
 
 STEPS = [
@@ -183,7 +182,7 @@ def test_each_person_of_a_frame_is_a_stream_of_its_own(root):
     assert len(dataset) == 2 * 7
     order = list(VideoOrderSampler(dataset))
     batch = dict(data_samples=[dataset[i]['data_samples'] for i in order])
-    ids = video_ids(batch)
+    ids = [s.metainfo['video_id'] for s in batch['data_samples']]
     video = 'Rename_Images/golf/v1'
     assert ids[:6] == [f'{video}#0'] * 3 + [f'{video}#1'] * 3
     frames = [s.metainfo['frame_id'] for s in batch['data_samples']]

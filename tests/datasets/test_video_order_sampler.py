@@ -8,7 +8,7 @@ from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATA_SAMPLERS
 
 from mmskip.datasets import VideoOrderSampler, video_order_sampler
-from mmskip.datasets.video_order_sampler import group_frames, share_videos
+from mmskip.datasets.video_order_sampler import share_videos
 
 
 class Frames(BaseDataset):
@@ -101,24 +101,19 @@ def test_ranks_without_a_video_have_nothing_and_one_warning(monkeypatch):
     assert len(record) == 1
 
 
-@pytest.mark.parametrize(
-    'samples',
-    [
-        [dict(img_path=f'root/{v}/{f}.jpg') for v in 'ab' for f in (1, 0)],
-        [dict(img_path=[f'root/{v}/{f}.jpg']) for v in 'ab' for f in (1, 0)],
-        [dict(frame_dir=v, frame_id=f) for v in 'ab' for f in (0, 1)],
-        [dict(clip=v, filename='x') for v in 'ab' for _ in (0, 1)],
-    ],
-)
-def test_the_video_may_be_told_by_other_keys(samples):
-    key = 'clip' if 'clip' in samples[0] else 'video_id'
-    groups = group_frames(Frames(samples), video_key=key)
-    assert list(groups.values()) == [[0, 1], [2, 3]]
+def test_unrelated_images_keep_their_order_and_are_shared(monkeypatch):
+    """COCO's images lie in one folder, and are no video."""
+    samples = [dict(img_path=f'val2017/{n}.jpg') for n in (7, 3, 9, 1, 5)]
+    assert per_rank(Frames(samples), 1, monkeypatch) == [[0, 1, 2, 3, 4]]
+    assert per_rank(Frames(samples), 2, monkeypatch) == [[0, 2, 4], [1, 3]]
 
 
-def test_every_video_file_is_a_video():
-    samples = [dict(filename=f'root/{n}.mp4') for n in range(3)]
-    assert list(group_frames(Frames(samples)).values()) == [[0], [1], [2]]
+def test_files_of_a_folder_are_frames_if_the_key_says_so(monkeypatch):
+    samples = [
+        dict(img_path=f'root/{v}/{f}.jpg') for v in 'ab' for f in (1, 10, 2)
+    ]
+    found = per_rank(Frames(samples), 1, monkeypatch, video_key='img_path')
+    assert found == [[0, 2, 1, 3, 5, 4]]
 
 
 def test_concatenated_datasets_are_seen_through(monkeypatch):
@@ -152,8 +147,6 @@ def test_it_replaces_a_default_sampler_of_an_inherited_config():
     [
         (Frames(videos(1)), dict(shuffle=True), ValueError, 'shuffle=False'),
         (SimpleNamespace(), {}, TypeError, 'get_data_info'),
-        (Frames([dict(x=1)]), {}, ValueError, r"keys \['sample_idx', 'x'\]"),
-        (Frames([dict(img_path='1.jpg')]), {}, ValueError, "'video_id'"),
     ],
 )
 def test_what_it_cannot_do_is_refused(dataset, options, error, message):

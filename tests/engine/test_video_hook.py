@@ -11,6 +11,7 @@ from torch import nn
 
 import mmskip
 from mmskip.engine import VideoHook
+from mmskip.ops import native
 from mmskip.runtime import LedgerReader
 from tests.helpers.convs import make_video
 from tests.helpers.nets import TinyNet, Windows, skipping, whole_weights
@@ -207,6 +208,26 @@ def test_a_crash_in_an_epoch_does_not_poison_the_next(net, frames):
     hook.after_train_iter(runner, 1)
 
     assert same(outputs, expected)
+
+
+@pytest.mark.skipif(bool(native.MISSING), reason=str(native.MISSING))
+@pytest.mark.parametrize('batch', [1, 2])
+def test_batches_keep_a_plan_from_running_and_say_so(
+    net, frames, monkeypatch, batch
+):
+    expected, _ = evaluate(net, frames, 'aaaabbb')
+    said = []
+    monkeypatch.setattr(
+        'mmskip.engine.video_hook.print_log',
+        lambda text, *_: said.append(text),
+    )
+    mmskip.propagate_changes(net)
+
+    outputs, _ = evaluate(net, frames, 'aaaabbb', batch)
+
+    assert same(outputs, expected)
+    assert len(said) == batch - 1
+    assert all('Set batch_size=1 in val_dataloader' in text for text in said)
 
 
 def test_training_runs_clips_and_only_inside_the_iteration(net, frames):

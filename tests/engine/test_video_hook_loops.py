@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from mmengine.dataset import BaseDataset
 from mmengine.evaluator import BaseMetric, Evaluator
 from mmengine.model import BaseModel
 from mmengine.registry import DefaultScope
@@ -10,6 +11,7 @@ from mmengine.structures import BaseDataElement
 
 import mmskip
 from mmskip.evaluation import ComputeCost
+from mmskip.runtime import InputError
 from tests.helpers.nets import TinyNet
 
 
@@ -29,6 +31,8 @@ class Detector(BaseModel):
         output = self.net(x)
         if mode == 'loss':
             return dict(loss=output.square().mean())
+        for sample, scores in zip(data_samples, output, strict=True):
+            sample.set_field(scores, 'pred_scores')
         return data_samples
 
 
@@ -49,6 +53,32 @@ class Frames(torch.utils.data.Dataset):
     def __getitem__(self, index):
         sample = BaseDataElement(metainfo=dict(video_id=index // 3))
         return dict(inputs=torch.ones(TinyNet.shape), data_samples=sample)
+
+
+class Videos(BaseDataset):
+    """Three videos that change a little, or images of the same pixels."""
+
+    def __init__(self, told=True):
+        self.told = told
+        self.images = [
+            torch.rand(TinyNet.shape) * 0.1 + video
+            for video in range(3)
+            for _ in range(4)
+        ]
+        super().__init__(pipeline=[self.pack], test_mode=True)
+
+    def load_data_list(self):
+        infos = [dict(img_path=f'val2017/{n}.jpg') for n in range(12)]
+        if self.told:
+            for n, info in enumerate(infos):
+                info.update(video_id=n // 4, frame_id=n % 4)
+        return infos
+
+    def pack(self, info):
+        return dict(
+            inputs=self.images[info['sample_idx']],
+            data_samples=BaseDataElement(metainfo=info),
+        )
 
 
 @pytest.fixture
@@ -106,3 +136,123 @@ def test_the_stock_loops_train_in_clips_and_evaluate_in_streams(tmp_path):
     )
     assert metrics['cost/gmac'] == pytest.approx(spent / 6 / 1e9)
     assert metrics['cost/dense_gmac'] == TinyNet.dense / 1e9
+
+
+class Scores(BaseMetric):
+    """What the model said of each sample."""
+
+    def process(self, data_batch, data_samples):
+        for sample in data_samples:
+            self.results.append((sample['img_path'], sample['pred_scores']))
+
+    def compute_metrics(self, results):
+        self.found = dict(results)
+        return {}
+
+
+@pytest.fixture
+def model():
+    model = Detector()
+    gate = dict(type='OutputNormGate', threshold=0.2, relative=True)
+    mmskip.convert(model, mmskip.SkipConversion(gate))
+    return model
+
+
+@pytest.fixture
+def run_test(model, tmp_path):
+    """Test a model; returns its outputs by file, and the metrics."""
+    names = (f'{tmp_path.name}_{n}' for n in range(99))
+
+    def run(dataset, sampler, batch=1):
+        scores = Scores()
+        runner = Runner(
+            model,
+            str(tmp_path),
+            test_dataloader=loader_of(dataset, sampler, batch),
+            test_cfg=dict(),
+            test_evaluator=Evaluator([scores, ComputeCost()]),
+            custom_hooks=[dict(type='mmskip.VideoHook')],
+            default_scope='mmengine',
+            experiment_name=next(names),
+            log_level='ERROR',
+        )
+        metrics = runner.test()
+        return scores.found, metrics
+
+    return run
+
+
+def loader_of(dataset, sampler, batch=1):
+    return dict(
+        dataset=dataset,
+        batch_size=batch,
+        num_workers=0,
+        collate_fn=dict(type='pseudo_collate'),
+        sampler=sampler,
+    )
+
+
+IN_ORDER = dict(type='mmskip.VideoOrderSampler')
+DEFAULT = dict(type='DefaultSampler', shuffle=False)
+SHUFFLED = dict(type='DefaultSampler', shuffle=True)
+
+
+@pytest.mark.usefixtures('_own_scope')
+@pytest.mark.parametrize('batch', [1, 5])
+def test_a_loader_gives_the_results_of_the_videos_or_is_refused(
+    run_test, monkeypatch, batch
+):
+    dataset = Videos()
+    expected, metrics = run_test(dataset, IN_ORDER)
+    assert 1.2 < metrics['cost/reduction'] < 3
+
+    found, same = run_test(dataset, DEFAULT, batch)
+    assert same == pytest.approx(metrics)
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(InputError, match=r'VideoOrderSampler.* into test_dat'):
+        run_test(dataset, SHUFFLED, batch)
+    for rank in range(2):
+        monkeypatch.setattr(
+            'mmengine.dataset.sampler.get_dist_info',
+            lambda rank=rank: (rank, 2),
+        )
+        with pytest.raises(InputError, match=r'frame [12] of 0 comes in the'):
+            run_test(dataset, DEFAULT, batch)
+
+
+@pytest.mark.usefixtures('_own_scope')
+@pytest.mark.parametrize('sampler', [IN_ORDER, DEFAULT, SHUFFLED])
+def test_unrelated_images_give_the_results_of_the_dense_model(
+    run_test, model, sampler
+):
+    dataset = Videos(told=False)
+
+    found, metrics = run_test(dataset, sampler)
+
+    for info, image in zip(dataset, dataset.images, strict=True):
+        path = info['data_samples'].img_path
+        torch.testing.assert_close(found[path], model.net(image[None])[0])
+    assert metrics['cost/gmac'] == metrics['cost/dense_gmac']
+
+
+@pytest.mark.usefixtures('_own_scope')
+def test_no_training_begins_whose_val_loader_is_out_of_order(model, tmp_path):
+    runner = Runner(
+        model,
+        str(tmp_path),
+        train_dataloader=loader_of(Videos(), SHUFFLED),
+        val_dataloader=loader_of(Videos(), SHUFFLED),
+        train_cfg=dict(by_epoch=True, max_epochs=1, val_interval=1),
+        val_cfg=dict(),
+        optim_wrapper=dict(optimizer=dict(type='SGD', lr=1e-9)),
+        val_evaluator=Evaluator([Nothing()]),
+        custom_hooks=[dict(type='mmskip.VideoHook')],
+        default_scope='mmengine',
+        experiment_name=tmp_path.name,
+        log_level='ERROR',
+    )
+
+    with pytest.raises(InputError, match='val_dataloader: expected whole vid'):
+        runner.train()
+
+    assert not model.seen

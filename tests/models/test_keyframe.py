@@ -126,8 +126,8 @@ def test_val_step_is_the_same():
     assert same(first.pred_instances, second.pred_instances)
 
 
-def test_the_folder_tells_the_video_where_no_id_does():
-    model = build(keyframe_config(interval=4))
+def test_the_folder_tells_the_video_if_the_key_says_so():
+    model = build(keyframe_config(interval=4, video_key='img_path'))
     paths = ['a/1.jpg', 'a/2.jpg', 'b/1.jpg']
     _, seen = run(
         model,
@@ -208,8 +208,17 @@ def test_a_change_of_size_within_a_video_is_refused():
 
 def test_samples_that_do_not_tell_their_video_are_refused():
     model = build(keyframe_config())
-    with pytest.raises(ValueError, match="add 'video_id' to meta_keys"):
-        run(model, batch(frame(0, 0, video_id=None)))
+    path = 'val2017/1.jpg'
+    with pytest.raises(ValueError, match=r"'video_id' in.*add it to"):
+        run(model, batch(frame(0, 0, video_id=None, img_path=path)))
+
+
+def test_frame_ids_may_be_texts():
+    model = build(keyframe_config(interval=4))
+    _, seen = run(
+        model, *(batch(frame(0, i, frame_id=str(i))) for i in range(8, 12))
+    )
+    assert seen == [1]
 
 
 @pytest.mark.parametrize('interval', [0, -1, 2.0, None])

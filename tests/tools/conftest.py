@@ -1,9 +1,11 @@
 """A toy data set, a tiny converted detector and its checkpoint."""
 
 import importlib.util
+import multiprocessing
 import os
 import subprocess
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +14,7 @@ import torch
 from mmengine.logging import MMLogger
 
 from mmskip.apis import init_model, load_config
+from mmskip.apis.errors import run_tool
 from mmskip.datasets.toy import make_toy_ua_detrac
 
 ROOT = Path(__file__).parents[2]
@@ -132,6 +135,41 @@ def load_tool():
         return module
 
     return load
+
+
+@pytest.fixture
+def fork():
+    """Run a tool in a copy of this process, which knows all imports."""
+    if 'fork' not in multiprocessing.get_all_start_methods():
+        pytest.skip('new processes would import everything again')
+    context = multiprocessing.get_context('fork')
+    begun = []
+
+    def run(main, name, argv):
+        def work():
+            sys.exit(run_tool(main, name, [str(part) for part in argv]))
+
+        begun.append(context.Process(target=work))
+        begun[-1].start()
+        return begun[-1]
+
+    yield run
+    for process in begun:
+        process.kill()
+        process.join()
+
+
+@pytest.fixture
+def wait_for():
+    """Wait until something holds, half a minute at most."""
+
+    def wait(condition):
+        deadline = time.monotonic() + 30
+        while not condition():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+
+    return wait
 
 
 @pytest.fixture

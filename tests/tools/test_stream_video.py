@@ -1,5 +1,8 @@
 import json
+import multiprocessing
+import os
 import signal
+import time
 
 import cv2
 import pytest
@@ -21,6 +24,7 @@ from tests.apis.fakes import (
     static_frames,
     write_video,
 )
+from tests.apis.stalling import stalling_camera
 
 SIZE = (128, 96)
 
@@ -118,7 +122,7 @@ def test_a_change_of_size_is_rescaled_and_named(run, tmp_path):
     assert is_reference == [True, False, True, False]
 
 
-@pytest.mark.parametrize('kind', [KeyboardInterrupt, 'SIGTERM'])
+@pytest.mark.parametrize('kind', ['SIGINT', 'SIGTERM', 'SIGHUP'])
 def test_after_an_interrupt_the_files_are_complete(run, monkeypatch, kind):
     path = write_video('a.avi', static_frames(6, SIZE))
     original = run.tool.apis.StreamTotals.add
@@ -126,9 +130,7 @@ def test_after_an_interrupt_the_files_are_complete(run, monkeypatch, kind):
     def add(totals, result):
         original(totals, result)
         if totals.frames == 3:
-            if kind == 'SIGTERM':
-                run.tool.stop(signal.SIGTERM, None)
-            raise kind
+            signal.raise_signal(signal.Signals[kind])
 
     monkeypatch.setattr(run.tool.apis.StreamTotals, 'add', add)
     code, out, _ = run(path, '--out', 'o.mp4', '--json', 'o.json')
@@ -137,6 +139,36 @@ def test_after_an_interrupt_the_files_are_complete(run, monkeypatch, kind):
     assert len(read_video('o.mp4')) == 3
     with open('o.json') as file:
         assert json.load(file)['summary']['frames'] == 3
+
+
+@pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM', 'SIGHUP'])
+def test_a_camera_that_hangs_does_not_keep_the_tool(
+    run, setup, fork, wait_for, monkeypatch, number
+):
+    seen = multiprocessing.Value('i', 0)
+    original = run.tool.apis.StreamTotals.add
+
+    def add(totals, result):
+        original(totals, result)
+        seen.value = totals.frames
+
+    monkeypatch.setattr(run.tool.apis.StreamTotals, 'add', add)
+    with stalling_camera(static_frames(8, SIZE)) as address:
+        argv = [setup.config, setup.checkpoint, address]
+        files = ['--out', 'o.mp4', '--json', 'o.json']
+        tool = fork(run.tool.main, 'stream_video', [*argv, *files])
+        wait_for(lambda: seen.value == 8)
+        time.sleep(0.2)  # until it waits for the ninth
+        start = time.monotonic()
+        os.kill(tool.pid, signal.Signals[number])
+        tool.join(10)
+        seconds = time.monotonic() - start
+
+    assert tool.exitcode == EXIT_INTERRUPTED
+    assert seconds < 2
+    assert len(read_video('o.mp4')) == 8
+    with open('o.json') as file:
+        assert json.load(file)['summary']['frames'] == 8
 
 
 def test_without_a_mask_the_frames_are_not_tinted(run):

@@ -150,6 +150,40 @@ def test_a_mistake_is_one_line(setup, load_tool, capsys, change, text):
     assert text in last
 
 
+SAMPLER = 'test_dataloader.sampler.'
+
+
+def test_frames_in_order_need_no_sampler_of_ours(setup, reference, load_tool):
+    code = load_tool('test').main(
+        [
+            str(setup.config), str(setup.checkpoint), '--out', 'metrics.json',
+            '--cfg-options', f'{SAMPLER}type=DefaultSampler',
+            f'{SAMPLER}shuffle=False',
+        ]
+    )  # fmt: skip
+    assert code == EXIT_OK
+    assert mmengine.load('metrics.json') == pytest.approx(reference[0])
+
+
+@pytest.mark.parametrize('rank', [None, 0, 1])
+def test_frames_in_another_order_are_refused(
+    setup, load_tool, capsys, monkeypatch, rank
+):
+    if rank is not None:  # one of two processes, without the other
+        monkeypatch.setattr(
+            'mmengine.dataset.sampler.get_dist_info', lambda: (rank, 2)
+        )
+    code = mistake(
+        load_tool('test'), setup.config, setup.checkpoint,
+        '--cfg-options', f'{SAMPLER}type=DefaultSampler',
+        f'{SAMPLER}shuffle={rank is None}',
+    )  # fmt: skip
+    assert code == EXIT_MISTAKE
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith('test: error: test_dataloader: expected whole')
+    assert "sampler=dict(type='mmskip.VideoOrderSampler')" in last
+
+
 def test_a_file_that_is_no_checkpoint_is_refused(setup, load_tool, capsys):
     with open('a.pth', 'wb') as file:
         file.write(b'no checkpoint')

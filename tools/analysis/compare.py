@@ -91,7 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = make_tool_runs(args, TOOLS, may_train=not args.no_train)
     console = Console()
     jobs = [make_job(trial, task, runs, args.out) for trial in chosen]
-    values, failed = run_jobs(jobs, args.jobs, console)
+    values, failed = run_jobs(jobs, args.jobs, console, runs.stop)
     idle = replace(runs, may_train=False, may_test=False)
     recall(trials, task, values, idle, args.out)
     rows = [values[t.name]['row'] for t in trials if t.name in values]

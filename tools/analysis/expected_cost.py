@@ -33,7 +33,8 @@ from mmskip.apis.experiments import (
     read_back,
     write_csv,
 )
-from mmskip.engine.video_hook import VideoHook, video_ids
+from mmskip.engine.video_hook import VideoHook
+from mmskip.engine.video_order import VideoOrder
 from mmskip.evaluation import GateShares, GateWatch
 from mmskip.registry import HOOKS
 from mmskip.runtime import StreamState, stream
@@ -105,16 +106,19 @@ def measure(
     cfg.test_dataloader.batch_size = 1
     loader = Runner.build_dataloader(cfg.test_dataloader)
     frames = min(len(loader), args.max_frames or len(loader))
-    state, video = StreamState(), None
+    order = VideoOrder(
+        loader, 'test_dataloader', hook.video_key, hook.reset_interval
+    )
+    order.start()
+    state = StreamState()
     with stream(model, state), watch.watch(state), torch.no_grad():
         for data in track(
             islice(loader, frames), 'Frames', frames, console=console
         ):
-            (new,) = video_ids(data, hook.video_key)
-            if new != video or state.frames == hook.reset_interval:
+            if order.follow(data) == [True]:
                 state.reset()
-            video = new
             model.test_step(data)
+    order.finish()
     if not watch.layers:
         raise UserError('no frame follows a reference frame of its video')
     rows = [

@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     runs = make_tool_runs(args, TOOLS)
     console = Console()
     jobs = [make_job(checkpoint, runs, args) for checkpoint in checkpoints]
-    rates, failed = run_jobs(jobs, args.jobs, console)
+    rates, failed = run_jobs(jobs, args.jobs, console, runs.stop)
     rows = [
         dict(label=label, **stage)
         for label, stages in rates.items()

@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         make_job(split, split_options(cfg, split), files[split], runs, args)
         for split in splits
     ]
-    values, failed = run_jobs(jobs, args.jobs, console)
+    values, failed = run_jobs(jobs, args.jobs, console, runs.stop)
     rows = list(values.values())
     if rows:
         report(rows, failed, args, console)

@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         for checkpoint in checkpoints
         for frames in dict.fromkeys(args.intervals)
     ]
-    values, failed = run_jobs(jobs, args.jobs, console)
+    values, failed = run_jobs(jobs, args.jobs, console, runs.stop)
     rows = list(values.values())
     if rows:
         write_csv(args.out / 'reset_interval.csv', rows)

@@ -1,6 +1,6 @@
 # Skip-Convolutions in FCOS-R50: a start for videos of your own.
-# COCO has no video: here each image is one, and a reference frame. For frames
-# of a video remove `video_key`; the folder of an image is then its video.
+# COCO has no videos: each image is a reference frame, and nothing is skipped.
+# Videos in folders: video_key='img_path' in VideoHook and VideoOrderSampler.
 _base_ = [
     'mmdet::fcos/fcos_r50-caffe_fpn_gn-head_1x_coco.py',
     '../../_base_/conversions/output_norm.py',
@@ -10,6 +10,6 @@ model = dict(
     arch='FCOS',
     conversions=_base_.conversions,
 )
-custom_hooks = [dict(type='mmskip.VideoHook', video_key='img_id')]
+custom_hooks = [dict(type='mmskip.VideoHook')]
 val_evaluator = [_base_.val_evaluator, dict(type='mmskip.ComputeCost')]
 test_evaluator = val_evaluator

@@ -1,6 +1,7 @@
 # Skip-Convolutions in SimCC-R50: a start for videos of your own.
-# COCO has no video: here each person is one, and a reference frame. For videos
-# of one person remove `video_key`; the folder of an image is then its video.
+# COCO has no videos: each person is a reference frame, and nothing is skipped.
+# Videos of one person in folders: video_key='img_path' in VideoHook and
+# VideoOrderSampler.
 _base_ = [
     (
         'mmpose::body_2d_keypoint/simcc/coco/'
@@ -15,7 +16,7 @@ model = dict(
 )
 custom_hooks = [
     *_base_.custom_hooks,
-    dict(type='mmskip.VideoHook', video_key='id'),
+    dict(type='mmskip.VideoHook'),
 ]
 val_evaluator = [_base_.val_evaluator, dict(type='mmskip.ComputeCost')]
 test_evaluator = val_evaluator

@@ -11,10 +11,14 @@ model = dict(
     arch='TopdownPoseEstimator',
     conversions=_base_.conversions,
 )
-custom_hooks = [*_base_.custom_hooks, dict(type='mmskip.VideoHook')]
+video_key = 'img_path'  # the folder of an image
+custom_hooks = [
+    *_base_.custom_hooks,
+    dict(type='mmskip.VideoHook', video_key=video_key),
+]
 val_dataloader = dict(
     batch_size=1,
-    sampler=dict(type='mmskip.VideoOrderSampler', frame_key='img_path'),
+    sampler=dict(type='mmskip.VideoOrderSampler', video_key=video_key),
 )
 test_dataloader = val_dataloader
 val_evaluator = [*_base_.val_evaluator, dict(type='mmskip.ComputeCost')]

@@ -52,7 +52,10 @@ class Job:
 
 
 def run_jobs(
-    jobs: Sequence[Job], parallel: int, console: Console
+    jobs: Sequence[Job],
+    parallel: int,
+    console: Console,
+    stop: Callable[[], Any],
 ) -> tuple[dict[str, Any], dict[str, str]]:
     """Do all jobs, in order but for those that run at the same time.
 
@@ -61,6 +64,7 @@ def run_jobs(
         parallel: How many at a time, in threads: for work that waits for
             processes.
         console: Where progress is shown.
+        stop: Makes jobs that run end soon; called after an interrupt.
 
     Returns:
         Values by name, and for the jobs that failed why, one line each. A
@@ -82,9 +86,12 @@ def run_jobs(
                     failed[names[future]] = one_line(error)
                 elif error is not None:
                     bugs.append(error)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            stop()
+            raise
         finally:
-            # After Ctrl-C: not the ones that wait.
-            pool.shutdown(cancel_futures=True)
+            pool.shutdown()
     if bugs:
         raise bugs[0]
     values = {

@@ -6,7 +6,10 @@ import re
 import shlex
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +21,8 @@ from mmskip.apis.errors import UserError
 ETA = re.compile(r'\beta: ((?:\d+ days?, )?[\d:]+)')
 # What the tools import mmskip from: the same as this process.
 SOURCES = Path(__file__).resolve().parents[3]
+# Until a process that was asked to end is ended.
+GRACE_SECONDS = 5.0
 
 
 def run_tool_process(
@@ -26,6 +31,7 @@ def run_tool_process(
     path: Path,
     threads: int | None,
     tell: Callable[[str], Any],
+    children: 'Children',
 ) -> None:
     """Run a tool to its end.
 
@@ -35,9 +41,10 @@ def run_tool_process(
         path: The log, of the command line and all that the tool prints.
         threads: CPU threads; ``None`` leaves it to torch.
         tell: Takes the time left, as often as the tool tells it.
+        children: Those that the process belongs to.
 
     Raises:
-        UserError: The tool fails.
+        UserError: The tool fails, or is stopped.
     """
     program = [sys.executable, *map(str, command)]
     if options:
@@ -45,8 +52,8 @@ def run_tool_process(
     path.parent.mkdir(parents=True, exist_ok=True)
     last = ''
     with (
-        path.open('w', encoding='utf-8') as log,
-        subprocess.Popen(
+        path.open('w', buffering=1, encoding='utf-8') as log,
+        children.start(
             program,
             env=_environment(threads),
             stdin=subprocess.DEVNULL,
@@ -65,6 +72,69 @@ def run_tool_process(
                 tell(eta[1])
     if child.returncode:
         raise UserError(f'{last or "no output"} (see {path})')
+
+
+class Children:
+    """Processes that do not outlive what started them."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._running: set[subprocess.Popen] = set()
+        self._stopped = False
+
+    @contextmanager
+    def start(
+        self, program: Sequence[str], **options: Any
+    ) -> Iterator[subprocess.Popen]:
+        """Start a process; it has ended when the block is left.
+
+        Args:
+            program: The program and its arguments.
+            options: As of :class:`subprocess.Popen`.
+
+        Yields:
+            The process; after an error in the block it is ended.
+
+        Raises:
+            UserError: The processes were stopped.
+        """
+        with self._lock:
+            if self._stopped:
+                raise UserError('not started: interrupted')
+            child = subprocess.Popen(program, **options)
+            self._running.add(child)
+        try:
+            with child:
+                try:
+                    yield child
+                except BaseException:
+                    _end([child])
+                    raise
+        finally:
+            with self._lock:
+                self._running.discard(child)
+
+    def stop(self) -> None:
+        """End all of them, and start no more."""
+        with self._lock:
+            self._stopped = True
+            running = list(self._running)
+        _end(running)
+
+
+def _end(children: Collection[subprocess.Popen]) -> None:
+    """Ask processes to end, and make those that do not.
+
+    Their own children are theirs to end: hence they are asked first.
+    """
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for child in children:
+        try:
+            child.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
 
 
 def as_option(item: tuple[str, Any]) -> str:

@@ -12,7 +12,7 @@ from mmengine.config import Config
 from mmskip.apis.config import check_checkpoint, load_config
 from mmskip.apis.errors import UserError
 from mmskip.apis.experiments.compression import Compression
-from mmskip.apis.experiments.processes import run_tool_process
+from mmskip.apis.experiments.processes import Children, run_tool_process
 from mmskip.apis.experiments.recipes import (
     TEST_KEYS,
     TRAIN_KEYS,
@@ -74,6 +74,11 @@ class ToolRuns:
     may_train: bool = True
     may_test: bool = True
     _reading: threading.Lock = field(default_factory=threading.Lock)
+    _children: Children = field(default_factory=Children)
+
+    def stop(self) -> None:
+        """End the processes that run, in whatever thread, and start none."""
+        self._children.stop()
 
     def test(
         self,
@@ -241,6 +246,7 @@ class ToolRuns:
             folder / f'{Path(script).stem}.log',
             self.threads,
             tell,
+            self._children,
         )
 
 

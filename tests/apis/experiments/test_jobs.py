@@ -1,16 +1,24 @@
 import io
+import os
+import signal
 import threading
 
 import pytest
 from rich.console import Console
 
 from mmskip.apis import UserError
-from mmskip.apis.experiments import Done, Job, run_jobs
+from mmskip.apis.experiments import Done, Job
+from mmskip.apis.experiments import run_jobs as run_and_stop
 
 
 @pytest.fixture
 def console():
     return Console(file=io.StringIO(), width=60)
+
+
+def run_jobs(jobs, parallel, console):
+    """Run jobs that nobody stops."""
+    return run_and_stop(jobs, parallel, console, stop=pytest.fail)
 
 
 def give(value, reused=False):
@@ -84,3 +92,22 @@ def test_what_was_there_says_nothing_about_the_time_left(console):
     first, second, _ = console.file.getvalue().splitlines()
     assert first == '1/3 a: 1, as before'
     assert second == '2/3 b: 2; about 0 s left'
+
+
+def test_an_interrupt_stops_what_runs_and_begins_nothing_new(console):
+    stopped, begun = threading.Event(), []
+
+    def wait(given, tell):
+        begun.append('a')
+        os.kill(os.getpid(), signal.SIGINT)  # heard by the main thread
+        assert stopped.wait(10)
+        return Done(1, '')
+
+    def other(given, tell):
+        begun.append('b')
+        return Done(2, '')
+
+    jobs = [Job('a', wait), Job('b', other)]
+    with pytest.raises(KeyboardInterrupt):
+        run_and_stop(jobs, 1, console, stopped.set)
+    assert begun == ['a']

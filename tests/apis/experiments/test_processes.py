@@ -1,7 +1,17 @@
+import subprocess
+import sys
+import threading
+import time
+
 import pytest
 
 from mmskip.apis import UserError
-from mmskip.apis.experiments.processes import as_option, run_tool_process
+from mmskip.apis.experiments import processes
+from mmskip.apis.experiments.processes import (
+    Children,
+    as_option,
+    run_tool_process,
+)
 
 
 def test_a_tool_runs_with_options_and_threads(tmp_path):
@@ -12,7 +22,9 @@ def test_a_tool_runs_with_options_and_threads(tmp_path):
     )
     log, told = tmp_path / 'new/tool.log', []
 
-    run_tool_process([script, 1], {'a.b': (2, 3)}, log, 4, told.append)
+    run_tool_process(
+        [script, 1], {'a.b': (2, 3)}, log, 4, told.append, Children()
+    )
 
     assert told == ['1 day, 0:00:09']
     last = log.read_text().splitlines()[-1]
@@ -23,7 +35,9 @@ def test_a_tool_that_fails_is_a_mistake_with_its_last_line(tmp_path):
     script = tmp_path / 'tool.py'
     script.write_text("raise SystemExit('tool: error: this fails')")
     with pytest.raises(UserError, match=r'this fails \(see .*tool.log\)'):
-        run_tool_process([script], {}, tmp_path / 'tool.log', None, str)
+        run_tool_process(
+            [script], {}, tmp_path / 'tool.log', None, str, Children()
+        )
 
 
 @pytest.mark.parametrize(
@@ -44,3 +58,75 @@ def test_options_survive_the_command_line(value, text):
 def test_options_that_would_change_are_refused(value):
     with pytest.raises(UserError, match='would be read as'):
         as_option(('a.b', value))
+
+
+ENDLESS = (
+    'import signal, sys, time\n'
+    'def tidy(*_):\n'
+    "    print('tidied', flush=True)\n"
+    '    sys.exit(3)\n'
+    'signal.signal(signal.SIGTERM, {handler})\n'
+    "print('begun', flush=True)\n"
+    'time.sleep(60)\n'
+)
+
+
+def wait_for(condition):
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize('handler', ['tidy', 'signal.SIG_IGN'])
+def test_stopped_children_may_tidy_up_but_have_to_end(
+    tmp_path, monkeypatch, handler
+):
+    monkeypatch.setattr(processes, 'GRACE_SECONDS', 1.0)
+    script, log = tmp_path / 'tool.py', tmp_path / 'tool.log'
+    script.write_text(ENDLESS.format(handler=handler))
+    children, failures = Children(), []
+
+    def work():
+        try:
+            run_tool_process([script], {}, log, None, str, children)
+        except UserError as error:
+            failures.append(str(error))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    wait_for(lambda: log.exists() and 'begun' in log.read_text())
+    start = time.monotonic()
+    children.stop()
+    thread.join(10)
+
+    assert not thread.is_alive()
+    assert time.monotonic() - start < 3
+    assert not children._running
+    expected = 'tidied' if handler == 'tidy' else 'begun'
+    assert failures == [f'{expected} (see {log})']
+
+
+def test_after_a_stop_no_child_is_started():
+    children = Children()
+    children.stop()
+    with (
+        pytest.raises(UserError, match='interrupted'),
+        children.start([sys.executable, '-c', 'pass']),
+    ):
+        pass
+
+
+def test_a_child_ends_with_the_block_that_waits_for_it():
+    program = [sys.executable, '-c', ENDLESS.format(handler='tidy')]
+    begun = []
+
+    def work():
+        with Children().start(program, stdout=subprocess.PIPE) as child:
+            begun.append(child)
+            child.stdout.readline()
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        work()
+    assert begun[0].returncode == 3

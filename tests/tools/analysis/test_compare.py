@@ -1,10 +1,18 @@
 import csv
 import json
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_MISTAKE, EXIT_OK, run_tool
+from mmskip.apis.errors import (
+    EXIT_INCOMPLETE,
+    EXIT_INTERRUPTED,
+    EXIT_MISTAKE,
+    EXIT_OK,
+    run_tool,
+)
 from tests.helpers.stub_tools import CONFIG, calls, write_stub_tools
 
 PLAN = """
@@ -46,6 +54,7 @@ def compare(tmp_path, load_tool, monkeypatch):
         new = calls(tools)[before:]
         return code, [call['tool'] for call in new if not failing(call)]
 
+    run.tool = tool
     return run
 
 
@@ -187,3 +196,25 @@ methods = dict(output_norm=dict(
     assert row['AP'] == metrics['coco/bbox_mAP']
     assert row['gmac_per_frame'] == metrics['cost/gmac']
     assert row['reduction'] == metrics['cost/reduction'] > 1
+
+
+ENDLESS = """
+import os, pathlib, time
+pathlib.Path('pid').write_text(f'{os.getpid()}.')
+time.sleep(60)
+"""
+
+
+@pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM', 'SIGHUP'])
+def test_no_training_outlives_the_tool(compare, fork, wait_for, number):
+    Path('tools/train.py').write_text(ENDLESS)
+    pid = Path('pid')
+    tool = fork(compare.tool.main, 'compare', ['plan.py', '--out', 'out'])
+    wait_for(lambda: pid.exists() and pid.read_text().endswith('.'))
+
+    os.kill(tool.pid, signal.Signals[number])
+    tool.join(10)
+
+    assert tool.exitcode == EXIT_INTERRUPTED
+    with pytest.raises(ProcessLookupError):
+        os.kill(int(pid.read_text()[:-1]), 0)
