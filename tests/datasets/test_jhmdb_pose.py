@@ -216,5 +216,7 @@ def test_bad_input_is_refused(root):
         content['images'][0]['file_name'] = 'golf.png'
 
     write_json(root, edit)
-    with pytest.raises(ValueError, match='expected images like'):
+    with pytest.raises(
+        ValueError, match=r'images, entry 1: expected .* file_name'
+    ):
         build(root, ann_file='annotations/Sub1_train.json')

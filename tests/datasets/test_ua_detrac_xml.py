@@ -92,7 +92,7 @@ def test_malformed_numbers_are_refused_by_file_and_place(
 def test_a_file_that_is_no_xml_is_refused_by_name(tmp_path, text):
     path = tmp_path / 'MVI_20011.xml'
     path.write_text(text)
-    with pytest.raises(ValueError, match=r'MVI_20011\.xml.*cannot be parsed'):
+    with pytest.raises(ValueError, match=r'MVI_20011\.xml.*cannot be read'):
         read_sequence(path)
 
 

@@ -57,9 +57,9 @@ def test_segments_are_seconds_by_video(path):
 @pytest.mark.parametrize(
     ('content', 'match'),
     [
-        ('{', 'cannot be parsed'),
+        ('{', 'annotation file, got one that cannot be read'),
         ('[]', 'database'),
-        ('{"database": {"x": {"subset": "training"}}}', 'video x: expected'),
+        ('{"database": {"x": {"subset": "training"}}}', "video 'x': expected"),
         (
             (
                 '{"database": {"x": {"subset": "training", "annotations": '

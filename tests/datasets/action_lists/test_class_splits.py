@@ -95,7 +95,7 @@ def test_published_sizes_are_checked_if_asked(splits, tmp_path):
 def test_other_lines_are_refused(splits, line):
     path = splits / 'wave_test_split1.txt'
     path.write_text(line)
-    with pytest.raises(ValueError, match=f'{path}: expected lines'):
+    with pytest.raises(ValueError, match=f'{path}: line 1: expected'):
         read_class_splits(splits, 1)
 
 

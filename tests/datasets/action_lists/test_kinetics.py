@@ -48,7 +48,7 @@ def test_other_csv_files_are_refused(tmp_path, content, match):
 
 
 def test_classes_without_videos_are_refused(csv):
-    with pytest.raises(ValueError, match='none of yoga'):
+    with pytest.raises(ValueError, match="none of 'yoga'"):
         read_kinetics_csv(csv, ['yoga', 'zumba'])
 
 

@@ -51,7 +51,7 @@ def test_background_has_no_label(tmp_path):
 
 def test_an_index_of_no_class_is_refused(tmp_path):
     path = write(tmp_path / 't.mat', 'test_videos', ('a', 'NO', 102))
-    with pytest.raises(ValueError, match=r'a: expected .* got 102'):
+    with pytest.raises(ValueError, match=r"'a'.*: expected .* got 102"):
         read_thumos14(path)
 
 
