@@ -34,8 +34,8 @@ class LoadActorBoxes(BaseTransform):
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: ``score_thr`` is out of range, or the file holds
-            something else.
+        ValueError: ``score_thr`` is out of range.
+        InputError: The file holds something else.
     """
 
     def __init__(
@@ -47,9 +47,12 @@ class LoadActorBoxes(BaseTransform):
             )
         self.proposal_file = proposal_file
         self.score_thr = score_thr
-        self._found = None if proposal_file is None else load(proposal_file)
+        self._found = None
+        if proposal_file is not None:
+            with reading(proposal_file, 'a pickled dict of boxes'):
+                self._found = load(proposal_file)
         if not isinstance(self._found, (dict, type(None))):
-            raise ValueError(
+            raise InputError(
                 f'{proposal_file}: expected a dict from frames to boxes, got '
                 f'{type(self._found).__name__}'
             )

@@ -96,17 +96,17 @@ class JHMDBPoseDataset(JhmdbDataset):
                     'none; leave out ann_file to read the original release'
                 )
             check_pose_json(self.ann_file)
-            with reading(self.bbox_file or self.ann_file, "mmpose's JSON"):
-                samples = super().load_data_list()
-        else:
-            samples = self._read_release()
-        if not samples:
-            raise InputError(
-                f'{self._source}: expected frames with a person, got none'
-            )
-        _tell_tracks(samples, self._source)
-        if self.crop_span != 1:
-            share_crops(samples, self.crop_span)
+        path = self.bbox_file or self.ann_file or self.data_root or '.'
+        with reading(path, 'annotated poses'):
+            read = super().load_data_list if self.ann_file else self._read
+            samples = read()
+            if not samples:
+                raise InputError(
+                    f'{self._source}: expected frames with a person, got none'
+                )
+            _tell_tracks(samples, self._source)
+            if self.crop_span != 1:
+                share_crops(samples, self.crop_span)
         return samples
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
@@ -130,7 +130,8 @@ class JHMDBPoseDataset(JhmdbDataset):
         where = f'split {self.split} ({self.subset})'
         return self.ann_file or f'{self.data_root}, {where}'
 
-    def _read_release(self) -> list[dict]:
+    def _read(self) -> list[dict]:
+        """Read the original release."""
         content, report = read_pose_json(
             self.data_root or '.', self.split, self.subset, self.variant
         )

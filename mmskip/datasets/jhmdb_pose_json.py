@@ -166,6 +166,7 @@ def _is_annotation(annotation: Mapping, images: set) -> bool:
         type(annotation.get('id')) is int
         and type(annotation.get('image_id')) is int
         and annotation['image_id'] in images
+        and isinstance(annotation.get('track_id', 0), (int, str, type(None)))
         and _is_row(annotation.get('bbox'), 4)
         and _is_row(annotation.get('keypoints'), 3 * len(NAMES))
     )

@@ -119,7 +119,8 @@ def list_videos(
     folder, pattern = VARIANTS[variant]
     ending = pattern.format(split)
     found = {}
-    for path in sorted((root / folder).glob(f'*{ending}')):
+    lists = sorted((root / folder).glob(f'*{ending}'))
+    for path in lists:
         action = path.name.removesuffix(ending)
         for video, mark in read_split(path).items():
             if mark == SUBSETS[subset]:
@@ -127,7 +128,8 @@ def list_videos(
     if not found:
         raise FileNotFoundError(
             f'{root / folder}: expected lists *{ending} with videos to '
-            f'{subset}, got none; extract {folder}.zip'
+            f'{subset}, got {", ".join(map(str, lists[:1])) or "none"}; '
+            f'extract {folder}.zip'
         )
     for name, path in found.items():
         frames = root / 'Rename_Images' / name

@@ -5,6 +5,7 @@ import re
 import pytest
 
 from mmskip.datasets.ua_detrac_xml import clip_box, read_sequence
+from mmskip.runtime import InputError
 
 
 def write(tmp_path, body: str, name: str = 'MVI_20011'):
@@ -137,3 +138,41 @@ def test_contradictions_give_one_warning_that_names_the_file(
 )
 def test_boxes_are_clipped_to_the_image(box, clipped):
     assert clip_box(box, (96, 64)) == clipped
+
+
+BOMB = ''.join(
+    f'<!ENTITY {this} "{f"&{before};" * 10}">'
+    for before, this in zip('abcdefghi', 'bcdefghij', strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    'head',
+    [
+        '<?xml version="1.0" encoding="utf-99"?>',
+        '<?xml version="1.0" encoding="shift_jis"?>',
+        '<?xml version="1.0" encoding="utf-16"?>',
+        f'<!DOCTYPE sequence [<!ENTITY a "aaaaaaaaaa">{BOMB}]>',
+    ],
+    ids=['unknown', 'multibyte', 'wrong', 'bomb'],
+)
+def test_encodings_and_entities_are_refused_by_name(tmp_path, head):
+    path = tmp_path / 'MVI_1.xml'
+    path.write_text(f'{head}<sequence name="&j;"></sequence>')
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        read_sequence(path)
+
+
+@pytest.mark.parametrize('track', ['1.5', '-1', '1e400', 'nan'])
+def test_a_track_has_a_whole_number(tmp_path, track):
+    path = write(tmp_path, frame(target(id=track)))
+    with pytest.raises(InputError, match=rf'{path}: frame 1'):
+        read_sequence(path)
+
+
+def test_elements_of_other_names_are_counted(tmp_path):
+    """A misspelt frame would be one without vehicles."""
+    lost = frame(target(), num=2).replace('frame', 'frome')
+    path = write(tmp_path, frame(target()) + lost)
+    with pytest.warns(UserWarning, match=r"1 elements 'frome' are not known"):
+        assert list(read_sequence(path).frames) == [0]
