@@ -15,6 +15,7 @@ from mmskip.apis.config import load_config
 from mmskip.apis.errors import UserError, one_line
 from mmskip.apis.experiments.arguments import positive
 from mmskip.apis.loading import init_model
+from mmskip.runtime.reading import reading
 
 
 def add_recognizer_arguments(
@@ -130,7 +131,8 @@ def class_names(model: nn.Module, labels: Sequence[int]) -> dict[int, str]:
     names = (model.dataset_meta or {}).get('classes') or ()
     if isinstance(names, str):  # a file, which datasets read
         path = Path(names)
-        names = path.read_text().splitlines() if path.is_file() else ()
+        with reading(path, 'a list of class names'):
+            names = path.read_text().splitlines() if path.is_file() else ()
     return {
         label: names[label] if label < len(names) else str(label)
         for label in labels

@@ -1,14 +1,20 @@
 """mmaction2's lists of videos, with what untrimmed test sets need."""
 
 import os.path as osp
+import re
 import warnings
 from typing import Any
 
 from mmaction.datasets import RawframeDataset, VideoDataset
+from mmengine.fileio import list_from_file
 
 from mmskip.registry import DATASETS
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import excerpt, reading
 
 ON_BROKEN = ('raise', 'skip')
+UNREADABLE = frozenset('\0\ufeff')
+INTEGER = re.compile(r'-?\d{1,18}')
 # After so many failures in a row it is not the videos that are broken.
 ATTEMPTS = 8
 # Meta key of stand-ins: why the video cannot be decoded.
@@ -41,26 +47,23 @@ class _ActionList:
 
         Raises:
             FileNotFoundError: There is no such list.
-            ValueError: A line cannot be read, or has a label that is not
-                one of the classes.
+            InputError: A line cannot be read, or has a label that is not
+                one of the classes, or none where there must be one.
         """
         if '://' not in self.ann_file and not osp.isfile(self.ann_file):
             raise FileNotFoundError(
                 f'{self.ann_file}: expected a list of videos, found none; '
                 'write it with tools/dataset_converters'
             )
-        try:
+        with reading(self.ann_file, 'a list of videos'):
+            self._check_lines(list_from_file(self.ann_file))
             videos = super().load_data_list()
-        except (AssertionError, IndexError, ValueError) as error:
-            raise ValueError(
-                f'{self.ann_file}: expected lines "path label" (videos) or '
-                '"path frames label" (frames), with several labels only if '
-                f'multi_class=True and num_classes is set; got another ('
-                f'{error})'
-            ) from error
         prefix = next(iter(self.data_prefix.values()), None) or ''
         for video in videos:
-            self._check(video)
+            if self.multi_class and video['label'] == [-1]:
+                # mmaction2's label of lines without one would be the last
+                # class.
+                video['label'] = []
             path = video.get('frame_dir', video.get('filename'))
             video['video_id'] = osp.relpath(path, prefix) if prefix else path
         return videos
@@ -116,24 +119,90 @@ class _ActionList:
             f'{why}'
         )
 
-    def _check(self, video: dict) -> None:
-        """Refuse unknown labels, and read a folder without labels as such."""
-        if not self.multi_class:
-            labels = [video['label']]
-        elif video['label'] == [-1]:
-            # mmaction2's label of lines without one would be the last class.
-            video['label'] = []
-            return
-        else:
-            labels = video['label']
-        known = self.num_classes or len(self.metainfo.get('classes', ()))
-        if known and not all(-1 <= label < known for label in labels):
-            path = video.get('frame_dir', video.get('filename'))
-            raise ValueError(
-                f'{self.ann_file}: {path}: expected labels 0..{known - 1} of '
-                f'{known} classes, got {labels}; set num_classes, or use '
-                'the list of this data set'
+    def _check_lines(self, lines: list[str]) -> None:
+        """Refuse lines that mmaction2 would misread, and warn of odd ones."""
+        if self.multi_class and self.num_classes is None:
+            raise InputError(
+                f'{self.ann_file}: expected num_classes with '
+                'multi_class=True, got None'
             )
+        if not lines:
+            raise InputError(
+                f'{self.ann_file}: expected lines "{self._columns}", got an '
+                'empty file; write it with tools/dataset_converters'
+            )
+        first: dict[tuple, int] = {}
+        bare, twice = [], []
+        for number, line in enumerate(lines, 1):
+            video, labels = self._check_line(number, line)
+            if not self.multi_class and labels in ([], [-1]):
+                bare.append(number)
+            if first.setdefault(video, number) != number:
+                twice.append((video[0], first[video], number))
+        if bare and (len(bare) < len(lines) or not self.test_mode):
+            raise InputError(
+                f'{self.ann_file}: line {bare[0]}: expected a label, got '
+                f'{excerpt(lines[bare[0] - 1])}, and {len(bare)} of '
+                f'{len(lines)} lines without one; a video without classes '
+                'needs multi_class=True'
+            )
+        if bare:
+            warnings.warn(
+                f'{self.ann_file}: none of {len(lines)} lines has a label; '
+                'predictions are made, but metrics mean nothing',
+                stacklevel=3,
+            )
+        if twice:
+            warnings.warn(
+                f'{self.ann_file}: {len(twice)} lines list a video again, '
+                f'the first of them {excerpt(twice[0][0])} in the lines '
+                f'{twice[0][1]} and {twice[0][2]}; each counts',
+                stacklevel=3,
+            )
+
+    def _check_line(self, number: int, line: str) -> tuple[tuple, list[int]]:
+        """What a line lists, its offset included, and its labels."""
+        name, *columns = line.strip().split(self._delimiter)
+        counts = self._columns.count(' ') - 1  # between path and labels
+        numbers = [int(c) for c in columns if INTEGER.fullmatch(c)]
+        labels = numbers[counts:]
+        if (
+            not name
+            or not UNREADABLE.isdisjoint(name)
+            or len(numbers) != len(columns)
+            or len(numbers) < counts
+            or (counts and numbers[counts - 1] < 1)
+            or min(numbers[:counts], default=0) < 0
+            or (len(labels) > 1 and not self.multi_class)
+        ):
+            raise InputError(
+                f'{self.ann_file}: line {number}: expected '
+                f'"{self._columns}", at least one frame, and several labels '
+                f'only if multi_class=True, got {excerpt(line)}'
+            )
+        known = self.num_classes or len(self.metainfo.get('classes', ()))
+        if labels != [-1] and not all(
+            label >= 0 and (not known or label < known) for label in labels
+        ):
+            wanted = (
+                f'0..{known - 1} of {known} classes' if known else 'from 0'
+            )
+            raise InputError(
+                f'{self.ann_file}: line {number}: expected labels {wanted}, '
+                f'got {excerpt(labels)}; set num_classes, or use the list of '
+                'this data set'
+            )
+        return (name, *numbers[: max(counts - 1, 0)]), labels
+
+    @property
+    def _columns(self) -> str:
+        """What a line consists of, as the message puts it."""
+        raise NotImplementedError
+
+    @property
+    def _delimiter(self) -> str | None:
+        """What separates columns; None is any white space."""
+        return None
 
 
 @DATASETS.register_module()
@@ -154,11 +223,25 @@ class ActionVideoDataset(_ActionList, VideoDataset):
         **kwargs: As of ``VideoDataset``.
 
     Raises:
-        ValueError: ``on_broken`` is something else, or the list has labels
-            that are not classes.
+        ValueError: ``on_broken`` is something else.
+        InputError: The list cannot be read, has labels that are not classes,
+            or no label in some lines of a data set of single labels. Where
+            no line of a test set has one, a warning says so.
     """
+
+    @property
+    def _columns(self) -> str:
+        return 'path label'
+
+    @property
+    def _delimiter(self) -> str:
+        return self.delimiter
 
 
 @DATASETS.register_module()
 class ActionFrameDataset(_ActionList, RawframeDataset):
     """mmaction2's ``RawframeDataset``, like :class:`ActionVideoDataset`."""
+
+    @property
+    def _columns(self) -> str:
+        return f'path {"offset " if self.with_offset else ""}frames label'

@@ -5,6 +5,8 @@ from mmcv.transforms import BaseTransform
 from mmengine.fileio import load
 
 from mmskip.registry import TRANSFORMS
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import reading
 
 
 @TRANSFORMS.register_module()
@@ -32,8 +34,8 @@ class LoadActorBoxes(BaseTransform):
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: ``score_thr`` is out of range, or the file holds
-            something else.
+        ValueError: ``score_thr`` is out of range.
+        InputError: The file holds something else.
     """
 
     def __init__(
@@ -45,9 +47,12 @@ class LoadActorBoxes(BaseTransform):
             )
         self.proposal_file = proposal_file
         self.score_thr = score_thr
-        self._found = None if proposal_file is None else load(proposal_file)
+        self._found = None
+        if proposal_file is not None:
+            with reading(proposal_file, 'a pickled dict of boxes'):
+                self._found = load(proposal_file)
         if not isinstance(self._found, (dict, type(None))):
-            raise ValueError(
+            raise InputError(
                 f'{proposal_file}: expected a dict from frames to boxes, got '
                 f'{type(self._found).__name__}'
             )
@@ -56,33 +61,34 @@ class LoadActorBoxes(BaseTransform):
         """Add ``proposals``.
 
         Raises:
-            KeyError: The file has no such frame.
-            ValueError: Its boxes are no shares of the frame.
+            InputError: The file has no such frame, or its boxes are no
+                shares of it.
         """
         if self._found is None:
             results['proposals'] = results['gt_bboxes'].copy()
         else:
-            results['proposals'] = self._of_file(results)
+            with reading(self.proposal_file, 'boxes of frames'):
+                results['proposals'] = self._of_file(results)
         return results
 
     def _of_file(self, results: dict) -> np.ndarray:
         frame = results['frame_id'] + results['start_index']
         key = f'{results["video_id"]},{frame:04d}'
         if key not in self._found:
-            raise KeyError(
+            raise InputError(
                 f'{self.proposal_file}: expected boxes of the frame {key!r}, '
                 f'got {len(self._found)} frames without it; give frames '
                 'without persons an array of shape (0, 4)'
             )
         table = np.asarray(self._found[key], np.float32)
         if table.ndim != 2 or table.shape[1] not in (4, 5):
-            raise ValueError(
+            raise InputError(
                 f'{self.proposal_file}: {key}: expected boxes of shape (n, 4)'
                 f' or (n, 5), got {table.shape}'
             )
         boxes = table[:, :4]
         if boxes.size and not 0 <= boxes.min() <= boxes.max() <= 1:
-            raise ValueError(
+            raise InputError(
                 f'{self.proposal_file}: {key}: expected boxes as shares of '
                 f'width and height, got {boxes.min()} to {boxes.max()}; '
                 'divide them by the size of the frame'

@@ -9,6 +9,8 @@ from mmaction.datasets import BaseActionDataset
 
 from mmskip.options import check_least
 from mmskip.registry import DATASETS
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import reading
 
 from .jhmdb_release import NUM_SPLITS, read_ground_truth
 
@@ -44,8 +46,8 @@ class JHMDBDataset(BaseActionDataset):
 
     Raises:
         FileNotFoundError: The pickle, or a frame, is missing.
-        ValueError: An argument is out of range, or the pickle has another
-            number of classes.
+        ValueError: An argument is out of range.
+        InputError: The pickle is not what it should be.
     """
 
     def __init__(
@@ -85,9 +87,14 @@ class JHMDBDataset(BaseActionDataset):
     def load_data_list(self) -> list[dict]:
         """Read the boxes and look for the frames."""
         truth = read_ground_truth(self.ann_file)
+        with reading(self.ann_file, 'JHMDB-GT.pkl', 'download it again'):
+            return self._list_samples(truth)
+
+    def _list_samples(self, truth: dict) -> list[dict]:
+        """Samples of the split and subset."""
         labels = list(truth['labels'])
         if self.num_classes not in (None, len(labels)):
-            raise ValueError(
+            raise InputError(
                 f'{self.ann_file}: expected {self.num_classes} classes, got '
                 f'{len(labels)} ({", ".join(labels)}); set num_classes of '
                 'the data and of the model to it'
@@ -98,7 +105,7 @@ class JHMDBDataset(BaseActionDataset):
             info for video in videos for info in self._load(truth, video)
         ]
         if not samples:
-            raise ValueError(
+            raise InputError(
                 f'{self.ann_file}: expected annotated frames in split '
                 f'{self.split} ({self.subset}), got none in {len(videos)} '
                 'videos'
@@ -113,7 +120,7 @@ class JHMDBDataset(BaseActionDataset):
         found: dict[int, list] = {}
         for label, tubes in truth['gttubes'][video].items():
             if not 0 <= label < len(truth['labels']):
-                raise ValueError(
+                raise InputError(
                     f'{self.ann_file}: {video}: expected labels '
                     f'0..{len(truth["labels"]) - 1}, got {label}'
                 )
@@ -144,7 +151,8 @@ class JHMDBDataset(BaseActionDataset):
             name = self.filename_tmpl.format(number)
             if name not in present:
                 raise FileNotFoundError(
-                    f'{osp.join(folder, name)}: expected this frame of '
-                    f'{count}; extract Rename_Images.tar.gz, or set '
-                    'data_prefix and filename_tmpl'
+                    f'{osp.join(folder, name)}: expected this frame, because '
+                    f'{self.ann_file} lists {count}; extract '
+                    'Rename_Images.tar.gz, or set data_prefix and '
+                    'filename_tmpl'
                 )

@@ -11,8 +11,10 @@ from mmengine.logging import print_log
 from mmpose.datasets import JhmdbDataset
 
 from mmskip.registry import DATASETS
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import reading
 
-from .jhmdb_pose_json import read_pose_json
+from .jhmdb_pose_json import check_pose_json, read_pose_json
 
 # Names and sides of the joints. mmpose looks for this file from the working
 # directory first, where one of another data set may lie.
@@ -53,8 +55,9 @@ class JHMDBPoseDataset(JhmdbDataset):
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: An argument is out of range, a file is not what it should
-            be, or a frame has several persons without ``track_id``.
+        ValueError: An argument is out of range.
+        InputError: A file is not what it should be, or a frame has several
+            persons without ``track_id``.
     """
 
     METAINFO: ClassVar[dict] = dict(
@@ -92,16 +95,18 @@ class JHMDBPoseDataset(JhmdbDataset):
                     f'{self.ann_file}: expected annotations of mmpose, found '
                     'none; leave out ann_file to read the original release'
                 )
-            samples = super().load_data_list()
-        else:
-            samples = self._read_release()
-        if not samples:
-            raise ValueError(
-                f'{self._source}: expected frames with a person, got none'
-            )
-        _tell_tracks(samples, self._source)
-        if self.crop_span != 1:
-            share_crops(samples, self.crop_span)
+            check_pose_json(self.ann_file)
+        path = self.bbox_file or self.ann_file or self.data_root or '.'
+        with reading(path, 'annotated poses'):
+            read = super().load_data_list if self.ann_file else self._read
+            samples = read()
+            if not samples:
+                raise InputError(
+                    f'{self._source}: expected frames with a person, got none'
+                )
+            _tell_tracks(samples, self._source)
+            if self.crop_span != 1:
+                share_crops(samples, self.crop_span)
         return samples
 
     def parse_data_info(self, raw_data_info: dict) -> dict:
@@ -109,7 +114,7 @@ class JHMDBPoseDataset(JhmdbDataset):
         image = raw_data_info['raw_img_info']
         path = PurePosixPath(image['file_name'])
         if not path.stem.isdigit() or not path.parent.name:
-            raise ValueError(
+            raise InputError(
                 f'{self._source}: expected images like <video>/00001.png, '
                 f'got {path}'
             )
@@ -125,7 +130,8 @@ class JHMDBPoseDataset(JhmdbDataset):
         where = f'split {self.split} ({self.subset})'
         return self.ann_file or f'{self.data_root}, {where}'
 
-    def _read_release(self) -> list[dict]:
+    def _read(self) -> list[dict]:
+        """Read the original release."""
         content, report = read_pose_json(
             self.data_root or '.', self.split, self.subset, self.variant
         )
@@ -190,7 +196,7 @@ def _tell_tracks(samples: Sequence[dict], source: str) -> None:
     places = Counter((s['video_id'], s['frame_id']) for s in samples)
     (video, frame), count = places.most_common(1)[0]
     if count > 1:
-        raise ValueError(
+        raise InputError(
             f'{source}: expected track_id to tell persons apart, got frame '
             f'{frame} of {video} {count} times; add track_id to the '
             'annotations'

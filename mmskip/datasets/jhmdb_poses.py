@@ -18,7 +18,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .jhmdb_release import NUM_SPLITS, read_mask, read_matrix, read_split
+from mmskip.runtime import InputError
+
+from .jhmdb_release import MASK, NUM_SPLITS, read_mask, read_matrix, read_split
+from .mat_files import MatReader, mat_reader
 
 NUM_JOINTS = 15
 # Folder of the splits, and how its files end.
@@ -102,7 +105,8 @@ def list_videos(
 
     Raises:
         FileNotFoundError: The splits, or the frames of a video, are missing.
-        ValueError: An argument is out of range, or nothing is listed.
+        ValueError: An argument is out of range.
+        InputError: A split is not what it should be.
     """
     for name, value, known in (
         ('variant', variant, tuple(VARIANTS)),
@@ -115,15 +119,17 @@ def list_videos(
     folder, pattern = VARIANTS[variant]
     ending = pattern.format(split)
     found = {}
-    for path in sorted((root / folder).glob(f'*{ending}')):
+    lists = sorted((root / folder).glob(f'*{ending}'))
+    for path in lists:
         action = path.name.removesuffix(ending)
-        for video, mark in read_split(path):
+        for video, mark in read_split(path).items():
             if mark == SUBSETS[subset]:
                 found[f'{action}/{video}'] = path
     if not found:
         raise FileNotFoundError(
             f'{root / folder}: expected lists *{ending} with videos to '
-            f'{subset}, got none; extract {folder}.zip'
+            f'{subset}, got {", ".join(map(str, lists[:1])) or "none"}; '
+            f'extract {folder}.zip'
         )
     for name, path in found.items():
         frames = root / 'Rename_Images' / name
@@ -137,7 +143,10 @@ def list_videos(
 
 
 def read_pose_video(
-    root: str | os.PathLike, name: str, report: ReadingReport
+    root: str | os.PathLike,
+    name: str,
+    report: ReadingReport,
+    reader: MatReader | None = None,
 ) -> PoseVideo:
     """Read the poses and boxes of a video.
 
@@ -148,22 +157,24 @@ def read_pose_video(
         root: Folder of the release.
         name: ``action/video``.
         report: Counts this video and its flaws; changed in place.
+        reader: Reads the files of MATLAB, if one is running already.
 
     Raises:
         FileNotFoundError: A file is missing.
-        ValueError: A file is not what it should be, or no frame shows the
+        InputError: A file is not what it should be, or no frame shows the
             person.
     """
     root = Path(root)
-    joints = _read_joints(root, name)
-    path = root / 'puppet_mask' / name / 'puppet_mask.mat'
-    mask = read_mask(path)
+    path = root / MASK.format(name)
+    with mat_reader(reader) as reader:
+        joints = _read_joints(reader, root, name)
+        mask = read_mask(reader, path)
     counts = (_count_images(root, name), len(joints), mask.shape[2])
     frames = min(counts)
     boxes = np.stack([_box_of(mask[:, :, t]) for t in range(frames)])
     present = ~np.isnan(boxes[:, 0])
     if not present.any():
-        raise ValueError(
+        raise InputError(
             f'{path}: expected a mask that shows a person, got {frames} '
             'empty ones; take the video off its split'
         )
@@ -182,26 +193,20 @@ def read_pose_video(
     return PoseVideo(name, size, joints, boxes)
 
 
-def _read_joints(root: Path, name: str) -> np.ndarray:
+def _read_joints(reader: MatReader, root: Path, name: str) -> np.ndarray:
     """``pos_img`` of a video as (T, 15, 2)."""
     path = root / 'joint_positions' / name / 'joint_positions.mat'
-    joints = read_matrix(
-        path,
-        'pos_img',
-        'extract joint_positions.zip again, or take the video off its split',
-    )
+    joints = read_matrix(reader, path, 'pos_img')
     # MATLAB drops the last dimension of a single frame.
     joints = joints[..., None] if joints.ndim == 2 else joints
-    if joints.ndim != 3 or joints.shape[:2] != (2, NUM_JOINTS):
-        raise ValueError(
+    if (
+        joints.ndim != 3
+        or joints.shape[:2] != (2, NUM_JOINTS)
+        or not joints.size
+    ):
+        raise InputError(
             f'{path}: expected pos_img of shape (2, {NUM_JOINTS}, frames), '
             f'got {joints.shape}; extract it again'
-        )
-    if not np.isfinite(joints).all():
-        frame = int(np.argwhere(~np.isfinite(joints))[0, 2]) + 1
-        raise ValueError(
-            f'{path}: expected numbers, got NaN or infinity in frame {frame}; '
-            'extract it again'
         )
     return joints.transpose(2, 1, 0).astype(np.float64)
 
@@ -212,7 +217,7 @@ def _count_images(root: Path, name: str) -> int:
     images = sorted(path.name for path in folder.glob('*.png'))
     if not images or images[-1] != f'{len(images):05d}.png':
         got = f'{images[0]} to {images[-1]}' if images else 'none'
-        raise ValueError(
+        raise InputError(
             f'{folder}: expected frames from 00001.png without gaps, got '
             f'{len(images)} ({got}); extract Rename_Images.tar.gz again'
         )

@@ -15,8 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.io import loadmat
-from scipy.io.matlab import MatReadError
+
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import reads
+
+from .action_lists import read_marks
+from .mat_files import MatReader
 
 KEYS = (
     'labels',
@@ -29,6 +33,7 @@ KEYS = (
 NUM_SPLITS = 3
 # Marks of the split files.
 SUBSETS = {'1': 'train_videos', '2': 'test_videos'}
+MASK = 'puppet_mask/{}/puppet_mask.mat'
 # All that an array needs in a pickle; others could run anything.
 ALLOWED = {
     ('_codecs', 'encode'),
@@ -53,6 +58,7 @@ class _PlainUnpickler(pickle.Unpickler):
         return super().find_class(module, name)
 
 
+@reads('JHMDB-GT.pkl', 'download it again')
 def read_ground_truth(path: str | os.PathLike) -> dict:
     """Read ``JHMDB-GT.pkl``, without running code that it may hold.
 
@@ -104,7 +110,7 @@ def read_masks(root: str | os.PathLike) -> dict:
 
     Raises:
         FileNotFoundError: A mask or a split is missing.
-        ValueError: A file is not what it should be.
+        InputError: A file is not what it should be.
     """
     root = Path(root)
     folders = sorted(p for p in root.glob('puppet_mask/*') if p.is_dir())
@@ -121,23 +127,19 @@ def read_masks(root: str | os.PathLike) -> dict:
         train_videos=[[] for _ in range(NUM_SPLITS)],
         test_videos=[[] for _ in range(NUM_SPLITS)],
     )
-    for label, folder in enumerate(folders):
-        for split in range(NUM_SPLITS):
-            path = root / f'splits/{folder.name}_test_split{split + 1}.txt'
-            for name, subset in read_split(path):
-                truth[subset][split].append(f'{folder.name}/{name}')
-        listed = {
-            video
-            for subset in SUBSETS.values()
-            for videos in truth[subset]
-            for video in videos
-            if video.startswith(f'{folder.name}/')
-        }
-        for video in sorted(listed):
-            mask = read_mask(root / 'puppet_mask' / video / 'puppet_mask.mat')
-            truth['resolution'][video] = mask.shape[:2]
-            truth['nframes'][video] = mask.shape[2]
-            truth['gttubes'][video] = {label: tubes_of(mask)}
+    with MatReader() as reader:
+        for label, folder in enumerate(folders):
+            listed = {}
+            for split in range(NUM_SPLITS):
+                path = root / f'splits/{folder.name}_test_split{split + 1}.txt'
+                for name, subset in read_split(path).items():
+                    truth[subset][split].append(f'{folder.name}/{name}')
+                    listed.setdefault(f'{folder.name}/{name}', path)
+            for video, path in sorted(listed.items()):
+                mask = read_mask(reader, root / MASK.format(video), path)
+                truth['resolution'][video] = mask.shape[:2]
+                truth['nframes'][video] = mask.shape[2]
+                truth['gttubes'][video] = {label: tubes_of(mask)}
     return truth
 
 
@@ -163,79 +165,76 @@ def tubes_of(mask: np.ndarray) -> list[np.ndarray]:
     return np.split(table, gaps)
 
 
-def read_mask(path: Path) -> np.ndarray:
+def read_mask(
+    reader: MatReader, path: Path, listed_in: str | Path = 'a split'
+) -> np.ndarray:
     """Read ``part_mask`` of a video, shape (H, W, T).
+
+    Args:
+        reader: Reads files of MATLAB.
+        path: The file.
+        listed_in: What lists the video, for messages.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no such mask.
+        InputError: It is no such mask.
     """
-    mask = read_matrix(
-        path,
-        'part_mask',
-        'extract puppet_mask.zip again, or take the video off its split',
-    )
+    mask = read_matrix(reader, path, 'part_mask', listed_in)
     # MATLAB drops the last dimension of a single frame.
     mask = mask[..., None] if mask.ndim == 2 else mask
-    if mask.ndim != 3:
-        raise ValueError(
+    if mask.ndim != 3 or not mask.size:
+        raise InputError(
             f'{path}: expected part_mask of shape (height, width, frames), '
             f'got {mask.shape}; extract it again'
         )
     return mask
 
 
-def read_matrix(path: Path, name: str, advice: str) -> np.ndarray:
-    """Read an array from a file of MATLAB.
+def read_matrix(
+    reader: MatReader,
+    path: Path,
+    name: str,
+    listed_in: str | Path = 'a split',
+) -> np.ndarray:
+    """Read an array of finite numbers from a file of MATLAB.
 
     Args:
+        reader: Reads it.
         path: The file.
         name: Of the array.
-        advice: What to do if the file is missing.
+        listed_in: What lists the video, for messages.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It cannot be read, or has no such array.
+        InputError: It cannot be read, has no such array, or one with other
+            numbers.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f'{path}: expected this file, because a split lists its video; '
-            f'{advice}'
+            f'{path}: expected this file, because {listed_in} lists its '
+            f'video; extract {path.stem}.zip again, or take the video off '
+            'its split'
         )
-    try:
-        return np.asarray(loadmat(path)[name])
-    except (
-        MatReadError,
-        ValueError,
-        NotImplementedError,
-        KeyError,
-    ) as error:
-        raise ValueError(
-            f'{path}: expected {name} in a file of MATLAB, got one that '
-            f'cannot be read ({error}); extract it again'
-        ) from error
+    matrix = reader.matrix(path, name)
+    if not np.isfinite(matrix).all():
+        # Frames are the third axis, which MATLAB drops if there is one.
+        frame = (*np.argwhere(~np.isfinite(matrix))[0], 0)[2] + 1
+        raise InputError(
+            f'{path}: expected numbers, got NaN or infinity in frame {frame} '
+            f'of {name}; extract it again'
+        )
+    return matrix
 
 
-def read_split(path: Path) -> list[tuple[str, str]]:
-    """Read lines ``video.avi 1`` as ``(video, 'train_videos')``.
+def read_split(path: Path) -> dict[str, str]:
+    """Read lines ``video.avi 1`` as ``{video: 'train_videos'}``.
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It has other lines.
+        InputError: It is empty, has other lines, or lists a video twice.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f'{path}: expected this split; extract {path.parent.name}.zip'
         )
-    pairs = []
-    for line in path.read_text().splitlines():
-        words = line.split()
-        if not words:
-            continue
-        if len(words) != 2 or words[1] not in SUBSETS:
-            raise ValueError(
-                f'{path}: expected lines "video.avi 1|2" (training, test), '
-                f'got {line!r}'
-            )
-        pairs.append((Path(words[0]).stem, SUBSETS[words[1]]))
-    return pairs
+    return read_marks(path, SUBSETS)

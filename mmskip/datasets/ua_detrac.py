@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from mmdet.datasets import BaseDetDataset
 
 from mmskip.registry import DATASETS
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import excerpt
 
 from .ua_detrac_files import find_sequences, list_frames, read_image_size
 from .ua_detrac_xml import (
@@ -170,6 +172,7 @@ class UADETRACDataset(BaseDetDataset):
         frames = list_frames(image_folder)
         _check_sequence(name, annotation, image_folder, len(frames), xml_path)
         width, height = read_image_size(frames[0])
+        _warn_of_outsiders(annotation, (width, height), xml_path)
         return [
             dict(
                 img_path=frames[frame_id],
@@ -207,14 +210,7 @@ class UADETRACDataset(BaseDetDataset):
         for target in annotation.frames.get(frame_id, ()):
             label = self._label_of(target, xml_path)
             box = clip_box(target.box, size)
-            if box is None:
-                warnings.warn(
-                    f'{xml_path}: frame {frame_id + 1}: target '
-                    f'{target.track_id} lies outside of the image of '
-                    f'{size[0]}x{size[1]} pixels and is left out',
-                    stacklevel=2,
-                )
-            elif label is not None:
+            if box is not None and label is not None:
                 instances.append(
                     dict(
                         bbox=box,
@@ -240,11 +236,11 @@ class UADETRACDataset(BaseDetDataset):
             return 0
         name = CLASS_OF_TYPE.get(target.vehicle_type)
         if name is None:
-            raise ValueError(
+            raise InputError(
                 f'{xml_path}: target {target.track_id}: expected a '
                 f'vehicle_type among {sorted(CLASS_OF_TYPE)}, got '
-                f'{target.vehicle_type!r}; with single_class=True every type '
-                'is accepted'
+                f'{excerpt(target.vehicle_type)}; with single_class=True '
+                'every type is accepted'
             )
         classes = self._metainfo['classes']
         return classes.index(name) if name in classes else None
@@ -272,6 +268,26 @@ class UADETRACDataset(BaseDetDataset):
         ]
 
 
+def _warn_of_outsiders(
+    annotation: SequenceAnnotation, size: tuple[int, int], xml_path: str
+) -> None:
+    """Count the targets that :func:`clip_box` leaves nothing of."""
+    outside = [
+        (frame_id + 1, target.track_id)
+        for frame_id, targets in annotation.frames.items()
+        for target in targets
+        if clip_box(target.box, size) is None
+    ]
+    if outside:
+        frame, track = outside[0]
+        warnings.warn(
+            f'{xml_path}: {len(outside)} targets lie outside of the image of '
+            f'{size[0]}x{size[1]} pixels and are left out, the first of them '
+            f'target {track} of frame {frame}',
+            stacklevel=2,
+        )
+
+
 def _check_sequence(
     name: str,
     annotation: SequenceAnnotation,
@@ -281,9 +297,9 @@ def _check_sequence(
 ) -> None:
     """Refuse an annotation that does not belong to its images."""
     if annotation.name not in ('', name):
-        raise ValueError(
+        raise InputError(
             f'{xml_path}: expected the annotation of {name}, got that of '
-            f'{annotation.name}'
+            f'{excerpt(annotation.name)}'
         )
     last = max(annotation.frames, default=-1) + 1
     if last > num_images:

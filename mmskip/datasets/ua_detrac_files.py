@@ -5,7 +5,10 @@ import os.path as osp
 import re
 from collections.abc import Sequence
 
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
+
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import reads
 
 # Where releases and re-packs put images and annotations, those of one split
 # before those of all; the first folder that holds any is used.
@@ -47,7 +50,7 @@ def find_sequences(
 
     Raises:
         FileNotFoundError: Folders, images or annotations are missing.
-        ValueError: Two files claim to annotate one sequence.
+        InputError: Two files claim to annotate one sequence.
     """
     names = {'split': split.capitalize(), 'lower': split}
     of_split = [folder.format(**names) for folder in SPLIT_IMAGE_FOLDERS]
@@ -98,7 +101,7 @@ def list_frames(image_folder: str) -> list[str]:
 
     Raises:
         FileNotFoundError: There is none, or one is missing in between.
-        ValueError: Two files have the same number, or one has number 0.
+        InputError: Two files have the same number, or one has number 0.
     """
     found: dict[int, str] = {}
     for name in sorted(os.listdir(image_folder)):
@@ -107,13 +110,13 @@ def list_frames(image_folder: str) -> list[str]:
             continue
         number = int(match[1])
         if number == 0:
-            raise ValueError(
+            raise InputError(
                 f'{osp.join(image_folder, name)}: expected frame numbers '
                 'from 1 on, got 0; the images were renamed and would not fit '
                 'their annotation'
             )
         if number in found:
-            raise ValueError(
+            raise InputError(
                 f'{osp.join(image_folder, name)}: expected one image of '
                 f'frame {number}, got also {found[number]}'
             )
@@ -134,20 +137,15 @@ def list_frames(image_folder: str) -> list[str]:
     return [found[number] for number in sorted(found)]
 
 
+@reads('an image', 'extract it again from the archive')
 def read_image_size(path: str) -> tuple[int, int]:
     """Read ``(width, height)`` from the header of an image.
 
     Raises:
-        ValueError: The file is not an image.
+        InputError: The file is not an image.
     """
-    try:
-        with Image.open(path) as image:
-            return image.size
-    except (UnidentifiedImageError, OSError) as error:
-        raise ValueError(
-            f'{path}: expected an image, got a file that cannot be read '
-            f'({error}); extract it again from the archive'
-        ) from error
+    with Image.open(path) as image:
+        return image.size
 
 
 def _first_with(listing, data_root: str, candidates: list[str]) -> str:
@@ -183,7 +181,7 @@ def _list_annotations(folder: str) -> dict[str, str]:
             continue
         name = stem.removesuffix('_v3')
         if name in found:
-            raise ValueError(
+            raise InputError(
                 f'{osp.join(folder, file_name)}: expected one annotation of '
                 f'{name}, got also {found[name]}; keep one of them'
             )

@@ -15,7 +15,11 @@ import math
 import os
 import warnings
 import xml.etree.ElementTree as ET
+from collections import Counter
 from dataclasses import dataclass
+
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import SHOWN, excerpt, reads
 
 Box = tuple[float, float, float, float]
 
@@ -42,6 +46,17 @@ CLASS_OF_TYPE = {
     'truck-pickup': 'others',
     'truck-util': 'others',
 }
+
+
+# What the elements of an annotation may hold; of others nothing is known.
+KNOWN = {
+    'sequence': {'sequence_attribute', 'ignored_region', 'frame'},
+    'ignored_region': {'box'},
+    'frame': {'target_list'},
+    'target_list': {'target'},
+    'target': {'box', 'attribute', 'occlusion'},
+}
+ARCHIVE = 'extract it again from the archive'
 
 
 @dataclass(frozen=True)
@@ -77,12 +92,13 @@ class SequenceAnnotation:
     frames: dict[int, tuple[Target, ...]]
 
 
+@reads('an annotation file of UA-DETRAC (XML)', ARCHIVE)
 def read_sequence(path: str | os.PathLike) -> SequenceAnnotation:
     """Read the annotation file of one sequence.
 
-    A ``density`` that differs from the number of targets, and a track that
-    occurs twice in a frame, give one warning per file: the targets are what
-    counts.
+    A ``density`` that differs from the number of targets, a track that
+    occurs twice in a frame, and elements of unknown names give one warning
+    per file: the targets are what counts.
 
     Args:
         path: An XML file of UA-DETRAC.
@@ -91,37 +107,32 @@ def read_sequence(path: str | os.PathLike) -> SequenceAnnotation:
         The annotation, with boxes and frames counted from 0.
 
     Raises:
-        ValueError: The file is not an annotation of UA-DETRAC, or a number
+        InputError: The file is not an annotation of UA-DETRAC, or a number
             in it is missing or impossible. The message names file and place.
     """
-    try:
-        root = ET.parse(path).getroot()
-    except ET.ParseError as error:
-        raise ValueError(
-            f'{path}: expected an XML file, got one that cannot be parsed '
-            f'({error}); extract it again from the archive'
-        ) from error
+    root = ET.parse(path).getroot()
     if root.tag != 'sequence':
-        raise ValueError(
-            f'{path}: expected the root element <sequence>, got <{root.tag}>; '
-            'this is not an annotation file of UA-DETRAC'
+        raise InputError(
+            f'{path}: expected the root element <sequence>, got '
+            f'<{root.tag[:SHOWN]}>; this is not an annotation file of '
+            'UA-DETRAC'
         )
     regions = tuple(
         _read_box(box, f'{path}: ignored region {number}')
         for number, box in enumerate(root.iterfind('ignored_region/box'), 1)
     )
     frames = {}
-    oddities = []
+    oddities = _find_unknown(root)
     for element in root.iterfind('frame'):
         number = _read_number(element, ('num',), f'{path}: <frame>')
         if number < 1 or number != int(number):
-            raise ValueError(
+            raise InputError(
                 f'{path}: expected frame numbers 1, 2, ..., got '
                 f'num="{element.get("num")}"'
             )
         place = f'{path}: frame {int(number)}'
         if int(number) - 1 in frames:
-            raise ValueError(f'{place}: expected one <frame> element, got two')
+            raise InputError(f'{place}: expected one <frame> element, got two')
         targets = tuple(
             _read_target(target, place)
             for target in element.iterfind('target_list/target')
@@ -154,6 +165,20 @@ def clip_box(box: Box, size: tuple[int, int]) -> list[float] | None:
     return [x1, y1, x2, y2] if x2 > x1 and y2 > y1 else None
 
 
+def _find_unknown(root: ET.Element) -> list[str]:
+    """Say which elements stand where none of their names is read."""
+    unknown = Counter(
+        child.tag
+        for element in root.iter()
+        for child in element
+        if child.tag not in KNOWN.get(element.tag, {child.tag})
+    )
+    return [
+        f'{count} elements {excerpt(tag)} are not known and passed over'
+        for tag, count in unknown.items()
+    ]
+
+
 def _find_oddities(
     element: ET.Element, targets: tuple[Target, ...], number: int
 ) -> list[str]:
@@ -173,13 +198,15 @@ def _find_oddities(
 def _read_target(element: ET.Element, place: str) -> Target:
     """Read one ``<target>``."""
     track_id = _read_number(element, ('id',), f'{place}: <target>')
-    place = f'{place}: target {element.get("id")}'
+    place = f'{place}: target {excerpt(element.get("id"))}'
+    if track_id < 0 or track_id != int(track_id):
+        raise InputError(f'{place}: expected a whole number as its id')
     box = element.find('box')
     attribute = element.find('attribute')
     if box is None:
-        raise ValueError(f'{place}: expected a <box>, got none')
+        raise InputError(f'{place}: expected a <box>, got none')
     if attribute is None or not attribute.get('vehicle_type'):
-        raise ValueError(
+        raise InputError(
             f'{place}: expected <attribute vehicle_type="...">, got none'
         )
     return Target(
@@ -196,7 +223,7 @@ def _read_box(element: ET.Element, place: str) -> Box:
     width = _read_number(element, ('width', 'w'), place)
     height = _read_number(element, ('height', 'h'), place)
     if width <= 0 or height <= 0:
-        raise ValueError(
+        raise InputError(
             f'{place}: expected a box of positive size, got width={width}, '
             f'height={height}'
         )
@@ -213,8 +240,8 @@ def _read_number(
     except (TypeError, ValueError):
         value = math.nan
     if not math.isfinite(value):
-        raise ValueError(
+        raise InputError(
             f'{place}: expected a number in the attribute '
-            f'{" or ".join(map(repr, names))}, got {text!r}'
+            f'{" or ".join(map(repr, names))}, got {excerpt(text)}'
         )
     return value

@@ -1,9 +1,11 @@
 """Groups of videos, to report figures of each, such as their speed."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import read_json
 
 
 def read_groups(path: str | PathLike) -> dict[str, str]:
@@ -14,16 +16,13 @@ def read_groups(path: str | PathLike) -> dict[str, str]:
             without folder and suffix.
 
     Raises:
-        ValueError: The file is something else.
+        InputError: The file is something else.
     """
-    try:
-        groups = json.loads(Path(path).read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(f'{path}: expected JSON, got {error}') from error
+    groups = read_json(path, 'a JSON file of groups')
     if not isinstance(groups, dict) or not all(
         isinstance(group, str) for group in groups.values()
     ):
-        raise ValueError(
+        raise InputError(
             f'{path}: expected an object {{"video": "group", ...}}, got '
             'something else'
         )

@@ -1,17 +1,23 @@
 """Where frames stop, as a bar (Fig. 4.1 of the thesis on SoF-Net)."""
 
-import json
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import excerpt, read_json
+
 USED_COLOR = '#0072B2'
 UNSEEN_COLOR = '#222222'
+EXPECTED = 'the JSON file of mmskip.VideoCost'
+# Fields of a video that are lists, and what they are lists of.
+LISTS = dict(stops=int, labels=int, frame_inds=int, scores=(int, float))
 # Parts of a bar that are narrower get no percentage, in percent.
 LEAST_LABELLED = 2.5
 
@@ -23,22 +29,29 @@ def read_videos(path: str | PathLike) -> dict:
         ``videos``, ``num_places``, ``classes`` and ``figures``.
 
     Raises:
-        ValueError: The file is something else.
+        InputError: The file is something else.
     """
-    try:
-        report = json.loads(Path(path).read_text(encoding='utf-8'))
-    except ValueError as error:
-        raise ValueError(
-            f'{path}: expected the JSON file of mmskip.VideoCost, got one '
-            f'that cannot be parsed ({error})'
-        ) from error
+    report = read_json(path, EXPECTED, finite=False)
     videos = report.get('videos') if isinstance(report, dict) else None
-    if not videos or 'stops' not in videos[0]:
-        raise ValueError(
-            f'{path}: expected the JSON file of mmskip.VideoCost with its '
-            'videos, got another; test with '
+    places = report.get('num_places') if videos else None
+    if (
+        not isinstance(videos, list)
+        or not videos
+        or type(places) not in (int, type(None))
+        or not isinstance(report.get('classes', []), list)
+    ):
+        raise InputError(
+            f'{path}: expected {EXPECTED} with its videos, got another; test '
+            'with '
             "dict(type='mmskip.VideoCost', out_file=...)"
         )
+    for number, video in enumerate(videos, 1):
+        if not _is_video(video, places or 0):
+            raise InputError(
+                f'{path}: video {number}: expected stops -1..{places or 0} '
+                f'and other fields as mmskip.VideoCost writes them, got '
+                f'{excerpt(video)}; test again'
+            )
     return report
 
 
@@ -144,6 +157,25 @@ def plot_frame_usage(
     )
     figure.savefig(path)
     return path
+
+
+def _is_video(video: Any, places: int) -> bool:
+    """Whether an entry has stops, and other fields as they should be."""
+    return (
+        isinstance(video, Mapping)
+        and bool(video.get('stops'))
+        and isinstance(video.get('video', ''), str)
+        and all(
+            isinstance(video.get(name, []), list)
+            and all(
+                isinstance(value, kind) and not isinstance(value, bool)
+                for value in video.get(name, [])
+            )
+            for name, kind in LISTS.items()
+        )
+        and all(-1 <= stop <= places for stop in video['stops'])
+        and all(frame >= 0 for frame in video.get('frame_inds', []))
+    )
 
 
 def _colours(fates: Sequence[str]) -> dict[str, object]:

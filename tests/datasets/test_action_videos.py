@@ -9,6 +9,7 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 from mmskip.datasets.toy import make_toy_activitynet
+from mmskip.runtime import InputError
 
 pytest.importorskip('mmaction')
 
@@ -156,3 +157,48 @@ def test_what_does_not_fit_is_refused(tmp_path, text, options, match):
 def test_a_missing_list_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match='dataset_converters'):
         ActionVideoDataset(ann_file=str(tmp_path / 'no.txt'), pipeline=[])
+
+
+@pytest.mark.parametrize(
+    ('kind', 'text', 'line'),
+    [
+        (ActionVideoDataset, 'a.mp4 1\nb.mp4\n', 2),
+        (ActionVideoDataset, 'a.mp4 1\nb.mp4 -1\n', 2),
+        (ActionVideoDataset, 'a.mp4 1\n\n', 2),
+        (ActionVideoDataset, 'a.mp4 1\nmy video.mp4 1\n', 2),
+        (ActionVideoDataset, 'a.mp4 -2\n', 1),
+        (ActionVideoDataset, 'a.mp4 1.5\n', 1),
+        (ActionFrameDataset, 'a 7 0\nb 7\n', 2),
+        (ActionFrameDataset, 'a 7 0\nb 0 0\n', 2),
+        (ActionFrameDataset, 'a -7 0\n', 1),
+        (ActionFrameDataset, 'a\n', 1),
+        (ActionVideoDataset, '', None),
+    ],
+)
+@pytest.mark.parametrize('test_mode', [False, True])
+def test_lines_are_refused_by_number(tmp_path, kind, text, line, test_mode):
+    """A missing label would be -1, the last class."""
+    place = f'line {line}: ' if line else 'expected lines'
+    with pytest.raises(InputError, match=rf'list\.txt: {place}'):
+        listed(tmp_path, text, kind, test_mode=test_mode)
+
+
+def test_lists_to_predict_may_have_no_labels(tmp_path):
+    with pytest.warns(UserWarning, match='none of 2 lines has a label'):
+        made = listed(tmp_path, 'a.mp4\nb.mp4\n', test_mode=True)
+    assert len(made) == 2
+    with pytest.raises(InputError, match='2 of 2 lines without one'):
+        listed(tmp_path, 'a.mp4\nb.mp4\n')
+
+
+def test_lines_that_list_a_video_again_are_counted(tmp_path):
+    with pytest.warns(UserWarning, match=r"1 lines .*'a\.mp4' .* 1 and 3"):
+        made = listed(tmp_path, 'a.mp4 0\nb.mp4 1\na.mp4 1\n')
+    assert len(made) == 3
+    parts = listed(
+        tmp_path,
+        'a 0 9 1\na 9 9 1\n',
+        ActionFrameDataset,
+        with_offset=True,
+    )
+    assert [parts.get_data_info(n)['offset'] for n in (0, 1)] == [0, 9]

@@ -15,6 +15,7 @@ from mmpose.datasets import JhmdbDataset
 
 from mmskip.datasets import JHMDBPoseDataset, VideoOrderSampler, clip_collate
 from mmskip.datasets.jhmdb_pose_json import read_pose_json
+from mmskip.runtime import InputError
 from tests.datasets.pose_release import J0, write_matrix, write_release
 
 STEPS = [
@@ -215,5 +216,39 @@ def test_bad_input_is_refused(root):
         content['images'][0]['file_name'] = 'golf.png'
 
     write_json(root, edit)
-    with pytest.raises(ValueError, match='expected images like'):
+    with pytest.raises(
+        ValueError, match=r'images, entry 1: expected .* file_name'
+    ):
+        build(root, ann_file='annotations/Sub1_train.json')
+
+
+@pytest.mark.parametrize(
+    ('kind', 'change'),
+    [
+        ('images', dict(width=0)),
+        ('images', dict(id='7')),
+        ('images', dict(file_name=None)),
+        ('annotations', dict(bbox=[1, 2, 3])),
+        ('annotations', dict(bbox=None)),
+        ('annotations', dict(bbox=[1, 2, float('nan'), 4])),
+        ('annotations', dict(keypoints=[1.0] * 44)),
+        ('annotations', dict(image_id=7)),
+        ('annotations', dict(track_id=[1])),
+    ],
+)
+def test_entries_that_cannot_be_are_refused(root, kind, change):
+    write_json(root, lambda content: content[kind][1].update(change))
+    with pytest.raises(InputError, match=r'Sub1_train\.json'):
+        build(root, ann_file='annotations/Sub1_train.json')
+
+
+@pytest.mark.parametrize('kind', ['images', 'annotations'])
+def test_ids_are_unique(root, kind):
+    """Of two entries mmpose would take the second one twice."""
+
+    def edit(content):
+        content[kind][1]['id'] = content[kind][0]['id']
+
+    write_json(root, edit)
+    with pytest.raises(InputError, match=rf'{kind}, entry 2: .* id once'):
         build(root, ann_file='annotations/Sub1_train.json')

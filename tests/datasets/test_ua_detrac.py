@@ -207,7 +207,7 @@ def test_annotation_that_does_not_fit_is_refused_by_name(
         ({}, 'no vehicle is annotated in any of the 2 frames'),
         (
             {1: [(1, 'car', (97, 5, 9, 9)), (2, 'car', (5, 5, 9, 9))]},
-            'frame 1: target 1 lies outside',
+            '1 targets lie outside',
         ),
     ],
 )

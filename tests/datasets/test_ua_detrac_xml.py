@@ -5,6 +5,7 @@ import re
 import pytest
 
 from mmskip.datasets.ua_detrac_xml import clip_box, read_sequence
+from mmskip.runtime import InputError
 
 
 def write(tmp_path, body: str, name: str = 'MVI_20011'):
@@ -92,7 +93,7 @@ def test_malformed_numbers_are_refused_by_file_and_place(
 def test_a_file_that_is_no_xml_is_refused_by_name(tmp_path, text):
     path = tmp_path / 'MVI_20011.xml'
     path.write_text(text)
-    with pytest.raises(ValueError, match=r'MVI_20011\.xml.*cannot be parsed'):
+    with pytest.raises(ValueError, match=r'MVI_20011\.xml.*cannot be read'):
         read_sequence(path)
 
 
@@ -137,3 +138,41 @@ def test_contradictions_give_one_warning_that_names_the_file(
 )
 def test_boxes_are_clipped_to_the_image(box, clipped):
     assert clip_box(box, (96, 64)) == clipped
+
+
+BOMB = ''.join(
+    f'<!ENTITY {this} "{f"&{before};" * 10}">'
+    for before, this in zip('abcdefghi', 'bcdefghij', strict=True)
+)
+
+
+@pytest.mark.parametrize(
+    'head',
+    [
+        '<?xml version="1.0" encoding="utf-99"?>',
+        '<?xml version="1.0" encoding="shift_jis"?>',
+        '<?xml version="1.0" encoding="utf-16"?>',
+        f'<!DOCTYPE sequence [<!ENTITY a "aaaaaaaaaa">{BOMB}]>',
+    ],
+    ids=['unknown', 'multibyte', 'wrong', 'bomb'],
+)
+def test_encodings_and_entities_are_refused_by_name(tmp_path, head):
+    path = tmp_path / 'MVI_1.xml'
+    path.write_text(f'{head}<sequence name="&j;"></sequence>')
+    with pytest.raises(InputError, match=re.escape(str(path))):
+        read_sequence(path)
+
+
+@pytest.mark.parametrize('track', ['1.5', '-1', '1e400', 'nan'])
+def test_a_track_has_a_whole_number(tmp_path, track):
+    path = write(tmp_path, frame(target(id=track)))
+    with pytest.raises(InputError, match=rf'{path}: frame 1'):
+        read_sequence(path)
+
+
+def test_elements_of_other_names_are_counted(tmp_path):
+    """A misspelt frame would be one without vehicles."""
+    lost = frame(target(), num=2).replace('frame', 'frome')
+    path = write(tmp_path, frame(target()) + lost)
+    with pytest.warns(UserWarning, match=r"1 elements 'frome' are not known"):
+        assert list(read_sequence(path).frames) == [0]

@@ -123,7 +123,7 @@ def fresh_loggers():
     MMLogger._instance_dict.clear()
 
 
-@pytest.fixture
+@pytest.fixture(scope='session')
 def load_tool():
     """Import a script of ``tools/`` as a module."""
 

@@ -29,6 +29,8 @@ from mmskip.datasets.action_lists import (
     read_video_list,
     write_classes,
 )
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import read_lines
 
 NUM_CLASSES = 200
 
@@ -54,14 +56,13 @@ def read_classes(path: Path) -> list[str]:
     """Read the names of the classes.
 
     Raises:
-        ValueError: There are not 200 of them.
+        InputError: There are not 200 different ones.
     """
-    lines = path.read_text(encoding='utf-8').splitlines()
-    classes = [line.strip() for line in lines if line.strip()]
-    if len(set(classes)) != NUM_CLASSES:
-        raise ValueError(
+    classes = [line for _, line in read_lines(path)]
+    if not len(set(classes)) == len(classes) == NUM_CLASSES:
+        raise InputError(
             f'{path}: expected {NUM_CLASSES} different class names, one a '
-            f'line, got {len(set(classes))}'
+            f'line, got {len(classes)} lines with {len(set(classes))}'
         )
     return classes
 

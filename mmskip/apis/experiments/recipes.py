@@ -65,7 +65,9 @@ def read_back(path: Path, recipe: Recipe | None = None) -> dict | None:
     """
     try:
         kept = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(kept, dict):
         return None
     if recipe is not None and kept.get('recipe') != recipe:
         return None

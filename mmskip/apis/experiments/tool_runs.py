@@ -1,6 +1,5 @@
 """Do what the tools do, in processes, and only what is not done yet."""
 
-import json
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from mmskip.apis.experiments.recipes import (
     make_recipe,
     read_back,
 )
+from mmskip.runtime.reading import read_json
 
 COST_METRICS = ('mmskip.ComputeCost', 'mmskip.VideoCost', 'mmskip.ClipCost')
 
@@ -121,8 +121,8 @@ class ToolRuns:
         kept = keep(
             result,
             recipe,
-            metrics=json.loads(metrics.read_text()),
-            cost=json.loads(cost.read_text()),
+            metrics=read_json(metrics, finite=False),
+            cost=read_json(cost, finite=False),
         )
         return Tested(kept['metrics'], kept['cost'], reused=False)
 

@@ -5,6 +5,7 @@ from .class_splits import (
     HMDB51_SIZES,
     ClassSplits,
     read_class_splits,
+    read_marks,
     write_hmdb51_lists,
     write_jhmdb_lists,
 )
@@ -48,6 +49,7 @@ __all__ = [
     'read_class_index',
     'read_class_splits',
     'read_kinetics_csv',
+    'read_marks',
     'read_moments_classes',
     'read_moments_csv',
     'read_segments',

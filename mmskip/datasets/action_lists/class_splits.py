@@ -7,8 +7,12 @@ trains, 2 tests, 0 (HMDB51) does neither.
 """
 
 import os
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
+
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import excerpt, read_lines, reads
 
 from .lists import ActionEntry, ListReport, check_size, write_classes
 from .split import convert_split
@@ -45,7 +49,9 @@ def read_class_splits(folder: str | os.PathLike, split: int) -> ClassSplits:
 
     Raises:
         FileNotFoundError: There are no files of the split.
-        ValueError: There is no such split, or a file has other lines.
+        ValueError: There is no such split.
+        InputError: A file is empty or has other lines, or lists a video
+            twice.
     """
     if split not in range(1, NUM_SPLITS + 1):
         raise ValueError(f'expected split 1..{NUM_SPLITS}, got {split!r}')
@@ -62,12 +68,51 @@ def read_class_splits(folder: str | os.PathLike, split: int) -> ClassSplits:
     classes = sorted(paths)
     found: dict[str, list[ActionEntry]] = {m: [] for m in MARKS.values()}
     for label, name in enumerate(classes):
-        for video, mark in _read_lines(paths[name]):
+        for video, subset in read_marks(paths[name], MARKS).items():
             entry = ActionEntry(f'{name}/{video}', (label,))
-            found[MARKS[mark]].append(entry)
+            found[subset].append(entry)
     return ClassSplits(
         classes, found['train'], found['test'], len(found['unused'])
     )
+
+
+@reads('a split file')
+def read_marks(
+    path: str | os.PathLike, meanings: Mapping[str, str]
+) -> dict[str, str]:
+    """Read lines ``video.avi 1``.
+
+    Args:
+        path: The file.
+        meanings: Meaning of each mark that may occur.
+
+    Returns:
+        The mark's meaning by video, without suffix.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        InputError: It is empty, has other lines, or lists a video twice.
+    """
+    found: dict[str, str] = {}
+    lines: dict[str, int] = {}
+    for number, line in read_lines(path):
+        words = line.split()
+        if len(words) != 2 or words[1] not in meanings:
+            raise InputError(
+                f'{path}: line {number}: expected lines "video.avi '
+                f'{"|".join(meanings)}" ({", ".join(meanings.values())}), '
+                f'got {excerpt(line)}'
+            )
+        video = words[0].rpartition('.')[0] or words[0]
+        if video in found:
+            raise InputError(
+                f'{path}: line {number}: expected every video once, got '
+                f'{excerpt(words[0])}, which line {lines[video]} lists, too '
+                f'({found[video]}); mend the split'
+            )
+        found[video] = meanings[words[1]]
+        lines[video] = number
+    return found
 
 
 def write_hmdb51_lists(
@@ -95,7 +140,7 @@ def write_hmdb51_lists(
 
     Raises:
         FileNotFoundError: A folder is missing.
-        ValueError: A file has other lines, or nothing is on disk.
+        ValueError: A file is not a split, or nothing is on disk.
     """
     read = read_class_splits(splits, split)
     return _write_lists(
@@ -153,19 +198,3 @@ def _write_lists(
             )
         )
     return reports
-
-
-def _read_lines(path: Path) -> list[tuple[str, str]]:
-    """Videos without suffix, and their marks."""
-    pairs = []
-    for line in path.read_text(encoding='utf-8').splitlines():
-        words = line.split()
-        if not words:
-            continue
-        if len(words) != 2 or words[1] not in MARKS:
-            raise ValueError(
-                f'{path}: expected lines "video.avi 0|1|2" (unused, '
-                f'training, test), got {line!r}'
-            )
-        pairs.append((words[0].rpartition('.')[0] or words[0], words[1]))
-    return pairs

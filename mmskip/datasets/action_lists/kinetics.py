@@ -5,20 +5,26 @@ The subset is published in two ways: as lists ``name frames label``
 classes (FrameExit). The lists of OCSampler are a few videos short.
 """
 
-import csv
 import os
+import warnings
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from .lists import ActionEntry
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import excerpt, read_csv, read_lines, reads
+
+from .lists import ActionEntry, refuse_repeated
 
 # Rows of the CSV files of the release.
 KINETICS400_SIZES = dict(train=(246_534,), val=(19_906,))
 # The thesis' sizes, and the lines of OCSampler's lists.
 MINI_KINETICS_SIZES = dict(train=(121_215, 121_069), val=(9_867, 9_863))
+# Names of clips have six digits for a time.
+LATEST = 999_999
 COLUMNS = ('label', 'youtube_id', 'time_start', 'time_end')
 
 
+@reads('a CSV file of Kinetics')
 def read_kinetics_csv(
     path: str | os.PathLike, classes: Sequence[str] | None = None
 ) -> tuple[list[str], list[ActionEntry]]:
@@ -30,40 +36,45 @@ def read_kinetics_csv(
     Args:
         path: The file.
         classes: Class names in the order of their indices; videos of other
-            classes are left out. Defaults to all, in alphabetical order.
+            classes are left out, and counted in a warning. Defaults to all,
+            in alphabetical order.
 
     Returns:
         Class names and videos.
 
     Raises:
-        ValueError: The file is not such a file, or a class has no video.
+        InputError: The file is not such a file, lists a clip twice, or a
+            class has no video.
     """
-    with open(path, encoding='utf-8', newline='') as file:
-        rows = list(csv.DictReader(file))
-    if not rows or not set(COLUMNS) <= set(rows[0]):
-        raise ValueError(
-            f'{path}: expected a CSV file with the columns '
-            f'{", ".join(COLUMNS)}, got {", ".join(rows[0] if rows else ())}; '
-            "use the release's file with labels"
-        )
-    labels = [_normalise(row['label']) for row in rows]
+    rows = _read_rows(path)
+    labels = [_normalise(row['label']) for _, row in rows]
     if classes is None:
         classes = sorted(set(labels))
     index = {_normalise(name): number for number, name in enumerate(classes)}
     absent = sorted(set(index) - set(labels))
     if absent:
-        raise ValueError(
+        raise InputError(
             f'{path}: expected videos of all {len(index)} classes, got none '
-            f'of {", ".join(absent[:3])}; give the class list of this release'
+            f'of {", ".join(map(excerpt, absent[:3]))}; give the class list '
+            'of this release'
         )
-    entries = [
-        ActionEntry(_clip_name(path, row), (index[label],))
-        for row, label in zip(rows, labels, strict=True)
+    others = sorted(label for label in labels if label not in index)
+    if others:
+        warnings.warn(
+            f'{path}: {len(others):,} of {len(labels):,} videos are of '
+            f'{len(set(others))} other classes, the first of them '
+            f'{excerpt(others[0])}, and left out',
+            stacklevel=3,
+        )
+    numbered = [
+        (line, ActionEntry(_clip_name(path, line, row), (index[label],)))
+        for (line, row), label in zip(rows, labels, strict=True)
         if label in index
     ]
-    return list(classes), entries
+    return list(classes), refuse_repeated(path, numbered)
 
 
+@reads('a list "name frames label"')
 def read_video_list(
     path: str | os.PathLike, num_classes: int = 200
 ) -> list[ActionEntry]:
@@ -74,29 +85,48 @@ def read_video_list(
         num_classes: Number of classes.
 
     Raises:
-        ValueError: A line is not of that form, or its label is not one of
-            ``0..num_classes - 1``.
+        InputError: A line is not of that form, lists a video anew, or its
+            label is not one of ``0..num_classes - 1``.
     """
-    entries = []
-    for number, line in enumerate(
-        Path(path).read_text(encoding='utf-8').splitlines(), 1
-    ):
-        if not line.strip():
-            continue
+    numbered = []
+    for number, line in read_lines(path):
         name, *columns = line.rsplit(maxsplit=2)
         if len(columns) != 2 or not all(c.isdecimal() for c in columns):
-            raise ValueError(
+            raise InputError(
                 f'{path}: line {number}: expected "name frames label", got '
-                f'{line!r}'
+                f'{excerpt(line)}'
             )
         label = int(columns[1])
         if label >= num_classes:
-            raise ValueError(
+            raise InputError(
                 f'{path}: line {number}: expected a label 0..'
                 f'{num_classes - 1}, got {label}; is this another data set?'
             )
-        entries.append(ActionEntry(_stem(name), (label,)))
-    return entries
+        numbered.append((number, ActionEntry(_stem(name), (label,))))
+    return refuse_repeated(path, numbered)
+
+
+def _read_rows(path: str | os.PathLike) -> list[tuple[int, dict[str, str]]]:
+    """Rows by the names of their columns, with the numbers of their lines."""
+    rows = read_csv(path)
+    _, header = next(rows, (1, []))
+    if not set(COLUMNS) <= set(header):
+        raise InputError(
+            f'{path}: expected a CSV file with the columns '
+            f'{", ".join(COLUMNS)}, got {excerpt(",".join(header))}; use the '
+            "release's file with labels"
+        )
+    found = []
+    for number, row in rows:
+        if len(row) != len(header):
+            raise InputError(
+                f'{path}: line {number}: expected {len(header)} columns, got '
+                f'{len(row)}: {excerpt(",".join(row))}'
+            )
+        found.append((number, dict(zip(header, row, strict=True))))
+    if not found:
+        raise InputError(f'{path}: expected rows below the header, got none')
+    return found
 
 
 def _normalise(label: str) -> str:
@@ -109,12 +139,28 @@ def _stem(name: str) -> str:
     return path.stem if path.suffix.lower() in ('.mp4', '.mkv') else path.name
 
 
-def _clip_name(path: str | os.PathLike, row: dict[str, str]) -> str:
+def _clip_name(path: str | os.PathLike, line: int, row: dict[str, str]) -> str:
+    """Name of a row's clip."""
+    times = [_whole_seconds(row[key]) for key in COLUMNS[2:]]
+    if None in times or not times[0] < times[1] <= LATEST:
+        raise InputError(
+            f'{path}: line {line}: expected whole seconds, the end after the '
+            f'start, got {excerpt(row["time_start"])} and '
+            f'{excerpt(row["time_end"])}'
+        )
+    name, label = row['youtube_id'].strip(), row['label'].strip()
+    if not name or not label:
+        raise InputError(
+            f'{path}: line {line}: expected label and youtube_id, got '
+            f'{excerpt(label)} and {excerpt(name)}'
+        )
+    return f'{name}_{times[0]:06d}_{times[1]:06d}'
+
+
+def _whole_seconds(text: str) -> int | None:
+    """A time; None if it is no whole number from 0 on."""
     try:
-        start, end = (int(float(row[key])) for key in COLUMNS[2:])
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f'{path}: expected times in seconds of {row["youtube_id"]}, got '
-            f'{row["time_start"]!r} and {row["time_end"]!r}'
-        ) from error
-    return f'{row["youtube_id"]}_{start:06d}_{end:06d}'
+        value = float(text)
+    except ValueError:
+        return None
+    return int(value) if value >= 0 and value.is_integer() else None

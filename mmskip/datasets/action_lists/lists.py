@@ -6,6 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import excerpt
+
 from .media import Medium
 
 
@@ -34,6 +37,33 @@ class ListReport(NamedTuple):
     path: Path
     written: int
     missing: tuple[str, ...]
+
+
+def refuse_repeated(
+    path: str | os.PathLike,
+    numbered: Sequence[tuple[int, ActionEntry]],
+    place: str = 'line',
+) -> list[ActionEntry]:
+    """The videos of a file, each of which must be listed once.
+
+    Args:
+        path: The file.
+        numbered: Numbers of lines, and the videos that they list.
+        place: What is numbered.
+
+    Raises:
+        InputError: A video is listed twice.
+    """
+    lines: dict[str, int] = {}
+    for number, entry in numbered:
+        if entry.name in lines:
+            raise InputError(
+                f'{path}: {place} {number}: expected every video once, got '
+                f'{excerpt(entry.name)}, which {place} {lines[entry.name]} '
+                'lists, too; mend the file'
+            )
+        lines[entry.name] = number
+    return [entry for _, entry in numbered]
 
 
 def write_list(

@@ -6,6 +6,8 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
+from mmskip.runtime import InputError
+
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.webm', '.avi', '.mov', '.m4v')
 FRAME_SUFFIXES = ('.jpg', '.jpeg', '.png')
 # Kinetics: <youtube id>_<start>_<end>, seconds of six digits.
@@ -27,7 +29,7 @@ class Medium(NamedTuple):
 def index_media(
     root: str | os.PathLike, rawframes: bool = False, by_path: bool = False
 ) -> dict[str, Medium]:
-    """Find videos in a folder and the folders below it.
+    """Find videos in a folder and the folders below it, also behind links.
 
     Packs of files differ in how they name a video: with or without ``v_``
     before a YouTube id, with or without the times of a clip after it. Each
@@ -45,7 +47,7 @@ def index_media(
 
     Raises:
         FileNotFoundError: There is no such folder.
-        ValueError: Nothing was found, a path contains white space, or the
+        InputError: Nothing was found, a path contains white space, or the
             frames of a folder are not numbered from 1 without gaps.
     """
     root = Path(root)
@@ -57,27 +59,31 @@ def index_media(
     if not found:
         kind = 'folders of frames' if rawframes else 'video files'
         other = 'without' if rawframes else 'with'
-        raise ValueError(
+        raise InputError(
             f'{root}: expected {kind}, found none; give another folder, or '
             f'run {other} --rawframes'
         )
     if by_path:
         found = [(_path_name(medium), medium) for _, medium in found]
     exact: dict[str, Medium] = {}
+    twice = []
     for name, medium in found:
         if re.search(r'\s', medium.path):
-            raise ValueError(
+            raise InputError(
                 f'{root / medium.path}: expected a path without white space, '
                 "which separates the columns of mmaction2's lists; rename "
                 'the file or its folder (class folders: "_" for " ")'
             )
         if name in exact:
-            warnings.warn(
-                f'{root}: {name} lies there twice, {exact[name].path} is '
-                f'used and {medium.path} is not',
-                stacklevel=2,
-            )
+            twice.append((exact[name].path, medium.path))
         exact.setdefault(name, medium)
+    if twice:
+        warnings.warn(
+            f'{root}: {len(twice)} videos lie there under a name that '
+            f'another has, too; {twice[0][0]} is used and {twice[0][1]} is '
+            'not, and so on',
+            stacklevel=2,
+        )
     aliases: dict[str, Medium] = {}
     named = {} if by_path else exact
     for name, medium in named.items():
@@ -103,21 +109,63 @@ def _aliases(name: str) -> set[str]:
 def _find_files(root: Path) -> list[tuple[str, Medium]]:
     return [
         (path.stem, Medium(path.relative_to(root).as_posix(), None))
-        for path in sorted(root.rglob('*'))
-        if path.suffix.lower() in VIDEO_SUFFIXES and path.is_file()
+        for folder, names in _walk(root)
+        for path in (folder / name for name in names)
+        if path.suffix.lower() in VIDEO_SUFFIXES
     ]
 
 
 def _find_frames(root: Path) -> list[tuple[str, Medium]]:
     found = []
-    for folder, _, files in sorted(os.walk(root, followlinks=True)):
-        frames = [f for f in files if f.lower().endswith(FRAME_SUFFIXES)]
+    for path, names in _walk(root):
+        frames = [n for n in names if n.lower().endswith(FRAME_SUFFIXES)]
         if frames:
-            path = Path(folder)
             count = _count_frames(path, frames)
             relative = path.relative_to(root).as_posix()
             found.append((path.name, Medium(relative, count)))
     return found
+
+
+def _walk(root: Path) -> list[tuple[Path, list[str]]]:
+    """Folders below one and the names of their files, in order.
+
+    Links are followed, after all that is not behind one, and no folder is
+    entered twice: links may lead in circles. Links to folders that were read
+    already, and folders that cannot be read, are counted in a warning.
+    """
+    found, seen = [], set()
+    again, closed = [], []
+    folders, links = [root], []
+    while folders or links:
+        folder = folders.pop() if folders else links.pop()
+        try:
+            status = folder.stat()
+            entries = sorted(os.scandir(folder), key=lambda e: e.name)
+        except OSError:
+            closed.append(folder)
+            continue
+        if (status.st_dev, status.st_ino) in seen:
+            again.append(folder)
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        names = [entry.name for entry in entries if entry.is_file()]
+        found.append((folder, names))
+        for entry in entries:
+            if entry.is_dir():
+                (links if entry.is_symlink() else folders).append(
+                    folder / entry.name
+                )
+    for paths, why in (
+        (again, 'are links to folders that are read already'),
+        (closed, 'cannot be read'),
+    ):
+        if paths:
+            warnings.warn(
+                f'{root}: {len(paths)} folders {why} and passed over, the '
+                f'first of them {min(paths)}',
+                stacklevel=4,
+            )
+    return sorted(found)
 
 
 def _count_frames(folder: Path, files: list[str]) -> int:
@@ -126,7 +174,7 @@ def _count_frames(folder: Path, files: list[str]) -> int:
     if None in numbers or {int(n[1]) for n in numbers} != set(
         range(1, len(files) + 1)
     ):
-        raise ValueError(
+        raise InputError(
             f'{folder}: expected {len(files)} frames numbered from 1 without '
             f'gaps, got {min(files)} to {max(files)}; extract them again'
         )

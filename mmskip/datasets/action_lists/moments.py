@@ -5,17 +5,20 @@ column is ``class/file.mp4``, further ones (label, votes) are not used.
 ``moments_categories.txt`` has lines ``name,index``.
 """
 
-import csv
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from .lists import ActionEntry
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import excerpt, read_csv, read_lines, reads
+
+from .lists import ActionEntry, refuse_repeated
 
 # The sizes that the VA-RED^2 thesis gives (section 4.1).
 MOMENTS_SIZES = dict(training=(802_244,), validation=(33_900,))
 
 
+@reads('moments_categories.txt')
 def read_moments_classes(path: str | os.PathLike) -> list[str]:
     """Read ``moments_categories.txt``.
 
@@ -23,29 +26,33 @@ def read_moments_classes(path: str | os.PathLike) -> list[str]:
         Class names in the order of their indices.
 
     Raises:
-        ValueError: A line is not ``name,index``, or the indices are not
+        InputError: A line is not ``name,index``, or the indices are not
             0, 1, 2 and so on.
     """
     classes: dict[int, str] = {}
-    lines = Path(path).read_text(encoding='utf-8').splitlines()
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        name, _, index = line.strip().rpartition(',')
-        if not name or not index.isdecimal() or int(index) in classes:
-            raise ValueError(
-                f'{path}: line {number}: expected "name,index" with an index '
-                f'of its own, got {line!r}; use moments_categories.txt'
+    for number, line in read_lines(path):
+        name, _, index = line.rpartition(',')
+        if (
+            not name
+            or name in classes.values()
+            or not index.isdecimal()
+            or int(index) in classes
+        ):
+            raise InputError(
+                f'{path}: line {number}: expected "name,index" with a name '
+                f'and an index of its own, got {excerpt(line)}; use '
+                'moments_categories.txt'
             )
         classes[int(index)] = name
-    if not classes or set(classes) != set(range(len(classes))):
-        raise ValueError(
+    if set(classes) != set(range(len(classes))):
+        raise InputError(
             f'{path}: expected indices from 0 without gaps, got '
             f'{sorted(classes)[:3]} and on; use moments_categories.txt'
         )
     return [classes[index] for index in range(len(classes))]
 
 
+@reads('a CSV file of Moments in Time')
 def read_moments_csv(
     path: str | os.PathLike, classes: Sequence[str]
 ) -> list[ActionEntry]:
@@ -59,22 +66,22 @@ def read_moments_csv(
         classes: Class names in the order of their indices.
 
     Raises:
-        ValueError: A row does not begin with ``class/file.mp4`` of a class.
+        InputError: A row does not begin with ``class/file.mp4`` of a class,
+            or lists a video anew, or there is none.
     """
     index = {name: number for number, name in enumerate(classes)}
-    entries = []
-    with open(path, encoding='utf-8', newline='') as file:
-        for number, row in enumerate(csv.reader(file), 1):
-            if not row:
-                continue
-            video = PurePosixPath(row[0].strip())
-            label = index.get(video.parent.name)
-            if label is None:
-                raise ValueError(
-                    f'{path}: line {number}: expected "class/file.mp4" of one '
-                    f'of {len(classes)} classes, got {row[0]!r}; give the '
-                    'files of one release'
-                )
-            name = f'{video.parent.name}/{video.stem}'
-            entries.append(ActionEntry(name, (label,)))
-    return entries
+    numbered = []
+    for number, row in read_csv(path):
+        video = PurePosixPath(row[0].strip())
+        label = index.get(video.parent.name)
+        if label is None:
+            raise InputError(
+                f'{path}: line {number}: expected "class/file.mp4" of one '
+                f'of {len(classes)} classes, got {excerpt(row[0])}; give the '
+                'files of one release'
+            )
+        name = f'{video.parent.name}/{video.stem}'
+        numbered.append((number, ActionEntry(name, (label,))))
+    if not numbered:
+        raise InputError(f'{path}: expected rows, got an empty file')
+    return refuse_repeated(path, numbered)

@@ -5,21 +5,25 @@
 """
 
 import os
-from collections.abc import Sequence
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
-import numpy as np
-from scipy.io import loadmat
+from mmskip.datasets.mat_files import MatReader, mat_reader
+from mmskip.runtime import InputError
+from mmskip.runtime.reading import excerpt, read_lines, reads
 
-from .lists import ActionEntry
+from .lists import ActionEntry, refuse_repeated
 
 THUMOS14_SIZES = dict(validation=(1_010,), test=(1_574,))
 NUM_CLASSES = 101
+NAME = 'video_name'
 FIELD = 'primary_action_index'
 
 
-def read_thumos14(path: str | os.PathLike) -> list[ActionEntry]:
+@reads("THUMOS'14's validation_set.mat or test_set_meta.mat")
+def read_thumos14(
+    path: str | os.PathLike, reader: MatReader | None = None
+) -> list[ActionEntry]:
     """Read the videos of a split with their primary action.
 
     Indices count from 1 in the file and from 0 here. Background videos, and
@@ -28,67 +32,61 @@ def read_thumos14(path: str | os.PathLike) -> list[ActionEntry]:
 
     Args:
         path: ``validation_set.mat`` or ``test_set_meta.mat``.
+        reader: Reads the file, if one is running already.
 
     Raises:
-        ValueError: The file is not one of the two, or an index is not one
-            of 1..101.
+        InputError: The file is not one of the two, lists a video twice, or
+            an index is not one of 1..101.
     """
-    try:
-        content = loadmat(path, squeeze_me=True)
-    except (ValueError, NotImplementedError) as error:
-        raise ValueError(
-            f'{path}: expected a file of MATLAB, got one that cannot be read '
-            f'({error}); extract it again'
-        ) from error
-    arrays = [
-        np.atleast_1d(value)
-        for value in content.values()
-        if isinstance(value, np.ndarray)
-        and {'video_name', FIELD} <= set(value.dtype.names or ())
-    ]
-    if len(arrays) != 1:
-        raise ValueError(
-            f'{path}: expected one struct array with video_name and {FIELD}, '
-            f'got {len(arrays)}; use validation_set.mat or test_set_meta.mat'
-        )
-    fields = arrays[0].dtype.names
-    return [
-        ActionEntry(
-            Path(str(video['video_name'])).stem,
-            _labels(path, video, 'background_video' in fields),
-        )
-        for video in arrays[0]
-    ]
+    with mat_reader(reader) as reader:
+        rows = reader.rows(path, (NAME, FIELD))
+    if not rows:
+        raise InputError(f'{path}: expected videos, got none')
+    numbered = []
+    for number, row in enumerate(rows, 1):
+        place = f'{path}: element {number}'
+        if not isinstance(row[NAME], str) or not row[NAME].strip():
+            raise InputError(
+                f'{place}: expected a text as {NAME}, got '
+                f'{excerpt(row[NAME])}; extract it again'
+            )
+        name = PurePosixPath(row[NAME].strip()).stem
+        place = f'{place} ({excerpt(name)})'
+        numbered.append((number, ActionEntry(name, _labels(place, row))))
+    return refuse_repeated(path, numbered, 'element')
 
 
+@reads('class_index.txt')
 def read_class_index(path: str | os.PathLike) -> list[str]:
     """Read ``class_index.txt``, lines ``1 ApplyEyeMakeup``.
 
     Raises:
-        ValueError: It does not number 101 classes from 1.
+        InputError: It does not number 101 different classes from 1.
     """
-    lines = Path(path).read_text(encoding='utf-8').split('\n')
-    pairs: Sequence[list[str]] = [line.split() for line in lines if line]
+    pairs = [line.split() for _, line in read_lines(path)]
     numbers = [str(number) for number in range(1, NUM_CLASSES + 1)]
-    if [pair[0] for pair in pairs if len(pair) == 2] != numbers:
-        raise ValueError(
+    names = [pair[-1] for pair in pairs]
+    if [pair[0] for pair in pairs if len(pair) == 2] != numbers or len(
+        set(names)
+    ) != len(pairs):
+        raise InputError(
             f'{path}: expected {NUM_CLASSES} lines "number name", numbered '
             f'from 1, got {len(pairs)} lines; use the list of all classes, '
             'not that of the 20 with temporal annotation'
         )
-    return [pair[1] for pair in pairs]
+    return names
 
 
-def _labels(path: Any, video: np.void, has_background: bool) -> tuple:
-    if has_background and str(video['background_video']).upper() == 'YES':
+def _labels(place: str, row: dict[str, Any]) -> tuple[int, ...]:
+    """The primary action of a video, from 0; empty if it has none."""
+    if str(row.get('background_video')).upper() == 'YES':
         return ()
-    index = np.atleast_1d(video[FIELD])
-    if index.size == 0 or not index[0]:
+    index = row[FIELD]
+    if index in ([], [0]):
         return ()
-    label = int(index[0])
-    if not 1 <= label <= NUM_CLASSES:
-        raise ValueError(
-            f'{path}: {video["video_name"]}: expected {FIELD} 1..'
-            f'{NUM_CLASSES}, got {label}'
+    label = index[0] if isinstance(index, list) else index
+    if label not in range(1, NUM_CLASSES + 1):
+        raise InputError(
+            f'{place}: expected {FIELD} 1..{NUM_CLASSES}, got {excerpt(label)}'
         )
-    return (label - 1,)
+    return (int(label) - 1,)

@@ -57,9 +57,9 @@ def test_segments_are_seconds_by_video(path):
 @pytest.mark.parametrize(
     ('content', 'match'),
     [
-        ('{', 'cannot be parsed'),
+        ('{', 'annotation file, got one that cannot be read'),
         ('[]', 'database'),
-        ('{"database": {"x": {"subset": "training"}}}', 'video x: expected'),
+        ('{"database": {"x": {"subset": "training"}}}', "video 'x': expected"),
         (
             (
                 '{"database": {"x": {"subset": "training", "annotations": '
@@ -73,3 +73,37 @@ def test_other_files_are_refused(tmp_path, content, match):
     (tmp_path / 'b.json').write_text(content)
     with pytest.raises(ValueError, match=match):
         read_activitynet(tmp_path / 'b.json')
+
+
+def test_what_is_odd_is_counted(tmp_path):
+    release = json.loads(json.dumps(RELEASE))
+    first = release['database']['_a']['annotations']
+    first[0].update(label='Zumbo')
+    first[1]['segment'] = [7.5, 5]
+    path = tmp_path / 'a.json'
+    path.write_text(json.dumps(release))
+    with pytest.warns(UserWarning, match=r"a\.json: 1 labels.*'Zumbo'"):
+        classes, _ = read_activitynet(path)
+    assert 'Zumbo' in classes
+    with pytest.warns(UserWarning, match=r'1 segments end .*\[7\.5, 5'):
+        read_segments(path)
+
+
+@pytest.mark.parametrize(
+    ('old', 'new'),
+    [
+        ('"training"', '"trainin"'),
+        ('"Zumba", "segment": [1', '"Zumba", "segment": [NaN'),
+        ('"Zumba", "segment": [1', '"Zumba", "segment": ["1"'),
+        ('"Zumba"', '7'),
+        ('"b":', '"_a":'),
+    ],
+)
+def test_values_that_cannot_be_are_refused(tmp_path, old, new):
+    path = tmp_path / 'a.json'
+    text = json.dumps(RELEASE)
+    assert old in text
+    path.write_text(text.replace(old, new, 1))
+    for read in (read_activitynet, read_segments):
+        with pytest.raises(ValueError, match=rf'{path}: '):
+            read(path)

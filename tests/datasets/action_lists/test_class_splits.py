@@ -95,7 +95,7 @@ def test_published_sizes_are_checked_if_asked(splits, tmp_path):
 def test_other_lines_are_refused(splits, line):
     path = splits / 'wave_test_split1.txt'
     path.write_text(line)
-    with pytest.raises(ValueError, match=f'{path}: expected lines'):
+    with pytest.raises(ValueError, match=f'{path}: line 1: expected'):
         read_class_splits(splits, 1)
 
 
@@ -104,3 +104,20 @@ def test_splits_that_are_not_there_are_refused(splits, tmp_path):
         read_class_splits(tmp_path, 1)
     with pytest.raises(ValueError, match=r'expected split 1\.\.3, got 0'):
         read_class_splits(splits, 0)
+
+
+def test_an_empty_split_file_is_refused(splits):
+    """Its class would have a label and no video."""
+    path = splits / 'wave_test_split1.txt'
+    for text in ('', '\n \n'):
+        path.write_text(text)
+        with pytest.raises(ValueError, match=f'{path}: .* empty file'):
+            read_class_splits(splits, 1)
+
+
+@pytest.mark.parametrize('mark', ['1', '2', '0'])
+def test_a_video_is_listed_once_in_one_subset(splits, mark):
+    path = splits / 'wave_test_split1.txt'
+    path.write_text(f'a.avi 1\nb.avi 2\na.avi {mark}\n')
+    with pytest.raises(ValueError, match=rf"{path}: line 3: .*'a\.avi'.*1"):
+        read_class_splits(splits, 1)

@@ -48,7 +48,7 @@ def test_other_csv_files_are_refused(tmp_path, content, match):
 
 
 def test_classes_without_videos_are_refused(csv):
-    with pytest.raises(ValueError, match='none of yoga'):
+    with pytest.raises(ValueError, match="none of 'yoga'"):
         read_kinetics_csv(csv, ['yoga', 'zumba'])
 
 
@@ -63,3 +63,46 @@ def test_other_lines_are_refused(tmp_path, line):
     (tmp_path / 'l.txt').write_text(f'ok 1 2\n{line}\n')
     with pytest.raises(ValueError, match='line 2'):
         read_video_list(tmp_path / 'l.txt')
+
+
+def edited(tmp_path, line, text):
+    lines = CSV.splitlines()
+    lines[line - 1] = text
+    (tmp_path / 'x.csv').write_text('\n'.join(lines) + '\n')
+    return tmp_path / 'x.csv'
+
+
+@pytest.mark.parametrize(
+    'text',
+    [
+        '"zumba,abc,0,10,train,0',  # swallows the rows behind it
+        'zumba,abc,0',
+        'zumba,abc,0,10,train,0,7',
+        'zumba,abc,nan,10,train,0',
+        'zumba,abc,0,inf,train,0',
+        'zumba,abc,-1,10,train,0',
+        'zumba,abc,10,10,train,0',
+        'zumba,abc,0,1.9,train,0',
+        'zumba,abc,0,1000000,train,0',
+        'zumba,,0,10,train,0',
+        ',abc,0,10,train,0',
+    ],
+)
+def test_rows_that_cannot_be_are_refused_by_their_line(tmp_path, text):
+    path = edited(tmp_path, 3, text)
+    with pytest.raises(ValueError, match=rf'{path}: line 3: expected'):
+        read_kinetics_csv(path)
+
+
+def test_a_clip_is_listed_once(tmp_path, csv):
+    path = edited(tmp_path, 3, CSV.splitlines()[1])
+    with pytest.raises(ValueError, match=r'line 3: .* line 2 lists, too'):
+        read_kinetics_csv(path)
+    path.write_text('a 300 5\nb 2 5\nx/a.mp4 300 5\n')
+    with pytest.raises(ValueError, match=r'line 3: .* line 1 lists, too'):
+        read_video_list(path)
+
+
+def test_videos_of_other_classes_are_counted(csv):
+    with pytest.warns(UserWarning, match=r'1 of 3 videos are of 1 other'):
+        read_kinetics_csv(csv, ['zumba', 'riding_a_bike'])

@@ -53,7 +53,7 @@ def test_white_space_is_refused(tmp_path):
 
 def test_one_of_two_equal_names_is_used_and_said_so(tmp_path):
     touch(tmp_path, 'x/a.mp4', 'y/a.mp4')
-    with pytest.warns(UserWarning, match=r'x/a.mp4 is used'):
+    with pytest.warns(UserWarning, match=r'1 videos .*x/a.mp4 is used'):
         assert index_media(tmp_path)['a'].path == 'x/a.mp4'
 
 
@@ -73,3 +73,34 @@ def test_by_path_names_shared_by_folders_are_different_videos(
     found = index_media(tmp_path, rawframes, by_path=True)
     assert set(found) == {'a/v_x.y', 'b/v_x.y'}
     assert found['a/v_x.y'].path == ('a/v_x.y' if rawframes else 'a/v_x.y.mp4')
+
+
+@pytest.mark.parametrize('rawframes', [False, True])
+def test_links_in_circles_are_followed_once(tmp_path, rawframes):
+    """Two links to the root make 2^n paths of depth n."""
+    end = '/img_00001.jpg' if rawframes else '.mp4'
+    touch(tmp_path, f'a/x{end}', f'b/y{end}')
+    for folder in ('a', 'b'):
+        for name in ('up', 'round'):
+            (tmp_path / folder / name).symlink_to(tmp_path)
+    with pytest.warns(UserWarning, match=r'4 folders are links .*a/round'):
+        found = index_media(tmp_path, rawframes)
+    tail = '' if rawframes else '.mp4'
+    assert {m.path for m in found.values()} == {f'a/x{tail}', f'b/y{tail}'}
+
+
+@pytest.mark.parametrize('rawframes', [False, True])
+def test_links_to_other_disks_are_followed(tmp_path, rawframes):
+    end = '/img_00001.jpg' if rawframes else '.mp4'
+    touch(tmp_path, f'disk/sub/x{end}', 'root/readme.txt')
+    (tmp_path / 'root/linked').symlink_to(tmp_path / 'disk')
+    found = index_media(tmp_path / 'root', rawframes)
+    assert found['x'].path.startswith('linked/sub/x')
+
+
+def test_of_a_folder_and_a_link_to_it_the_folder_is_listed(tmp_path):
+    touch(tmp_path, 'z/x/img_00001.jpg')
+    (tmp_path / 'a').symlink_to(tmp_path / 'z')
+    with pytest.warns(UserWarning, match='1 folders are links'):
+        found = index_media(tmp_path, rawframes=True, by_path=True)
+    assert list(found) == ['z/x']

@@ -22,15 +22,20 @@ def test_classes_are_ordered_by_their_indices(write):
     assert read_moments_classes(path) == ['adult+male+singing', 'clapping']
 
 
-@pytest.mark.parametrize('line', ['clapping', 'clapping,x', ',1', 'b,0'])
+@pytest.mark.parametrize(
+    'line', ['clapping', 'clapping,x', ',1', 'b,0', 'a,1']
+)
 def test_other_lines_are_refused(write, line):
     with pytest.raises(ValueError, match='line 2'):
         read_moments_classes(write(f'a,0\n{line}\n'))
 
 
-@pytest.mark.parametrize('text', ['', 'a,1\nb,2\n'])
-def test_classes_without_a_first_are_refused(write, text):
-    with pytest.raises(ValueError, match='indices from 0'):
+@pytest.mark.parametrize(
+    ('text', 'message'),
+    [('', 'empty file'), ('a,1\nb,2\n', 'indices from 0')],
+)
+def test_classes_without_a_first_are_refused(write, text, message):
+    with pytest.raises(ValueError, match=message):
         read_moments_classes(write(text))
 
 

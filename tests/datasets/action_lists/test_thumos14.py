@@ -51,7 +51,7 @@ def test_background_has_no_label(tmp_path):
 
 def test_an_index_of_no_class_is_refused(tmp_path):
     path = write(tmp_path / 't.mat', 'test_videos', ('a', 'NO', 102))
-    with pytest.raises(ValueError, match=r'a: expected .* got 102'):
+    with pytest.raises(ValueError, match=r"'a'.*: expected .* got 102"):
         read_thumos14(path)
 
 
@@ -71,3 +71,20 @@ def test_the_class_index_has_all_classes_in_order(tmp_path):
     path.write_text('7 BaseballPitch\n9 BasketballDunk\n')
     with pytest.raises(ValueError, match='101 lines'):
         read_class_index(path)
+
+
+@pytest.mark.parametrize('index', [1.9, np.nan, np.inf, -1, 'x', [[{}]]])
+def test_what_is_no_index_is_refused(tmp_path, index):
+    path = write(tmp_path / 't.mat', 'test_videos', ('a', 'NO', index))
+    with pytest.raises(ValueError, match=rf"{path}: element 1 \('a'\)"):
+        read_thumos14(path)
+
+
+def test_a_video_has_a_name_of_its_own(tmp_path):
+    same = (('a', 'NO', 1), ('b', 'NO', 2), ('a.mp4', 'NO', 3))
+    path = write(tmp_path / 't.mat', 'test_videos', *same)
+    with pytest.raises(ValueError, match=r'element 3: .* element 1 lists'):
+        read_thumos14(path)
+    path = write(tmp_path / 't.mat', 'test_videos', (7, 'NO', 1))
+    with pytest.raises(ValueError, match='element 1: expected a text'):
+        read_thumos14(path)
