@@ -12,11 +12,14 @@ of rows ``frame, x1, y1, x2, y2``; frames count from 1). A video is named
 import os
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
+
+from mmskip.compat.pickles import read_pickle
+
+from .jhmdb_checks import check_ground_truth
 
 KEYS = (
     'labels',
@@ -29,28 +32,6 @@ KEYS = (
 NUM_SPLITS = 3
 # Marks of the split files.
 SUBSETS = {'1': 'train_videos', '2': 'test_videos'}
-# All that an array needs in a pickle; others could run anything.
-ALLOWED = {
-    ('_codecs', 'encode'),
-    ('numpy', 'dtype'),
-    ('numpy', 'ndarray'),
-    *(
-        (f'numpy.{core}.multiarray', name)
-        for core in ('core', '_core')
-        for name in ('_reconstruct', 'scalar')
-    ),
-}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds arrays and builtin containers only."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(
-                f'it wants to run {module}.{name}, which no annotation needs'
-            )
-        return super().find_class(module, name)
 
 
 def read_ground_truth(path: str | os.PathLike) -> dict:
@@ -58,7 +39,8 @@ def read_ground_truth(path: str | os.PathLike) -> dict:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no such pickle.
+        ValueError: It is no such pickle, or holds what cannot be, see
+            :func:`check_ground_truth`.
     """
     path = Path(path)
     if not path.is_file():
@@ -68,10 +50,8 @@ def read_ground_truth(path: str | os.PathLike) -> dict:
             'tools/dataset_converters/jhmdb_actions.py'
         )
     try:
-        with path.open('rb') as file:
-            # The original was written by Python 2.
-            truth = _PlainUnpickler(file, encoding='latin1').load()
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError) as error:
+        truth = read_pickle(path.read_bytes())
+    except pickle.UnpicklingError as error:
         raise ValueError(
             f'{path}: expected JHMDB-GT.pkl, got a file that cannot be read '
             f'({error}); download it again'
@@ -82,6 +62,7 @@ def read_ground_truth(path: str | os.PathLike) -> dict:
             f'{path}: expected the keys {", ".join(KEYS)}, got none of '
             f'{sorted(missing)}'
         )
+    check_ground_truth(truth, str(path))
     return truth
 
 
@@ -138,6 +119,7 @@ def read_masks(root: str | os.PathLike) -> dict:
             truth['resolution'][video] = mask.shape[:2]
             truth['nframes'][video] = mask.shape[2]
             truth['gttubes'][video] = {label: tubes_of(mask)}
+    check_ground_truth(truth, str(root))
     return truth
 
 
