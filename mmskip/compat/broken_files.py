@@ -1,7 +1,7 @@
 """Telling what a file is that should have been a checkpoint."""
 
 import re
-import tarfile
+import struct
 import zipfile
 from pathlib import Path
 
@@ -47,12 +47,21 @@ def describe_broken(file: Path | None, error: Exception) -> str:
             f'it is a web page ({size:,} bytes), not a checkpoint; open the '
             'address in a browser to see why, and download the file itself'
         )
-    is_cut = isinstance(error, EOFError) or 'unexpected EOF' in reason
+    is_cut = (
+        isinstance(error, (EOFError, struct.error))
+        or 'unexpected EOF' in reason
+    )
     if start.startswith(_ZIP):
         is_cut = not zipfile.is_zipfile(file)
     if is_cut and start.startswith((_ZIP, _PICKLE)):
         return f'the file is cut short ({size:,} bytes); {AGAIN}'
-    if start.startswith((_ZIP, _PICKLE)) or tarfile.is_tarfile(file):
+    if start[257:262] == b'ustar':
+        return (
+            f'it is in the tar format of torch 0.1 ({size:,} bytes), which '
+            'cannot be read safely; if you trust it, load it with '
+            'weights_only=False and save it again'
+        )
+    if start.startswith((_ZIP, _PICKLE)):
         return (
             f'it cannot be read ({size:,} bytes; {reason}); if the file is '
             f'damaged, {AGAIN}'
