@@ -22,7 +22,7 @@ from torch.serialization import (
     get_safe_globals,
 )
 
-from .broken_files import describe_broken
+from .broken_files import AGAIN, damaged_records, describe_broken
 from .pickles import STAND_INS, exchange
 
 # torch has one allow-list for all threads.
@@ -129,7 +129,13 @@ def load_safely(
     """
     try:
         with allowed_globals() as kinds:
-            return disarmed(exchange(read(), kinds))
+            content = disarmed(exchange(read(), kinds))
+        if file is not None and (wrong := damaged_records(file)):
+            raise CheckpointError(
+                f'{name} was not loaded: it is damaged, the checksum of '
+                f'{", ".join(wrong[:3])} is wrong; {AGAIN}'
+            )
+        return content
     except (OSError, ImportError, CheckpointError):
         raise
     except Exception as error:

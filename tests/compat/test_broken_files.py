@@ -60,3 +60,23 @@ def test_a_file_that_is_no_checkpoint_gets_one_line(tmp_path, make, message):
     assert str(path) in str(error.value)
     assert '\n' not in str(error.value)
     assert 'Weights only load failed' not in str(error.value)
+
+
+def test_a_flipped_bit_of_a_weight_is_found(tmp_path):
+    path = tmp_path / 'file.pth'
+    torch.save({'weight': torch.full((1000,), 7.0)}, path)
+    content = bytearray(path.read_bytes())
+    content[content.index(b'\0\0\xe0\x40' * 10) + 402] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(pickle.UnpicklingError, match=r'damaged.*data/0 is'):
+        CheckpointLoader.load_checkpoint(str(path))
+
+
+def test_files_without_checksums_are_believed(tmp_path):
+    path = tmp_path / 'file.pth'
+    torch.serialization.set_crc32_options(False)
+    try:
+        torch.save({'weight': torch.ones(3)}, path)
+    finally:
+        torch.serialization.set_crc32_options(True)
+    assert CheckpointLoader.load_checkpoint(str(path))['weight'].sum() == 3
