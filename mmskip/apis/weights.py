@@ -161,7 +161,7 @@ def keys_of_conversions(model: nn.Module) -> Iterator[str]:
 def check_finite(
     model: nn.Module, saved: dict[str, Tensor], path: str
 ) -> None:
-    """Refuse NaN and infinity in weights that the model has.
+    """Refuse NaN and infinity in weights, under whatever names they are.
 
     A mask among the buffers may hold the negative infinity.
 
@@ -169,19 +169,21 @@ def check_finite(
         UserError: There are some.
     """
     learned = set(keys_to_learn(model))
+
+    def is_finite(key: str, value: Tensor) -> bool:
+        right = value.isfinite()
+        if key not in learned:
+            right |= value == -torch.inf
+        return bool(right.all())
+
     wrong = [
         key
-        for key in model.state_dict()
-        if isinstance(value := saved.get(key), Tensor)
-        and not (
-            value.isfinite()
-            if key in learned
-            else value.isfinite() | (value == -torch.inf)
-        ).all()
+        for key, value in saved.items()
+        if isinstance(value, Tensor) and not is_finite(key, value)
     ]
     if wrong:
         raise UserError(
-            f'{path}: {len(wrong):,} weights of the model are not finite '
+            f'{path}: {len(wrong):,} weights in it are not finite '
             f'({some(wrong)}): the training that wrote it had diverged; use '
             'an earlier checkpoint'
         )

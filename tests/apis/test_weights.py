@@ -168,3 +168,7 @@ def test_plain_weights_are_factorised():
     load_weights(net, saved(), 'w.pth')
     with pytest.raises(UserError, match=r'first\.weight'):
         load_weights(net, saved(5), 'w.pth')
+    weights = saved()
+    weights['first.weight'][0, 0, 0] = torch.nan
+    with pytest.raises(UserError, match=r'not finite \(first\.weight\)'):
+        load_weights(net, weights, 'w.pth')
