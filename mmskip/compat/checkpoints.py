@@ -149,11 +149,13 @@ def disarmed(checkpoint: Any) -> Any:
 
     ``Runner.resume`` runs ``meta['config']`` as Python to compare its
     ``gpu_ids``. Releases before mmengine wrote the key, its own Runner does
-    not; the text stays as ``meta['config_text']``.
+    not; the text stays as ``meta['config_text']``. Methods are taken from
+    the classes: a file may set attributes of an ``OrderedDict``.
     """
-    meta = checkpoint.get('meta') if isinstance(checkpoint, dict) else None
+    has_meta = isinstance(checkpoint, dict) and 'meta' in checkpoint
+    meta = checkpoint['meta'] if has_meta else None
     if isinstance(meta, dict) and 'config' in meta:
-        meta['config_text'] = meta.pop('config')
+        meta['config_text'] = type(meta).pop(meta, 'config')
     return checkpoint
 
 

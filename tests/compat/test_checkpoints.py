@@ -3,6 +3,7 @@
 import os
 import pickle
 import sys
+from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -323,6 +324,16 @@ def test_a_config_in_a_checkpoint_is_not_run(trained, tmp_path):
     assert (work / 'epoch_2.pth').exists()
     assert not (tmp_path / 'intruded').exists()
     assert 'os.mkdir' in load(str(path))['meta']['config_text']
+
+
+def test_a_config_does_not_hide_behind_attributes(tmp_path):
+    hidden = {'get': set, 'pop': set}
+    meta = Call(OrderedDict, [('config', '1 / 0')], state=hidden)
+    content = Call(OrderedDict, [('meta', meta)], state=hidden)
+    torch.save(content, tmp_path / 'a.pth')
+    read = load(str(tmp_path / 'a.pth'))
+    assert read['meta'].pop is set
+    assert [*read['meta']] == ['config_text']
 
 
 @pytest.fixture
