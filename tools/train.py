@@ -15,6 +15,7 @@ from mmskip.apis.launch import (
     WeightsCheck,
     add_common_arguments,
     build_runner,
+    check_latest,
     close_launcher,
     enable_visualization,
     limit_recompilations,
@@ -82,8 +83,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def train(cfg: Config) -> None:
     """Train as the config says."""
+    check_latest(cfg)
     runner = build_runner(cfg)
-    runner.register_hook(WeightsCheck(cfg.get('load_from')))
+    runner.register_hook(
+        WeightsCheck(
+            cfg.get('load_from'), tuning=True, resume=cfg.get('resume', False)
+        )
+    )
     runner.train()
 
 

@@ -20,7 +20,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmskip.apis.errors import UserError, one_line
-from mmskip.apis.loading import check_weights
+from mmskip.apis.weights import load_weights
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -187,23 +187,82 @@ def build_runner(cfg: Config) -> Runner:
 
 
 class WeightsCheck(Hook):
-    """Refuse a checkpoint of another model, or of other learned gates.
+    """Refuse a checkpoint of another model, or one that is not whole.
 
     mmengine lists what does not fit in a warning and goes on with random
-    weights.
+    weights. To train from a checkpoint that is not resumed from, some may
+    be missing or have another shape.
 
     Args:
         path: What the message calls the checkpoint, if it is known.
+        tuning: Whether a training begins from it.
+        resume: Whether that training is resumed.
     """
 
-    def __init__(self, path: str | None) -> None:
+    # Before hooks that take it for granted that all is there.
+    priority = 'VERY_HIGH'
+
+    def __init__(
+        self,
+        path: str | None,
+        tuning: bool = False,
+        resume: bool = False,
+    ) -> None:
         self.path = path or 'the latest checkpoint'
+        self.tuning = tuning and not resume
+        self.resume = resume
 
     def after_load_checkpoint(
         self, runner: Runner, checkpoint: dict[str, Any]
     ) -> None:
-        """Compare the names of the weights."""
-        check_weights(runner.model, checkpoint, self.path)
+        """Compare the weights; mmengine loads them once more.
+
+        Raises:
+            UserError: They are not those of the model, or the file has no
+                training to resume.
+            InputError: Its learned gates are not those of the model.
+        """
+        load_weights(runner.model, checkpoint, self.path, self.tuning)
+        missing = _missing_to_resume(checkpoint) if self.resume else []
+        if missing:
+            raise UserError(
+                f'expected a training to resume in {self.path}, got a file '
+                f'without {", ".join(missing)}; begin with its weights '
+                'instead: load_from in the config, without --resume'
+            )
+
+
+def check_latest(cfg: Config) -> None:
+    """Check that a training which resumes from its folder can do so.
+
+    Raises:
+        UserError: ``last_checkpoint`` there is empty, or names a file that
+            does not exist.
+    """
+    if not cfg.get('resume') or cfg.get('load_from'):
+        return
+    file = Path(cfg.work_dir, 'last_checkpoint')
+    if not file.is_file():
+        return
+    latest = file.read_text(errors='replace').strip()
+    if '://' in latest or Path(latest).is_file():
+        return
+    raise UserError(
+        f'{file}: expected the path of the latest checkpoint, got '
+        f'{latest!r}, which is no file; name the one to resume from '
+        f'(--resume FILE), or remove {file.name} to begin anew'
+    )
+
+
+def _missing_to_resume(checkpoint: dict[str, Any]) -> list[str]:
+    """Names of what a training needs, and the checkpoint has not."""
+    needed = [
+        key
+        for key in ('meta', 'message_hub', 'optimizer')
+        if key not in checkpoint
+    ]
+    meta = checkpoint.get('meta', {})
+    return needed + [f'meta.{k}' for k in ('epoch', 'iter') if k not in meta]
 
 
 def _make_work_dir(path: str) -> None:

@@ -9,13 +9,12 @@ from mmengine.config import Config
 from mmengine.logging import print_log
 from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import load_checkpoint
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmskip.apis.config import check_checkpoint, import_host, load_config
 from mmskip.apis.errors import UserError
-from mmskip.convert.saved_factors import check_factors
-from mmskip.convert.saved_gates import check_gates
+from mmskip.apis.weights import load_weights, warn_of_unused
 from mmskip.engine.video_hook import untrained_gates
 
 
@@ -43,7 +42,7 @@ def init_model(
 
     Raises:
         UserError: A file is missing, the host is not installed, the device
-            is not there, or no weight of the checkpoint fits the model.
+            is not there, or the weights are not those of the model.
         InputError: Its learned gates are not those of the model.
     """
     if isinstance(config, Config):
@@ -66,36 +65,6 @@ def init_model(
     return model.eval()
 
 
-def check_weights(
-    model: nn.Module, checkpoint: dict[str, Any], path: str
-) -> bool:
-    """Check that a checkpoint is of this model, wrapped or not.
-
-    Args:
-        model: The model that it is loaded into.
-        checkpoint: What the file holds.
-        path: What the message calls it.
-
-    Returns:
-        Whether the model has learned gates and the checkpoint none.
-
-    Raises:
-        UserError: No weight has a name that the model knows.
-        InputError: Its learned gates or factors are not those of the model.
-    """
-    saved = checkpoint.get('state_dict', checkpoint)
-    known = {name.removeprefix('module.') for name in model.state_dict()}
-    if known.isdisjoint(name.removeprefix('module.') for name in saved):
-        raise UserError(
-            f'no weight in {path} belongs to the model of the config '
-            f'({type(model).__name__}); its first key is '
-            f'{next(iter(saved), None)!r}: is it the checkpoint of another '
-            'config?'
-        )
-    check_factors(model, saved, path)
-    return check_gates(model, saved, path)
-
-
 def _build(config: Config) -> nn.Module:
     """Build ``config.model`` as the Runner would."""
     if 'model' not in config:
@@ -111,8 +80,10 @@ def _build(config: Config) -> nn.Module:
 
 def _load(model: nn.Module, path: str) -> dict[str, Any]:
     """Load weights; returns the dataset's meta information, if saved."""
-    loaded = load_checkpoint(model, path, map_location='cpu')
-    if check_weights(model, loaded, path):
+    loaded = CheckpointLoader.load_checkpoint(path, map_location='cpu')
+    is_untrained = load_weights(model, loaded, path)
+    warn_of_unused(model, loaded, path)
+    if is_untrained:
         print_log(untrained_gates(path), 'current', logging.WARNING)
     meta = loaded.get('meta', {})
     found = meta.get('dataset_meta') or {}

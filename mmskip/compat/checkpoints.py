@@ -1,17 +1,37 @@
-"""torch's safe reader and the checkpoints that mmengine's Runner writes."""
+"""Checkpoints by every scheme that mmengine knows, read safely."""
 
-import inspect
+import functools
 import os
 import pickle
 import re
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
-import numpy as np
 import torch
 from mmengine.config import ConfigDict
 from mmengine.logging import HistoryBuffer
 from mmengine.optim.scheduler.param_scheduler import OneCycleParamScheduler
 from mmengine.runner import checkpoint as mmengine_checkpoint
+from torch.serialization import (
+    add_safe_globals,
+    clear_safe_globals,
+    get_safe_globals,
+)
+
+from .broken_files import AGAIN, damaged_records, describe_broken
+from .pickles import STAND_INS, exchange
+
+# torch has one allow-list for all threads.
+_ALLOWING = threading.RLock()
+
+
+class CheckpointError(pickle.UnpicklingError):
+    """A file was not loaded as a checkpoint; the text names it."""
+
 
 #: What Runner checkpoints fetch with ``getattr``: the statistics of a
 #: HistoryBuffer, and the annealing function of a one-cycle schedule.
@@ -41,56 +61,120 @@ def getattr_of_checkpoint(owner: Any, name: Any) -> Any:
     )
 
 
-def checkpoint_globals() -> list[Any]:
+def checkpoint_globals() -> dict[str, Any]:
     """What a Runner checkpoint holds beyond the types torch allows anyway.
 
     - its message hub: ``HistoryBuffer``, numpy arrays and scalars;
     - its dataset_meta: numpy arrays (empty ones too), ``ConfigDict``;
     - its parameter schedulers: a function of ``OneCycleParamScheduler``.
 
-    numpy's private names are given as numpy 1 and as numpy 2 write them.
-
     Returns:
-        Entries for :class:`torch.serialization.safe_globals`, less those
-        that somebody else allowed and that must outlive the block.
+        By name; numpy's are stand-ins, see :mod:`mmskip.compat.pickles`.
     """
-    entries: list[Any] = [
-        HistoryBuffer,
-        OneCycleParamScheduler,
-        ConfigDict,
-        np.ndarray,
-        np.dtype,
-        *{type(np.dtype(code)) for code in '?bhilqBHILQefdFDSU'},
-        (bytes, 'builtins.bytes'),
-        (getattr_of_checkpoint, 'builtins.getattr'),
-    ]
-    rebuild_array = np.empty(0).__reduce__()[0]
-    rebuild_scalar = np.float64(0).__reduce__()[0]
-    for package in ('numpy.core', 'numpy._core'):
-        entries += [
-            (rebuild_array, f'{package}.multiarray._reconstruct'),
-            (rebuild_scalar, f'{package}.multiarray.scalar'),
-        ]
-    present = torch.serialization.get_safe_globals()
-    return [entry for entry in entries if entry not in present]
+    kinds = [HistoryBuffer, OneCycleParamScheduler, ConfigDict]
+    return {
+        **{name_of(kind): kind for kind in kinds},
+        **STAND_INS,
+        'builtins.getattr': getattr_of_checkpoint,
+    }
 
 
-def describe_refusal(filename: str, reason: str) -> str:
-    """Say in our words why torch would not read ``filename``."""
-    found = set(re.findall(r'GLOBAL (\S+) (?:was not|whose module)', reason))
+def name_of(entry: Any) -> str:
+    """The name that an entry of torch's allow-list is for."""
+    if isinstance(entry, tuple):
+        return entry[1]
+    return f'{entry.__module__}.{entry.__qualname__}'
+
+
+@contextmanager
+def allowed_globals() -> Iterator[tuple[type, ...]]:
+    """Allow what a Runner checkpoint holds, and what the user allowed.
+
+    Where both have a name, ours holds: numpy's own constructors are no safe
+    ones, whoever allowed them.
+
+    Yields:
+        The classes among what is allowed.
+    """
+    ours = checkpoint_globals()
+    entries = {(value, name) for name, value in ours.items()}
+    with _ALLOWING:
+        before = get_safe_globals()
+        entries.update(e for e in before if name_of(e) not in ours)
+        clear_safe_globals()
+        add_safe_globals([*entries])
+        values = [e[0] if isinstance(e, tuple) else e for e in entries]
+        try:
+            yield tuple(v for v in values if isinstance(v, type))
+        finally:
+            added = set(get_safe_globals()) - entries
+            clear_safe_globals()
+            add_safe_globals([*before, *added])
+
+
+def load_safely(
+    read: Callable[[], Any], name: str, file: Path | None = None
+) -> Any:
+    """Read a checkpoint while no more is allowed than it needs.
+
+    Args:
+        read: Calls :func:`torch.load`.
+        name: What the message calls it.
+        file: Where it lies, if that is known.
+
+    Raises:
+        OSError: It cannot be opened.
+        CheckpointError: It is no checkpoint, or holds something that one of
+            mmengine's Runner does not; none of it was executed.
+    """
     try:
-        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(filename)
-    except (ValueError, RuntimeError, EOFError, pickle.UnpicklingError):
-        unsafe = []  # not in the zip format of today
-    names = ', '.join(
-        sorted(
-            {name.removeprefix('builtins.') for name in found.union(unsafe)}
-        )
+        with allowed_globals() as kinds:
+            content = disarmed(exchange(read(), kinds))
+        if file is not None and (wrong := damaged_records(file)):
+            raise CheckpointError(
+                f'{name} was not loaded: it is damaged, the checksum of '
+                f'{", ".join(wrong[:3])} is wrong; {AGAIN}'
+            )
+        return content
+    except (OSError, ImportError, CheckpointError):
+        raise
+    except Exception as error:
+        # A file that is no checkpoint may raise anything.
+        reason = describe_refusal(file, error) or describe_broken(file, error)
+        raise CheckpointError(f'{name} was not loaded: {reason}') from error
+
+
+def disarmed(checkpoint: Any) -> Any:
+    """Put the text of a config where nobody runs it.
+
+    ``Runner.resume`` runs ``meta['config']`` as Python to compare its
+    ``gpu_ids``. Releases before mmengine wrote the key, its own Runner does
+    not; the text stays as ``meta['config_text']``. Methods are taken from
+    the classes: a file may set attributes of an ``OrderedDict``.
+    """
+    has_meta = isinstance(checkpoint, dict) and 'meta' in checkpoint
+    meta = checkpoint['meta'] if has_meta else None
+    if isinstance(meta, dict) and 'config' in meta:
+        meta['config_text'] = type(meta).pop(meta, 'config')
+    return checkpoint
+
+
+def describe_refusal(file: Path | None, error: Exception) -> str | None:
+    """Say in our words what torch would not call, if that is why."""
+    found = set(
+        re.findall(r'GLOBAL (\S+) (?:was not|whose module)', str(error))
     )
-    if not names:
-        return f'{filename} was not loaded: {reason}'
+    try:
+        unsafe = torch.serialization.get_unsafe_globals_in_checkpoint(file)
+    except Exception:
+        unsafe = []  # no file, not in the zip format of today, or damaged
+    known = checkpoint_globals()
+    found.update(name for name in unsafe if name not in known)
+    if not found:
+        return None
+    names = sorted({name.removeprefix('builtins.') for name in found})
     return (
-        f'{filename} was not loaded: besides weights it holds {names}, which '
+        f'besides weights it holds {", ".join(names)}, which '
         "a checkpoint of mmengine's Runner does not need and which could run "
         'code of its author. If you trust the file, allow these by '
         'torch.serialization.add_safe_globals([...]) before loading it, or '
@@ -111,40 +195,82 @@ def load_from_local(filename: str, map_location: Any = None) -> Any:
 
     Raises:
         FileNotFoundError: There is no such file.
-        pickle.UnpicklingError: The file holds something a checkpoint of
-            mmengine's Runner does not; none of it was executed.
+        CheckpointError: See :func:`load_safely`.
     """
-    filename = os.path.expanduser(filename)
-    if not os.path.isfile(filename):
-        raise FileNotFoundError(f'{filename} can not be found.')
-    with torch.serialization.safe_globals(checkpoint_globals()):
-        try:
-            return torch.load(filename, map_location=map_location)
-        except pickle.UnpicklingError as error:
-            message = describe_refusal(filename, str(error))
-            raise pickle.UnpicklingError(message) from error
+    path = Path(os.path.expanduser(filename))
+    if not path.is_file():
+        raise FileNotFoundError(f'{path} can not be found.')
+    read = functools.partial(torch.load, path, map_location=map_location)
+    return load_safely(read, str(path), path)
+
+
+def load_url(
+    url: str,
+    model_dir: str | None = None,
+    map_location: Any = None,
+    progress: bool = True,
+) -> Any:
+    """Load a checkpoint from the net with torch's safe reader.
+
+    Args:
+        url: Its address.
+        model_dir: Folder for the copy; None is the one of torch's hub.
+        map_location: Same as in :func:`torch.load`.
+        progress: Whether to show a bar.
+
+    Raises:
+        OSError: It cannot be downloaded.
+        CheckpointError: See :func:`load_safely`.
+    """
+    folder = Path(model_dir or Path(torch.hub.get_dir(), 'checkpoints'))
+    file = folder / Path(urlparse(url).path).name
+    read = functools.partial(
+        torch.hub.load_state_dict_from_url,
+        url,
+        str(folder),
+        map_location,
+        progress,
+        weights_only=None,  # safe, unless the user says otherwise
+    )
+    try:
+        return load_safely(read, f'{file}, the copy of {url},', file)
+    except OSError as error:
+        raise OSError(
+            f'{url} was not downloaded to {file}: {error}; check the address, '
+            'or download the file and give its path'
+        ) from error
+
+
+def safe_loader(loader: Callable) -> Callable:
+    """Let a loader of mmengine read safely, whatever it reads from."""
+
+    @functools.wraps(loader)
+    def load(filename: str, map_location: Any = None) -> Any:
+        return load_safely(lambda: loader(filename, map_location), filename)
+
+    return load
 
 
 def load_runner_checkpoints() -> None:
-    """Let mmengine read the checkpoints its own Runner wrote.
+    """Let mmengine read the checkpoints its own Runner wrote, and no code.
 
     Since 2.6, :func:`torch.load` refuses every type outside a short list
     unless told otherwise, and mmengine 0.10.7 does not: resuming a training
     and testing its ``epoch_N.pth`` both fail. The types those files need are
-    allowed while mmengine reads a local file, and no others; the process-wide
-    list of torch stays as it is.
+    allowed while mmengine reads a checkpoint, and no others; the process-wide
+    list of torch stays as it is. What it downloads (``https://``,
+    ``torchvision://``, ``open-mmlab://``, ...) it hands to
+    ``torch.hub.load_state_dict_from_url``, which runs what a file says: it
+    is read like any other here. A loader that somebody else registered is
+    left alone.
 
     https://github.com/open-mmlab/mmengine/issues/1655
     """
-    parameters = inspect.signature(torch.load).parameters
-    loader = mmengine_checkpoint.load_from_local
-    schemes = mmengine_checkpoint.CheckpointLoader._schemes
-    if (
-        parameters['weights_only'].default is False
-        or 'weights_only' in inspect.getsource(loader)
-        or schemes.get('') is not loader
-    ):
-        return
-    mmengine_checkpoint.CheckpointLoader.register_scheme(
-        prefixes='', loader=load_from_local, force=True
-    )
+    mmengine_checkpoint.load_url = load_url
+    registry = mmengine_checkpoint.CheckpointLoader
+    for prefix, loader in list(registry._schemes.items()):
+        stock = getattr(mmengine_checkpoint, loader.__name__, None)
+        if loader is not stock:
+            continue
+        mended = load_from_local if prefix == '' else safe_loader(loader)
+        registry.register_scheme(prefix, mended, force=True)

@@ -1,12 +1,15 @@
 """Boxes of persons for detectors that only tell what they do."""
 
+import pickle
+
 import numpy as np
 from mmcv.transforms import BaseTransform
-from mmengine.fileio import load
+from mmengine.fileio import get
 
+from mmskip.compat.pickles import read_pickle
 from mmskip.registry import TRANSFORMS
 from mmskip.runtime import InputError
-from mmskip.runtime.reading import reading
+from mmskip.runtime.reading import reading, reads
 
 
 @TRANSFORMS.register_module()
@@ -47,15 +50,9 @@ class LoadActorBoxes(BaseTransform):
             )
         self.proposal_file = proposal_file
         self.score_thr = score_thr
-        self._found = None
-        if proposal_file is not None:
-            with reading(proposal_file, 'a pickled dict of boxes'):
-                self._found = load(proposal_file)
-        if not isinstance(self._found, (dict, type(None))):
-            raise InputError(
-                f'{proposal_file}: expected a dict from frames to boxes, got '
-                f'{type(self._found).__name__}'
-            )
+        self._found = (
+            None if proposal_file is None else _read_boxes(proposal_file)
+        )
 
     def transform(self, results: dict) -> dict:
         """Add ``proposals``.
@@ -80,13 +77,26 @@ class LoadActorBoxes(BaseTransform):
                 f'got {len(self._found)} frames without it; give frames '
                 'without persons an array of shape (0, 4)'
             )
-        table = np.asarray(self._found[key], np.float32)
+        try:
+            table = np.asarray(self._found[key], np.float32)
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f'{self.proposal_file}: {key}: expected an array of boxes, '
+                f'got {type(self._found[key]).__name__} ({error})'
+            ) from error
         if table.ndim != 2 or table.shape[1] not in (4, 5):
             raise InputError(
                 f'{self.proposal_file}: {key}: expected boxes of shape (n, 4)'
                 f' or (n, 5), got {table.shape}'
             )
         boxes = table[:, :4]
+        is_right = (boxes[:, :2] <= boxes[:, 2:]).all(1)
+        is_right &= np.isfinite(table).all(1)
+        if not is_right.all():
+            raise ValueError(
+                f'{self.proposal_file}: {key}: expected finite boxes with '
+                f'x1 <= x2 and y1 <= y2, got {table[~is_right][0].tolist()}'
+            )
         if boxes.size and not 0 <= boxes.min() <= boxes.max() <= 1:
             raise InputError(
                 f'{self.proposal_file}: {key}: expected boxes as shares of '
@@ -97,3 +107,26 @@ class LoadActorBoxes(BaseTransform):
             least = min(self.score_thr, table[:, 4].max())
             boxes = boxes[table[:, 4] >= least]
         return boxes
+
+
+@reads('a pickled dict from frames to boxes')
+def _read_boxes(path: str) -> dict:
+    """Read proposals, without running code that the file may hold.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds something else.
+    """
+    try:
+        found = read_pickle(get(path))
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f'{path}: expected a pickled dict from frames to boxes, got a '
+            f'file that cannot be read: {error}'
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(
+            f'{path}: expected a dict from frames to boxes, got '
+            f'{type(found).__name__}'
+        )
+    return found

@@ -100,7 +100,13 @@ class JHMDBDataset(BaseActionDataset):
                 'the data and of the model to it'
             )
         self._metainfo.setdefault('classes', tuple(labels))
-        videos = truth[f'{self.subset}_videos'][self.split - 1]
+        splits = truth[f'{self.subset}_videos']
+        if len(splits) < self.split:
+            raise ValueError(
+                f'{self.ann_file}: expected split {self.split}, got '
+                f'{len(splits)} of them'
+            )
+        videos = splits[self.split - 1]
         samples = [
             info for video in videos for info in self._load(truth, video)
         ]
@@ -119,14 +125,9 @@ class JHMDBDataset(BaseActionDataset):
         frames = int(truth['nframes'][video])
         found: dict[int, list] = {}
         for label, tubes in truth['gttubes'][video].items():
-            if not 0 <= label < len(truth['labels']):
-                raise InputError(
-                    f'{self.ann_file}: {video}: expected labels '
-                    f'0..{len(truth["labels"]) - 1}, got {label}'
-                )
             for frame, *box in (row for tube in tubes for row in tube):
                 found.setdefault(int(frame) - 1, []).append((box, label))
-        self._check_frames(folder, max(frames, *found, 0))
+        self._check_frames(folder, frames)
         scale = np.array([width, height, width, height], np.float32)
         return [
             dict(

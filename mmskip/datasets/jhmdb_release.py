@@ -12,14 +12,15 @@ of rows ``frame, x1, y1, x2, y2``; frames count from 1). A video is named
 import os
 import pickle
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from mmskip.compat.pickles import read_pickle
 from mmskip.runtime import InputError
 from mmskip.runtime.reading import reads
 
 from .action_lists import read_marks
+from .jhmdb_checks import check_ground_truth
 from .mat_files import MatReader
 
 KEYS = (
@@ -34,28 +35,6 @@ NUM_SPLITS = 3
 # Marks of the split files.
 SUBSETS = {'1': 'train_videos', '2': 'test_videos'}
 MASK = 'puppet_mask/{}/puppet_mask.mat'
-# All that an array needs in a pickle; others could run anything.
-ALLOWED = {
-    ('_codecs', 'encode'),
-    ('numpy', 'dtype'),
-    ('numpy', 'ndarray'),
-    *(
-        (f'numpy.{core}.multiarray', name)
-        for core in ('core', '_core')
-        for name in ('_reconstruct', 'scalar')
-    ),
-}
-
-
-class _PlainUnpickler(pickle.Unpickler):
-    """Builds arrays and builtin containers only."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        if (module, name) not in ALLOWED:
-            raise pickle.UnpicklingError(
-                f'it wants to run {module}.{name}, which no annotation needs'
-            )
-        return super().find_class(module, name)
 
 
 @reads('JHMDB-GT.pkl', 'download it again')
@@ -64,7 +43,8 @@ def read_ground_truth(path: str | os.PathLike) -> dict:
 
     Raises:
         FileNotFoundError: There is no such file.
-        ValueError: It is no such pickle.
+        ValueError: It is no such pickle, or holds what cannot be, see
+            :func:`check_ground_truth`.
     """
     path = Path(path)
     if not path.is_file():
@@ -74,10 +54,8 @@ def read_ground_truth(path: str | os.PathLike) -> dict:
             'tools/dataset_converters/jhmdb_actions.py'
         )
     try:
-        with path.open('rb') as file:
-            # The original was written by Python 2.
-            truth = _PlainUnpickler(file, encoding='latin1').load()
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError) as error:
+        truth = read_pickle(path.read_bytes())
+    except pickle.UnpicklingError as error:
         raise ValueError(
             f'{path}: expected JHMDB-GT.pkl, got a file that cannot be read '
             f'({error}); download it again'
@@ -88,6 +66,7 @@ def read_ground_truth(path: str | os.PathLike) -> dict:
             f'{path}: expected the keys {", ".join(KEYS)}, got none of '
             f'{sorted(missing)}'
         )
+    check_ground_truth(truth, str(path))
     return truth
 
 
@@ -140,6 +119,7 @@ def read_masks(root: str | os.PathLike) -> dict:
                 truth['resolution'][video] = mask.shape[:2]
                 truth['nframes'][video] = mask.shape[2]
                 truth['gttubes'][video] = {label: tubes_of(mask)}
+    check_ground_truth(truth, str(root))
     return truth
 
 

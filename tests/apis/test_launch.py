@@ -12,6 +12,7 @@ from mmskip.apis.launch import (
     WeightsCheck,
     add_common_arguments,
     build_runner,
+    check_latest,
     close_launcher,
     enable_visualization,
     prepare_launcher,
@@ -117,7 +118,59 @@ def test_weights_of_another_model_are_refused():
 def test_weights_of_the_model_pass(prefix):
     model = nn.Conv2d(3, 4, 1)
     saved = {prefix + k: v for k, v in model.state_dict().items()}
-    for wrapped in (model, nn.ModuleDict(dict(module=model))):
+    for wrapped in (model, nn.DataParallel(model)):
         WeightsCheck('w.pth').after_load_checkpoint(
             SimpleNamespace(model=wrapped), dict(state_dict=saved)
         )
+
+
+def without(content, *keys):
+    return {key: value for key, value in content.items() if key not in keys}
+
+
+WHOLE = dict(meta=dict(epoch=1, iter=9), message_hub={}, optimizer={})
+
+
+@pytest.mark.parametrize(
+    ('content', 'missing'),
+    [
+        ({}, 'meta, message_hub, optimizer, meta.epoch, meta.iter'),
+        (without(WHOLE, 'optimizer'), 'optimizer'),
+        (WHOLE | dict(meta=dict(epoch=1)), r'meta\.iter'),
+        (WHOLE, None),
+    ],
+)
+def test_only_a_training_is_resumed(content, missing):
+    model = nn.Conv2d(3, 4, 1)
+    runner = SimpleNamespace(model=model)
+    content = dict(state_dict=model.state_dict(), **content)
+    WeightsCheck('w.pth', tuning=True).after_load_checkpoint(runner, content)
+    check = WeightsCheck('w.pth', tuning=True, resume=True)
+    if missing is None:
+        check.after_load_checkpoint(runner, content)
+        return
+    with pytest.raises(UserError, match=f'in w.pth, .* without {missing};'):
+        check.after_load_checkpoint(runner, content)
+
+
+def test_a_training_is_not_resumed_from_half_of_its_weights():
+    model = nn.Conv2d(3, 4, 1)
+    content = dict(WHOLE, state_dict=dict(weight=model.weight))
+    runner = SimpleNamespace(model=model)
+    WeightsCheck('w.pth', tuning=True).after_load_checkpoint(runner, content)
+    check = WeightsCheck('w.pth', tuning=True, resume=True)
+    with pytest.raises(UserError, match='1 are not in the file'):
+        check.after_load_checkpoint(runner, content)
+
+
+@pytest.mark.parametrize('latest', ['', '\n', 'gone.pth'])
+def test_a_folder_without_its_latest_checkpoint_is_named(tmp_path, latest):
+    cfg = Config(dict(work_dir=str(tmp_path), resume=True))
+    check_latest(cfg)
+    file = tmp_path / 'last_checkpoint'
+    file.write_text(latest)
+    with pytest.raises(UserError, match=f'^{file}: .*--resume FILE'):
+        check_latest(cfg)
+    check_latest(Config(dict(work_dir=str(tmp_path))))
+    file.write_text(str(file))
+    check_latest(cfg)

@@ -7,6 +7,7 @@ from mmengine.fileio import dump
 pytest.importorskip('mmaction')
 
 from mmskip.datasets import LoadActorBoxes
+from tests.helpers.pickle_attacks import ARRAYS, CODE
 
 TRUTH = np.array([[0.1, 0.2, 0.5, 0.6]], np.float32)
 KEY = 'run/v1,0007'
@@ -65,11 +66,33 @@ def test_nobody_may_be_there(tmp_path, columns):
         ({KEY: [['a'] * 4]}, ValueError, r'boxes\.pkl'),
         ({KEY: TRUTH * 320}, ValueError, 'divide them by the size'),
         ([TRUTH], ValueError, 'got list'),
+        ({KEY: TRUTH * np.nan}, ValueError, 'finite boxes'),
+        ({KEY: np.array([[0, 0, 1, 1, np.inf]])}, ValueError, 'finite boxes'),
+        ({KEY: TRUTH[:, ::-1]}, ValueError, 'x1 <= x2'),
+        ({KEY: ['person']}, ValueError, 'array of boxes, got list'),
+        ({KEY: None}, ValueError, r'got \(\)'),
     ],
 )
 def test_a_bad_file_is_refused(tmp_path, found, error, message):
     with pytest.raises(error, match=message):
         propose(found, tmp_path)
+
+
+@pytest.mark.parametrize('name', [*ARRAYS, *CODE])
+def test_a_file_that_would_do_harm_is_refused(tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match=r'boxes\.pkl: .*cannot be read'):
+        propose({KEY: {**ARRAYS, **CODE}[name]}, tmp_path)
+    assert not (tmp_path / 'intruded').exists()
+
+
+def test_tags_of_yaml_are_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / 'boxes.yaml'
+    path.write_text('!!python/object/apply:os.mkdir [intruded]')
+    with pytest.raises(ValueError, match=r'boxes\.yaml: .*cannot be read'):
+        LoadActorBoxes(str(path))
+    assert not (tmp_path / 'intruded').exists()
 
 
 def test_bad_options_are_refused():

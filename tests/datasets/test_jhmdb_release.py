@@ -12,6 +12,7 @@ from mmskip.datasets.jhmdb_release import (
     tubes_of,
     write_ground_truth,
 )
+from tests.helpers.pickle_attacks import ARRAYS, CODE
 
 
 @pytest.fixture
@@ -77,10 +78,11 @@ def test_what_is_written_is_read(release, tmp_path):
             np.testing.assert_equal(again['gttubes'][video][label], [tube])
 
 
-def test_a_pickle_that_would_run_code_is_refused(tmp_path):
+@pytest.mark.parametrize('name', [*ARRAYS, *CODE])
+def test_a_pickle_that_would_do_harm_is_refused(tmp_path, name):
     path = tmp_path / 'gt.pkl'
-    path.write_bytes(pickle.dumps(print))
-    with pytest.raises(ValueError, match=r'wants to run builtins\.print'):
+    path.write_bytes(pickle.dumps({'labels': {**ARRAYS, **CODE}[name]}))
+    with pytest.raises(ValueError, match=f'^{path}: expected JHMDB-GT'):
         read_ground_truth(path)
 
 

@@ -110,6 +110,31 @@ def setup(tmp_path_factory):
     return Setup(folder, config, checkpoint)
 
 
+def without_half(weights):
+    kept = list(weights)[::2]
+    return {key: weights[key] for key in kept}
+
+
+def of_another_shape(weights):
+    key = next(key for key, value in weights.items() if value.ndim == 4)
+    return weights | {key: weights[key].repeat(2, 1, 1, 1)}
+
+
+def not_finite(weights):
+    key = next(key for key, value in weights.items() if value.ndim == 4)
+    return weights | {key: weights[key] * torch.nan}
+
+
+@pytest.fixture(params=[without_half, of_another_shape, not_finite])
+def unfit(request, setup, tmp_path):
+    """A checkpoint that is not quite the model's; what to say of it."""
+    content = torch.load(setup.checkpoint)
+    content['state_dict'] = request.param(content['state_dict'])
+    torch.save(content, tmp_path / 'unfit.pth')
+    text = 'not finite' if request.param is not_finite else 'does not fit'
+    return tmp_path / 'unfit.pth', text
+
+
 @pytest.fixture(autouse=True)
 def _own_folder(tmp_path, monkeypatch):
     """Tools write below the working directory."""

@@ -217,3 +217,11 @@ def test_the_checkpoint_of_another_model_is_refused(run, setup):
     argv = [str(setup.config), 'other.pth', 'a.avi']
     with pytest.raises(UserError, match='checkpoint of another config'):
         run.tool.main(argv)
+
+
+def test_weights_that_are_not_the_models_are_not_run(run, setup, unfit):
+    path, text = unfit
+    write_video('a.avi', static_frames(1, SIZE))
+    argv = [str(setup.config), str(path), 'a.avi']
+    with pytest.raises(UserError, match=f'{path}.*{text}'):
+        run.tool.main(argv)

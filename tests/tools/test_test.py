@@ -192,6 +192,17 @@ def test_a_file_that_is_no_checkpoint_is_refused(setup, load_tool, capsys):
     assert 'Traceback' not in capsys.readouterr().err
 
 
+def test_weights_that_are_not_the_models_are_not_tested(
+    setup, load_tool, capsys, unfit
+):
+    path, text = unfit
+    assert mistake(load_tool('test'), setup.config, path) == EXIT_MISTAKE
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith('test: error: ')
+    assert f'{path}' in last
+    assert text in last
+
+
 def test_a_mistake_ends_the_program_with_code_2(setup, run_command):
     done = run_command(
         sys.executable, TOOLS / 'test.py', setup.config, 'no.pth'

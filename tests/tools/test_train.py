@@ -1,4 +1,7 @@
+from pathlib import Path
+
 import pytest
+import torch
 from mmengine.config import Config
 from mmengine.optim import OptimWrapper
 
@@ -24,6 +27,42 @@ def test_training_saves_checkpoints_and_resumes(setup, load_tool, tmp_path):
     assert tool.main(argv + longer) == EXIT_OK
     assert (work_dir / 'iter_3.pth').exists()
     assert not (work_dir / 'iter_4.pth').exists()
+
+
+@pytest.mark.parametrize(
+    ('content', 'text'),
+    [
+        ({'weights': True}, 'training to resume in w.pth, got a file without'),
+        ({'last_checkpoint': ''}, 'last_checkpoint: expected the path'),
+        ({'last_checkpoint': 'gone.pth'}, "got 'gone.pth', which is no file"),
+    ],
+)
+def test_what_cannot_be_resumed_is_one_line(
+    setup, load_tool, capsys, content, text
+):
+    argv = [str(setup.config), '--work-dir', '.', '--resume']
+    if 'weights' in content:
+        weights = torch.load(setup.checkpoint)['state_dict']
+        torch.save(dict(state_dict=weights), 'w.pth')
+        argv.append('w.pth')
+    else:
+        Path('last_checkpoint').write_text(content['last_checkpoint'])
+    assert run_tool(load_tool('train').main, 'train', argv) == EXIT_MISTAKE
+    last = capsys.readouterr().err.splitlines()[-1]
+    assert last.startswith('train: error: ')
+    assert text in last
+
+
+def test_training_begins_from_weights_of_other_classes(
+    setup, load_tool, capsys
+):
+    other = [
+        '--work-dir', '.', '--cfg-options', f'load_from={setup.checkpoint}',
+        'model.bbox_head.num_classes=5', 'train_cfg.max_iters=1',
+    ]  # fmt: skip
+    tool = load_tool('train')
+    assert tool.main([str(setup.config), *other]) == EXIT_OK
+    assert 'have another shape (bbox_head.' in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures('alone_in_a_group')

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK, run_tool
+from mmskip.compat.checkpoints import load_from_local
 
 WRAPPERS = ('state_dict_ema', 'state_dict', 'model')
 PREFIXES = ('module.', 'model.')
@@ -168,9 +169,9 @@ def load(path: Path) -> dict[str, Tensor]:
         UserError: The file cannot be read or holds something else.
     """
     try:
-        content = torch.load(path, map_location='cpu', weights_only=True)
-    except (OSError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
-        raise UserError(f'{path}: cannot be read: {error}') from error
+        content = load_from_local(str(path), map_location='cpu')
+    except (OSError, pickle.UnpicklingError) as error:
+        raise UserError(str(error)) from error
     for wrapper in WRAPPERS:
         if isinstance(content, dict) and wrapper in content:
             content = content[wrapper]

@@ -268,5 +268,5 @@ def test_other_files_are_refused(tool, tmp_path, content, match):
 
 
 def test_a_missing_file_is_the_users_mistake(tool, tmp_path):
-    with pytest.raises(UserError, match='cannot be read'):
+    with pytest.raises(UserError, match='can not be found'):
         tool.main([str(tmp_path / 'no.pth'), str(tmp_path / 'ours.pth')])
