@@ -116,14 +116,16 @@ def _read_rows(path: str | os.PathLike) -> list[tuple[int, dict[str, str]]]:
             f'{", ".join(COLUMNS)}, got {excerpt(",".join(header))}; use the '
             "release's file with labels"
         )
+    needed = 1 + max(header.index(column) for column in COLUMNS)
     found = []
     for number, row in rows:
-        if len(row) != len(header):
+        if not needed <= len(row) <= len(header):
             raise InputError(
                 f'{path}: line {number}: expected {len(header)} columns, got '
                 f'{len(row)}: {excerpt(",".join(row))}'
             )
-        found.append((number, dict(zip(header, row, strict=True))))
+        # Those behind the ones that are needed may be missing.
+        found.append((number, dict(zip(header, row, strict=False))))
     if not found:
         raise InputError(f'{path}: expected rows below the header, got none')
     return found

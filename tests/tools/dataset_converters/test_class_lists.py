@@ -18,11 +18,12 @@ def test_hmdb51(load_tool, tmp_path, capsys):
     splits, media = tmp_path / 's', tmp_path / 'v/wave'
     splits.mkdir()
     media.mkdir(parents=True)
-    (media / 'a.avi').touch()
+    for name in ('a', 'c'):
+        (media / f'{name}.avi').touch()
     for split in (1, 2, 3):
         more = 'b.avi 2\n' if split == 3 else ''
         path = splits / f'wave_test_split{split}.txt'
-        path.write_text(f'a.avi 1\na.avi 2\n{more}')
+        path.write_text(f'a.avi 1\nc.avi 2\n{more}')
     tool = load_tool('dataset_converters/hmdb51')
     out = tmp_path / 'out'
     arguments = ['--splits', splits, '--media', media.parent]
