@@ -120,14 +120,14 @@ def rule_of(annotation: Any) -> Rule | None:
     rule = rule_of(inner[-1]) if inner else None
     if rule is not None and origin is Mapping:
         return Rule(
-            f'a dict, each value {rule.words}',
+            f'a dict ({rule.words} each)',
             lambda v: (
                 isinstance(v, Mapping) and all(map(rule.holds, v.values()))
             ),
         )
     if rule is not None and origin in (list, tuple, Sequence):
         return Rule(
-            f'a list, each item {rule.words}',
+            f'a list ({rule.words} each)',
             lambda v: isinstance(v, (list, tuple)) and all(map(rule.holds, v)),
         )
     return None

@@ -140,9 +140,9 @@ def test_an_unknown_word_is_refused_by_name(owner, name):
     [
         (int | None, 'an int or None'),
         (Literal['a', 'b'], "one of ('a', 'b')"),
-        (Sequence[str], 'a list, each item a string'),
-        (Mapping[str, int], 'a dict, each value an int'),
-        (str | Sequence[str], 'a string or a list, each item a string'),
+        (Sequence[str], 'a list (a string each)'),
+        (Mapping[str, int], 'a dict (an int each)'),
+        (str | Sequence[str], 'a string or a list (a string each)'),
     ],
 )
 def test_a_rule_says_what_is_expected(annotation, words):

@@ -90,11 +90,6 @@ class UADETRACDataset(BaseDetDataset):
             raise ValueError(
                 f'expected frame_stride 1, 2, ..., got {frame_stride!r}'
             )
-        if isinstance(sequences, str):
-            raise ValueError(
-                'expected sequences to be a list of names, got the string '
-                f'{sequences!r}; write [{sequences!r}]'
-            )
         unknown = set(filter_cfg or ()) - {'filter_empty_gt', 'min_size'}
         if unknown:
             raise ValueError(

