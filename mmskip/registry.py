@@ -72,7 +72,8 @@ DATA_SAMPLERS = Registry(
     scope='mmskip',
     locations=['mmskip.datasets'],
 )
-FUNCTIONS = Registry(
+# What functions get is data, which they check themselves.
+FUNCTIONS = EngineRegistry(
     'function',
     parent=ENGINE_FUNCTIONS,
     scope='mmskip',

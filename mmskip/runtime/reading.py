@@ -54,9 +54,11 @@ def reading(
             isinstance(error, OSError) and error.filename
         ):
             raise
-        if isinstance(error, InputError):
-            if str(path) in str(error):
+        if isinstance(error, ValueError) and str(path) in str(error):
+            if isinstance(error, InputError):
                 raise
+            raise InputError(str(error)) from error
+        if isinstance(error, InputError):
             raise InputError(f'{path}: {error}') from error
         why = ' '.join(str(error).split()) or 'no reason given'
         raise InputError(

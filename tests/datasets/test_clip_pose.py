@@ -66,6 +66,7 @@ def release(tmp_path):
 
 
 def build(release, **options):
+    options = dict(video_key='img_path') | options
     with DefaultScope.overwrite_default_scope('mmpose'):
         init_default_scope('mmpose')
         return DATASETS.build(

@@ -129,5 +129,5 @@ def test_windows(windows, num_starts, expected):
 
 @pytest.mark.parametrize('value', [0, -1, 1.5, True, None])
 def test_numbers_of_clips_are_checked(value):
-    with pytest.raises(ValueError, match='clips_per_video to be a positive'):
+    with pytest.raises(ValueError, match='expected clips_per_video'):
         RandomStart(value)
