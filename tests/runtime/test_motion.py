@@ -119,7 +119,7 @@ def test_a_new_stream_and_a_new_size_forget_the_last_image(pan):
     with torch.no_grad(), mmskip.stream(net) as state:
         net(pan[0])
         net(pan[1][..., :12])
-        assert state.last_images.images.shape == (1, 16, 12)
+        assert state.last_images.shape == (1, 16, 12)
         assert state.shape_changes == 3
         state.reset()
         assert state.last_images is None
