@@ -7,8 +7,8 @@ without one, what the dense detector finds at the same gain with a score above
 0.3. A config without conversions gets those of
 configs/_base_/conversions/output_norm.py. Example::
 
-    python tools/benchmarks/night.py mmdet::yolox/yolox_nano_8xb8-300e_coco.py \
-        yolox_nano.pth pets09_s2l1.avi --annotations pets09_s2l1.json
+    python tools/benchmarks/night.py yolox_nano_8xb8-300e_coco.py \
+        yolox_nano.pth vtest.avi --annotations pets09_s2l1.json
 """
 
 import argparse
