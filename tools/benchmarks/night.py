@@ -130,8 +130,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
             for name, result in found
         ]
-    write_csv(args.out / 'night.csv', rows)
-    write_json(args.out / 'night.json', dict(frames=len(images), rows=rows))
+        # After each gain: it takes long.
+        write_csv(args.out / 'night.csv', rows)
+        content = dict(frames=len(images), rows=rows)
+        write_json(args.out / 'night.json', content)
     show(rows, len(images))
     return EXIT_OK
 
