@@ -72,7 +72,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--threshold',
         type=float,
-        default=1 / 16,
+        default=0.2,
         help='of the gates for --video, if the config has none',
     )
     add(

@@ -103,9 +103,15 @@ class NormGate(Gate):
             open.
         block_size: Outputs fire together in squares of 1, 2, 4 or 8.
         order: Order p of the norm, 1 (the paper) or 2.
-        relative: Take the threshold as a share of the layer's own signal in
-            the reference frame, so that one value suits all layers and
-            models. Ours; the paper's thresholds are absolute.
+        relative: Take the threshold as a share of what the picture makes
+            of the layer's own signal: of how much neighbours in a row
+            differ, see :func:`mmskip.ops.relative_scale`. So one value
+            suits all layers and models, by day and by night, where nearly
+            all of a signal is an offset that says nothing. It is taken in
+            the reference frame, and anew whenever half as many outputs were
+            computed as a frame has: a first frame that is black, white or
+            empty is forgotten by then, and so is the day at night. Ours;
+            the paper's thresholds are absolute.
 
     Attributes:
         folded: The normalisation that was folded into the layer, which

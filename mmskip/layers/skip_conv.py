@@ -14,14 +14,13 @@ from mmskip.ops import (
     SkipMemory,
     activate_,
     active_backend,
-    convolve,
     first_memory,
     gate_scale,
     native,
     native_call,
-    relative_scale,
     skip_clip,
     skip_conv,
+    skip_frames,
 )
 from mmskip.registry import MODELS
 
@@ -184,6 +183,8 @@ class SkipConvMixin(SelfCounting):
     def skip_clip(self, frames: Tensor) -> tuple[Tensor, GateCost]:
         """Compute whole clips in training; see :func:`mmskip.ops.skip_clip`.
 
+        Frame by frame where a relative gate's level follows them.
+
         Args:
             frames: (B, T, C_in, ...).
 
@@ -194,23 +195,20 @@ class SkipConvMixin(SelfCounting):
         kernel_size = self.weight.shape[2:]
         params = self.gate.params()
         scale = gate_scale(params, self.weight)
-        if params.relative:
-            first = convolve(frames[:, 0], self.weight, self.bias, geometry)
-            scale = relative_scale(params, scale, frames[:, 0], first)
         drawn = []
 
         def decide(residual: Tensor, frame: Tensor) -> Tensor:
-            wide = scale
-            if scale.dim():
-                wide = scale.repeat_interleave(len(frame) // len(scale), 0)
             drawn.append(
-                self.gate.draw(residual, frame, wide, geometry, kernel_size)
+                self.gate.draw(residual, frame, scale, geometry, kernel_size)
             )
             return drawn[-1][0]
 
-        output = skip_clip(
-            frames, self.weight, self.bias, geometry, decide, self.memory
-        )
+        job = self.weight, self.bias, geometry
+        if params.relative:
+            output, masks = skip_frames(frames, *job, params, self.memory)
+            drawn = [(mask.to(output.dtype),) * 2 for mask in masks]
+        else:
+            output = skip_clip(frames, *job, decide, self.memory)
         frame_macs = dense_macs(self, output[:, 0].shape)
         cost = GateCost.of(frame_macs * (frames.shape[1] - 1), drawn)
         if self._ledger is not None:

@@ -14,6 +14,7 @@ from .gate_mask import (
     gate_scale,
     gate_statistic,
     relative_scale,
+    signal_norms,
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .low_rank import factorize, full_rank, recompose, singular_values
@@ -32,6 +33,7 @@ from .skip_conv import (
     first_memory,
     native_call,
     skip_conv,
+    skip_frames,
 )
 from .straight_through import open_gate, sample_gate, straight_through
 from .warp import WARP_MACS, WarpedMemory, warp, warp_memory
@@ -73,9 +75,11 @@ __all__ = [
     'relative_scale',
     'runs_native',
     'sample_gate',
+    'signal_norms',
     'singular_values',
     'skip_clip',
     'skip_conv',
+    'skip_frames',
     'straight_through',
     'support_sum',
     'warp',

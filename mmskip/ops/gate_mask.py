@@ -13,6 +13,9 @@ from torch import Tensor
 
 from .geometry import ConvGeometry, convolve, support_sum
 
+#: Rows of a map, evenly spread, from which its level is taken, at most.
+LEVEL_ROWS = 32
+
 
 class Folding(NamedTuple):
     """A normalisation that was folded into a layer: factor * z + shift.
@@ -49,8 +52,8 @@ class GateParams(NamedTuple):
         threshold: The margin epsilon; fire iff the statistic exceeds it.
         block_size: Side of the square blocks that fire together.
         order: The norm's order p, 1 or 2.
-        relative: The threshold is a share of the layer's signal in the
-            reference frame, see :func:`relative_scale`.
+        relative: The threshold is a share of how much neighbours differ in
+            the layer's signal, see :func:`relative_scale`.
         sees: What a learned gate convolves: ``residual``, its ``magnitude``
             or the ``frame``.
         weight: Kernel (1, C_in, ...) of a learned gate.
@@ -93,32 +96,57 @@ def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
     return (power.mean() * weight[0].numel()).pow(1 / gate.order)
 
 
-def relative_scale(
-    gate: GateParams, scale: Tensor, x: Tensor, output: Tensor
-) -> Tensor:
-    """Make a gate's factor relative to the signal of a reference frame.
+def signal_norms(gate: GateParams, weight: Tensor) -> Tensor | None:
+    """What a residual of norm 1 does to each channel of a gate's signal.
+
+    The signal of Eq. 5 is the layer's input, that of Eq. 7 its output, whose
+    channels a normalisation that is folded into the layer has stretched.
+
+    Args:
+        gate: A norm gate.
+        weight: Kernel (C_out, C_in / groups, ...).
+
+    Returns:
+        (C_out,), float32; None, for ones, of Eq. 5.
+    """
+    if gate.kind == 'input_norm':
+        return None
+    norms = gate_scale(gate, weight).float().expand(len(weight))
+    if gate.folded is not None:
+        norms = norms * gate.folded.factor.to(norms).abs()
+    return norms.clamp_min(1e-12)
+
+
+def relative_scale(norms: Tensor | None, signal: Tensor) -> Tensor:
+    """What a relative gate multiplies a residual's norm by: 1 / level.
 
     Ours, not the paper's. A normalisation behind a convolution undoes any
     scale of its weights, so the size of its outputs says nothing, and no
-    one absolute threshold suits all layers. Divided by the mean absolute
-    output of the reference frame (for Eq. 5: input), it does.
+    one absolute threshold suits all layers. The level that a threshold is a
+    share of is how much the picture makes neighbours in a row differ: of
+    each channel the mean absolute difference, of all channels the root mean
+    square. What is everywhere the same tells nothing about what is in the
+    picture, and of a dark one it is nearly all there is: with the mean
+    absolute output as the level, people vanish at night. Nor does the
+    deviation from a mean do: an image that is padded to a square varies
+    most, at night, between picture and padding.
 
     Args:
-        gate: The gate's parameters.
-        scale: What :func:`gate_scale` returned.
-        x: The reference frame's input (N, C_in, ...).
-        output: Its output (N, C_out, ...).
+        norms: What :func:`signal_norms` returned.
+        signal: (N, C, ...), in which a few rows stand for all.
 
     Returns:
-        (N, 1, ...) with sizes 1: every stream has its own.
+        (N, 1, ...) with sizes 1, float32: every stream has its own.
     """
-    signal = (x if gate.kind == 'input_norm' else output).detach()
-    if gate.kind != 'input_norm' and gate.folded is not None:
-        signal = gate.folded.undo(signal)
-    level = signal.abs().mean(tuple(range(1, signal.dim())), keepdim=True)
-    # A silent layer (all zeros) fires on any change. Half precision would
-    # overflow here, and fire without one.
-    return scale.float() / level.float().clamp_min(1e-6)
+    step = -(-signal.shape[-2] // LEVEL_ROWS)
+    rows = signal.detach()[..., ::step, :].float()
+    steps = rows.diff(dim=-1).abs().flatten(2)
+    level = steps.sum(-1) / max(steps.shape[-1], 1)
+    if norms is not None:
+        level = level / norms
+    # What is the same everywhere fires on any change.
+    level = level.square().mean(1).sqrt().clamp_min(1e-6)
+    return level.reciprocal().view(-1, *[1] * (signal.dim() - 1))
 
 
 def gate_statistic(

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from .gate_mask import GateParams
+from .gate_mask import GateParams, signal_norms
 from .geometry import ConvGeometry
 from .native_fakes import register_fakes
 
@@ -17,8 +17,8 @@ _LIBRARY = Path(__file__).with_name('_native.so')
 #: Arguments of the operators and methods that have got new ones, with self,
 #: as in csrc/library.cpp.
 _ARGUMENTS = {
-    'skip_frame': 20,
-    'Board.add_conv': 24,
+    'skip_frame': 22,
+    'Board.add_conv': 26,
     'Board.add_mean': 4,
     'Board.add_pool': 7,
     'Board.add_sum': 7,
@@ -203,7 +203,7 @@ class NativeCall:
     def __init__(
         self,
         shape: torch.Size,
-        memory: tuple[Tensor, Tensor, Tensor],
+        memory: tuple[Tensor, Tensor, Tensor, Tensor | None],
         weight: Tensor,
         packed: Tensor,
         bias: Tensor | None,
@@ -222,7 +222,8 @@ class NativeCall:
         self._source = weight.detach()
         self._pointer = weight.data_ptr()
         self.arguments = (
-            *memory[:3],
+            *memory[:4],
+            None if memory[3] is None else signal_norms(gate, weight),
             packed,
             bias,
             gate.region,

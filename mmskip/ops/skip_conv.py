@@ -19,6 +19,7 @@ from .gate_mask import (
     gate_mask,
     gate_scale,
     relative_scale,
+    signal_norms,
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 
@@ -31,7 +32,10 @@ class SkipMemory(NamedTuple):
     Attributes:
         input: The input that residuals are taken against, (N, C_in, ...).
         output: The last output, (N, C_out, ...).
-        scale: The gate's factor, a scalar or one per stream (N, 1, ...).
+        scale: The gate's factor, a scalar or, of a relative gate, one per
+            stream (N, 1, ...).
+        computed: Of a relative gate: how many outputs of each stream were
+            computed since its level was taken, int64 (N,).
         exposed: Outputs of which nothing is known, bool (N, 1, ...): they
             are computed next, whatever the gate says. None: no output.
         pending: Motion of the picture that input and output have not
@@ -41,6 +45,7 @@ class SkipMemory(NamedTuple):
     input: Tensor
     output: Tensor
     scale: Tensor
+    computed: Tensor | None = None
     exposed: Tensor | None = None
     pending: Tensor | None = None
 
@@ -119,7 +124,42 @@ def skip_conv(
         memory = memory._replace(
             input=reference, output=_own(output), exposed=None
         )
+        memory = _follow_level(memory, mask, weight, gate)
     return activate_(output, activation), mask, memory
+
+
+def skip_frames(
+    frames: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    gate: GateParams,
+    rule: str,
+) -> tuple[Tensor, list[Tensor]]:
+    """Compute clips frame by frame, the first one a reference frame.
+
+    Differentiable but for the gate's decisions.
+
+    Args:
+        frames: (B, T, C_in, ...).
+        weight: As of :func:`skip_conv`.
+        bias: As of :func:`skip_conv`.
+        geometry: As of :func:`skip_conv`.
+        gate: The gate's parameters.
+        rule: As of :func:`skip_conv`.
+
+    Returns:
+        Output (B, T, C_out, ...); masks (B, 1, ...) of the frames after the
+        first.
+    """
+    memory, outputs, masks = None, [], []
+    for x in frames.unbind(1):
+        output, mask, memory = skip_conv(
+            x, memory, weight, bias, geometry, gate, rule
+        )
+        outputs.append(output)
+        masks.append(mask)
+    return torch.stack(outputs, 1), masks[1:]
 
 
 def _reference_frame(x, weight, bias, geometry, gate, packed):
@@ -169,10 +209,31 @@ def first_memory(
         weight: As of :func:`skip_conv`.
         gate: The gate's parameters.
     """
-    scale = gate_scale(gate, weight)
-    if gate.relative:
-        scale = relative_scale(gate, scale, x, output)
-    return SkipMemory(x, output, scale)
+    if not gate.relative:
+        return SkipMemory(x, output, gate_scale(gate, weight))
+    computed = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    return SkipMemory(x, output, _scale_of(x, output, weight, gate), computed)
+
+
+def _scale_of(x, output, weight, gate):
+    """What a relative gate's level is, given what is remembered."""
+    signal = x if gate.kind == 'input_norm' else output
+    return relative_scale(signal_norms(gate, weight), signal)
+
+
+def _follow_level(memory, mask, weight, gate):
+    """Take a level anew where half of a frame's outputs were computed.
+
+    So a first frame that is black, white or empty is forgotten, and day
+    turns into night, without a pass over what did not change.
+    """
+    if memory.computed is None:
+        return memory
+    computed = memory.computed + mask.flatten(1).sum(1)
+    due = 2 * computed >= mask[0].numel()
+    fresh = _scale_of(memory.input, memory.output, weight, gate)
+    scale = torch.where(due.view(fresh.shape), fresh, memory.scale)
+    return memory._replace(scale=scale, computed=computed.where(~due, 0))
 
 
 def native_call(
@@ -220,7 +281,7 @@ def _channels_last(memory):
     ) and memory.output.is_contiguous(memory_format=layout):
         return memory
     images = [t.contiguous(memory_format=layout) for t in memory[:2]]
-    return SkipMemory(*images, memory.scale)
+    return SkipMemory(*images, *memory[2:])
 
 
 def _previous(x, memory, weight, bias, geometry, gate):

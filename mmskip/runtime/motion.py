@@ -7,7 +7,7 @@ homography per frame.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import cv2
 import numpy as np
@@ -140,37 +140,26 @@ class HomographyMotion:
         return new[good, 0], old[good, 0]
 
 
-class GreyImages(NamedTuple):
-    """The frames that the next ones are compared with.
+def grey_pair(
+    previous: Tensor, current: Tensor
+) -> tuple[np.ndarray, np.ndarray]:
+    """Two grey images as 8-bit ones of one scale, whatever their range.
 
-    Attributes:
-        images: 8-bit, (N, H, W).
-        low: Input value that is black.
-        high: Input value that is white.
+    Black and white are those of the pair: the scale of a frame that was
+    black, or brighter than all others, does not stay.
+
+    Args:
+        previous: (H, W).
+        current: (H, W).
+
+    Returns:
+        Of the same sizes, uint8.
     """
-
-    images: np.ndarray
-    low: float
-    high: float
-
-    @classmethod
-    def of(
-        cls, images: Tensor, like: 'GreyImages | None' = None
-    ) -> 'GreyImages':
-        """Make grey images of a model's inputs, whatever their range.
-
-        Args:
-            images: (N, C, H, W); the plain mean of the channels is taken.
-            like: Gives black and white; else the inputs do.
-        """
-        grey = images.detach().float().mean(1).cpu()
-        if like is None:
-            low, high = float(grey.min()), float(grey.max())
-        else:
-            low, high = like.low, like.high
-        grey = (grey - low) * (255 / max(high - low, 1e-6))
-        array = grey.round().clamp(0, 255).to(torch.uint8).numpy()
-        return cls(array, low, high)
+    pair = torch.stack((previous, current))
+    low, high = pair.aminmax()
+    grey = (pair - low) * (255 / (high - low).clamp_min(1e-6))
+    old, new = grey.round().to(torch.uint8).numpy()
+    return old, new
 
 
 class MotionFollower:
@@ -213,9 +202,9 @@ class MotionFollower:
                 'val_dataloader and test_dataloader, and stream(num_frames=1)'
             )
         last = state.last_images
-        images = GreyImages.of(_images_of(args, kwargs), last)
+        images = _images_of(args, kwargs).detach().float().mean(1).cpu()
         state.last_images = images
-        if last is None or last.images.shape != images.images.shape:
+        if last is None or last.shape != images.shape:
             return
         maps: dict[Motion, Tensor | None] = {}
         for site, memory in list(state.slots.items()):
@@ -224,21 +213,19 @@ class MotionFollower:
                 continue
             motion = layer.motion
             if motion not in maps:
-                maps[motion] = self._estimate(
-                    motion, last.images, images.images
-                )
+                maps[motion] = self._estimate(motion, last, images)
             if maps[motion] is not None:
                 state.slots[site] = self._warp(
-                    layer, memory, maps[motion], images
+                    layer, memory, maps[motion], images.shape[1:]
                 )
 
     def _estimate(
-        self, motion: Motion, previous: np.ndarray, current: np.ndarray
+        self, motion: Motion, previous: Tensor, current: Tensor
     ) -> Tensor | None:
         """Maps (N, 3, 3); None if nothing moved."""
         found = [
-            motion.estimate(a, b)
-            for a, b in zip(previous, current, strict=True)
+            motion.estimate(*grey_pair(*pair))
+            for pair in zip(previous, current, strict=True)
         ]
         self._binding.state.lost_motion += sum(m is None for m in found)
         ledger = next(iter(self._layers.values()))._ledger
@@ -254,14 +241,14 @@ class MotionFollower:
         layer: SkipConvMixin,
         memory: SkipMemory,
         maps: Tensor,
-        now: GreyImages,
+        size: tuple[int, int],
     ) -> SkipMemory:
         if len(memory.input) != len(maps):
             maps = _repeated(maps, len(memory.input))
         warped = warp_memory(
             memory,
             maps,
-            now.images.shape[1:],
+            size,
             layer.weight.shape[2:],
             layer.geometry(memory.input),
             layer.motion.interpolate,

@@ -22,7 +22,8 @@ class StreamState:
         shape_changes: How often a call site met an input of another shape,
             dtype or device and became a reference frame again.
         slots: The memory of each call site.
-        last_images: The last frame, where motion is compensated.
+        last_images: The last frame in grey, (N, H, W), where motion is
+            compensated.
         lost_motion: Frames of streams whose motion could not be estimated,
             and was taken for none.
         plans: What parts of the model with a forward of their own keep, by

@@ -205,3 +205,33 @@ def test_half_precision_skips_what_full_precision_skips(memory):
 
     assert full_macs.total() == half_macs.total()
     assert torch.equal(full[3][0], half[3][0].float())
+
+
+@pytest.mark.parametrize('kind', ['InputNormGate', 'OutputNormGate'])
+@pytest.mark.parametrize('memory', ['previous', 'accumulated'])
+def test_a_relative_gate_trains_on_the_level_that_a_stream_has(kind, memory):
+    torch.manual_seed(0)
+    gate = dict(type=kind, threshold=0.2, order=2, relative=True)
+    layer = SkipConv2d(2, 4, 3, padding=1, gate=gate, memory=memory)
+    video = make_video(6, 3, 2, 8, 8)
+    # Lights go on, at another time in each clip.
+    gains = 1 + 15 * (torch.arange(6)[:, None] > torch.arange(3)).float()
+    video = [
+        x * gain.view(-1, 1, 1, 1)
+        for x, gain in zip(video, gains, strict=True)
+    ]
+    state, expected, masks = None, [], []
+    with torch.no_grad():
+        for x in video:
+            output, mask, state = layer.skip_frame(x, state)
+            expected.append(output)
+            masks.append(mask)
+
+    output, cost = layer.skip_clip(torch.stack(video, 1))
+
+    assert torch.allclose(output, torch.stack(expected, 1), atol=1e-4)
+    share = torch.stack(masks[1:]).float().mean()
+    assert cost.hard.item() == pytest.approx(share.item())
+    assert 0 < cost.hard < 1
+    output.sum().backward()
+    assert layer.weight.grad.abs().sum() > 0

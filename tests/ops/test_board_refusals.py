@@ -40,7 +40,7 @@ def test_bad_arguments_are_refused_by_name():
         board.add_conv(0, 1, mask, *others[:-1], 'relu')
     with pytest.raises(ValueError, match=r'activated output of shape.*8, 6, '):
         board.add_conv(0, 1, mask, x, *others[1:-1], 'relu')
-    others[13] = 3
+    others[15] = 3
     with pytest.raises(ValueError, match='block_size 1, 2, 4 or 8'):
         board.add_conv(0, 1, mask, *others)
     with pytest.raises(IndexError, match='one of 3 values, got 3'):

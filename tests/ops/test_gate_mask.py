@@ -1,9 +1,13 @@
 """From a residual to a mask of outputs worth computing."""
 
+import math
+
 import pytest
 import torch
+import torch.nn.functional as F
 
 from mmskip.ops import (
+    Folding,
     GateParams,
     block_mask,
     gate_macs,
@@ -11,6 +15,7 @@ from mmskip.ops import (
     gate_scale,
     gate_statistic,
     relative_scale,
+    signal_norms,
     support_sum,
 )
 from mmskip.ops.geometry import ConvGeometry
@@ -205,33 +210,106 @@ def test_gate_macs_are_one_per_input_and_one_per_kernel_position():
     assert gate_macs(inputs, outputs, kernel=9) == 2 * (3 * 64 + 9 * 16)
 
 
-@pytest.mark.parametrize(
-    ('kind', 'share'), [('input_norm', 0.5), ('output_norm', 0.25)]
-)
-def test_relative_gates_divide_by_the_signal_they_are_about(kind, share):
-    gate = GateParams(kind, 0, relative=True)
-    x, output = torch.full((1, 3, 4, 4), -2.0), torch.full((1, 5, 2, 2), 4.0)
-
-    scale = relative_scale(gate, ONE, x, output)
-
-    assert scale.flatten().tolist() == [share]
+def checks(*steps):
+    """A map (1, C, 4, 6) of a checkerboard for each channel, so contrasty."""
+    board = (torch.arange(4)[:, None] + torch.arange(6)).remainder(2)
+    return torch.stack([step * board for step in steps])[None].float()
 
 
-def test_relative_scale_is_one_per_stream():
-    gate = GateParams('output_norm', 0, relative=True)
-    output = torch.stack([torch.ones(2, 3, 3), torch.full((2, 3, 3), 10.0)])
+def test_a_level_is_how_much_neighbours_differ():
+    # The root mean square of 1 and 7 is 5.
+    scale = relative_scale(None, checks(1, 7))
 
-    scale = relative_scale(gate, ONE, output, output)
+    assert scale.tolist() == torch.full((1, 1, 1, 1), 1 / 5).tolist()
+
+
+@pytest.mark.parametrize('order', [1, 2])
+def test_a_level_is_in_units_of_the_kernels_norm(order):
+    gate = GateParams('output_norm', 0, order=order)
+    weight = torch.tensor([[3.0, 4.0], [5.0, 0.0]]).view(2, 2, 1, 1)
+    norms = signal_norms(gate, weight)
+
+    assert norms.tolist() == [6, 6] if order == 1 else [5, 5]
+    scale = relative_scale(norms, checks(4, 4)).item()
+    assert scale == gate_scale(gate, weight).item() / 4
+
+
+def test_what_is_everywhere_the_same_does_not_count():
+    signal = checks(1, 7)
+
+    for offset in (64, -1024):
+        assert torch.equal(
+            relative_scale(None, signal + offset), relative_scale(None, signal)
+        )
+
+
+def test_padding_of_another_grey_does_not_count():
+    picture = checks(1, 7)
+    padded = F.pad(picture, (0, 0, 0, 4), value=114)
+
+    plain, wide = (relative_scale(None, x) for x in (picture, padded))
+
+    assert torch.equal(wide, 2 * plain)  # half of the rows are plain
+
+
+def test_a_normalisation_that_is_folded_does_not_change_a_level():
+    gate = GateParams('output_norm', 0, order=2)
+    weight, output = whole_numbers(2, 3, 3, 3), checks(1, 7)
+    factor, shift = torch.tensor([4.0, -0.5]), torch.tensor([256.0, -64])
+    folded = gate._replace(folded=Folding(factor, shift))
+    wide = factor.view(-1, 1, 1, 1)
+
+    plain = relative_scale(signal_norms(gate, weight), output)
+    after = relative_scale(
+        signal_norms(folded, wide * weight),
+        factor.view(1, -1, 1, 1) * output + shift.view(1, -1, 1, 1),
+    )
+
+    assert torch.equal(after, plain)
+
+
+def test_a_kernel_of_zeros_has_a_level():
+    gate = GateParams('output_norm', 0)
+    norms = signal_norms(gate, torch.zeros(2, 3, 3, 3))
+
+    assert relative_scale(norms, torch.zeros(1, 2, 4, 6)).item() == 1e6
+
+
+def test_every_stream_has_a_level_of_its_own():
+    both = torch.cat([checks(1, 1), checks(8, 8)])
+
+    scale = relative_scale(None, both)
 
     assert scale.shape == (2, 1, 1, 1)
-    assert scale.flatten().tolist() == pytest.approx([1.0, 0.1])
+    assert scale.flatten().tolist() == [1, 1 / 8]
+
+
+def test_a_level_of_clips_is_that_of_their_images():
+    image = checks(1, 7)
+    clip = torch.stack([image, image], 2)
+
+    assert relative_scale(None, clip).item() == relative_scale(None, image)
+
+
+def test_a_map_of_one_column_fires_on_any_change():
+    assert relative_scale(None, torch.randn(1, 3, 5, 1)).item() == 1e6
+
+
+@pytest.mark.parametrize('height', [33, 64, 1000])
+def test_some_rows_of_a_tall_map_stand_for_all(height):
+    torch.manual_seed(0)
+    signal = torch.randn(1, 8, height, 100)
+
+    (scale,) = relative_scale(None, signal).flatten().tolist()
+
+    assert 1 / scale == pytest.approx(2 / math.pi**0.5, rel=0.02)
 
 
 @pytest.mark.parametrize('dtype', [torch.float, torch.half])
 def test_a_silent_layer_with_a_relative_gate_fires_on_any_change(dtype):
     gate = GateParams('output_norm', 0.5, relative=True)
     silence = torch.zeros(1, 1, 3, 3, dtype=dtype)
-    scale = relative_scale(gate, ONE.to(dtype), silence, silence)
+    scale = relative_scale(None, silence)
 
     fired = [
         gate_mask(residual, scale, (3, 3), SAME_3X3, gate)

@@ -283,8 +283,9 @@ def test_a_relative_gate_does_not_care_how_weights_and_frames_are_scaled():
 
 
 def test_streams_of_one_batch_have_a_relative_gate_each():
-    quiet, loud = make_video(4, 1, 2, 6, 6), make_video(4, 1, 2, 6, 6)
-    loud = [20 * x for x in loud]
+    quiet, loud = make_video(6, 1, 2, 6, 6), make_video(6, 1, 2, 6, 6)
+    # Its lights go on when nothing happens in the other.
+    loud = [x if t < 3 else 20 * x for t, x in enumerate(loud)]
     both = [torch.cat(pair) for pair in zip(quiet, loud, strict=True)]
     weight = torch.randn(3, 2, 3, 3)
     gate = GateParams('output_norm', 0.7, relative=True)
@@ -295,3 +296,103 @@ def test_streams_of_one_batch_have_a_relative_gate_each():
         _, alone, _ = run(video, weight, None, SAME_3X3, gate, 'accumulated')
         mine = torch.stack(together)[:, row : row + 1]
         assert torch.equal(mine, torch.stack(alone))
+
+
+BLACK, WHITE = torch.zeros(1, 2, 16, 16), torch.full((1, 2, 16, 16), 255.0)
+BAD_FRAMES = {
+    'black': BLACK,
+    'white': WHITE,
+    'test card': torch.where(torch.rand_like(BLACK) < 0.5, BLACK, WHITE),
+}
+
+
+def noisy(number, gain=1.0, noise=0.5):
+    """A scene with a sensor's noise in every pixel."""
+    torch.manual_seed(1)
+    scene = 100 + 20 * torch.randn(1, 2, 16, 16)
+    return [
+        gain * (scene + noise * torch.randn_like(scene)) for _ in range(number)
+    ]
+
+
+def stream_of(video, rule, threshold=0.2, kind='output_norm'):
+    """Masks and memories of a relative gate."""
+    torch.manual_seed(0)
+    weight = torch.randn(4, 2, 3, 3)
+    gate = GateParams(kind, threshold, order=2, relative=True)
+    _, *steps = run(video, weight, torch.randn(4), SAME_3X3, gate, rule)
+    return steps
+
+
+@RULES
+@pytest.mark.parametrize('kind', ['input_norm', 'output_norm'])
+@pytest.mark.parametrize('bad', BAD_FRAMES)
+def test_a_bad_first_frame_is_forgotten(bad, kind, rule):
+    video = noisy(6)
+
+    masks, memories = stream_of([BAD_FRAMES[bad], *video], rule, kind=kind)
+    expected, fresh = stream_of(video, rule, kind=kind)
+
+    # The first good frame is computed, and is as good as a reference frame.
+    assert masks[1].all()
+    assert torch.allclose(memories[1].scale, fresh[0].scale)
+    assert torch.equal(torch.stack(masks[2:]), torch.stack(expected[1:]))
+    assert not torch.stack(expected[1:]).any()
+
+
+def test_a_frame_of_nans_is_forgotten():
+    video = noisy(4)
+    masks, memories = stream_of([BLACK * torch.nan, *video], 'accumulated')
+
+    _, fresh = stream_of(video, 'accumulated')
+
+    assert torch.allclose(memories[1].scale, fresh[0].scale)
+    assert not torch.stack(masks[2:]).any()
+
+
+@RULES
+def test_night_and_day_have_levels_of_their_own(rule):
+    day, night = noisy(3), noisy(3, gain=1 / 16)
+
+    masks, memories = stream_of([*day, *night, *day], rule)
+
+    scales = [memory.scale.item() for memory in memories]
+    # The paper's memory has not followed the noise of the day, and keeps it.
+    assert scales[3] == pytest.approx(16 * scales[0], rel=0.2)
+    assert scales[6] == pytest.approx(scales[0], rel=0.01)
+    fired = [mask.float().mean().item() for mask in masks]
+    assert fired[3] == fired[6] == 1
+    assert fired[1:3] == fired[4:6] == fired[7:9] == [0, 0]
+
+
+def test_dusk_ends_in_the_level_of_the_night():
+    (scene,) = noisy(1)
+    fade = [scene * 0.97**t for t in range(150)]
+
+    _, memories = stream_of(fade, 'accumulated', threshold=0.1)
+
+    night = stream_of([fade[-1]], 'accumulated')[1][0]
+    assert memories[-1].scale.item() > 0.5 * night.scale.item()
+
+
+@RULES
+def test_a_level_stays_until_half_of_a_frame_was_computed(rule):
+    (scene,) = noisy(1)
+    video = [scene]
+    for row in range(4):
+        video.append(video[-1].clone())
+        video[-1][..., 4 * row : 4 * row + 4, :] *= -1
+
+    masks, memories = stream_of(video, rule, threshold=1e-3)
+
+    computed = 0
+    later = masks[1:], memories[1:]
+    for before, mask, after in zip(memories[:-1], *later, strict=True):
+        computed += int(mask.sum())
+        if 2 * computed >= mask.numel():
+            computed = 0
+            assert not torch.equal(after.scale, before.scale)
+        else:
+            assert torch.equal(after.scale, before.scale)
+        assert after.computed.tolist() == [computed]
+    assert 0 < int(masks[1].sum()) < mask.numel() / 2

@@ -1,4 +1,4 @@
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import cv2
 import numpy as np
@@ -9,6 +9,7 @@ from torch import nn
 import mmskip
 from mmskip.registry import MODELS
 from mmskip.runtime import HomographyMotion
+from mmskip.runtime.stream_forward import skip_convs
 from tests.helpers.convs import whole_numbers
 from tests.helpers.nets import TinyNet, skipping
 from tests.helpers.runs import run_stream
@@ -27,6 +28,17 @@ class Given:
         matrix = np.eye(3)
         matrix[0, 2] = self.x
         return matrix
+
+
+@dataclass(frozen=True)
+class Recorded(Given):
+    """Keeps the pairs of images that it gets."""
+
+    pairs: list = field(default_factory=list, compare=False)
+
+    def estimate(self, previous, current):
+        self.pairs.append((previous, current))
+        return super().estimate(previous, current)
 
 
 class Features(TinyNet):
@@ -119,7 +131,7 @@ def test_a_new_stream_and_a_new_size_forget_the_last_image(pan):
     with torch.no_grad(), mmskip.stream(net) as state:
         net(pan[0])
         net(pan[1][..., :12])
-        assert state.last_images.images.shape == (1, 16, 12)
+        assert state.last_images.shape == (1, 16, 12)
         assert state.shape_changes == 3
         state.reset()
         assert state.last_images is None
@@ -235,3 +247,37 @@ def test_images_without_corners_cannot_be_told():
 def test_it_is_registered_and_equal_options_are_one_motion():
     kind = MODELS.get('mmskip.HomographyMotion')
     assert len({kind(), kind(), kind(points=100)}) == 2
+
+
+@pytest.mark.parametrize('level', [0.0, 1e4])
+def test_a_black_or_white_first_frame_does_not_set_the_scale(level, pan):
+    shown = []
+    for video in (pan, [torch.full_like(pan[0], level), *pan]):
+        net = panned(None)
+        motion = Recorded()
+        for layer in skip_convs(net):
+            layer.motion = motion
+        run_stream(net, video)
+        shown.append(motion.pairs[-3:])
+
+    for expected, found in zip(*shown, strict=True):
+        assert all(map(np.array_equal, expected, found))
+        assert np.ptp(found[0]) > 200
+
+
+def test_streams_in_lock_step_have_a_scale_each(pan):
+    dark = [x / 100 for x in pan]
+    shown = []
+    for video in (
+        dark,
+        [torch.cat(pair) for pair in zip(dark, pan, strict=True)],
+    ):
+        net = panned(None)
+        motion = Recorded()
+        for layer in skip_convs(net):
+            layer.motion = motion
+        run_stream(net, video)
+        shown.append(motion.pairs)
+
+    for expected, found in zip(shown[0], shown[1][::2], strict=True):
+        assert all(map(np.array_equal, expected, found))

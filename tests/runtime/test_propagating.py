@@ -37,6 +37,22 @@ def test_outputs_and_masks_are_those_of_the_stream(gate, memory, batch):
     assert len(both.plans[0].convs) >= 5
 
 
+@pytest.mark.parametrize('kind', ['InputNormGate', 'OutputNormGate'])
+@pytest.mark.parametrize('memory', MEMORY_RULES)
+def test_levels_follow_the_light_as_in_the_stream(kind, memory):
+    gate = dict(type=kind, threshold=0.3, relative=True)
+    both = twins(Block(), gate, memory)
+    day = list(eventful(2, 4, 12, 12))
+    night = [x / 16 for x in day]
+
+    both.watch([torch.zeros_like(day[0]), *day, *night, day[0], day[0]])
+
+    plain, planned = (state.slots for state in both.states)
+    for site, memory in plain.items():
+        assert torch.equal(planned[site].scale, memory.scale)
+        assert torch.equal(planned[site].computed, memory.computed)
+
+
 @pytest.mark.parametrize('memory', MEMORY_RULES)
 @pytest.mark.parametrize('gate', ['order', 'relative', 'blocks of 4'])
 def test_macs_of_some_frames_are_those_of_the_stream(gate, memory):

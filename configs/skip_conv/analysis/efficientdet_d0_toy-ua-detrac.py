@@ -33,8 +33,7 @@ methods = dict(
         config=_norm,
         weights='dense',
         settings={
-            f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (0.125, 0.25)
+            f'threshold {t:g}': {f'{_gate}.threshold': t} for t in (0.4, 0.8)
         },
     ),
     input_norm=dict(

@@ -30,7 +30,7 @@ methods = dict(
         _norm,
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (1 / 16, 1 / 8, 1 / 4, 0.35, 0.7)
+            for t in (0.2, 0.4, 0.8, 1.1, 2.2)
         },
     ),
     input_norm=dict(
@@ -71,7 +71,7 @@ methods = dict(
         options={f'{_gate}.block_size': 4},
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (0.16, 0.25, 0.35)
+            for t in (0.5, 0.8, 1.1)
         },
     ),
     gumbel_block_2=dict(

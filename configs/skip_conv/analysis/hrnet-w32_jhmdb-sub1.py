@@ -22,7 +22,7 @@ methods = dict(
         _norm,
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (1 / 16, 1 / 8, 1 / 4)
+            for t in (0.2, 0.4, 0.8)
         },
     ),
     input_norm=dict(

@@ -16,7 +16,7 @@ methods = dict(
         weights='dense',
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (0.03125, 0.0625, 0.08, 0.125)
+            for t in (0.1, 0.2, 0.25, 0.4)
         },
     ),
     input_norm=dict(

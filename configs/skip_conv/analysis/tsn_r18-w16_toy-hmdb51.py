@@ -30,7 +30,7 @@ methods = dict(
         weights='dense',
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (1 / 16, 1 / 8, 1 / 4)
+            for t in (0.2, 0.4, 0.8)
         },
     ),
     # The same gates, with which the model is trained on.
@@ -42,7 +42,7 @@ methods = dict(
         train=True,
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (0.0938, 0.107, 0.125)
+            for t in (0.3, 0.34, 0.4)
         },
     ),
     # The same models on twice the frames.
@@ -57,7 +57,7 @@ methods = dict(
         options=_twice,
         settings={
             f'threshold {t:g}': {f'{_gate}.threshold': t}
-            for t in (0.05, 1 / 16, 0.08)
+            for t in (0.16, 0.2, 0.25)
         },
     ),
 )

@@ -9,7 +9,7 @@ model = dict(
             type='mmskip.SkipConversion',
             gate=dict(
                 type='mmskip.OutputNormGate',
-                threshold=0.25,
+                threshold=0.8,
                 order=2,
                 relative=True,
             ),

@@ -8,7 +8,7 @@ model = dict(
             type='mmskip.SkipConversion',
             gate=dict(
                 type='mmskip.OutputNormGate',
-                threshold=1 / 16,
+                threshold=0.2,
                 order=2,
                 relative=True,
             ),

@@ -10,7 +10,7 @@ model = dict(
             type='mmskip.SkipConversion',
             gate=dict(
                 type='mmskip.OutputNormGate',
-                threshold=0.107,  # ours
+                threshold=0.34,  # ours
                 order=2,
                 relative=True,
             ),

@@ -207,6 +207,28 @@ void check_gate(
       bias->sizes());
 }
 
+void check_level(
+    const Geometry& g,
+    const at::Tensor& scale,
+    const std::optional<at::Tensor>& computed,
+    const std::optional<at::Tensor>& norms) {
+  if (!computed) {
+    TORCH_CHECK_VALUE(
+        !norms, "expected norms with computed only, got them alone");
+    return;
+  }
+  TORCH_CHECK_VALUE(
+      computed->scalar_type() == at::kLong && computed->device().is_cpu() &&
+          computed->is_contiguous() && computed->numel() == g.streams &&
+          scale.is_contiguous() && scale.numel() == g.streams,
+      "expected contiguous scale and computed (int64) on the CPU with one ",
+      "value for each of ", g.streams, " streams, got ", scale.sizes(),
+      " and ", computed->scalar_type(), " of ", computed->sizes());
+  if (norms) {
+    check_channels(*norms, g.out_channels, "norms");
+  }
+}
+
 void check_frame(const at::Tensor& x, const at::Tensor& input) {
   check_floats(x, "x");
   TORCH_CHECK_VALUE(

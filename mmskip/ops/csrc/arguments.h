@@ -35,6 +35,13 @@ void check_gate(
     const std::optional<at::Tensor>& weight,
     const std::optional<at::Tensor>& bias);
 
+// The same for what a relative gate follows its level by.
+void check_level(
+    const Geometry& geometry,
+    const at::Tensor& scale,
+    const std::optional<at::Tensor>& computed,
+    const std::optional<at::Tensor>& norms);
+
 // A frame is like what is remembered of one.
 void check_frame(const at::Tensor& x, const at::Tensor& input);
 

@@ -65,6 +65,8 @@ void Board::add_conv(
     at::Tensor input,
     at::Tensor output,
     at::Tensor scale,
+    std::optional<at::Tensor> computed,
+    std::optional<at::Tensor> norms,
     at::Tensor weight,
     std::optional<at::Tensor> bias,
     std::optional<at::Tensor> region,
@@ -86,9 +88,10 @@ void Board::add_conv(
       result.has_value() == (applied != Activation::kNone),
       "expected a result with an activation and none without");
   ConvStep step{
-      Layer({input, output, scale, weight, bias, region, kernel_size, stride,
-             padding, dilation, groups, threshold, block_size, order,
-             accumulated, gate_weight, gate_bias, sees, result, applied}),
+      Layer({input, output, scale, computed, norms, weight, bias, region,
+             kernel_size, stride, padding, dilation, groups, threshold,
+             block_size, order, accumulated, gate_weight, gate_bias,
+             sees, result, applied}),
       source,
       target};
   const Geometry& g = step.layer.geometry();

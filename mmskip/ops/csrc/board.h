@@ -108,6 +108,8 @@ class Board : public torch::CustomClassHolder {
       at::Tensor input,
       at::Tensor output,
       at::Tensor scale,
+      std::optional<at::Tensor> computed,
+      std::optional<at::Tensor> norms,
       at::Tensor weight,
       std::optional<at::Tensor> bias,
       std::optional<at::Tensor> region,

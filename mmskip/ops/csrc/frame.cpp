@@ -168,15 +168,16 @@ void Frame::renew(const float* x, float* reference, const uint8_t* sent) {
   });
 }
 
-int64_t Frame::list(const uint8_t* mask) {
+void Frame::list(const uint8_t* mask) {
   active_.resize(g_.streams * g_.out_size() + 1);
   total_ = 0;
+  listed_.resize(g_.streams);
   for (int64_t n = 0; n < g_.streams; ++n) {
     const int64_t first = n * g_.out_size();
-    total_ +=
+    listed_[n] =
         compact(mask + first, g_.out_size(), first, active_.data() + total_);
+    total_ += listed_[n];
   }
-  return total_;
 }
 
 void Frame::accumulate(

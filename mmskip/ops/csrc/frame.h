@@ -58,8 +58,11 @@ class Frame {
   // that are sent, and have changed no more.
   void renew(const float* x, float* reference, const uint8_t* sent = nullptr);
 
-  // Lists the outputs to compute; returns how many.
-  int64_t list(const uint8_t* mask);
+  // Lists the outputs to compute.
+  void list(const uint8_t* mask);
+  // How many they are, of each stream and altogether.
+  const std::vector<int64_t>& counts() const { return listed_; }
+  int64_t total() const { return total_; }
 
   // Computes them: adds what the changed inputs give to the output, or
   // replaces it by what all of them give, and the bias. What an activation
@@ -89,6 +92,7 @@ class Frame {
   const Residuals residuals_;
   std::vector<int32_t> counts_;
   std::vector<int32_t> active_;
+  std::vector<int64_t> listed_;
   int64_t total_ = 0;
 };
 

@@ -1,11 +1,48 @@
 #include "layer.h"
 
+#include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <utility>
 
 #include "arguments.h"
 
 namespace mmskip {
+namespace {
+
+// Rows of a map that are enough to tell a level, and the least one; as in
+// gate_mask.py.
+constexpr int64_t kRows = 32;
+constexpr double kLeast = 1e-6;
+
+// How much neighbours in a row differ in a stream's signal, in units of the
+// norms: see relative_scale in gate_mask.py.
+float level(const at::Tensor& signal, int64_t stream, const float* norms) {
+  const int64_t channels = signal.size(1), height = signal.size(2),
+                width = signal.size(3);
+  const int64_t step = (height + kRows - 1) / kRows;
+  const int64_t count = (height + step - 1) / step * (width - 1);
+  const float* first =
+      signal.const_data_ptr<float>() + stream * height * width * channels;
+  std::vector<double> sums(channels);
+  for (int64_t h = 0; h < height; h += step) {
+    for (int64_t w = 1; w < width; ++w) {
+      const float* x = first + (h * width + w) * channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        sums[c] += std::abs(x[c] - x[c - channels]);
+      }
+    }
+  }
+  double power = 0;
+  for (int64_t c = 0; c < channels; ++c) {
+    const double mean = sums[c] / std::max<int64_t>(count, 1);
+    const double share = mean / (norms == nullptr ? 1 : norms[c]);
+    power += share * share;
+  }
+  return static_cast<float>(std::max(std::sqrt(power / channels), kLeast));
+}
+
+} // namespace
 
 Layer::Layer(const LayerArguments& a)
     : geometry_(check_arguments(
@@ -18,11 +55,14 @@ Layer::Layer(const LayerArguments& a)
       output_(a.output),
       weight_(a.weight),
       scale_(a.scale.contiguous()),
+      computed_(a.computed),
+      norms_(a.norms),
       gate_bias_(a.gate_bias),
       region_(a.region),
       activated_(a.activated),
       activation_(a.activation) {
   check_gate(geometry_, a.threshold, a.gate_weight, a.gate_bias);
+  check_level(geometry_, a.scale, a.computed, a.norms);
   if (accumulated_) {
     start_ =
         a.bias ? *a.bias : at::zeros({output_.size(1)}, output_.options());
@@ -83,7 +123,7 @@ int64_t Layer::update(Frame& frame, const float* x, uint8_t* mask) {
   if (accumulated_) {
     frame.send(mask, x, reference);
   }
-  const int64_t count = frame.list(mask);
+  frame.list(mask);
   frame.accumulate(
       reference,
       weight_.const_data_ptr<float>(),
@@ -94,7 +134,25 @@ int64_t Layer::update(Frame& frame, const float* x, uint8_t* mask) {
   if (!accumulated_) {
     frame.renew(x, reference);
   }
-  return count;
+  renew_level(frame.counts());
+  return frame.total();
+}
+
+void Layer::renew_level(const std::vector<int64_t>& counts) {
+  if (!computed_) {
+    return;
+  }
+  int64_t* computed = computed_->mutable_data_ptr<int64_t>();
+  float* scale = scale_.mutable_data_ptr<float>();
+  for (size_t n = 0; n < counts.size(); ++n) {
+    computed[n] += counts[n];
+    if (2 * computed[n] >= geometry_.out_size()) {
+      computed[n] = 0;
+      scale[n] = 1 /
+          (norms_ ? level(output_, n, norms_->const_data_ptr<float>())
+                  : level(input_, n, nullptr));
+    }
+  }
 }
 
 } // namespace mmskip

@@ -5,6 +5,7 @@
 
 #include <optional>
 #include <string_view>
+#include <vector>
 
 #include "frame.h"
 
@@ -15,6 +16,8 @@ struct LayerArguments {
   const at::Tensor& input;
   const at::Tensor& output;
   const at::Tensor& scale;
+  const std::optional<at::Tensor>& computed;
+  const std::optional<at::Tensor>& norms;
   const at::Tensor& weight;
   const std::optional<at::Tensor>& bias;
   const std::optional<at::Tensor>& region;
@@ -59,6 +62,8 @@ class Layer {
 
  private:
   int64_t update(Frame& frame, const float* x, uint8_t* mask);
+  // Takes a relative gate's level anew where it is due.
+  void renew_level(const std::vector<int64_t>& counts);
 
   Geometry geometry_;
   Rule rule_;
@@ -72,6 +77,11 @@ class Layer {
   at::Tensor start_;
   // What rule and gate point into.
   at::Tensor scale_;
+  // Of a relative gate: outputs computed since its level was taken, and what
+  // the deviation of each channel of the output is divided by; without norms
+  // the level is that of the input.
+  std::optional<at::Tensor> computed_;
+  std::optional<at::Tensor> norms_;
   at::Tensor kernel_;
   std::optional<at::Tensor> gate_bias_;
   std::optional<at::Tensor> region_;

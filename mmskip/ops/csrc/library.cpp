@@ -43,7 +43,9 @@ std::tuple<at::Tensor, at::Tensor> skip_frame_op(
     const at::Tensor& x,
     at::Tensor& input,
     at::Tensor& output,
-    const at::Tensor& scale,
+    at::Tensor& scale,
+    const std::optional<at::Tensor>& computed,
+    const std::optional<at::Tensor>& norms,
     const at::Tensor& weight,
     const std::optional<at::Tensor>& bias,
     const std::optional<at::Tensor>& region,
@@ -62,9 +64,9 @@ std::tuple<at::Tensor, at::Tensor> skip_frame_op(
     std::optional<std::string_view> activation) {
   return skip_frame(
       x,
-      {input, output, scale, weight, bias, region, kernel_size, stride,
-       padding, dilation, groups, threshold, block_size, order, accumulated,
-       gate_weight, gate_bias, sees},
+      {input, output, scale, computed, norms, weight, bias, region,
+       kernel_size, stride, padding, dilation, groups, threshold, block_size,
+       order, accumulated, gate_weight, gate_bias, sees},
       activation);
 }
 
@@ -73,7 +75,8 @@ std::tuple<at::Tensor, at::Tensor> skip_frame_op(
 TORCH_LIBRARY(mmskip, m) {
   m.def(
       "skip_frame(Tensor x, Tensor(a!) input, Tensor(b!) output, "
-      "Tensor scale, Tensor weight, Tensor? bias, Tensor? region, "
+      "Tensor(c!) scale, Tensor(d!)? computed, Tensor? norms, "
+      "Tensor weight, Tensor? bias, Tensor? region, "
       "int[] kernel_size, int[] stride, int[] padding, int[] dilation, "
       "int groups, Tensor threshold, int block_size, int order, "
       "bool accumulated, Tensor? gate_weight, Tensor? gate_bias, str sees, "
