@@ -14,6 +14,7 @@ from mmskip.ops import (
     SkipMemory,
     activate_,
     active_backend,
+    convolve,
     first_memory,
     gate_scale,
     native,
@@ -86,19 +87,26 @@ class SkipConvMixin(SelfCounting):
         self.record_frame(x.shape, mask, memory is None)
         return output, mask, after
 
-    def dense_frame(self, x: Tensor) -> tuple[Tensor, SkipMemory]:
-        """Compute a reference frame whose memory is kept elsewhere.
+    def dense_output(self, x: Tensor) -> Tensor:
+        """Convolve a reference frame whose memory is kept elsewhere.
 
         Args:
-            x: (N, C_in, ...), one frame of each of N streams.
+            x: (N, C_in, ...), one frame of each of N streams, channels last.
 
         Returns:
-            The output before the activation; what is to be remembered,
-            which shares its tensors with ``x`` and the output.
+            The output (N, C_out, ...) before the activation.
         """
-        x = x.contiguous(memory_format=torch.channels_last)
-        output = convolve(x, self.weight, self.bias, self.geometry(x))
-        return output, self.first_frame(x, output)
+        return convolve(x, self.weight, self.bias, self.geometry(x))
+
+    def has_weights_of(self, call: native.NativeCall) -> bool:
+        """Whether a prepared call has the weights as they are now.
+
+        Their values are compared, so that it takes a while: what was
+        written past torch's version counters is noticed.
+        """
+        return self._packed is not None and call.packed is self._packed.get(
+            self.weight, self.groups, check=True
+        )
 
     def first_frame(self, x: Tensor, output: Tensor) -> SkipMemory:
         """What a reference frame leaves whose tensors are to be kept."""

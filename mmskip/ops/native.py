@@ -243,6 +243,21 @@ class NativeCall:
             activation,
         )
 
+    @property
+    def memory(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """What the call site remembers, as it was given."""
+        return self.arguments[:4]
+
+    @property
+    def norms(self) -> Tensor | None:
+        """What a relative gate's level is taken in units of."""
+        return self.arguments[4]
+
+    @property
+    def packed(self) -> Tensor:
+        """The packed kernel."""
+        return self.arguments[5]
+
     def fits(self, x: Tensor) -> bool:
         """Whether ``x`` may be a next frame."""
         return x.shape == self.shape and x.dtype is torch.float32 and x.is_cpu

@@ -4,10 +4,11 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from mmskip.layers import SkipConvMixin
-from mmskip.ops import SkipMemory, activate_, native
+from mmskip.ops import SkipMemory, activate_, native, relative_scale
 
 from .bindings import StreamBinding
 from .change_steps import Board, NativeSteps, Step
@@ -51,7 +52,7 @@ class PlannedConv:
         self.mask = mask
         self.source, self.target = values
         self._call = call
-        self._memory = SkipMemory(*call.arguments[:3])
+        self._memory = SkipMemory(*call.memory)
         self._result = result
         # Looked up past torch's __getattr__: this is done in every frame.
         self._parameters = layer._parameters
@@ -76,6 +77,10 @@ class PlannedConv:
             and (layer.memory, layer.activation) == self._others
         )
 
+    def has_its_weights(self) -> bool:
+        """Whether the weights hold the values that they had."""
+        return self.layer.has_weights_of(self._call)
+
     def restart(self, board: Board, state: StreamState) -> None:
         """Compute a reference frame into the memory that is there.
 
@@ -85,10 +90,14 @@ class PlannedConv:
         """
         layer, memory = self.layer, self._memory
         x = board.values[self.source]
-        output, first = layer.dense_frame(x)
-        memory.input.copy_(first.input)
-        memory.output.copy_(first.output)
-        memory.scale.copy_(first.scale)
+        x = x.contiguous(memory_format=torch.channels_last)
+        output = layer.dense_output(x)
+        memory.input.copy_(x)
+        memory.output.copy_(output)
+        if memory.computed is not None:
+            signal = x if self._gate.kind == 'input_norm' else output
+            memory.scale.copy_(relative_scale(self._call.norms, signal))
+            memory.computed.zero_()
         if layer.activation == 'silu':
             native.silu(memory.output, self._result)
         elif layer.activation is not None:
@@ -186,10 +195,12 @@ class Plan:
         Args:
             binding: The stream.
         """
-        recall = binding.state.slots
-        return not any(
-            conv.site in recall for conv in self.convs
-        ) and self._holds(binding)
+        slots = binding.state.slots
+        return (
+            not any(conv.site in slots for conv in self.convs)
+            and self._holds(binding)
+            and all(conv.has_its_weights() for conv in self.convs)
+        )
 
     def _holds(self, binding: StreamBinding) -> bool:
         # Plain loops: this is done in every frame.
