@@ -154,14 +154,12 @@ class _Search:
             if not self._is_reader(module):
                 continue
             self._decided.add(module)
-            layers: set[nn.Module] = set()
-            whys = []
-            for view in views:
-                found, why = view.layers_of(module, self._is_layer)
-                layers |= found
-                whys += [why] if why else []
-            if whys:
-                self._left[module] = whys[0]
+            layers = set().union(*(view.read_by(module) for view in views))
+            whys = [view.refusal(module, layers) for view in views]
+            if not all(map(self._is_layer, layers)):
+                self._left[module] = 'it reads something else'
+            elif any(whys):
+                self._left[module] = next(filter(None, whys))
             else:
                 self._take(part, module, layers, outline)
         return reached
@@ -219,36 +217,35 @@ class _View:
 
     def __init__(self, graph: fx.Graph, part: nn.Module) -> None:
         self.calls: dict[nn.Module, list[fx.Node]] = {}
+        self._owners: dict[fx.Node, nn.Module] = {}
         self._read_apart: set[nn.Module] = set()
         for node in graph.nodes:
             if node.op == 'call_module':
                 module = part.get_submodule(node.target)
                 self.calls.setdefault(module, []).append(node)
+                self._owners[node] = module
             elif node.op == 'get_attr':
                 owner = node.target.rpartition('.')[0]
                 self._read_apart.add(part.get_submodule(owner))
 
-    def layers_of(
-        self, reader: nn.Module, is_layer: Test
-    ) -> tuple[set[nn.Module], str | None]:
-        """The layers that a module reads, or why that is not all."""
+    def read_by(self, reader: nn.Module) -> set[nn.Module | None]:
+        """What a module reads in its calls; None for what is no module."""
+        sources = [call.args[0] for call in self.calls.get(reader, [])]
+        return {self._owners.get(source) for source in sources}
+
+    def refusal(
+        self, reader: nn.Module, layers: set[nn.Module | None]
+    ) -> str | None:
+        """Why a module is not all that reads layers, None if it is."""
         calls = self.calls.get(reader, [])
-        owners = {n: m for m, nodes in self.calls.items() for n in nodes}
-        layers = set()
-        for call in calls:
-            source = call.args[0]
-            layer = owners.get(source)
-            if layer is None or not is_layer(layer):
-                return set(), 'it reads something else'
-            layers.add(layer)
         for layer in layers:
-            for node in self.calls[layer]:
+            for node in self.calls.get(layer, []):
                 users = {n for n in node.users if not is_shape(n)}
                 if not users.issubset(calls):
-                    return set(), 'others read what it reads'
+                    return 'others read what it reads'
         if not self._read_apart.isdisjoint({reader, *layers}):
-            return set(), 'its weights, or those it reads, are used elsewhere'
-        return layers, None
+            return 'its weights, or those it reads, are used elsewhere'
+        return None
 
 
 def _is_watched(module: nn.Module) -> bool:

@@ -117,6 +117,14 @@ class MaybeNone(Parts):
         return self.norm1(y)
 
 
+class Branches(Parts):
+    """There is no norm if there is another input."""
+
+    def forward(self, x, more=None):
+        y = self.conv1(x)
+        return self.norm1(y) if more is None else y + more
+
+
 class Asks(Parts):
     """No fixed graph; what is inside is."""
 
@@ -170,6 +178,7 @@ CASES = {
     Shapes: ['conv1'],
     Optional: [],
     MaybeNone: [],
+    Branches: [],
     Asks: ['body.conv1', 'body.conv2', 'chain.0'],
     Opaque: [
         *('conv1', 'conv2'),
@@ -212,8 +221,9 @@ def test_an_option_decides_as_before(option):
     check(Optional(), **option)
 
 
-def test_an_optional_input_stays_where_it_was():
-    check(MaybeNone(), more=torch.ones(1, dtype=torch.float64))
+@pytest.mark.parametrize('kind', [MaybeNone, Branches])
+def test_an_optional_input_stays_where_it_was(kind):
+    check(kind(), more=torch.ones(1, dtype=torch.float64))
 
 
 @pytest.mark.parametrize(
