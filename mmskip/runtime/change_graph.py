@@ -12,6 +12,8 @@ from torch.utils import _pytree
 
 from mmskip.layers import SkipConvMixin
 
+from .stream_forward import MODELESS
+
 #: What ``a += b`` and the like do, and what does the same to a new tensor.
 _IN_PLACE = {
     operator.iadd: operator.add,
@@ -61,8 +63,6 @@ _ACTIVATIONS = {
     nn.SiLU: 'silu',
     F.silu: 'silu',
 }
-#: What does the same in training mode; folding leaves new ones of them.
-_MODELESS = (SkipConvMixin, nn.Identity, nn.ReLU, nn.SiLU)
 _IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
 
 
@@ -151,7 +151,7 @@ def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
         if not node.args:
             raise TraceError(f'{node.format_node()} has no first argument')
         part = module.get_submodule(node.target)
-        if part.training and not isinstance(part, _MODELESS):
+        if part.training and not isinstance(part, MODELESS):
             raise TraceError(f'{node.target} is in training mode')
     _drop_identities(graph, module)
     _resolve_writes(graph, module)

@@ -44,7 +44,7 @@ class PropagatedForward(StreamForward):
         on_cpu = all(x.is_cpu for x in inputs)
         # Unless this frame ends well, what it knows is of an older one.
         plan = plans.pop(site, None)
-        if not binding.is_plain or not on_cpu or self.module.training:
+        if not binding.is_plain or not on_cpu or self.trains():
             return self.run_plain(*args, **kwargs)
         key = _key(self.module, args, kwargs)
         if plan is not None and plan.key == key and plan.is_current(binding):

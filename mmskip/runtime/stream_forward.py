@@ -6,7 +6,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from mmskip.layers import SkipConvMixin
+from mmskip.layers import Gate, SkipConvMixin
+
+#: What does the same in training mode; folding leaves new ones of them.
+MODELESS = (SkipConvMixin, nn.Identity, nn.ReLU, nn.SiLU)
 
 
 class StreamForward:
@@ -20,6 +23,15 @@ class StreamForward:
         self.module = module
         self.layers = skip_convs(module)
         self._graphs: dict[Any, Any] = {}
+        self._moded = [
+            part
+            for part in module.modules()
+            if not part._modules and not isinstance(part, (Gate, *MODELESS))
+        ]
+
+    def trains(self) -> bool:
+        """Whether a part is in training mode, and does something else."""
+        return self.module.training or any(p.training for p in self._moded)
 
     def run_plain(self, *args: Any, **kwargs: Any) -> Any:
         """Run the forward of its class."""
