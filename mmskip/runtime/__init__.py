@@ -2,6 +2,7 @@
 
 from .activations import fold_activations
 from .bindings import Binding, ClipBinding, StreamBinding
+from .bypasses import refuse_bypasses
 from .channel_efficiency import attach_channel_loss
 from .choices import (
     ChoiceRecord,
@@ -52,6 +53,7 @@ __all__ = [
     'force_choices',
     'propagate_changes',
     'record_choices',
+    'refuse_bypasses',
     'stream',
     'undo_forwards',
 ]

@@ -1,11 +1,15 @@
 """The memory of one video stream."""
 
+import copy
 import weakref
+from collections.abc import Collection
 from typing import Any
 
 from torch import Tensor, nn
 
 from mmskip.ops import SkipMemory, native
+
+from .weight_watch import WeightWatch
 
 CallSite = tuple[str, int]
 
@@ -21,20 +25,26 @@ class StreamState:
         frames: Frames seen since the last reset.
         shape_changes: How often a call site met an input of another shape,
             dtype or device and became a reference frame again.
+        weight_changes: How often one did because the weights of its layer
+            had changed.
         slots: The memory of each call site.
         last_images: The last frame, where motion is compensated.
         lost_motion: Frames of streams whose motion could not be estimated,
             and was taken for none.
         plans: What parts of the model with a forward of their own keep.
+        watch: What would notice weights that change; None before the first
+            frame, and in copies, which trust the weights that they find.
     """
 
     def __init__(self) -> None:
         self.frames = 0
         self.shape_changes = 0
+        self.weight_changes = 0
         self.slots: dict[CallSite, SkipMemory] = {}
         self.last_images: Any = None
         self.lost_motion = 0
         self.plans: dict[CallSite, Any] = {}
+        self.watch: WeightWatch | None = None
         self._masks: dict[CallSite, Tensor] = {}
         self._calls: dict[CallSite, native.NativeCall] = {}
         self._owner: weakref.ref[nn.Module] | None = None
@@ -43,13 +53,26 @@ class StreamState:
         """Forget the video: the next frame is a reference frame."""
         self.frames = 0
         self.shape_changes = 0
+        self.weight_changes = 0
         self.slots.clear()
         self.last_images = None
         self.lost_motion = 0
         self.plans.clear()
+        self.watch = None
         self._masks.clear()
         self._calls.clear()
         self._owner = None
+
+    def forget(self, layers: Collection[str]) -> None:
+        """Make the next call of layers a reference frame.
+
+        Args:
+            layers: Names of layers that have got other weights.
+        """
+        for site in [site for site in self.slots if site[0] in layers]:
+            self.weight_changes += 1
+            for kept in (self.slots, self._masks, self._calls):
+                kept.pop(site, None)
 
     @property
     def nbytes(self) -> int:
@@ -115,9 +138,14 @@ class StreamState:
             )
         self._owner = weakref.ref(model)
 
+    def __copy__(self) -> 'StreamState':
+        # A stream writes into its memory: nothing of it can be shared.
+        return copy.deepcopy(self)
+
     def __getstate__(self) -> dict:
-        # Not the owner: in another process there is no such object.
-        return {**self.__dict__, 'plans': {}, '_calls': {}, '_owner': None}
+        # Not what belongs to a model: in another process it is another one.
+        left = dict(plans={}, watch=None, _calls={}, _owner=None)
+        return {**self.__dict__, **left}
 
     def __repr__(self) -> str:
         return (
