@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
 from mmskip.layers import (
     DynamicConvMixin,
@@ -16,7 +17,7 @@ from mmskip.layers import (
     revert_l0_conv,
 )
 from mmskip.ops import active_backend
-from mmskip.runtime import undo_forwards
+from mmskip.runtime import refuse_bypasses, undo_forwards
 
 from .dynamic import revert_dynamic_conv
 from .report import ConversionReport
@@ -65,13 +66,14 @@ def convert(
         ValueError: Nothing to convert; a layer that is meant is converted
             already; a pattern matches nothing; a layer that the conversion
             has settings for cannot be converted; a layer's convolution is
-            replaced by mmcv's ``efficient_conv_bn_eval``.
+            replaced by ``efficient_conv_bn_eval`` of mmcv or mmengine; the
+            model is wrapped for several processes, which would not share
+            what gates learn.
     """
     report = ConversionReport(type(conversion).__name__)
     includes, excludes = _compile(include), _compile(exclude)
     names_of = _names_of_modules(model)
     _check_patterns(model, names_of, includes + excludes)
-    fused = _fused_by_mmcv(model)
     chosen = []
     for module, names in names_of.items():
         if not conversion.concerns(module):
@@ -84,8 +86,6 @@ def convert(
         else:
             _refuse_converted(name, module)
             reason = conversion.refusal(name, module)
-            if reason is None and module in fused:
-                _refuse_fused(name)
         if reason is None:
             chosen.append(module)
             report.converted.append(name)
@@ -94,6 +94,8 @@ def convert(
     if not chosen:
         raise ValueError(_nothing_matched(report, model))
     _check_settings(conversion, report)
+    refuse_bypasses(model, set(chosen))
+    _refuse_wrapped(model, conversion)
     for name, module in zip(report.converted, chosen, strict=True):
         conversion.apply(name, module)
     report.on_reference.update(_not_native(chosen, report.converted))
@@ -226,22 +228,18 @@ def _not_native(modules: list[nn.Module], names: list[str]) -> dict[str, str]:
     return {name: why for name, why in reasons.items() if why is not None}
 
 
-def _fused_by_mmcv(model: nn.Module) -> set[nn.Module]:
-    """Convolutions whose forward mmcv replaces while it runs."""
-    return {
-        module.conv
+def _refuse_wrapped(model: nn.Module, conversion: Conversion) -> None:
+    """Refuse to add parameters behind the back of a distributed wrapper."""
+    if getattr(conversion, 'adds_parameters', True) and any(
+        isinstance(module, DistributedDataParallel)
         for module in model.modules()
-        if getattr(module, 'efficient_conv_bn_eval_forward', None)
-        and hasattr(module, 'conv')
-    }
-
-
-def _refuse_fused(name: str) -> None:
-    raise ValueError(
-        f'{name}: mmcv replaces the forward of this convolution '
-        '(efficient_conv_bn_eval), so it would never skip; set '
-        'efficient_conv_bn_eval=False, or remove it from the config'
-    )
+    ):
+        raise ValueError(
+            'expected a model that is not wrapped yet, got '
+            f'{type(model).__name__}, which would not share the gradients of '
+            'parameters that come later; convert the model first, then wrap '
+            'it (mmskip.ConvertedModel in a config does)'
+        )
 
 
 def _nothing_matched(report: ConversionReport, model: nn.Module) -> str:

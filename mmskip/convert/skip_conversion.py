@@ -50,7 +50,7 @@ class SkipConversion:
                 f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
             )
         # A faulty gate is reported before a model changes.
-        self._learned = as_gate(gate).kind == 'learned'
+        self.adds_parameters = as_gate(gate).kind == 'learned'
         self.gate = gate
         self.memory = memory
         self.roi_heads = roi_heads
@@ -85,7 +85,7 @@ class SkipConversion:
             )
         if self.motion is not None and isinstance(module, nn.Conv3d):
             return 'motion compensation is for 2-D convolutions'
-        if self._learned and module.out_channels <= module.groups:
+        if self.adds_parameters and module.out_channels <= module.groups:
             return COSTLY_REASON
         if not self.roi_heads and 'roi_head' in name.split('.'):
             return ROI_REASON

@@ -34,7 +34,12 @@ from .planar import (
     is_planar_conv,
     is_planar_pool,
 )
-from .self_counting import CountedWhole, SelfCounting, dense_macs
+from .self_counting import (
+    CountedWhole,
+    SelfCounting,
+    dense_macs,
+    follow_mode,
+)
 from .skip_conv import SkipConv2d, SkipConv3d, SkipConvMixin
 from .soft_modulation_gate import OptionWeights, SoftModulationGate
 from .stop_policy import PolicyStep, StopOrForwardHead
@@ -101,6 +106,7 @@ __all__ = [
     'as_gate',
     'dense_macs',
     'factorize_conv',
+    'follow_mode',
     'is_planar_conv',
     'is_planar_pool',
     'macs_per_rank',

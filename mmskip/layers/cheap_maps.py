@@ -13,6 +13,8 @@ from mmskip.ops import (
     CheapKernels,
     OptionTables,
     TableKey,
+    address_of,
+    fingerprint,
     option_sizes,
     option_tables,
 )
@@ -124,8 +126,17 @@ class CheapMaps(nn.Module):
         parts = [part for axis in kernels for part in axis]
         if torch.is_grad_enabled() or any(p.is_inference() for p in parts):
             return option_tables(key, kernels, like)
-        # Hooks may also exchange the data of parameters.
-        state = [(p.data_ptr(), p._version, p.dtype) for p in parts]
+        # Their values, too: what goes through .data is not counted. Values
+        # on another device are not read, which would wait for it.
+        state = [
+            (
+                address_of(p),
+                p._version,
+                p.dtype,
+                fingerprint(p) if p.is_cpu else 0,
+            )
+            for p in parts
+        ]
         if state != self._kept_of or len(self._kept) >= KEPT:
             self._kept_of, self._kept = state, {}
         place = (key, like.device)

@@ -90,7 +90,11 @@ class DynamicConvMixin(CountedWhole):
         """Decide, then compute and rebuild."""
         if input.dim() < self.weight.dim():
             return self(input.unsqueeze(0)).squeeze(0)
-        weights = self.gate(input)
+        # The first pass of activation checkpointing has no gradients. The
+        # gate does not hand any to its input: those of the costs are whole.
+        collects = self._costs is not None
+        with torch.set_grad_enabled(torch.is_grad_enabled() or collects):
+            weights = self.gate(input)
         if self.training:
             return self._train(input, weights)
         return self._infer(input, weights)
@@ -144,7 +148,8 @@ class DynamicConvMixin(CountedWhole):
         shape = output.shape[1:]
         dense = self._dense(shape)
         if self._costs is not None:
-            self._costs.append(DynamicCost.of(dense, weights))
+            with torch.enable_grad():
+                self._costs.append(DynamicCost.of(dense, weights))
         if self._ledger is not None:
             all_dense = dense * len(x)
             overhead = self.macs_of(usage, shape)[1] * len(x)

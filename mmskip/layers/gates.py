@@ -41,6 +41,9 @@ class Gate(nn.Module):
         """The gate as the operators take it."""
         raise NotImplementedError
 
+    def refresh(self) -> None:
+        """Notice what was written past torch's version counters."""
+
     def macs(
         self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
     ) -> int:

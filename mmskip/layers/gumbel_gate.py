@@ -4,7 +4,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmskip.ops import ConvGeometry, GateParams, gate_logits, sample_gate
+from mmskip.ops import (
+    ConvGeometry,
+    GateParams,
+    address_of,
+    fingerprint,
+    gate_logits,
+    sample_gate,
+)
 from mmskip.registry import MODELS
 
 from .gates import Gate
@@ -20,6 +27,10 @@ class GumbelGate(Gate):
     decisions are drawn, with straight-through gradients; in inference the
     sigmoid is rounded. It starts open everywhere: in inference the converted
     model equals the dense one.
+
+    It learns whenever its model does, whatever the host freezes with its
+    layer (``frozen_stages``). One that is frozen alone
+    (``gate.requires_grad_(False)``) decides in training as in inference.
 
     Ours: the kernel is kept as multiples of ``sensitivity / (C_in * K)``, so
     that one learning rate suits layers of all sizes, and it starts at 1 if
@@ -70,6 +81,7 @@ class GumbelGate(Gate):
         self.register_parameter('weight', None)
         self.register_parameter('bias', None)
         self._kept: tuple[tuple, Tensor, GateParams] | None = None
+        self._fingerprint = 0
 
     def attach(self, conv: nn.Module) -> None:
         """Make the gate's kernel (1, C_in, ...) and bias (1,)."""
@@ -82,14 +94,15 @@ class GumbelGate(Gate):
         """The gate as the operators take it.
 
         Without gradients, the same object as the last time if nothing was
-        written since (past torch's version counters this goes unnoticed).
+        written since (past torch's version counters: until
+        :meth:`refresh`).
         """
         if torch.is_grad_enabled() or self.weight.is_inference():
             return self._scaled()
         key = (
             self.weight._version,
-            self.weight.data_ptr(),
-            self.bias.data_ptr(),
+            address_of(self.weight),
+            address_of(self.bias),
             self.block_size,
             self.sees,
             self.sensitivity,
@@ -97,7 +110,16 @@ class GumbelGate(Gate):
         if self._kept is None or self._kept[0] != key:
             # The weight is kept, so that no other can get its address.
             self._kept = key, self.weight.detach(), self._scaled()
+            if self.weight.is_cpu:
+                self._fingerprint = fingerprint(self.weight)
         return self._kept[2]
+
+    def refresh(self) -> None:
+        """See :meth:`Gate.refresh`."""
+        weight = self.weight
+        # Values elsewhere are not read: that would wait for the device.
+        if not weight.is_cpu or self._fingerprint != fingerprint(weight):
+            self._kept = None
 
     def _scaled(self) -> GateParams:
         return GateParams(
@@ -134,7 +156,10 @@ class GumbelGate(Gate):
         logits = logits.reshape(-1, 1, *shape[-2:])
         if size > 1:
             logits = F.max_pool2d(logits, size, ceil_mode=True)
-        mask = sample_gate(logits, self.temperature)
+        if self.weight.requires_grad:
+            mask = sample_gate(logits, self.temperature)
+        else:
+            mask = (~(logits <= 0)).to(logits.dtype)
         both = torch.cat([mask, logits.sigmoid()], 1)
         if size > 1:
             both = both.repeat_interleave(size, -2)

@@ -66,13 +66,11 @@ class L0ConvMixin(CountedWhole):
         output = self._convolve(x, gates)
         dense = dense_macs(self, output.shape)
         if self._costs is not None:
-            self._costs.append(
-                GateCost(
-                    dense,
-                    self.gate.open_probability().mean(),
-                    (gates.detach() > 0).to(gates.dtype).mean(),
-                )
-            )
+            # Also where activation checkpointing has no gradients yet.
+            with torch.enable_grad():
+                expected = self.gate.open_probability().mean()
+            hard = (gates.detach() > 0).to(gates.dtype).mean()
+            self._costs.append(GateCost(dense, expected, hard))
         if self._ledger is not None:
             self._ledger.record(self, dense, dense)
         return output

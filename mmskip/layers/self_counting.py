@@ -5,6 +5,9 @@ from typing import Any
 import torch
 from torch import nn
 
+#: Modules that learn and that conversions add to layers.
+ADDED = frozenset({'gate', 'cheap'})
+
 
 class CountedWhole(nn.Module):
     """A module that reports its own MACs, those of its parts included.
@@ -34,6 +37,24 @@ class SelfCounting(CountedWhole):
         state = super().__getstate__()
         state.pop('_binding', None)
         return state
+
+
+def follow_mode(layer: nn.Module, training: bool) -> None:
+    """Let what was added to a layer learn whenever the model does.
+
+    Hosts freeze stages (``frozen_stages``) by setting them to eval mode and
+    all parameters in them to need no gradients, at each ``train()``. That is
+    meant for weights that are pretrained, and not for gates. What is frozen
+    while the layer's own weight is not stays so.
+
+    Args:
+        layer: A converted layer.
+        training: Whether the model is in training mode.
+    """
+    layer.train(training)
+    if training and not layer.weight.requires_grad:
+        for name in ADDED & layer._modules.keys():
+            layer._modules[name].requires_grad_(True)
 
 
 def dense_macs(conv: nn.Module, output_shape: torch.Size) -> int:

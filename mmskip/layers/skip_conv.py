@@ -17,6 +17,8 @@ from mmskip.ops import (
     convolve,
     first_memory,
     gate_scale,
+    is_exact_inference,
+    is_in_backward,
     native,
     native_call,
     skip_clip,
@@ -43,6 +45,8 @@ class SkipConvMixin(SelfCounting):
     motion: Any = None
     # Of what is returned, see fold().
     activation: str | None = None
+    # Whether a clip has ended before its backward ran the layer again.
+    left_clip: bool = False
     _packed: native.PackedWeight | None = None
 
     def set_skip(self, gate: dict | Gate, memory: str) -> None:
@@ -68,6 +72,8 @@ class SkipConvMixin(SelfCounting):
         """Run under the binding if there is one, else as the torch layer."""
         if self._binding is not None:
             return self._binding.run(self, input)
+        if self.left_clip:
+            self._refuse_backward()
         output = super().forward(input)
         if self._ledger is not None:
             macs = dense_macs(self, output.shape)
@@ -134,7 +140,7 @@ class SkipConvMixin(SelfCounting):
         """Whether no setting has changed since :meth:`next_frames`."""
         # None where a parametrization computes the weight anew.
         weight = self._parameters.get('weight')
-        if call is None or weight is None or torch.is_grad_enabled():
+        if call is None or weight is None or not is_exact_inference():
             return False
         bias, gate = self._parameters.get('bias'), self.gate.params()
         return call.holds(weight, bias, gate, self.memory, self.activation)
@@ -152,14 +158,36 @@ class SkipConvMixin(SelfCounting):
         self.record_frame(x.shape, mask)
         return output, mask
 
-    def native_refusal(self) -> str | None:
-        """Why the native backend does not take this layer, None if it does."""
+    def native_refusal(
+        self,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+    ) -> str | None:
+        """Why the native backend does not take this layer, None if it does.
+
+        Args:
+            dtype: As if its weights were of that.
+            device: As if they were there.
+        """
         if self.motion is not None:
             return 'motion compensation'
         weight = self.weight
         return native.refusal(
-            weight.dim() - 2, self.padding_mode, weight.dtype, weight.device
+            weight.dim() - 2,
+            self.padding_mode,
+            dtype or weight.dtype,
+            device or weight.device,
         )
+
+    def _refuse_backward(self) -> None:
+        """Refuse to compute as a plain layer what was no plain layer."""
+        del self.left_clip
+        if is_in_backward():
+            raise RuntimeError(
+                'expected backward() inside mmskip.clip() of a model with '
+                'activation checkpointing (with_cp=True), which runs its '
+                'layers again, got it behind the block; move it inside'
+            )
 
     def _job(self, x: Tensor) -> tuple:
         """What the operators ask for after an input and its memory."""
@@ -170,10 +198,11 @@ class SkipConvMixin(SelfCounting):
     def _native_kernel(self, x: Tensor) -> native.PackedWeight | None:
         """Where the native backend keeps its kernel, if it is to run.
 
-        It has no gradients; whoever wants some gets the torch reference.
+        It has no gradients and no precision but one; whoever wants others
+        gets the torch reference.
         """
         if (
-            torch.is_grad_enabled()
+            not is_exact_inference()
             or active_backend() != 'native'
             or x.dtype != torch.float32
             or self.native_refusal() is not None
@@ -186,6 +215,7 @@ class SkipConvMixin(SelfCounting):
     def __getstate__(self) -> dict:
         state = super().__getstate__()
         state.pop('_packed', None)
+        state.pop('left_clip', None)
         return state
 
     def skip_clip(self, frames: Tensor) -> tuple[Tensor, GateCost]:

@@ -4,6 +4,7 @@ from . import native
 from .activation import activate_
 from .backend import active_backend, runs_native
 from .dynamic_conv import Mix, dynamic_conv, dynamic_macs
+from .fingerprint import address_of, fingerprint
 from .gate_mask import (
     Folding,
     GateParams,
@@ -18,6 +19,7 @@ from .gate_mask import (
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .low_rank import factorize, full_rank, recompose, singular_values
+from .modes import is_exact_inference, is_in_backward
 from .option_tables import (
     CheapKernels,
     OptionTables,
@@ -52,6 +54,7 @@ __all__ = [
     'WarpedMemory',
     'activate_',
     'active_backend',
+    'address_of',
     'block_mask',
     'convolve',
     'cover_sum',
@@ -59,6 +62,7 @@ __all__ = [
     'dynamic_conv',
     'dynamic_macs',
     'factorize',
+    'fingerprint',
     'first_memory',
     'full_rank',
     'gate_logits',
@@ -66,6 +70,8 @@ __all__ = [
     'gate_mask',
     'gate_scale',
     'gate_statistic',
+    'is_exact_inference',
+    'is_in_backward',
     'native',
     'native_call',
     'open_gate',

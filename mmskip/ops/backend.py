@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from . import native
+from .modes import is_exact_inference
 
 BACKENDS = ('reference', 'native')
 
@@ -44,7 +45,7 @@ def runs_native(x: Tensor) -> bool:
         x: The input of a layer.
     """
     return (
-        not torch.is_grad_enabled()
+        is_exact_inference()
         and x.device.type == 'cpu'
         and x.dtype == torch.float32
         and active_backend() == 'native'

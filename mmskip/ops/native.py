@@ -23,6 +23,7 @@ _ARGUMENTS = {
     'Board.add_pool': 7,
     'Board.add_sum': 7,
     'Board.restart': 1,
+    'fingerprint': 2,
     'soft_gate': 11,
     'mix_options': 11,
 }
@@ -55,6 +56,8 @@ def _check_age() -> None:
     for name in _ARGUMENTS:
         if name.startswith('Board.'):
             schema = board._get_method(name.removeprefix('Board.')).schema
+        elif not hasattr(torch.ops.mmskip, name):
+            raise RuntimeError(f'expected mmskip::{name}, got none')
         else:
             schema = getattr(torch.ops.mmskip, name).default._schema
         if len(schema.arguments) != _ARGUMENTS[name]:
@@ -134,14 +137,14 @@ class PackedWeight:
     """A kernel in the order in which the native operator reads it.
 
     It is packed anew when the kernel is written to or replaced. What writes
-    past torch's version counters (``weight.data.copy_``) is noticed in
-    reference frames only.
+    past torch's version counters (``weight.data.copy_``) is noticed where
+    all values are compared, in reference frames.
     """
 
     def __init__(self) -> None:
         self._source: Tensor | None = None
         self._version = 0
-        self._sum = 0.0
+        self._fingerprint = 0
         self._packed: Tensor | None = None
 
     def get(self, weight: Tensor, groups: int, check: bool = False) -> Tensor:
@@ -150,8 +153,9 @@ class PackedWeight:
         Args:
             weight: Kernel (C_out, C_in / groups, h, w).
             groups: Of the convolution.
-            check: Compare its values, too.
+            check: Compare its values, too, all of them.
         """
+        print_of = torch.ops.mmskip.fingerprint
         # An inference tensor has no version: what it holds is read anew.
         version = -1 if weight.is_inference() else weight._version
         if (
@@ -160,12 +164,12 @@ class PackedWeight:
             or self._version != version
             or self._source.data_ptr() != weight.data_ptr()
             or self._source.shape != weight.shape
-            or (check and self._sum != _total(weight))
+            or (check and self._fingerprint != print_of(weight.detach(), 0))
         ):
             # Kept, so that no other tensor can get its address.
             self._source = weight.detach()
             self._version = version
-            self._sum = _total(weight)
+            self._fingerprint = print_of(self._source, 0)
             self._packed = torch.ops.mmskip.pack_weight(self._source, groups)
         return self._packed
 
@@ -292,7 +296,3 @@ class NativeCall:
             (N, 1, H_out, W_out).
         """
         return skip_frame(x, *self.arguments)
-
-
-def _total(weight: Tensor) -> float:
-    return weight.detach().sum().item()

@@ -50,11 +50,15 @@ class SkipMemory(NamedTuple):
     pending: Tensor | None = None
 
     def fits(self, x: Tensor) -> bool:
-        """Whether ``x`` continues this memory (shape, dtype, device)."""
+        """Whether ``x`` continues this memory (shape, dtype, device).
+
+        Under autocast the output has another dtype than the input.
+        """
         return (
             self.input.shape == x.shape
             and self.input.dtype == x.dtype
             and self.input.device == x.device
+            and self.output.dtype == _output_dtype(x)
         )
 
     def detach(self) -> 'SkipMemory':
@@ -271,6 +275,18 @@ def native_call(
         rule,
         activation,
     )
+
+
+def _output_dtype(x: Tensor) -> torch.dtype:
+    """Of what a convolution makes of ``x``."""
+    kind = x.device.type
+    if (
+        x.dtype == torch.float64
+        or not torch.amp.is_autocast_available(kind)
+        or not torch.is_autocast_enabled(kind)
+    ):
+        return x.dtype
+    return torch.get_autocast_dtype(kind)
 
 
 def _channels_last(memory):

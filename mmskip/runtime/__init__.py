@@ -2,6 +2,7 @@
 
 from .activations import fold_activations
 from .bindings import Binding, ClipBinding, StreamBinding
+from .bypasses import refuse_bypasses
 from .channel_efficiency import attach_channel_loss
 from .choices import (
     ChoiceRecord,
@@ -58,6 +59,7 @@ __all__ = [
     'list_reasons',
     'propagate_changes',
     'record_choices',
+    'refuse_bypasses',
     'stream',
     'undo_forwards',
 ]

@@ -1,20 +1,35 @@
 """What runs a converted layer inside ``stream`` and ``clip``."""
 
 import warnings
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmskip.layers import GateCost, SelfCounting, SkipConvMixin
-from mmskip.ops import SkipMemory, active_backend, native
+from mmskip.layers import (
+    GateCost,
+    SelfCounting,
+    SkipConvMixin,
+    follow_mode,
+)
+from mmskip.ops import (
+    SkipMemory,
+    active_backend,
+    is_exact_inference,
+    is_in_backward,
+    native,
+)
 
+from .bypasses import refuse_bypasses
 from .errors import InputError
+from .late_costs import LateCosts
 from .motion import MotionFollower
 from .root_hooks import around_forward
 from .state import CallSite, StreamState
 from .tapes import Tape
+from .weight_watch import WeightWatch
 
 
 def unfold(x: Tensor, num_frames: int) -> Tensor:
@@ -87,6 +102,7 @@ class Binding:
     Raises:
         ValueError: The model has no converted layer.
         RuntimeError: The model is in a stream or clip already.
+        InputError: A layer is computed past its forward.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -108,6 +124,7 @@ class Binding:
                 "block first (for several cameras open each camera's "
                 'StreamState in turn)'
             )
+        refuse_bypasses(model, set(self.names))
         self._handles: list[Any] = []
 
     def __enter__(self) -> 'Binding':
@@ -161,12 +178,9 @@ class StreamBinding(Binding):
         self, model: nn.Module, state: StreamState, num_frames: int = 1
     ) -> None:
         super().__init__(model)
+        self._told: set[str] = set()
         if active_backend() == 'reference' and native.MISSING:
-            warnings.warn(
-                'Skip-Convolutions run on the torch reference, which saves '
-                f'no time: {native.MISSING}',
-                stacklevel=2,
-            )
+            self._tell_slow(native.MISSING)
         state.claim(model)
         self.state = state
         self.num_frames = num_frames
@@ -185,17 +199,68 @@ class StreamBinding(Binding):
     def begin(self) -> None:
         self.state.claim(self.model)  # anew, after a reset in mid-stream
         self._calls.clear()
-        self._native = (
-            active_backend() == 'native' and not torch.is_grad_enabled()
-        )
-        if active_backend() == 'native' and torch.is_grad_enabled():
-            warnings.warn(
-                'this stream runs on the torch reference, which saves no '
-                'time, because gradients are enabled; use torch.no_grad() or '
-                'torch.inference_mode() around it',
-                stacklevel=2,
+        wanted = active_backend() == 'native'
+        self._native = wanted and is_exact_inference()
+        if wanted and torch.is_grad_enabled():
+            self._tell_slow(
+                'gradients are enabled; use torch.no_grad() or '
+                'torch.inference_mode() around it'
             )
+        elif wanted and not self._native:
+            self._tell_slow(
+                'autocast is enabled; the native backend computes in float32 '
+                'only, leave autocast to be faster'
+            )
+        self._follow_weights()
         self._in_forward = True
+
+    def _follow_weights(self) -> None:
+        """Let layers whose weights have changed start anew.
+
+        What they remember is of the old ones, and would stay where nothing
+        moves.
+        """
+        state = self.state
+        if state.watch is None:
+            for layer in self.names:
+                layer.gate.refresh()
+        else:
+            changed = state.watch.changed()
+            if not changed:
+                return
+            gates = {part.layer for part in changed if part.is_gate}
+            for layer, name in self.names.items():
+                if name in gates:
+                    layer.gate.refresh()
+            state.forget({p.layer for p in changed if not p.is_gate})
+        state.watch = WeightWatch(self.names, self._native)
+        if self._native:
+            self._tell_moved()
+
+    def _tell_moved(self) -> None:
+        """Say which layers have left where the native backend runs."""
+        home = torch.float32, torch.device('cpu')
+        reasons = Counter(
+            layer.native_refusal()
+            for layer in self.names
+            if layer.native_refusal() and not layer.native_refusal(*home)
+        )
+        if reasons:
+            counts = ', '.join(f'{n} {why}' for why, n in reasons.items())
+            self._tell_slow(
+                f'of {len(self.names)} layers {counts}; the native backend '
+                'takes float32 on the CPU'
+            )
+
+    def _tell_slow(self, why: str) -> None:
+        """Warn, once in a stream, that nothing is saved."""
+        if why not in self._told:
+            self._told.add(why)
+            warnings.warn(
+                'Skip-Convolutions run on the torch reference, which saves '
+                f'no time: {why}',
+                stacklevel=3,
+            )
 
     def end(self) -> None:
         self._in_forward = False
@@ -279,19 +344,44 @@ class ClipBinding(Binding):
         super().__init__(model)
         self.num_frames = num_frames
         self.costs: list[GateCost] = []
+        self._late = LateCosts()
+        self._wants_gradients = False
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._late.close()
+        if error[0] is None:
+            self._late.check(self.names)
 
     def begin(self) -> None:
         self.costs = []
+        self._wants_gradients = torch.is_grad_enabled()
+        for layer in self.names:
+            follow_mode(layer, self.model.training)
+            layer.gate.refresh()
         if any(getattr(m, 'motion', None) is not None for m in self.names):
             raise RuntimeError(
                 'expected a model without motion compensation in a clip: it '
                 'is for streams; train without it, it has no parameters'
             )
 
+    def end(self) -> None:
+        self._wants_gradients = False
+
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
-        trains = layer.training and torch.is_grad_enabled()
+        # Of the model: a frozen stage is in eval mode, and a block that is
+        # run again for its gradients has none at first.
+        trains = self.model.training and (
+            self._wants_gradients or torch.is_grad_enabled()
+        )
         if not trains or self.num_frames == 1:
             return run_frames(layer, x, self.num_frames, None)[0]
         output, cost = layer.skip_clip(unfold(x, self.num_frames))
-        self.costs.append(cost)
+        if is_in_backward():
+            # Activation checkpointing: the loss has had the cost already.
+            output = self._late.settle(layer, output, cost)
+        elif torch.is_grad_enabled():
+            self.costs.append(cost)
+        else:
+            self.costs.append(self._late.put_off(layer, cost))
         return output.flatten(0, 1)

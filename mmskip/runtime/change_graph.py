@@ -63,8 +63,6 @@ _ACTIVATIONS = {
     nn.SiLU: 'silu',
     F.silu: 'silu',
 }
-#: Modules that do the same in training mode; folding leaves new ones.
-_MODELESS = (SkipConvMixin, nn.Identity, nn.ReLU, nn.SiLU)
 _IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
 
 
@@ -228,21 +226,6 @@ def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
     for node in graph.nodes:
         _check_values(node)
     return graph
-
-
-def modules_with_modes(module: nn.Module) -> list[nn.Module]:
-    """The modules in a module that may do something else in training mode."""
-    gates = {
-        part
-        for layer in module.modules()
-        if isinstance(layer, SkipConvMixin)
-        for part in layer.modules()
-    }
-    return [
-        part
-        for part in module.modules()
-        if part not in gates and not isinstance(part, _MODELESS)
-    ]
 
 
 def activation_of(node: fx.Node, module: nn.Module) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmskip.layers import SkipConvMixin
 from mmskip.ops import SkipMemory, activate_, native, relative_scale
@@ -296,26 +296,22 @@ class Fixed:
     Args:
         read: Other tensors that its steps read, see
             :func:`.change_record.tensors_read`.
-        modules: Modules that are called in eval mode.
         batch: Images that enter the first layer with weights.
     """
 
     def __init__(
         self,
         read: Sequence[tuple[dict[str, Any], str, Tensor]],
-        modules: Sequence[nn.Module],
         batch: int,
     ) -> None:
         self.batch = batch
         self._read = read
-        self._modules = modules
 
     def holds(self) -> bool:
         """Whether all is as it was; values of tensors may have changed."""
-        for place, key, tensor in self._read:
-            if place.get(key) is not tensor:
-                return False
-        return not any(module.training for module in self._modules)
+        return all(
+            place.get(key) is tensor for place, key, tensor in self._read
+        )
 
 
 def copy_slots(tree: Any, value_of: Callable[[int], Any]) -> Any:

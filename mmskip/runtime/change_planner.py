@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx, nn
 
-from .change_graph import find_constants, modules_with_modes
+from .change_graph import find_constants
 from .change_kinds import is_mean, is_pointwise, spread_of, windows_of
 from .change_plan import Fixed, Plan, PlannedConv, Slot, copy_slots
 from .change_record import compute, selects, tensors_read
@@ -170,7 +170,7 @@ class Planner:
             if node.op == 'call_module'
             and may_do_macs(self._module.get_submodule(node.target))
         )
-        return Fixed(read, modules_with_modes(self._module), batch)
+        return Fixed(read, batch)
 
     def result(self) -> Any:
         """What the part returns in the recorded frame, in own tensors."""

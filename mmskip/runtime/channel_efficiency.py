@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmskip.layers import GateCost, L0ConvMixin
+from mmskip.layers import GateCost, L0ConvMixin, follow_mode
 
 from .errors import InputError
 
@@ -22,6 +22,7 @@ class _Collector:
         costs: list[GateCost] | None = [] if model.training else None
         for layer in _layers(model):
             layer._costs = costs
+            follow_mode(layer, model.training)
 
     def end(self, model: nn.Module, inputs: tuple, output: Any) -> dict | None:
         layers = _layers(model)
@@ -33,8 +34,7 @@ class _Collector:
         if not costs:
             raise InputError(
                 'expected an L0-regularised convolution to run in training, '
-                'got none; parts in eval mode (frozen stages) cost nothing '
-                'to learn'
+                "got none: the model's forward called none of its layers"
             )
         return {**output, **self.loss(costs)}
 

@@ -111,7 +111,7 @@ class CompiledForward(StreamForward):
             not isinstance(binding, StreamBinding)
             or not binding.is_plain
             or layer._ledger is not None
-            or self.module.training
+            or self.trains()
         ):
             return self.run_plain(*args, **kwargs)
         # No two parts have their first layer in common.

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmskip.layers import DynamicConvMixin, DynamicCost
+from mmskip.layers import DynamicConvMixin, DynamicCost, follow_mode
 
 from .errors import InputError
 
@@ -28,6 +28,7 @@ class _Collector:
         costs: list[DynamicCost] | None = [] if model.training else None
         for layer in _dynamic_layers(model):
             layer._costs = costs
+            follow_mode(layer, model.training)
 
     def see_scores(self, head: nn.Module, inputs: tuple, output: Any) -> None:
         if head.training:
@@ -45,8 +46,8 @@ class _Collector:
             return None
         if not costs:
             raise InputError(
-                'expected a dynamic convolution to run in training, got none; '
-                'backbones in eval mode (frozen stages) cost nothing to learn'
+                'expected a dynamic convolution to run in training, got '
+                "none: the model's forward called none of its layers"
             )
         correct = None
         if self.loss.only_correct:

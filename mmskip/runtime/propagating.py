@@ -12,7 +12,7 @@ from mmskip.layers import SkipConvMixin
 from mmskip.ops import native
 
 from .bindings import StreamBinding
-from .change_graph import TraceError, modules_with_modes, trace
+from .change_graph import TraceError, trace
 from .change_plan import Plan, Postponed
 from .change_planner import NotPlannedError, Planner
 from .change_record import record
@@ -97,7 +97,7 @@ class PropagatedForward(StreamForward):
         plan = plans.pop(site, None)
         graph = None
         try:
-            _check_frame(binding, inputs)
+            self._check_frame(binding, inputs)
             key = self._key(spec, leaves, inputs)
             known = plan is not None and plan.key == key
             if plan is not None and not known and not plan.runs:
@@ -167,7 +167,10 @@ class PropagatedForward(StreamForward):
 
     def _graph(self, key: tuple, args: tuple, kwargs: dict) -> fx.Graph:
         """Trace the module for arguments of a kind, or look the graph up."""
-        self._check_modules()
+        for layer in self.layers:
+            refusal = layer.native_refusal()
+            if refusal:
+                raise NotPlannedError(f'a layer has {refusal}')
         if key not in self._graphs:
             # Numbers that are others in each frame would fill the memory.
             if len(self._graphs) >= MOST_GRAPHS and self._last_key != key:
@@ -191,38 +194,29 @@ class PropagatedForward(StreamForward):
         for name, child in self.module.named_children():
             _attach(child, _join(self._name, name), self._report)
 
-    def _check_modules(self) -> None:
-        """Raise if the module, as it is now, runs without a plan."""
-        for layer in self.layers:
-            refusal = layer.native_refusal()
-            if refusal:
-                raise NotPlannedError(f'a layer has {refusal}')
-        for part in modules_with_modes(self.module):
-            if part.training:
-                raise NotPlannedError(
-                    f'a {type(part).__name__} is in training mode'
-                )
+    def _check_frame(
+        self, binding: StreamBinding, inputs: Sequence[Tensor]
+    ) -> None:
+        """Raise if a frame of this kind runs without a plan."""
+        if binding.num_frames != 1 or binding.restarts:
+            raise NotPlannedError('several frames of a stream in one batch')
+        if not binding.is_plain:
+            raise NotPlannedError(
+                'the native backend does not run, see MMSKIP_BACKEND and '
+                'torch.no_grad()'
+            )
+        if self.trains():
+            raise NotPlannedError('a part is in training mode')
+        if torch.is_autocast_enabled('cpu'):
+            raise NotPlannedError('autocast is on')
+        for x in inputs:
+            if not x.is_cpu:
+                raise NotPlannedError(f'an input is on {x.device}')
+            if x.is_floating_point() and x.dtype != torch.float32:
+                raise NotPlannedError(f'an input is {x.dtype}')
 
     def __getstate__(self) -> dict:
         return {**super().__getstate__(), '_graphs': OrderedDict()}
-
-
-def _check_frame(binding: StreamBinding, inputs: Sequence[Tensor]) -> None:
-    """Raise if a frame of this kind runs without a plan."""
-    if binding.num_frames != 1 or binding.restarts:
-        raise NotPlannedError('several frames of a stream in one batch')
-    if not binding.is_plain:
-        raise NotPlannedError(
-            'the native backend does not run, see MMSKIP_BACKEND and '
-            'torch.no_grad()'
-        )
-    if torch.is_autocast_enabled('cpu'):
-        raise NotPlannedError('autocast is on')
-    for x in inputs:
-        if not x.is_cpu:
-            raise NotPlannedError(f'an input is on {x.device}')
-        if x.is_floating_point() and x.dtype != torch.float32:
-            raise NotPlannedError(f'an input is {x.dtype}')
 
 
 def _join(name: str, child: str) -> str:

@@ -1,11 +1,15 @@
 """The memory of one video stream."""
 
+import copy
 import weakref
+from collections.abc import Collection
 from typing import Any
 
 from torch import Tensor, nn
 
 from mmskip.ops import SkipMemory, native
+
+from .weight_watch import WeightWatch
 
 CallSite = tuple[str, int]
 
@@ -21,6 +25,8 @@ class StreamState:
         frames: Frames seen since the last reset.
         shape_changes: How often a call site met an input of another shape,
             dtype or device and became a reference frame again.
+        weight_changes: How often one did because the weights of its layer
+            had changed.
         slots: The memory of each call site.
         last_images: The last frame in grey, (N, H, W), where motion is
             compensated.
@@ -28,15 +34,19 @@ class StreamState:
             and was taken for none.
         plans: What parts of the model with a forward of their own keep, by
             that forward and the number of its call in a frame.
+        watch: What would notice weights that change; None before the first
+            frame, and in copies, which trust the weights that they find.
     """
 
     def __init__(self) -> None:
         self.frames = 0
         self.shape_changes = 0
+        self.weight_changes = 0
         self.slots: dict[CallSite, SkipMemory] = {}
         self.last_images: Any = None
         self.lost_motion = 0
         self.plans: dict[tuple[Any, int], Any] = {}
+        self.watch: WeightWatch | None = None
         self._masks: dict[CallSite, Tensor] = {}
         self._calls: dict[CallSite, native.NativeCall] = {}
         self._planned_for: weakref.ref[nn.Module] | None = None
@@ -50,12 +60,25 @@ class StreamState:
         """
         self.frames = 0
         self.shape_changes = 0
+        self.weight_changes = 0
         self.slots.clear()
         self.last_images = None
         self.lost_motion = 0
+        self.watch = None
         self._masks.clear()
         self._calls.clear()
         self._owner = None
+
+    def forget(self, layers: Collection[str]) -> None:
+        """Make the next call of layers a reference frame.
+
+        Args:
+            layers: Names of layers that have got other weights.
+        """
+        for site in [site for site in self.slots if site[0] in layers]:
+            self.weight_changes += 1
+            for kept in (self.slots, self._masks, self._calls):
+                kept.pop(site, None)
 
     @property
     def nbytes(self) -> int:
@@ -124,10 +147,14 @@ class StreamState:
             self.plans.clear()
             self._planned_for = self._owner
 
+    def __copy__(self) -> 'StreamState':
+        # A stream writes into its memory: nothing of it can be shared.
+        return copy.deepcopy(self)
+
     def __getstate__(self) -> dict:
-        # Not the owner: in another process there is no such object.
-        mine = {'plans': {}, '_calls': {}, '_owner': None}
-        return {**self.__dict__, **mine, '_planned_for': None}
+        # Not what belongs to a model: in another process it is another one.
+        left = dict(plans={}, watch=None, _calls={}, _owner=None)
+        return {**self.__dict__, **left, '_planned_for': None}
 
     def __repr__(self) -> str:
         return (

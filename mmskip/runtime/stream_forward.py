@@ -8,6 +8,9 @@ from torch.utils import _pytree
 
 from mmskip.layers import SkipConvMixin
 
+#: Modules that do the same in training mode; folding leaves new ones.
+_MODELESS = (SkipConvMixin, nn.Identity, nn.ReLU, nn.SiLU)
+
 
 class StreamForward:
     """Runs a module its own way, where it can, and else as it is.
@@ -20,6 +23,16 @@ class StreamForward:
         self.module = module
         self.layers = skip_convs(module)
         self._graphs: dict[Any, Any] = {}
+        gates = {part for layer in self.layers for part in layer.modules()}
+        self._moded = [
+            part
+            for part in module.modules()
+            if part not in gates and not isinstance(part, _MODELESS)
+        ]
+
+    def trains(self) -> bool:
+        """Whether a part is in training mode, and does something else."""
+        return any(part.training for part in self._moded)
 
     def run_plain(self, *args: Any, **kwargs: Any) -> Any:
         """Run the forward of its class."""

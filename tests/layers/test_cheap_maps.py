@@ -43,6 +43,14 @@ def test_an_exchange_of_data_is_followed(maps):
     assert not torch.equal(rows(maps).channels, before)
 
 
+def test_a_write_past_the_version_counter_is_followed(maps):
+    before = rows(maps).channels.clone()
+
+    maps.channels[0].data.copy_(maps.channels[0].data + 1)
+
+    assert not torch.equal(rows(maps).channels, before)
+
+
 def test_with_gradients_tables_are_made_anew(maps):
     kept = rows(maps)
 

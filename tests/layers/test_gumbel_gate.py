@@ -172,3 +172,54 @@ def test_blocks_are_drawn_together(size):
 def test_options_out_of_range_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         GumbelGate(**options)
+
+
+@pytest.mark.parametrize('name', ['weight', 'bias'])
+@torch.no_grad()
+def test_what_is_written_past_the_counter_is_in_the_next_stream(name):
+    net, _ = make_net(sees='magnitude')
+    net.eval()
+    video = torch.randn(2, 1, 3, 11, 9)
+    shares = []
+    for _ in range(2):
+        with mmskip.stream(net) as state:
+            for x in video:
+                net(x)
+        shares.append(state.last_masks()['0', 0].float().mean())
+
+        getattr(net[0].gate, name).data.fill_(-100.0)
+
+    assert shares == [1, 0]
+
+
+@pytest.mark.parametrize('block', [1, 4])
+def test_a_gate_that_is_frozen_alone_decides_as_in_inference(block):
+    net, _ = make_net(block_size=block, sees='magnitude')
+    clip = torch.randn(3, 3, 11, 9)
+    for layer in (net[0], net[2]):
+        nn.init.constant_(layer.gate.bias, -5.0)
+        layer.gate.requires_grad_(False)
+    with torch.no_grad(), mmskip.clip(net.eval(), 3):
+        expected = net(clip)
+
+    with mmskip.clip(net.train(), 3):
+        found = net(clip)
+        found.sum().backward()
+
+    torch.testing.assert_close(found, expected)
+    assert net[0].gate.weight.grad is None
+    assert net[0].weight.grad is not None
+
+
+def test_a_gate_learns_though_the_host_freezes_its_layer():
+    net, _ = make_net()
+    net.train()
+    net[0].eval().requires_grad_(False)
+
+    with mmskip.clip(net, 3):
+        net(torch.randn(3, 3, 11, 9)).square().sum().backward()
+        costs = len(net[0]._binding.costs)
+
+    assert costs == 2
+    assert net[0].weight.grad is None
+    assert net[0].gate.weight.grad.abs().sum() > 0

@@ -1,11 +1,13 @@
 """The loss that makes dynamic convolutions compute less."""
 
 import copy
+from functools import partial
 from types import SimpleNamespace
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import mmskip
 from mmskip.layers import DynamicCost
@@ -116,6 +118,38 @@ def test_inference_is_left_alone_and_keeps_nothing(model):
             model.eval()(torch.randn(2, 3, 4, 6, 6)), torch.Tensor
         )
     assert model.conv._costs is None
+
+
+def step(model):
+    torch.manual_seed(1)
+    nn.init.normal_(model.cls_head.weight)
+    model.zero_grad()
+    x = torch.randn(3, 3, 2, 5, 5, requires_grad=True)
+    losses = model(x, samples(0, 0, 0))
+    score = model.cls_head(model.conv(x).mean((2, 3, 4))).square().sum()
+    (losses['loss_dynamic'] + score).backward()
+    return losses, {k: p.grad for k, p in model.conv.named_parameters()}
+
+
+def test_gates_and_maps_of_frozen_layers_learn(model):
+    losses, grads = step(model)
+
+    model.conv.eval().requires_grad_(False)
+    found, others = step(model)
+
+    torch.testing.assert_close(found, losses)
+    assert others.pop('weight') is others.pop('bias') is None
+    torch.testing.assert_close(others, {k: grads[k] for k in others})
+
+
+def test_activation_checkpointing_changes_nothing(model):
+    expected = step(model)
+
+    model.conv.forward = partial(
+        checkpoint, model.conv.forward, use_reentrant=True
+    )
+
+    torch.testing.assert_close(step(model), expected)
 
 
 def test_copies_keep_the_loss(model):

@@ -1,10 +1,12 @@
 """The loss that closes channels for good."""
 
 import copy
+from functools import partial
 
 import pytest
 import torch
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 import mmskip
 from mmskip import L0Conversion
@@ -88,12 +90,40 @@ def test_a_model_without_gates_is_refused():
         attach_efficiency_loss(Model(), L0Loss(1.0))
 
 
-def test_gates_that_do_not_run_in_training_are_refused(model):
-    model.stem.eval()
-    model.shared.eval()
+def test_gates_of_layers_that_do_not_run_are_refused(model):
+    model.forward = lambda x: dict(loss=x.sum())
 
-    with pytest.raises(InputError, match='frozen stages'):
+    with pytest.raises(InputError, match='called none of its layers'):
         model(torch.randn(1, 3, 8, 8))
+
+
+def step(model):
+    torch.manual_seed(1)
+    model.zero_grad()
+    losses = model(torch.ones(2, 3, 8, 8, requires_grad=True))
+    sum(v for k, v in losses.items() if 'loss' in k).backward()
+    return losses, {k: p.grad for k, p in model.named_parameters()}
+
+
+def test_gates_of_frozen_layers_learn(model):
+    losses, grads = step(model)
+
+    model.stem.eval().requires_grad_(False)
+    found, others = step(model)
+
+    torch.testing.assert_close(found, losses)
+    assert others.pop('stem.weight') is others.pop('stem.bias') is None
+    torch.testing.assert_close(others, {k: grads[k] for k in others})
+
+
+def test_activation_checkpointing_changes_nothing(model):
+    expected = step(model)
+
+    model.stem.forward = partial(
+        checkpoint, model.stem.forward, use_reentrant=True
+    )
+
+    torch.testing.assert_close(step(model), expected)
 
 
 def test_the_loss_does_not_depend_on_the_size_of_the_model():

@@ -265,13 +265,18 @@ def test_a_weight_is_packed_anew_only_when_it_changes():
 
 
 def test_a_write_past_the_version_counter_is_seen_in_reference_frames():
-    weight = torch.nn.Parameter(torch.randn(8, 4, 3, 3))
+    # Whole numbers, whose sum does not depend on their order.
+    weight = torch.nn.Parameter(torch.randint(-9, 9, (8, 4, 3, 3)).float())
     holder = native.PackedWeight()
     packed = holder.get(weight, 1)
 
     weight.data.mul_(2)
-
     assert torch.equal(holder.get(weight, 1, check=True), 2 * packed)
+
+    weight.data.copy_(weight.data.flip(0))
+    fresh = native.PackedWeight().get(weight, 1)
+    assert torch.equal(holder.get(weight, 1, check=True), fresh)
+    assert not torch.equal(fresh, 2 * packed)
 
 
 def test_a_library_of_other_sources_is_not_used(monkeypatch):

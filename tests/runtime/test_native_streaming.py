@@ -2,6 +2,7 @@
 
 import copy
 import threading
+import warnings
 
 import pytest
 import torch
@@ -109,6 +110,69 @@ def test_a_stream_with_gradients_says_that_it_saves_no_time():
         pytest.warns(UserWarning, match='gradients are enabled'),
     ):
         net(torch.zeros(1, *TinyNet.shape))
+
+
+@BUILT
+@pytest.mark.parametrize('gate', GATES)
+@torch.no_grad()
+def test_autocast_runs_on_the_reference_and_says_so_once(gate, monkeypatch):
+    net = converted(TinyNet(), gate)
+    video = make_video(4, 1, *TinyNet.shape, share=0.03)
+    runs = []
+    for backend in ('native', 'reference'):
+        monkeypatch.setenv('MMSKIP_BACKEND', backend)
+        with (
+            torch.autocast('cpu', torch.bfloat16),
+            warnings.catch_warnings(record=True) as told,
+            mmskip.stream(net),
+        ):
+            warnings.simplefilter('always')
+            runs.append([[net(x)] for x in video])
+        said = [str(w.message) for w in told if 'autocast' in str(w.message)]
+        assert len(said) == (backend == 'native')
+
+    assert same(*runs)
+
+
+@BUILT
+@torch.no_grad()
+def test_a_stream_goes_in_and_out_of_autocast():
+    net = converted(TinyNet(), 'blocks', 'accumulated')
+    video = make_video(6, 1, *TinyNet.shape, share=0.03)
+    state = StreamState()
+
+    for index, x in enumerate(video):
+        with torch.autocast('cpu', torch.bfloat16, enabled=index in (2, 3)):
+            fresh, _ = run_stream(net, [x])
+            (found,), _ = run_stream(net, [x], state)
+        if index in (2, 4):
+            assert same(fresh, [found])
+
+    assert state.shape_changes == 6
+
+
+@BUILT
+@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+@torch.no_grad()
+def test_leaving_float32_is_said_once_in_a_stream(dtype):
+    net = converted(TinyNet())
+    video = [x.to(dtype) for x in make_video(4, 1, *TinyNet.shape)]
+    name = str(dtype).removeprefix('torch.')
+
+    with warnings.catch_warnings(record=True) as told, mmskip.stream(net):
+        warnings.simplefilter('always')
+        net(video[0].float())
+        assert not told
+        net.to(dtype)
+        for x in video:
+            net(x)
+
+    (warning,) = told
+    assert str(warning.message) == (
+        'Skip-Convolutions run on the torch reference, which saves no time: '
+        f'of 3 layers 3 dtype {name}; the native backend takes float32 on '
+        'the CPU'
+    )
 
 
 def test_a_stream_without_the_operators_says_that_it_saves_no_time(

@@ -100,8 +100,12 @@ def test_a_state_continues_where_its_stream_was_left(net, video):
 
 @pytest.mark.parametrize(
     'duplicate',
-    [copy.deepcopy, lambda state: pickle.loads(pickle.dumps(state))],
-    ids=['deepcopy', 'pickle'],
+    [
+        copy.copy,
+        copy.deepcopy,
+        lambda state: pickle.loads(pickle.dumps(state)),
+    ],
+    ids=['copy', 'deepcopy', 'pickle'],
 )
 def test_a_copied_state_continues_alone(net, video, duplicate):
     state = StreamState()
@@ -180,7 +184,7 @@ def test_another_dtype_is_a_reference_frame(net, video):
 
     outputs, _ = run_stream(net.double(), [video[2].double()], state)
 
-    assert state.shape_changes == 3
+    assert state.weight_changes == 3
     assert same(outputs, [[net(video[2].double())]])
 
 

@@ -6,10 +6,24 @@
 #include <utility>
 
 #include "arguments.h"
+#include "fingerprint.h"
 #include "frame.h"
 
 namespace mmskip {
 namespace {
+
+// Of a watched tensor that are compared in each frame.
+constexpr int64_t kWords = 16;
+
+// Tensors of inference mode have no version counter.
+int64_t version_of(const at::Tensor& tensor) {
+  return tensor.is_inference() ? 0 : tensor._version();
+}
+
+int64_t look_at(const at::Tensor& tensor) {
+  const bool whole = tensor.dim() < 2 || tensor.is_inference();
+  return fingerprint(tensor, whole ? 0 : kWords);
+}
 
 at::Tensor empty_mask(const at::Tensor& image) {
   return at::zeros(
@@ -185,13 +199,16 @@ void Board::add_join(
 }
 
 void Board::watch(const at::Tensor& tensor) {
-  watched_.push_back({tensor, tensor.const_data_ptr(), tensor._version()});
+  watched_.push_back(
+      {tensor, tensor.const_data_ptr(), version_of(tensor),
+       look_at(tensor)});
 }
 
 bool Board::holds() const {
   return std::all_of(watched_.begin(), watched_.end(), [](const Watched& w) {
     return w.tensor.const_data_ptr() == w.data &&
-        w.tensor._version() == w.version;
+        version_of(w.tensor) == w.version &&
+        look_at(w.tensor) == w.fingerprint;
   });
 }
 

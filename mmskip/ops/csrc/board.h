@@ -159,7 +159,9 @@ class Board : public torch::CustomClassHolder {
   void add_join(
       std::vector<int64_t> sources, int64_t target, at::Tensor result);
 
-  // Tensors that may not be written to, or be replaced in place.
+  // Tensors that may not be written to, or be replaced in place. What writes
+  // past torch's version counter is noticed where it changes much: vectors
+  // are compared as a whole, of larger tensors some values.
   void watch(const at::Tensor& tensor);
   // Whether none was.
   bool holds() const;
@@ -176,6 +178,7 @@ class Board : public torch::CustomClassHolder {
     at::Tensor tensor;
     const void* data;
     int64_t version;
+    int64_t fingerprint;
   };
 
   Value& value(int64_t index);

@@ -5,6 +5,7 @@
 
 #include "board.h"
 #include "dynamic.h"
+#include "fingerprint.h"
 #include "kernels.h"
 #include "skip_frame.h"
 
@@ -82,6 +83,7 @@ TORCH_LIBRARY(mmskip, m) {
       "bool accumulated, Tensor? gate_weight, Tensor? gate_bias, str sees, "
       "str? activation=None) -> (Tensor, Tensor)");
   m.def("pack_weight(Tensor weight, int groups) -> Tensor");
+  m.def("fingerprint(Tensor tensor, int words) -> int");
   m.def(
       "soft_gate(Tensor x, Tensor squeeze, Tensor? squeeze_bias, "
       "Tensor? mean, Tensor? var, Tensor? scale, Tensor? shift, float eps, "
@@ -112,6 +114,7 @@ TORCH_LIBRARY(mmskip, m) {
 TORCH_LIBRARY_IMPL(mmskip, CPU, m) {
   m.impl("skip_frame", skip_frame_op);
   m.impl("pack_weight", pack_weight);
+  m.impl("fingerprint", fingerprint);
   m.impl("soft_gate", soft_gate);
   m.impl("mix_options", mix_options);
 }
