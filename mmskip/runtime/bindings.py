@@ -221,18 +221,19 @@ class StreamBinding(Binding):
         moves.
         """
         state = self.state
-        if state.watch is None:
-            for layer in self.names:
+        begins = not state.frames
+        changed = set() if state.watch is None else state.watch.changed()
+        gates = {part.layer for part in changed if part.is_gate}
+        for layer, name in self.names.items():
+            if begins or name in gates:
                 layer.gate.refresh()
-        else:
-            changed = state.watch.changed()
-            if not changed:
-                return
-            gates = {part.layer for part in changed if part.is_gate}
-            for layer, name in self.names.items():
-                if name in gates:
-                    layer.gate.refresh()
-            state.forget({p.layer for p in changed if not p.is_gate})
+        state.forget({p.layer for p in changed if not p.is_gate})
+        if (
+            state.watch is not None
+            and state.watch.is_native == self._native
+            and not changed
+        ):
+            return
         state.watch = WeightWatch(self.names, self._native)
         if self._native:
             self._tell_moved()

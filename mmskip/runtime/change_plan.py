@@ -8,7 +8,13 @@ import torch
 from torch import Tensor
 
 from mmskip.layers import SkipConvMixin
-from mmskip.ops import SkipMemory, activate_, native, relative_scale
+from mmskip.ops import (
+    SkipMemory,
+    activate_,
+    fingerprint,
+    native,
+    relative_scale,
+)
 
 from .bindings import StreamBinding
 from .change_steps import Board, NativeSteps, Step
@@ -199,6 +205,7 @@ class Plan:
         return (
             not any(conv.site in slots for conv in self.convs)
             and self._holds(binding)
+            and self._fixed.has_its_values()
             and all(conv.has_its_weights() for conv in self.convs)
         )
 
@@ -296,22 +303,29 @@ class Fixed:
     Args:
         read: Other tensors that its steps read, see
             :func:`.change_record.tensors_read`.
+        norms: Tensors of batch norms whose values are in the steps.
         batch: Images that enter the first layer with weights.
     """
 
     def __init__(
         self,
         read: Sequence[tuple[dict[str, Any], str, Tensor]],
+        norms: Sequence[Tensor],
         batch: int,
     ) -> None:
         self.batch = batch
         self._read = read
+        self._norms = [(tensor, fingerprint(tensor)) for tensor in norms]
 
     def holds(self) -> bool:
         """Whether all is as it was; values of tensors may have changed."""
         return all(
             place.get(key) is tensor for place, key, tensor in self._read
         )
+
+    def has_its_values(self) -> bool:
+        """Whether no value is another, however it was written."""
+        return all(fingerprint(norm) == known for norm, known in self._norms)
 
 
 def copy_slots(tree: Any, value_of: Callable[[int], Any]) -> Any:

@@ -95,6 +95,7 @@ class Planner:
         self._idle = {*self._absorbed, *self._constants}
         self._steps: list[Step] = []
         self._convs: dict[int, PlannedConv] = {}
+        self._norms: list[Tensor] = []
         self._num_native = 0
         self._num_hidden = 0
         self._nbytes = 0
@@ -170,7 +171,7 @@ class Planner:
             if node.op == 'call_module'
             and may_do_macs(self._module.get_submodule(node.target))
         )
-        return Fixed(read, batch)
+        return Fixed(read, self._norms, batch)
 
     def result(self) -> Any:
         """What the part returns in the recorded frame, in own tensors."""
@@ -228,7 +229,9 @@ class Planner:
         result, target = self._new_result(node), self._numbers[node]
         scale = shift = None
         if found.norm is not None:
-            scale, shift = affine(self._module.get_submodule(found.norm))
+            norm = self._module.get_submodule(found.norm)
+            scale, shift = affine(norm)
+            self._norms += [*norm.parameters(), *norm.buffers()]
         self._board.native.add_sum(
             terms, target, result, scale, shift, found.activation
         )

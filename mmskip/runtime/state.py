@@ -64,7 +64,6 @@ class StreamState:
         self.slots.clear()
         self.last_images = None
         self.lost_motion = 0
-        self.watch = None
         self._masks.clear()
         self._calls.clear()
         self._owner = None
@@ -145,6 +144,7 @@ class StreamState:
         self._owner = weakref.ref(model)
         if self._planned_for is None or self._planned_for() is not model:
             self.plans.clear()
+            self.watch = None
             self._planned_for = self._owner
 
     def __copy__(self) -> 'StreamState':

@@ -59,11 +59,15 @@ class WeightWatch:
     Args:
         layers: Names of the layers.
         is_native: Whether the native backend runs those that it takes.
+
+    Attributes:
+        is_native: The same.
     """
 
     def __init__(
         self, layers: Mapping[SkipConvMixin, str], is_native: bool
     ) -> None:
+        self.is_native = is_native
         self._places = [
             place
             for layer, name in layers.items()
