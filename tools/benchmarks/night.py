@@ -14,6 +14,7 @@ configs/_base_/conversions/output_norm.py. Example::
 import argparse
 import contextlib
 import io
+import math
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -242,9 +243,15 @@ def ap50(
     found: Sequence[dict[str, Any]],
     frames: Iterable[int],
 ) -> float:
-    """AP at an IoU of 0.5, in percent, mean over the classes of the truth."""
+    """AP at an IoU of 0.5, in percent, mean over the classes of the truth.
+
+    Not a number if there is nothing to find.
+    """
     frames = list(frames)
     labels = sorted({box['category_id'] for box in truth})
+    found = [box for box in found if box['category_id'] in labels]
+    if not labels or not found:
+        return 0.0 if labels else math.nan
     boxes = [
         dict(box, id=i, iscrowd=0, area=box['bbox'][2] * box['bbox'][3])
         for i, box in enumerate(truth, 1)
@@ -260,7 +267,7 @@ def ap50(
         known.createIndex()
         scores = COCOeval(
             known,
-            known.loadRes([b for b in found if b['category_id'] in labels]),
+            known.loadRes(found),
             'bbox',
         )
         scores.evaluate()
