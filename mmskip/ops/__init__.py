@@ -16,6 +16,7 @@ from .gate_mask import (
     relative_scale,
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .layout import follow_layout, is_channels_last
 from .low_rank import factorize, full_rank, recompose, singular_values
 from .option_tables import (
     CheapKernels,
@@ -58,12 +59,14 @@ __all__ = [
     'dynamic_macs',
     'factorize',
     'first_memory',
+    'follow_layout',
     'full_rank',
     'gate_logits',
     'gate_macs',
     'gate_mask',
     'gate_scale',
     'gate_statistic',
+    'is_channels_last',
     'native',
     'native_call',
     'open_gate',

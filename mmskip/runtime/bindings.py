@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from mmskip.layers import GateCost, SelfCounting, SkipConvMixin
-from mmskip.ops import SkipMemory, active_backend, native
+from mmskip.ops import SkipMemory, active_backend, follow_layout, native
 
 from .errors import InputError
 from .motion import MotionFollower
@@ -131,7 +131,7 @@ class Binding:
         """It has ended, normally or not."""
 
     def run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
-        """Compute a converted layer's output.
+        """Compute a converted layer's output, laid out as the layer's own.
 
         Raises:
             ValueError: ``x`` has no batch dimension.
@@ -142,7 +142,7 @@ class Binding:
                 f'{self.names[layer]}: expected a batch of {expected} '
                 f'dimensions inside a stream or clip, got {tuple(x.shape)}'
             )
-        return self._run(layer, x)
+        return follow_layout(self._run(layer, x), x, layer.weight)
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
         raise NotImplementedError

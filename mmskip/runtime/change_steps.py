@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-from mmskip.ops import native
+from mmskip.ops import is_channels_last, native
 
 #: Where a value differs from that of the frame before: a bool tensor
 #: (N, 1, H, W), True for anywhere, or False for nowhere.
@@ -30,6 +30,7 @@ class Board:
     def __init__(self, values: Sequence[Any], size: int) -> None:
         self.native = native.new_board(size)
         self.values = [None] * size
+        self._layouts = [_layouts(value) for value in values]
         for index, value in enumerate(values):
             self.put(index, value)
 
@@ -44,8 +45,8 @@ class Board:
         self.put(index, torch.empty(0))
 
     def own(self, index: int) -> Any:
-        """A value that nobody else has."""
-        return copy_tensors(self.values[index])
+        """A value that nobody else has, laid out as the given one was."""
+        return copy_tensors(self.values[index], self._layouts[index])
 
     def mark(self, index: int, change: Change) -> None:
         """Say where a value has changed."""
@@ -187,11 +188,29 @@ class WholeStep:
         board.mark(self.target, change)
 
 
-def copy_tensors(value: Any) -> Any:
+def copy_tensors(value: Any, layouts: Any) -> Any:
     """A tensor, or what a node returns instead, in tensors of its own."""
     if torch.is_tensor(value):
-        return value.clone()  # what it is in all but few frames
-    return _pytree.tree_map_only(Tensor, Tensor.clone, value)
+        return value.clone(memory_format=layouts)  # in all but few frames
+    return _pytree.tree_map(
+        lambda v, layout: v.clone(memory_format=layout) if layout else v,
+        value,
+        layouts,
+    )
+
+
+def _layouts(value: Any) -> Any:
+    """In which order tensors lie in memory; None for what is no tensor."""
+    return _pytree.tree_map(_layout, value)
+
+
+def _layout(value: Any) -> torch.memory_format | None:
+    if not torch.is_tensor(value):
+        return None
+    if value.is_contiguous():
+        return torch.contiguous_format
+    last = value.dim() == 4 and is_channels_last(value)
+    return torch.channels_last if last else torch.preserve_format
 
 
 def _rows(image: Tensor) -> Tensor:
