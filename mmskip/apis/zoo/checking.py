@@ -13,7 +13,6 @@ from mmengine.model.utils import revert_sync_batchnorm
 from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
-from mmskip import SkipConversion, convert, propagate_changes, revert, stream
 from mmskip.apis.errors import one_line
 from mmskip.apis.fast import make_fast
 from mmskip.apis.zoo.configs import ZooModel, inner_model
@@ -21,8 +20,9 @@ from mmskip.apis.zoo.frames import Frames, candidate_frames
 from mmskip.apis.zoo.probe import Probe, largest_error
 from mmskip.apis.zoo.rows import Row
 from mmskip.apis.zoo.weights import draw_weights, taking_statistics
+from mmskip.convert import SkipConversion, convert, revert
 from mmskip.layers import SkipConvMixin
-from mmskip.runtime import StreamState
+from mmskip.runtime import StreamState, propagate_changes, stream
 
 #: Largest difference, as a share of the largest value of a tensor.
 TOLERANCE = 1e-4
@@ -143,9 +143,10 @@ def _run_densely(
         probe = Probe(model, only_features).eval()
         for frames in sizes:
             try:
-                with taking_statistics(probe), torch.no_grad():
-                    probe.record(frames.images[0], frames.samples)
-                outputs = run(probe, frames)
+                # Statistics are there before the first output depends on
+                # them.
+                with taking_statistics(probe):
+                    outputs = run(probe, frames)
             except Exception as error:  # whatever a forward does
                 reason = reason or describe(error)
                 continue

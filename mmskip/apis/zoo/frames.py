@@ -11,7 +11,7 @@ from torch import Tensor
 
 NUM_FRAMES = 3
 #: Sides of square pictures, tried from the smallest.
-_SIDES = dict(mmdet=(128, 256, 320, 512), mmaction=(64, 112, 224))
+_SIDES = dict(mmdet=(96, 128, 256, 320, 512), mmaction=(64, 112, 224))
 _SAMPLES = dict(
     mmdet=('mmdet.structures', 'DetDataSample'),
     mmpose=('mmpose.structures', 'PoseDataSample'),
@@ -117,6 +117,7 @@ def _images(config: Config, model: dict[str, Any]) -> Iterator[tuple]:
 
 def _poses(config: Config, model: dict[str, Any]) -> Iterator[tuple]:
     channels = _channels(model)
+    yield 1, channels, 96, 96
     yield 1, channels, 128, 128
     codec = config.get('codec') or {}
     sizes = [codec] if isinstance(codec, dict) else codec

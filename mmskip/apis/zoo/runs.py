@@ -5,10 +5,12 @@ import signal
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import chdir
 from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
+from tempfile import TemporaryDirectory
 
 import torch
 
@@ -33,12 +35,15 @@ class Limits:
     gibibytes: float = 16.0
 
 
+DEFAULT = Limits()
+
+
 def run_models(
     models: Sequence[ZooModel],
     modes: Sequence[str],
     on_rows: Callable[[ZooModel, list[Row]], None],
     jobs: int = 1,
-    limits: Limits = Limits(),
+    limits: Limits = DEFAULT,
     check: Check = check_model,
 ) -> None:
     """Check models and hand over the rows of each as they come.
@@ -147,5 +152,7 @@ def _work(
     limit = int(gibibytes * 2**30)
     resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
     torch.set_num_threads(1)
-    connection.send(check(model, modes))
+    # Some models make folders where they are.
+    with TemporaryDirectory() as folder, chdir(folder):
+        connection.send(check(model, modes))
     connection.close()
