@@ -15,6 +15,7 @@ from mmskip.ops import (
     convolve,
     dynamic_conv,
     dynamic_macs,
+    follow_layout,
 )
 from mmskip.registry import MODELS, build_own
 
@@ -90,9 +91,11 @@ class DynamicConvMixin(CountedWhole):
         if input.dim() < self.weight.dim():
             return self(input.unsqueeze(0)).squeeze(0)
         weights = self.gate(input)
-        if self.training:
-            return self._train(input, weights)
-        return self._infer(input, weights)
+        run = self._train if self.training else self._infer
+        output = run(input, weights)
+        # Of clips it may lie frame by frame; of images it can be viewed.
+        is_clip = output.dim() == 5
+        return follow_layout(output, input, self.weight) if is_clip else output
 
     def geometry(self, x: Tensor) -> ConvGeometry:
         """Where this layer reads in an input like ``x`` (N, C, ...)."""

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmskip.ops import convolve
+from mmskip.ops import convolve, follow_layout
 
 from .conv_geometry import conv_geometry
 
@@ -16,7 +16,9 @@ class PlanarConv3d(nn.Conv3d):
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, T, H, W)."""
-        return convolve(input, self.weight, self.bias, conv_geometry(self))
+        geometry = conv_geometry(self)
+        output = convolve(input, self.weight, self.bias, geometry)
+        return follow_layout(output, input, self.weight)
 
 
 class PlanarMaxPool3d(nn.MaxPool3d):

@@ -44,6 +44,14 @@ class Board:
         """Forget a value that nothing reads."""
         self.put(index, torch.empty(0))
 
+    def laid_out(self, index: int) -> Any:
+        """A value in the order in memory that the given one had."""
+        value, layout = self.values[index], self._layouts[index]
+        fixed = layout in (torch.contiguous_format, torch.channels_last)
+        if torch.is_tensor(value) and fixed:
+            return value.contiguous(memory_format=layout)
+        return value
+
     def own(self, index: int) -> Any:
         """A value that nobody else has, laid out as the given one was."""
         return copy_tensors(self.values[index], self._layouts[index])
@@ -155,6 +163,9 @@ class PointStep:
 class WholeStep:
     """Anything else: computed whole if an input changed.
 
+    It gets tensors as the dense model would: torch normalises groups of an
+    image that is channels last with fewer digits, and some look into memory.
+
     Args:
         function: Of its inputs.
         sources: Numbers of the inputs.
@@ -180,7 +191,7 @@ class WholeStep:
         changes = [board.change(i) for i in self.sources]
         changed = any(change is not False for change in changes)
         if changed or always:
-            values = [board.values[i] for i in self.sources]
+            values = [board.laid_out(i) for i in self.sources]
             board.put(self.target, self.function(values))
         change: Change = changed
         if self.spread is not None and torch.is_tensor(changes[0]):
@@ -209,7 +220,7 @@ def _layout(value: Any) -> torch.memory_format | None:
         return None
     if value.is_contiguous():
         return torch.contiguous_format
-    last = value.dim() == 4 and is_channels_last(value)
+    last = value.dim() == 4 and is_channels_last(value)  # no plan of clips
     return torch.channels_last if last else torch.preserve_format
 
 

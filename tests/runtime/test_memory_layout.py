@@ -120,3 +120,75 @@ def test_outputs_of_a_stream_can_be_viewed(num_frames):
     with torch.no_grad(), mmskip.stream(net, num_frames=num_frames):
         net(x)
         assert net(x + 1).shape == (3, 256)
+
+
+class Grouped(nn.Module):
+    """Normalises groups whose means are far larger than what varies."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 8, 3, padding=1)
+        self.norm = nn.GroupNorm(2, 8)
+        self.end = nn.Conv2d(8, 4, 1)
+        nn.init.constant_(self.conv.bias, 30.0)
+
+    def forward(self, x):
+        return self.end(self.norm(self.conv(x)))
+
+
+@BUILT
+def test_a_plan_normalises_groups_as_exactly_as_the_dense_model():
+    """Torch takes their variance another way in an image channels last."""
+    torch.manual_seed(0)
+    net, video = Grouped().eval(), video_of(torch.contiguous_format)
+    with torch.no_grad():
+        expected = [net(x) for x in video]
+    mmskip.propagate_changes(converted(net))
+
+    for found, dense in zip(run(net, video), expected, strict=True):
+        assert (found - dense).abs().max() <= 1e-5 * dense.abs().max()
+
+
+KERNELS = {'plane': (1, 3, 3), 'time': (3, 1, 1), 'both': (3, 3, 3)}
+
+
+class ViewedClips(nn.Module):
+    """Reads clips as a block of non-local attention does."""
+
+    def __init__(self, kernel):
+        super().__init__()
+        padding = tuple(size // 2 for size in kernel)
+        self.first = nn.Conv3d(3, 4, kernel, padding=padding)
+        self.second = nn.Conv3d(4, 6, kernel, padding=padding)
+
+    def forward(self, x):
+        return self.second(self.first(x)).view(len(x), -1)
+
+
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_outputs_of_clips_can_be_viewed_in_a_stream_and_folded(kernel):
+    net = ViewedClips(KERNELS[kernel]).eval()
+    x = torch.randn(2, 3, 4, 5, 6)
+    later = x.clone()
+    later[..., 2:4, 3:5] += 1
+    with torch.no_grad():
+        expected = [net(frame) for frame in (x, later)]
+        assert torch.allclose(mmskip.fold(net)(x), expected[0], atol=1e-5)
+
+    found = run(converted(ViewedClips(KERNELS[kernel])), (x, later))
+
+    assert [y.shape for y in found] == [y.shape for y in expected]
+
+
+@pytest.mark.parametrize('folded', [False, True])
+@pytest.mark.parametrize('kernel', KERNELS)
+def test_outputs_of_dynamic_convolutions_can_be_viewed(kernel, folded):
+    net = ViewedClips(KERNELS[kernel]).eval()
+    mmskip.convert(
+        net, mmskip.DynamicConversion(search_space=2, kernels='all')
+    )
+    if folded:
+        mmskip.fold(net)
+
+    with torch.no_grad():
+        assert net(torch.randn(2, 3, 4, 5, 6)).shape == (2, 6 * 4 * 5 * 6)

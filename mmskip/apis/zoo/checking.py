@@ -119,9 +119,11 @@ def without_weights(config: Any) -> Any:
     if isinstance(config, dict):
         return type(config)(
             {
-                key: without_weights(value)
+                # Some constructors insist on `pretrained`; others hand an
+                # `init_cfg` of None to their blocks, which do not know it.
+                key: None if key == 'pretrained' else without_weights(value)
                 for key, value in config.items()
-                if key not in ('init_cfg', 'pretrained')
+                if key != 'init_cfg'
             }
         )
     if isinstance(config, (list, tuple)):
