@@ -38,8 +38,10 @@ def test_the_same_seed_gives_the_same_weights():
 
 
 def test_values_behind_many_batch_norms_stay_around_one():
-    parts = [(nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4))] * 40
-    net = nn.Sequential(*(part for pair in parts for part in pair)).eval()
+    net = nn.Sequential()
+    for _ in range(40):
+        net.extend([nn.Conv2d(4, 4, 3, padding=1), nn.BatchNorm2d(4)])
+    net.eval()
     draw_weights(net)
     x = torch.randn(1, 4, 9, 9)
 
