@@ -30,7 +30,10 @@ class Board:
     def __init__(self, values: Sequence[Any], size: int) -> None:
         self.native = native.new_board(size)
         self.values = [None] * size
-        self._layouts = [_layouts(value) for value in values]
+        #: Of each value, those of the tensors in it.
+        self._layouts = [
+            list(map(_layout, _pytree.tree_leaves(value))) for value in values
+        ]
         for index, value in enumerate(values):
             self.put(index, value)
 
@@ -46,11 +49,13 @@ class Board:
 
     def laid_out(self, index: int) -> Any:
         """A value in the order in memory that the given one had."""
-        value, layout = self.values[index], self._layouts[index]
-        fixed = layout in (torch.contiguous_format, torch.channels_last)
-        if torch.is_tensor(value) and fixed:
-            return value.contiguous(memory_format=layout)
-        return value
+        value = self.values[index]
+        if not torch.is_tensor(value):
+            return value
+        (layout,) = self._layouts[index]
+        if layout is torch.preserve_format:
+            return value
+        return value.contiguous(memory_format=layout)
 
     def own(self, index: int) -> Any:
         """A value that nobody else has, laid out as the given one was."""
@@ -199,20 +204,18 @@ class WholeStep:
         board.mark(self.target, change)
 
 
-def copy_tensors(value: Any, layouts: Any) -> Any:
+def copy_tensors(
+    value: Any, layouts: Sequence[torch.memory_format | None]
+) -> Any:
     """A tensor, or what a node returns instead, in tensors of its own."""
     if torch.is_tensor(value):
-        return value.clone(memory_format=layouts)  # in all but few frames
-    return _pytree.tree_map(
-        lambda v, layout: v.clone(memory_format=layout) if layout else v,
-        value,
-        layouts,
-    )
-
-
-def _layouts(value: Any) -> Any:
-    """In which order tensors lie in memory; None for what is no tensor."""
-    return _pytree.tree_map(_layout, value)
+        return value.clone(memory_format=layouts[0])  # in most frames
+    leaves, spec = _pytree.tree_flatten(value)
+    copies = [
+        leaf if layout is None else leaf.clone(memory_format=layout)
+        for leaf, layout in zip(leaves, layouts, strict=True)
+    ]
+    return _pytree.tree_unflatten(copies, spec)
 
 
 def _layout(value: Any) -> torch.memory_format | None:
