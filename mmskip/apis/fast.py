@@ -1,9 +1,9 @@
 """Make a model as fast as it can be, for use and not for training."""
 
-import torch
 from torch import nn
 
 from mmskip.engine.video_hook import is_converted
+from mmskip.layers import lay_kernels_last
 from mmskip.ops import active_backend
 from mmskip.runtime import fold, propagate_changes
 
@@ -11,9 +11,9 @@ from mmskip.runtime import fold, propagate_changes
 def make_fast(model: nn.Module, dense: bool = False) -> nn.Module:
     """Fold a model and let it follow changes, in place.
 
-    Channels last, :func:`mmskip.fold` and, of a converted model on the CPU
-    with the native backend, :func:`mmskip.propagate_changes`. There is no
-    way back.
+    Kernels channels last, :func:`mmskip.fold` and, of a converted model on
+    the CPU with the native backend, :func:`mmskip.propagate_changes`. There
+    is no way back.
 
     Args:
         model: Any model in eval mode.
@@ -22,7 +22,8 @@ def make_fast(model: nn.Module, dense: bool = False) -> nn.Module:
     Returns:
         The model.
     """
-    fold(model.to(memory_format=torch.channels_last))
+    lay_kernels_last(model)
+    fold(model)
     on_cpu = all(p.is_cpu for p in model.parameters())
     if (
         is_converted(model)

@@ -9,6 +9,7 @@ defect is absent, and may run twice.
 
 from .checkpoints import load_runner_checkpoints
 from .imports import define_torchvision_schemas, provide_missing_drn
+from .memory_layout import let_mmcv_read_any_layout
 from .packages import announce_configs, find_installed_packages
 from .ssd_head import let_ssd_head_predict
 
@@ -17,6 +18,7 @@ __all__ = [
     'apply',
     'define_torchvision_schemas',
     'find_installed_packages',
+    'let_mmcv_read_any_layout',
     'let_ssd_head_predict',
     'load_runner_checkpoints',
     'provide_missing_drn',
@@ -31,3 +33,4 @@ def apply() -> None:
     find_installed_packages()
     announce_configs()
     let_ssd_head_predict()
+    let_mmcv_read_any_layout()

@@ -1,9 +1,9 @@
 """The memory layout that convolutions on CPUs are fastest in."""
 
-import torch
 from mmengine.hooks import Hook
 from mmengine.runner import Runner
 
+from mmskip.layers import lay_kernels_last
 from mmskip.registry import HOOKS
 
 
@@ -18,9 +18,4 @@ class ChannelsLastHook(Hook):
 
     def before_run(self, runner: Runner) -> None:
         """Change the layout before anything runs."""
-        # Not Module.to(): it stumbles over the kernels of 3-D convolutions.
-        for parameter in runner.model.parameters():
-            if parameter.dim() == 4:
-                parameter.data = parameter.data.contiguous(
-                    memory_format=torch.channels_last
-                )
+        lay_kernels_last(runner.model)

@@ -27,6 +27,7 @@ from .gates import (
 from .gumbel_gate import GumbelGate
 from .hard_concrete_gate import HardConcreteGate
 from .judges import Judges, Recollection, Verdict
+from .kernel_layout import lay_kernels_last
 from .l0_conv import L0Conv2d, L0Conv3d, L0ConvMixin, revert_l0_conv
 from .planar import (
     PlanarConv3d,
@@ -109,6 +110,7 @@ __all__ = [
     'follow_mode',
     'is_planar_conv',
     'is_planar_pool',
+    'lay_kernels_last',
     'macs_per_rank',
     'refuse_options',
     'revert_factorized_conv',

@@ -15,6 +15,7 @@ from mmskip.ops import (
     convolve,
     dynamic_conv,
     dynamic_macs,
+    follow_layout,
 )
 from mmskip.options import check_least
 from mmskip.registry import MODELS, build_own
@@ -95,9 +96,11 @@ class DynamicConvMixin(CountedWhole):
         collects = self._costs is not None
         with torch.set_grad_enabled(torch.is_grad_enabled() or collects):
             weights = self.gate(input)
-        if self.training:
-            return self._train(input, weights)
-        return self._infer(input, weights)
+        run = self._train if self.training else self._infer
+        output = run(input, weights)
+        # Of clips it may lie frame by frame; of images it can be viewed.
+        is_clip = output.dim() == 5
+        return follow_layout(output, input, self.weight) if is_clip else output
 
     def geometry(self, x: Tensor) -> ConvGeometry:
         """Where this layer reads in an input like ``x`` (N, C, ...)."""

@@ -3,7 +3,7 @@
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmskip.ops import convolve
+from mmskip.ops import convolve, follow_layout
 
 from .conv_geometry import conv_geometry
 
@@ -27,7 +27,9 @@ class PlanarConv3d(nn.Conv3d):
         """Convolve (N, C, T, H, W), or (C, T, H, W)."""
         if input.dim() == 4:
             return super().forward(input)
-        return convolve(input, self.weight, self.bias, conv_geometry(self))
+        geometry = conv_geometry(self)
+        output = convolve(input, self.weight, self.bias, geometry)
+        return follow_layout(output, input, self.weight)
 
 
 class PlanarMaxPool3d(nn.MaxPool3d):

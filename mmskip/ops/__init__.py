@@ -18,6 +18,7 @@ from .gate_mask import (
     signal_norms,
 )
 from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .layout import follow_layout, is_channels_last
 from .low_rank import factorize, full_rank, recompose, singular_values
 from .modes import is_exact_inference, is_in_backward
 from .option_tables import (
@@ -64,12 +65,14 @@ __all__ = [
     'factorize',
     'fingerprint',
     'first_memory',
+    'follow_layout',
     'full_rank',
     'gate_logits',
     'gate_macs',
     'gate_mask',
     'gate_scale',
     'gate_statistic',
+    'is_channels_last',
     'is_exact_inference',
     'is_in_backward',
     'native',

@@ -17,6 +17,7 @@ from mmskip.layers import (
 from mmskip.ops import (
     SkipMemory,
     active_backend,
+    follow_layout,
     is_exact_inference,
     is_in_backward,
     native,
@@ -148,7 +149,7 @@ class Binding:
         """It has ended, normally or not."""
 
     def run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
-        """Compute a converted layer's output.
+        """Compute a converted layer's output, laid out as the layer's own.
 
         Raises:
             ValueError: ``x`` has no batch dimension.
@@ -159,7 +160,7 @@ class Binding:
                 f'{self.names[layer]}: expected a batch of {expected} '
                 f'dimensions inside a stream or clip, got {tuple(x.shape)}'
             )
-        return self._run(layer, x)
+        return follow_layout(self._run(layer, x), x, layer.weight)
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
         raise NotImplementedError

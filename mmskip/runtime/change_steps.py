@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree
 
-from mmskip.ops import native
+from mmskip.ops import is_channels_last, native
 
 #: Where a value differs from that of the frame before: a bool tensor
 #: (N, 1, H, W), True for anywhere, or False for nowhere.
@@ -30,6 +30,10 @@ class Board:
     def __init__(self, values: Sequence[Any], size: int) -> None:
         self.native = native.new_board(size)
         self.values = [None] * size
+        #: Of each value, those of the tensors in it.
+        self._layouts = [
+            list(map(_layout, _pytree.tree_leaves(value))) for value in values
+        ]
         for index, value in enumerate(values):
             self.put(index, value)
 
@@ -43,9 +47,19 @@ class Board:
         """Forget a value that nothing reads."""
         self.put(index, torch.empty(0))
 
+    def laid_out(self, index: int) -> Any:
+        """A value in the order in memory that the given one had."""
+        value = self.values[index]
+        if not torch.is_tensor(value):
+            return value
+        (layout,) = self._layouts[index]
+        if layout is torch.preserve_format:
+            return value
+        return value.contiguous(memory_format=layout)
+
     def own(self, index: int) -> Any:
-        """A value that nobody else has."""
-        return copy_tensors(self.values[index])
+        """A value that nobody else has, laid out as the given one was."""
+        return copy_tensors(self.values[index], self._layouts[index])
 
     def mark(self, index: int, change: Change) -> None:
         """Say where a value has changed."""
@@ -159,6 +173,9 @@ class PointStep:
 class WholeStep:
     """Anything else: computed whole if an input changed.
 
+    It gets tensors as the dense model would: torch normalises groups of an
+    image that is channels last with fewer digits, and some look into memory.
+
     Args:
         function: Of its inputs.
         sources: Numbers of the inputs.
@@ -184,7 +201,7 @@ class WholeStep:
         changes = [board.change(i) for i in self.sources]
         changed = any(change is not False for change in changes)
         if changed or always:
-            values = [board.values[i] for i in self.sources]
+            values = [board.laid_out(i) for i in self.sources]
             board.put(self.target, self.function(values))
         change: Change = changed
         if self.spread is not None and torch.is_tensor(changes[0]):
@@ -192,11 +209,27 @@ class WholeStep:
         board.mark(self.target, change)
 
 
-def copy_tensors(value: Any) -> Any:
+def copy_tensors(
+    value: Any, layouts: Sequence[torch.memory_format | None]
+) -> Any:
     """A tensor, or what a node returns instead, in tensors of its own."""
     if torch.is_tensor(value):
-        return value.clone()  # what it is in all but few frames
-    return _pytree.tree_map_only(Tensor, Tensor.clone, value)
+        return value.clone(memory_format=layouts[0])  # in most frames
+    leaves, spec = _pytree.tree_flatten(value)
+    copies = [
+        leaf if layout is None else leaf.clone(memory_format=layout)
+        for leaf, layout in zip(leaves, layouts, strict=True)
+    ]
+    return _pytree.tree_unflatten(copies, spec)
+
+
+def _layout(value: Any) -> torch.memory_format | None:
+    if not torch.is_tensor(value):
+        return None
+    if value.is_contiguous():
+        return torch.contiguous_format
+    last = value.dim() == 4 and is_channels_last(value)  # no plan of clips
+    return torch.channels_last if last else torch.preserve_format
 
 
 def _rows(image: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 import pytest
 import torch
+from torch import nn
 
 from mmskip.apis import make_fast, stream_video
 from mmskip.ops import native
@@ -36,3 +37,24 @@ def test_what_runs_densely_follows_no_changes(monkeypatch):
     assert not replaced(make_fast(tiny_detector()))
     monkeypatch.setenv('MMSKIP_BACKEND', 'reference')
     assert not replaced(make_fast(tiny_detector(threshold=0.0)))
+
+
+def test_clips_and_kernels_that_others_look_into_are_no_obstacle():
+    bricks = pytest.importorskip('mmcv.cnn.bricks.conv_ws')
+
+    class Both(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.clips = nn.Conv3d(3, 4, (1, 3, 3))
+            self.images = nn.Sequential(
+                bricks.ConvWS2d(4, 4, 3), bricks.ConvAWS2d(4, 4, 3)
+            )
+
+        def forward(self, x):
+            return self.images(self.clips(x).mean(2))
+
+    model, x = Both().eval(), torch.randn(1, 3, 2, 12, 12)
+    with torch.no_grad():
+        expected = model(x)
+
+        torch.testing.assert_close(make_fast(model)(x), expected)

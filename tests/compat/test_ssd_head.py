@@ -7,7 +7,6 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-import mmskip.compat
 from mmskip.compat.ssd_head import SSD_HEAD, let_ssd_head_predict
 
 
@@ -62,10 +61,3 @@ def test_a_head_without_a_loss_is_mended_once(monkeypatch):
     let_ssd_head_predict()
     assert SSDHead.__init__ is mended
     assert SSDHead().loss_cls is None
-
-
-def test_the_finder_is_installed_once():
-    for _ in range(2):
-        mmskip.compat.apply()
-    finders = [type(finder).__name__ for finder in sys.meta_path]
-    assert finders.count('SSDHeadFinder') <= 1

@@ -1,0 +1,203 @@
+"""Check all models of a host: a stream computes what the dense model does.
+
+Every distinct model among the configs of the installed wheel is built with
+random weights and runs on three small frames, as it is and in a stream with
+an open gate (``--plan``: with mmskip.propagate_changes, too). Raw outputs
+and features have to be equal within 1e-4 of the largest value of each
+tensor. Rows are kept in --out as they come (HOST.jsonl); a table of them is
+HOST.csv, .json and .md. Examples::
+
+    python tools/check_zoo.py mmpose --sample 20
+    python tools/check_zoo.py mmdet --plan --jobs 2 --resume
+"""
+
+import argparse
+import os
+import random
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import track
+
+from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK, run_tool
+from mmskip.apis.experiments import positive
+from mmskip.apis.zoo import (
+    Limits,
+    Row,
+    ZooModel,
+    append_row,
+    config_paths,
+    group_models,
+    read_rows,
+    run_models,
+    write_tables,
+)
+
+HOSTS = ('mmdet', 'mmpose', 'mmaction')
+FINE = ('equal', 'refused', 'does not run densely')
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
+    parser.add_argument('host', choices=HOSTS)
+    parser.add_argument(
+        '--plan',
+        action='store_true',
+        help='check them with mmskip.propagate_changes, too',
+    )
+    parser.add_argument(
+        '--fast',
+        action='store_true',
+        help='check them as mmskip.apis.make_fast leaves them, too',
+    )
+    parser.add_argument(
+        '--only',
+        default='',
+        metavar='REGEX',
+        help='configs whose path contains this',
+    )
+    parser.add_argument(
+        '--sample', type=positive, help='so many models, drawn at random'
+    )
+    parser.add_argument(
+        '--seed', type=int, default=0, help='of the sample (default: 0)'
+    )
+    parser.add_argument(
+        '--out',
+        type=Path,
+        default=Path('work_dirs/zoo'),
+        help='folder of the tables (default: work_dirs/zoo)',
+    )
+    parser.add_argument(
+        '--resume',
+        action='store_true',
+        help='keep the rows that are in --out, and check the rest',
+    )
+    parser.add_argument(
+        '--retry',
+        action='store_true',
+        help='with --resume: check anew what differs or fails',
+    )
+    parser.add_argument(
+        '--jobs',
+        type=positive,
+        default=1,
+        help='models at a time, a core each (default: 1)',
+    )
+    parser.add_argument(
+        '--seconds',
+        type=float,
+        default=600,
+        help='that a model may take (default: 600)',
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return its exit code."""
+    args = parse_args(argv)
+    console = Console()
+    models = choose_models(args, console)
+    modes = ['stream', *['plan'] * args.plan, *['fast'] * args.fast]
+    args.out.mkdir(parents=True, exist_ok=True)
+    kept = args.out / f'{args.host}.jsonl'
+    if not args.resume:
+        kept.unlink(missing_ok=True)
+    # Nothing is downloaded.
+    os.environ.setdefault('HF_HUB_OFFLINE', '1')
+    left = [m for m in models if not is_done(m, modes, kept, args.retry)]
+    report = Report(kept, len(models), len(left), console)
+    try:
+        run_models(
+            left, modes, report, args.jobs, Limits(seconds=args.seconds)
+        )
+    finally:
+        names = {model.name for model in models}
+        rows = [row for row in read_rows(kept) if row.model in names]
+        write_tables(args.out, args.host, rows)
+        show_counts(rows, console)
+        console.print(f'Written to {args.out}', markup=False, soft_wrap=True)
+    fine = all(row.status in FINE for row in rows)
+    return EXIT_OK if fine else EXIT_INCOMPLETE
+
+
+def choose_models(
+    args: argparse.Namespace, console: Console
+) -> list[ZooModel]:
+    """The distinct models, or a sample of them."""
+    paths = config_paths(args.host, args.only)
+    models = group_models(
+        args.host, track(paths, 'Reading configs', console=console)
+    )
+    console.print(f'{len(models)} distinct models of {len(paths)} configs')
+    if args.sample and args.sample < len(models):
+        models = random.Random(args.seed).sample(models, args.sample)
+    return models
+
+
+def is_done(
+    model: ZooModel, modes: Sequence[str], kept: Path, retry: bool
+) -> bool:
+    """Whether there are rows of a model in all modes."""
+    rows = {r.mode: r for r in read_rows(kept) if r.model == model.name}
+    fine = all(row.status in FINE for row in rows.values())
+    return rows.keys() >= set(modes) and (fine or not retry)
+
+
+class Report:
+    """Keeps rows as they come, and tells how far it is.
+
+    Args:
+        kept: File that rows are appended to.
+        total: Number of models.
+        left: How many of them are to be checked.
+        console: Where progress is shown.
+    """
+
+    def __init__(
+        self, kept: Path, total: int, left: int, console: Console
+    ) -> None:
+        self._kept = kept
+        self._total = total
+        self._left = left
+        self._console = console
+        self._begin = time.monotonic()
+        self._done = 0
+
+    def __call__(self, model: ZooModel, rows: list[Row]) -> None:
+        """Take the rows of a model."""
+        for row in rows:
+            append_row(self._kept, row)
+        self._done += 1
+        spent = time.monotonic() - self._begin
+        minutes = spent / self._done * (self._left - self._done) / 60
+        told = '; '.join(
+            f'{row.mode}: {row.status}'
+            + (f' ({row.reason})' if row.reason else '')
+            for row in rows
+        )
+        number = self._total - self._left + self._done
+        self._console.print(
+            f'[{number}/{self._total}, {minutes:.0f} min left] '
+            f'{model.name}: {told}',
+            markup=False,
+            soft_wrap=True,
+            highlight=False,
+        )
+
+
+def show_counts(rows: Sequence[Row], console: Console) -> None:
+    """Tell how many models came to what."""
+    for mode in dict.fromkeys(row.mode for row in rows):
+        counts = Counter(row.status for row in rows if row.mode == mode)
+        told = ', '.join(f'{n} {status}' for status, n in counts.items())
+        console.print(f'{mode}: {told}', markup=False)
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main, 'check_zoo'))
