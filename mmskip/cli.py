@@ -30,6 +30,7 @@ GROUPS = {
     'convert-dataset': ('dataset_converters', 'list a data set for training'),
     'convert-model': ('model_converters', 'rename the weights of others'),
     'measure': ('benchmarks', 'time training steps and long streams'),
+    'check': ('', 'check what mmskip promises, of models, files, streams'),
     'make-toy': ('', 'write toy data in the layout of a real release'),
 }
 
@@ -41,9 +42,10 @@ def tools_folder() -> Path:
 
 def tools_of(group: str) -> dict[str, Path]:
     """The tools of a group, by the names that the command gives them."""
-    if group == 'make-toy':
-        paths = tools_folder().glob('make_toy_*.py')
-        names = {path: path.stem.removeprefix('make_toy_') for path in paths}
+    prefix = f'{group.replace("-", "_")}_'
+    if not GROUPS[group][0]:
+        paths = tools_folder().glob(f'{prefix}*.py')
+        names = {path: path.stem.removeprefix(prefix) for path in paths}
     else:
         paths = (tools_folder() / GROUPS[group][0]).glob('*.py')
         names = {path: path.stem for path in paths}

@@ -38,7 +38,7 @@ from mmskip.apis.zoo import (
 )
 
 HOSTS = ('mmdet', 'mmpose', 'mmaction')
-FINE = ('equal', 'refused', 'does not run densely')
+FINE = ('equal', 'undetermined', 'refused', 'does not run densely')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -14,7 +14,6 @@ from mmskip.ops import (
     SkipMemory,
     activate_,
     active_backend,
-    convolve,
     first_memory,
     gate_scale,
     is_exact_inference,
@@ -93,17 +92,6 @@ class SkipConvMixin(SelfCounting):
         self.record_frame(x.shape, mask, memory is None)
         return output, mask, after
 
-    def dense_output(self, x: Tensor) -> Tensor:
-        """Convolve a reference frame whose memory is kept elsewhere.
-
-        Args:
-            x: (N, C_in, ...), one frame of each of N streams, channels last.
-
-        Returns:
-            The output (N, C_out, ...) before the activation.
-        """
-        return convolve(x, self.weight, self.bias, self.geometry(x))
-
     def has_weights_of(self, call: native.NativeCall) -> bool:
         """Whether a prepared call has the weights as they are now.
 
@@ -119,7 +107,9 @@ class SkipConvMixin(SelfCounting):
         packed = self._native_kernel(x)
         if packed is not None:
             packed.get(self.weight, self.groups, check=True)
-        return first_memory(x, output, self.weight, self.gate.params())
+        is_native = packed is not None
+        gate = self.gate.params()
+        return first_memory(x, output, self.weight, gate, is_native)
 
     def next_frames(
         self, x: Tensor, memory: SkipMemory

@@ -117,7 +117,7 @@ def signal_norms(gate: GateParams, weight: Tensor) -> Tensor | None:
     return norms.clamp_min(1e-12)
 
 
-def relative_scale(norms: Tensor | None, signal: Tensor) -> Tensor:
+def relative_scale(signal: Tensor, norms: Tensor | None) -> Tensor:
     """What a relative gate multiplies a residual's norm by: 1 / level.
 
     Ours, not the paper's. A normalisation behind a convolution undoes any
@@ -132,8 +132,8 @@ def relative_scale(norms: Tensor | None, signal: Tensor) -> Tensor:
     most, at night, between picture and padding.
 
     Args:
-        norms: What :func:`signal_norms` returned.
         signal: (N, C, ...), in which a few rows stand for all.
+        norms: What :func:`signal_norms` returned.
 
     Returns:
         (N, 1, ...) with sizes 1, float32: every stream has its own.

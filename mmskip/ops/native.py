@@ -22,7 +22,8 @@ _ARGUMENTS = {
     'Board.add_mean': 4,
     'Board.add_pool': 7,
     'Board.add_sum': 7,
-    'Board.restart': 1,
+    'Board.begin_conv': 4,
+    'relative_scale': 2,
     'fingerprint': 2,
     'soft_gate': 11,
     'mix_options': 11,
@@ -72,21 +73,19 @@ MISSING = _load()
 #: The operators as torch registers them, see csrc.
 skip_frame = None if MISSING else torch.ops.mmskip.skip_frame.default
 soft_gate = None if MISSING else torch.ops.mmskip.soft_gate.default
+relative_scale = None if MISSING else torch.ops.mmskip.relative_scale.default
 mix_options = None if MISSING else torch.ops.mmskip.mix_options.default
 #: Makes the board of a part of a model, see csrc/board.h, of a given size.
 new_board = None if MISSING else torch.classes.mmskip.Board
 
 
-def silu(x: Tensor, result: Tensor | None = None) -> Tensor:
+def silu(x: Tensor) -> Tensor:
     """SiLU as a plan computes it, which rounds another way than torch.
 
     Args:
         x: Float32 image (N, C, H, W) on the CPU.
-        result: Where it is written to, channels last; a new image if not
-            given.
     """
-    if result is None:
-        result = torch.empty_like(x, memory_format=torch.channels_last)
+    result = torch.empty_like(x, memory_format=torch.channels_last)
     board = new_board(2)
     board.put(0, x)
     board.add_sum([0], 1, result, None, None, 'silu')

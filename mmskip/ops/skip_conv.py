@@ -173,7 +173,7 @@ def _reference_frame(x, weight, bias, geometry, gate, packed):
     mask = torch.ones_like(output[:, :1], dtype=torch.bool)
     if is_native:
         packed.get(weight, geometry.groups, check=True)
-    return output, mask, first_memory(*images, weight, gate)
+    return output, mask, first_memory(*images, weight, gate, is_native)
 
 
 def dense_frame(
@@ -203,7 +203,11 @@ def dense_frame(
 
 
 def first_memory(
-    x: Tensor, output: Tensor, weight: Tensor, gate: GateParams
+    x: Tensor,
+    output: Tensor,
+    weight: Tensor,
+    gate: GateParams,
+    is_native: bool = False,
 ) -> SkipMemory:
     """What a call site remembers of a reference frame.
 
@@ -212,17 +216,21 @@ def first_memory(
         output: Its output (N, C_out, ...), to be kept.
         weight: As of :func:`skip_conv`.
         gate: The gate's parameters.
+        is_native: The native backend runs the next frames; what it adds up
+            is rounded in its way.
     """
     if not gate.relative:
         return SkipMemory(x, output, gate_scale(gate, weight))
     computed = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    return SkipMemory(x, output, _scale_of(x, output, weight, gate), computed)
+    take = native.relative_scale if is_native else relative_scale
+    scale = _scale_of(x, output, weight, gate, take)
+    return SkipMemory(x, output, scale, computed)
 
 
-def _scale_of(x, output, weight, gate):
-    """What a relative gate's level is, given what is remembered."""
+def _scale_of(x, output, weight, gate, take=relative_scale):
+    """The factor of a relative gate, given what is remembered."""
     signal = x if gate.kind == 'input_norm' else output
-    return relative_scale(signal_norms(gate, weight), signal)
+    return take(signal, signal_norms(gate, weight))
 
 
 def _follow_level(memory, mask, weight, gate):

@@ -10,10 +10,9 @@ from torch import Tensor
 from mmskip.layers import SkipConvMixin
 from mmskip.ops import (
     SkipMemory,
-    activate_,
+    convolve,
     fingerprint,
     native,
-    relative_scale,
 )
 
 from .bindings import StreamBinding
@@ -38,10 +37,9 @@ class PlannedConv:
         layer: The layer that is called.
         site: The call site, under which the stream keeps its memory.
         call: The memory and the settings, as the native operator takes them.
-        values: Numbers of the layer's input and output in the plan.
+        source: Number of the layer's input in the plan.
         mask: Bool (N, 1, H_out, W_out): the outputs that were computed in
             the last frame.
-        result: The output after the layer's activation, if it has one.
     """
 
     def __init__(
@@ -49,17 +47,16 @@ class PlannedConv:
         layer: SkipConvMixin,
         site: CallSite,
         call: native.NativeCall,
-        values: tuple[int, int],
+        source: int,
         mask: Tensor,
-        result: Tensor | None,
     ) -> None:
         self.layer = layer
         self.site = site
+        self.source = source
         self.mask = mask
-        self.source, self.target = values
         self._call = call
         self._memory = SkipMemory(*call.memory)
-        self._result = result
+        self._geometry = layer.geometry(self._memory.input)
         # Looked up past torch's __getattr__: this is done in every frame.
         self._parameters = layer._parameters
         self._modules = layer._modules
@@ -87,32 +84,21 @@ class PlannedConv:
         """Whether the weights hold the values that they had."""
         return self.layer.has_weights_of(self._call)
 
-    def restart(self, board: Board, state: StreamState) -> None:
+    def restart(self, board: Board, state: StreamState, step: int) -> None:
         """Compute a reference frame into the memory that is there.
 
         Args:
             board: The values of the plan.
             state: The stream, which gets its memory back.
+            step: Number of the native step.
         """
-        layer, memory = self.layer, self._memory
         x = board.values[self.source]
         x = x.contiguous(memory_format=torch.channels_last)
-        output = layer.dense_output(x)
-        memory.input.copy_(x)
-        memory.output.copy_(output)
-        if memory.computed is not None:
-            signal = x if self._gate.kind == 'input_norm' else output
-            memory.scale.copy_(relative_scale(self._call.norms, signal))
-            memory.computed.zero_()
-        if layer.activation == 'silu':
-            native.silu(memory.output, self._result)
-        elif layer.activation is not None:
-            self._result.copy_(activate_(output, layer.activation))
-        self.mask.fill_(True)
-        state.keep(self.site, memory, self.mask)
+        output = convolve(x, self._weight, self._bias, self._geometry)
+        board.native.begin_conv(step, x, output)
+        state.keep(self.site, self._memory, self.mask)
         state.prepare(self.site, self._call)
-        board.mark(self.target, True)
-        layer.record_frame(x.shape, self.mask, is_reference=True)
+        self.layer.record_frame(x.shape, self.mask, is_reference=True)
 
 
 class Postponed:
@@ -260,7 +246,6 @@ class Plan:
         """
         board = self._board
         ledger = self._begin(inputs)
-        board.native.restart()
         for step in self.steps:
             if not isinstance(step, NativeSteps):
                 step.run(board, always=True)
@@ -271,7 +256,7 @@ class Plan:
                     continue
                 if ledger is not None:
                     ledger.enter_layer()
-                self._numbers[number].restart(board, binding.state)
+                self._numbers[number].restart(board, binding.state, number)
                 if ledger is not None:
                     ledger.leave_layer()
         binding.count(self.counts)

@@ -221,7 +221,7 @@ class Planner:
         self._board.put(target, output if result is None else result)
         self._board.native.watch(layer.weight)
         self._convs[self._num_native] = PlannedConv(
-            layer, site, call, (source, target), mask, result
+            layer, site, call, source, mask
         )
         self._native_step(site[0])
 

@@ -218,7 +218,7 @@ def checks(*steps):
 
 def test_a_level_is_how_much_neighbours_differ():
     # The root mean square of 1 and 7 is 5.
-    scale = relative_scale(None, checks(1, 7))
+    scale = relative_scale(checks(1, 7), None)
 
     assert scale.tolist() == torch.full((1, 1, 1, 1), 1 / 5).tolist()
 
@@ -230,7 +230,7 @@ def test_a_level_is_in_units_of_the_kernels_norm(order):
     norms = signal_norms(gate, weight)
 
     assert norms.tolist() == [6, 6] if order == 1 else [5, 5]
-    scale = relative_scale(norms, checks(4, 4)).item()
+    scale = relative_scale(checks(4, 4), norms).item()
     assert scale == gate_scale(gate, weight).item() / 4
 
 
@@ -239,7 +239,7 @@ def test_what_is_everywhere_the_same_does_not_count():
 
     for offset in (64, -1024):
         assert torch.equal(
-            relative_scale(None, signal + offset), relative_scale(None, signal)
+            relative_scale(signal + offset, None), relative_scale(signal, None)
         )
 
 
@@ -247,7 +247,7 @@ def test_padding_of_another_grey_does_not_count():
     picture = checks(1, 7)
     padded = F.pad(picture, (0, 0, 0, 4), value=114)
 
-    plain, wide = (relative_scale(None, x) for x in (picture, padded))
+    plain, wide = (relative_scale(x, None) for x in (picture, padded))
 
     assert torch.equal(wide, 2 * plain)  # half of the rows are plain
 
@@ -259,10 +259,10 @@ def test_a_normalisation_that_is_folded_does_not_change_a_level():
     folded = gate._replace(folded=Folding(factor, shift))
     wide = factor.view(-1, 1, 1, 1)
 
-    plain = relative_scale(signal_norms(gate, weight), output)
+    plain = relative_scale(output, signal_norms(gate, weight))
     after = relative_scale(
-        signal_norms(folded, wide * weight),
         factor.view(1, -1, 1, 1) * output + shift.view(1, -1, 1, 1),
+        signal_norms(folded, wide * weight),
     )
 
     assert torch.equal(after, plain)
@@ -272,13 +272,13 @@ def test_a_kernel_of_zeros_has_a_level():
     gate = GateParams('output_norm', 0)
     norms = signal_norms(gate, torch.zeros(2, 3, 3, 3))
 
-    assert relative_scale(norms, torch.zeros(1, 2, 4, 6)).item() == 1e6
+    assert relative_scale(torch.zeros(1, 2, 4, 6), norms).item() == 1e6
 
 
 def test_every_stream_has_a_level_of_its_own():
     both = torch.cat([checks(1, 1), checks(8, 8)])
 
-    scale = relative_scale(None, both)
+    scale = relative_scale(both, None)
 
     assert scale.shape == (2, 1, 1, 1)
     assert scale.flatten().tolist() == [1, 1 / 8]
@@ -288,11 +288,11 @@ def test_a_level_of_clips_is_that_of_their_images():
     image = checks(1, 7)
     clip = torch.stack([image, image], 2)
 
-    assert relative_scale(None, clip).item() == relative_scale(None, image)
+    assert relative_scale(clip, None).item() == relative_scale(image, None)
 
 
 def test_a_map_of_one_column_fires_on_any_change():
-    assert relative_scale(None, torch.randn(1, 3, 5, 1)).item() == 1e6
+    assert relative_scale(torch.randn(1, 3, 5, 1), None).item() == 1e6
 
 
 @pytest.mark.parametrize('height', [33, 64, 1000])
@@ -300,7 +300,7 @@ def test_some_rows_of_a_tall_map_stand_for_all(height):
     torch.manual_seed(0)
     signal = torch.randn(1, 8, height, 100)
 
-    (scale,) = relative_scale(None, signal).flatten().tolist()
+    (scale,) = relative_scale(signal, None).flatten().tolist()
 
     assert 1 / scale == pytest.approx(2 / math.pi**0.5, rel=0.02)
 
@@ -309,7 +309,7 @@ def test_some_rows_of_a_tall_map_stand_for_all(height):
 def test_a_silent_layer_with_a_relative_gate_fires_on_any_change(dtype):
     gate = GateParams('output_norm', 0.5, relative=True)
     silence = torch.zeros(1, 1, 3, 3, dtype=dtype)
-    scale = relative_scale(None, silence)
+    scale = relative_scale(silence, None)
 
     fired = [
         gate_mask(residual, scale, (3, 3), SAME_3X3, gate)

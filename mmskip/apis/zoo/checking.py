@@ -190,15 +190,33 @@ def _compare(row: Row, probe: Probe, frames: Frames, expected: Outputs) -> Row:
     row = replace(row, error=error)
     if error <= TOLERANCE:
         return replace(row, status='equal')
+    noise = _own_noise(probe, frames, expected)
     reason = f'{error:.1e} at {part or "its output"}'
-    return replace(row, status='differs', reason=reason)
+    if noise <= TOLERANCE:
+        return replace(row, status='differs', reason=reason)
+    reason += f'; without a stream, by the last bits of pictures: {noise:.1e}'
+    return replace(row, status='undetermined', reason=reason)
+
+
+def _own_noise(probe: Probe, frames: Frames, expected: Outputs) -> float:
+    """How far the last bits of the pictures move the dense model's outputs.
+
+    A model that chooses among nearly equal scores, or whose random weights
+    make it chaotic, is not determined to within the tolerance by float32.
+    """
+    moved = [
+        torch.nextafter(x, torch.full_like(x, 1e9)) for x in frames.images
+    ]
+    outputs = run(probe, frames._replace(images=moved))
+    return max(
+        largest_error(*pair)[0] for pair in zip(outputs, expected, strict=True)
+    )
 
 
 def _num_planned(state: StreamState) -> int:
-    plans = [plan for plan in state.plans.values() if plan is not None]
     layers: set[SkipConvMixin] = set()
-    for plan in plans:
-        layers.update(conv.layer for conv in plan.convs)
+    for plan in state.plans.values():
+        layers.update(conv.layer for conv in getattr(plan, 'convs', ()))
     return len(layers)
 
 

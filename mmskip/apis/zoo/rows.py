@@ -11,6 +11,7 @@ from pathlib import Path
 STATUSES = (
     'equal',
     'differs',
+    'undetermined',
     'fails',
     'refused',
     'does not run densely',
@@ -25,7 +26,8 @@ class Row:
         host: Its package.
         model: Name, see :class:`.configs.ZooModel`.
         mode: ``stream`` or ``plan``.
-        status: One of :data:`STATUSES`.
+        status: One of :data:`STATUSES`; ``undetermined`` if the dense model
+            differs from itself as soon as the last bits of its pictures do.
         reason: Why it is not equal, or the largest error.
         error: Largest difference, as a share of the largest value of its
             tensor; None where nothing could be compared.

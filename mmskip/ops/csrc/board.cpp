@@ -212,16 +212,6 @@ bool Board::holds() const {
   });
 }
 
-void Board::restart() {
-  for (auto& any : steps_) {
-    if (auto* step = std::get_if<ConvStep>(&any)) {
-      step->known = false;
-      step->restless = true;
-      step->fired = step->mask.numel();
-    }
-  }
-}
-
 void Board::run(int64_t begin, int64_t end) {
   const int64_t count = steps_.size();
   TORCH_CHECK_INDEX(

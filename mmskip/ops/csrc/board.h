@@ -166,9 +166,9 @@ class Board : public torch::CustomClassHolder {
   // Whether none was.
   bool holds() const;
 
-  // A video begins: what Skip-Convolutions know of the frame before is not of
-  // it. Their memory is set by the caller.
-  void restart();
+  // A video begins: the step of a Skip-Convolution gets the input and the
+  // output of a reference frame, which it copies.
+  void begin_conv(int64_t step, const at::Tensor& x, const at::Tensor& output);
 
   // Steps [begin, end), in the order in which they were added.
   void run(int64_t begin, int64_t end);

@@ -96,6 +96,23 @@ void Board::run_step(ConvStep& step) {
   to.map = step.mask;
 }
 
+void Board::begin_conv(
+    int64_t number, const at::Tensor& x, const at::Tensor& output) {
+  const int64_t count = steps_.size();
+  TORCH_CHECK_INDEX(
+      0 <= number && number < count, "expected one of ", count,
+      " steps, got ", number);
+  ConvStep* step = std::get_if<ConvStep>(&steps_[number]);
+  TORCH_CHECK_VALUE(
+      step != nullptr, "expected a convolution as step ", number);
+  step->layer.begin(x, output);
+  step->mask.fill_(true);
+  step->fired = step->mask.numel();
+  step->restless = true;
+  step->known = false;
+  value(step->target).change = Change::kAnywhere;
+}
+
 void Board::run_step(FollowStep& step) {
   const at::Tensor& from = value(step.source).tensor;
   check_frame(from, step.copy);

@@ -6,6 +6,8 @@
 #include <utility>
 
 #include "arguments.h"
+#include "kernels.h"
+#include "share_rows.h"
 
 namespace mmskip {
 namespace {
@@ -92,6 +94,56 @@ Layer::Layer(const LayerArguments& a)
       region_ && region_->size(0) > 1};
 }
 
+void Layer::begin(const at::Tensor& x, const at::Tensor& output) {
+  check_frame(x, input_);
+  check_frame(output, output_);
+  const at::Tensor images[] = {
+      x.contiguous(at::MemoryFormat::ChannelsLast),
+      output.contiguous(at::MemoryFormat::ChannelsLast)};
+  const int64_t channels = output_.size(1), width = output_.size(3);
+  const int64_t row_in = input_.size(1) * input_.size(3);
+  const int64_t row_out = channels * width;
+  const float* from_in = images[0].const_data_ptr<float>();
+  float* to_in = input_.mutable_data_ptr<float>();
+  share_rows(
+      input_.size(0) * input_.size(2), grain_of(row_in),
+      [&](int64_t begin, int64_t end) {
+        std::memcpy(
+            to_in + begin * row_in, from_in + begin * row_in,
+            (end - begin) * row_in * sizeof(float));
+      });
+  const float* from_out = images[1].const_data_ptr<float>();
+  float* to_out = output_.mutable_data_ptr<float>();
+  const int64_t rows = output_.size(0) * output_.size(2);
+  std::vector<uint8_t> mask(activated_ ? rows * width : 0);
+  std::vector<int32_t> counts(activated_ ? rows : 0);
+  const int64_t factor = 1;
+  Sum job{};
+  if (activated_) {
+    job = {
+        output_.size(0), output_.size(2), width, channels, 1, &from_out,
+        &factor, 0, nullptr, nullptr, true, nullptr, nullptr, activation_,
+        activated_->mutable_data_ptr<float>(), mask.data(), counts.data()};
+  }
+  // A row is activated while it is near.
+  share_rows(rows, grain_of(row_out), [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      std::memcpy(
+          to_out + row * row_out, from_out + row * row_out,
+          row_out * sizeof(float));
+      if (activated_) {
+        kernels().add(job, row, row + 1);
+      }
+    }
+  });
+  if (computed_) {
+    computed_->zero_();
+    for (int64_t n = 0; n < geometry_.streams; ++n) {
+      scale_.mutable_data_ptr<float>()[n] = level_scale(n);
+    }
+  }
+}
+
 int64_t Layer::num_changed() const {
   return geometry_.streams * geometry_.padded_size();
 }
@@ -148,11 +200,30 @@ void Layer::renew_level(const std::vector<int64_t>& counts) {
     computed[n] += counts[n];
     if (2 * computed[n] >= geometry_.out_size()) {
       computed[n] = 0;
-      scale[n] = 1 /
-          (norms_ ? level(output_, n, norms_->const_data_ptr<float>())
-                  : level(input_, n, nullptr));
+      scale[n] = level_scale(n);
     }
   }
+}
+
+float Layer::level_scale(int64_t stream) const {
+  return 1 /
+      (norms_ ? level(output_, stream, norms_->const_data_ptr<float>())
+              : level(input_, stream, nullptr));
+}
+
+at::Tensor relative_scale(
+    const at::Tensor& signal, const std::optional<at::Tensor>& norms) {
+  check_memory(signal, "signal");
+  if (norms) {
+    check_channels(*norms, signal.size(1), "norms");
+  }
+  at::Tensor scale = at::empty({signal.size(0), 1, 1, 1}, signal.options());
+  float* to = scale.mutable_data_ptr<float>();
+  for (int64_t n = 0; n < signal.size(0); ++n) {
+    to[n] =
+        1 / level(signal, n, norms ? norms->const_data_ptr<float>() : nullptr);
+  }
+  return scale;
 }
 
 } // namespace mmskip

@@ -54,6 +54,9 @@ class Layer {
   int64_t num_changed() const;
   int64_t num_scores() const;
 
+  // Remembers a reference frame, and fills the result.
+  void begin(const at::Tensor& x, const at::Tensor& output);
+
   // Brings both memories and the mask of outputs up to date; returns how
   // many outputs were computed, and whether the next frame, should no input
   // change, can compute any.
@@ -62,6 +65,8 @@ class Layer {
 
  private:
   int64_t update(Frame& frame, const float* x, uint8_t* mask);
+  // What a relative gate multiplies residuals of a stream by.
+  float level_scale(int64_t stream) const;
   // Takes a relative gate's level anew where it is due.
   void renew_level(const std::vector<int64_t>& counts);
 
@@ -88,5 +93,10 @@ class Layer {
   std::optional<at::Tensor> activated_;
   Activation activation_;
 };
+
+// What a relative gate multiplies residuals by, (N, 1, 1, 1), given its signal
+// (N, C, H, W); norms (C) are those of LayerArguments.
+at::Tensor relative_scale(
+    const at::Tensor& signal, const std::optional<at::Tensor>& norms);
 
 } // namespace mmskip

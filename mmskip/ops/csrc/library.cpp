@@ -7,6 +7,7 @@
 #include "dynamic.h"
 #include "fingerprint.h"
 #include "kernels.h"
+#include "layer.h"
 #include "skip_frame.h"
 
 namespace mmskip {
@@ -83,6 +84,7 @@ TORCH_LIBRARY(mmskip, m) {
       "bool accumulated, Tensor? gate_weight, Tensor? gate_bias, str sees, "
       "str? activation=None) -> (Tensor, Tensor)");
   m.def("pack_weight(Tensor weight, int groups) -> Tensor");
+  m.def("relative_scale(Tensor signal, Tensor? norms) -> Tensor");
   m.def("fingerprint(Tensor tensor, int words) -> int");
   m.def(
       "soft_gate(Tensor x, Tensor squeeze, Tensor? squeeze_bias, "
@@ -107,13 +109,14 @@ TORCH_LIBRARY(mmskip, m) {
       .def("add_join", &Board::add_join)
       .def("watch", &Board::watch)
       .def("holds", &Board::holds)
-      .def("restart", &Board::restart)
+      .def("begin_conv", &Board::begin_conv)
       .def("run", &Board::run);
 }
 
 TORCH_LIBRARY_IMPL(mmskip, CPU, m) {
   m.impl("skip_frame", skip_frame_op);
   m.impl("pack_weight", pack_weight);
+  m.impl("relative_scale", relative_scale);
   m.impl("fingerprint", fingerprint);
   m.impl("soft_gate", soft_gate);
   m.impl("mix_options", mix_options);

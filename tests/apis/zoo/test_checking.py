@@ -1,9 +1,11 @@
 """Models of the hosts equal themselves in a stream with open gates."""
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmskip.apis.zoo import ZooModel, check_model, checking
+from mmskip.apis.zoo.frames import Frames
 from mmskip.ops import native
 from tests.apis.zoo.models import MODELS, detector, resnet
 
@@ -62,6 +64,20 @@ def test_an_output_that_is_off_is_found(check, monkeypatch):
     assert row.status == 'differs'
     assert row.error > checking.TOLERANCE
     assert 'backbone' in row.reason
+
+
+@pytest.mark.parametrize(('gain', 'is_steady'), [(1.0, True), (1e6, False)])
+def test_a_model_that_float32_does_not_determine_is_told(gain, is_steady):
+    class Wave:
+        def record(self, image, samples):
+            return {'': [(gain * image).sin()]}
+
+    frames = Frames([torch.rand(1, 3, 8, 8)], [])
+    expected = checking.run(Wave(), frames)
+
+    noise = checking._own_noise(Wave(), frames, expected)
+
+    assert (noise <= checking.TOLERANCE) == is_steady
 
 
 def test_a_model_that_cannot_run_says_why(check):

@@ -4,7 +4,7 @@ Small valid files of every reader are damaged at random: bits flipped, chunks
 cut, doubled or lost, encodings swapped, numbers and values replaced. Each
 must be read, or refused with the file's name. Example::
 
-    python tools/fuzz_readers.py --mutations 5000 --out work_dirs/fuzz.json
+    python tools/check_readers.py --mutations 5000 --out work_dirs/fuzz.json
 
 Cases run in a process of their own, so that crashes and hangs are counted
 like all else. The same seed does the same damage. The exit status is 1 if
@@ -418,4 +418,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main, 'fuzz_readers'))
+    sys.exit(run_tool(main, 'check_readers'))

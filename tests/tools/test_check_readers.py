@@ -41,7 +41,7 @@ NAMES = (
 
 @pytest.fixture(scope='module')
 def tool(load_tool):
-    return load_tool('fuzz_readers')
+    return load_tool('check_readers')
 
 
 @pytest.fixture(scope='module')
