@@ -58,6 +58,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             console.print(f'checking {name.replace("_", " ")}', style='dim')
             begin = time.perf_counter()
             held, found = check()
+            held = bool(held)
             seconds = time.perf_counter() - begin
             rows.append(
                 dict(check=name, held=held, found=found, seconds=seconds)
