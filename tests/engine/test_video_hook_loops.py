@@ -153,7 +153,7 @@ class Scores(BaseMetric):
 @pytest.fixture
 def model():
     model = Detector()
-    gate = dict(type='OutputNormGate', threshold=0.2, relative=True)
+    gate = dict(type='OutputNormGate', threshold=0.7, relative=True)
     mmskip.convert(model, mmskip.SkipConversion(gate))
     return model
 

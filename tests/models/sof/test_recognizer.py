@@ -129,7 +129,7 @@ def test_looking_ahead_changes_nothing_but_the_cost(lookahead, early_exit):
 
 
 def test_lookahead_is_a_number_of_frames():
-    with pytest.raises(ValueError, match='lookahead to be an int >= 1'):
+    with pytest.raises(ValueError, match='lookahead >= 1'):
         build_sof(lookahead=0)
 
 
