@@ -110,12 +110,12 @@ def group_models(host: str, paths: Iterable[Path]) -> list[ZooModel]:
         name = path.relative_to(folder).as_posix()
         try:
             config = Config.fromfile(path)
+            key = model_key(inner_model(config.get('model', {})))
         except Exception as error:  # a config is Python: it may raise any
             why = f'{type(error).__name__}: {one_line(error)}'
             unread.append(ZooModel(host, (name,), why))
             continue
         if 'model' in config:
-            key = model_key(inner_model(config.model))
             configs_by_key.setdefault(key, []).append(name)
     found = [ZooModel(host, tuple(c)) for c in configs_by_key.values()]
     return _by_turns(sorted(found + unread, key=lambda model: model.name))
