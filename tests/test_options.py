@@ -17,7 +17,6 @@ REGISTRIES = (
     registry.METRICS,
     registry.DATASETS,
     registry.DATA_SAMPLERS,
-    registry.FUNCTIONS,
     registry.TRANSFORMS,
 )
 BAD = (nan, inf, -inf, True, 'text', None, 3, 1.5, (), {})
