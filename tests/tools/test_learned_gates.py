@@ -125,7 +125,10 @@ def test_testing_untrained_gates_is_called_out(
     ('options', 'text'),
     [
         (['model.efficiency_loss.beta=-1'], 'expected beta >= 0, got -1'),
-        ([f'{GATE}.type=mmskip.NoGate'], "'mmskip.NoGate' is not in the mmskip::model"),
+        (
+            [f'{GATE}.type=mmskip.NoGate'],
+            "'mmskip.NoGate' is not in the mmskip::model",
+        ),
         ([f'{GATE}.sees=nothing'], "got 'nothing'"),
         (
             ['custom_hooks.0.num_frames=3'],
