@@ -101,7 +101,7 @@ def _checked(function: Callable, owner: str) -> Callable:
 
 
 def rule_of(annotation: Any) -> Rule | None:
-    """What an annotation asks for; None if it is none of those above."""
+    """Find the rule of an annotation; None if it is none of those above."""
     if annotation in _RULES:
         return _RULES[annotation]
     origin, inner = get_origin(annotation), get_args(annotation)

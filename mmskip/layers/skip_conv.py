@@ -103,7 +103,7 @@ class SkipConvMixin(SelfCounting):
         )
 
     def first_frame(self, x: Tensor, output: Tensor) -> SkipMemory:
-        """What a reference frame leaves whose tensors are to be kept."""
+        """Make the memory of a reference frame from tensors that are kept."""
         packed = self._native_kernel(x)
         if packed is not None:
             packed.get(self.weight, self.groups, check=True)

@@ -97,7 +97,7 @@ def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
 
 
 def signal_norms(gate: GateParams, weight: Tensor) -> Tensor | None:
-    """What a residual of norm 1 does to each channel of a gate's signal.
+    """Tell what a residual of norm 1 does to each channel of the signal.
 
     The signal of Eq. 5 is the layer's input, that of Eq. 7 its output, whose
     channels a normalisation that is folded into the layer has stretched.
@@ -118,7 +118,7 @@ def signal_norms(gate: GateParams, weight: Tensor) -> Tensor | None:
 
 
 def relative_scale(signal: Tensor, norms: Tensor | None) -> Tensor:
-    """What a relative gate multiplies a residual's norm by: 1 / level.
+    """Compute the factor of a relative gate, which is 1 / level.
 
     Ours, not the paper's. A normalisation behind a convolution undoes any
     scale of its weights, so the size of its outputs says nothing, and no

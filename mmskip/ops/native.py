@@ -248,12 +248,12 @@ class NativeCall:
 
     @property
     def memory(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """What the call site remembers, as it was given."""
+        """The memory of the call site: input, output, scale, count."""
         return self.arguments[:4]
 
     @property
     def norms(self) -> Tensor | None:
-        """What a relative gate's level is taken in units of."""
+        """The units of a relative gate's level, by channel."""
         return self.arguments[4]
 
     @property

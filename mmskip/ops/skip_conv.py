@@ -209,7 +209,7 @@ def first_memory(
     gate: GateParams,
     is_native: bool = False,
 ) -> SkipMemory:
-    """What a call site remembers of a reference frame.
+    """Make what a call site remembers of a reference frame.
 
     Args:
         x: Its input (N, C_in, ...), to be kept.
@@ -286,7 +286,7 @@ def native_call(
 
 
 def _output_dtype(x: Tensor) -> torch.dtype:
-    """Of what a convolution makes of ``x``."""
+    """The dtype that a convolution of ``x`` returns."""
     kind = x.device.type
     if (
         x.dtype == torch.float64

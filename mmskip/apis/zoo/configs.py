@@ -122,7 +122,7 @@ def group_models(host: str, paths: Iterable[Path]) -> list[ZooModel]:
 
 
 def _by_turns(models: list[ZooModel]) -> list[ZooModel]:
-    """Of each folder the first model, of each the second, and so on."""
+    """Sort models: the first of each folder, then the second, and so on."""
     met: Counter[Path] = Counter()
     turns = {}
     for model in models:
