@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from mmskip.apis.errors import UserError, one_line
 from mmskip.convert.saved_factors import check_factors
-from mmskip.convert.saved_gates import GATED, check_gates
+from mmskip.convert.saved_gates import check_gates
+from mmskip.layers import Converted
 
 _WRAPPER = 'module.'
 # Buffers that a model cannot make itself.
@@ -152,7 +153,7 @@ def keys_to_learn(model: nn.Module) -> Iterator[str]:
 def keys_of_conversions(model: nn.Module) -> Iterator[str]:
     """Keys of what conversions add: gates, cheap maps."""
     for name, module in model.named_modules(remove_duplicate=False):
-        if isinstance(module, GATED):
+        if isinstance(module, Converted) and hasattr(module, 'gate'):
             for key in module.state_dict():
                 if '.' in key:
                     yield f'{name}.{key}'

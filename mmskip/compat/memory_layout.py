@@ -24,10 +24,10 @@ def let_mmcv_read_any_layout() -> None:
     first version of deformable convolutions refuses it ("weight tensor has
     to be contiguous"). Each gets contiguous tensors, forward and backward.
     """
-    mend_on_import(OPS, _mend)
+    mend_on_import(OPS, _mend_operators)
 
 
-def _mend(module: ModuleType) -> None:
+def _mend_operators(module: ModuleType) -> None:
     parts = [m for name, m in sys.modules.items() if _is_part(name)]
     for part in parts:
         for kind in vars(part).values():

@@ -19,10 +19,10 @@ def let_ssd_head_predict() -> None:
 
     https://github.com/open-mmlab/mmdetection/issues/11780
     """
-    mend_on_import(SSD_HEAD, _mend)
+    mend_on_import(SSD_HEAD, _mend_ssd_head)
 
 
-def _mend(module: ModuleType) -> None:
+def _mend_ssd_head(module: ModuleType) -> None:
     construct = module.SSDHead.__init__
     if hasattr(construct, '__wrapped__'):
         return

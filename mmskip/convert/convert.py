@@ -7,23 +7,17 @@ from typing import Protocol
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from mmskip.layers import (
-    DynamicConvMixin,
-    FactorizedConv,
-    L0ConvMixin,
-    SelfCounting,
-    SkipConvMixin,
-    revert_factorized_conv,
-    revert_l0_conv,
-)
+from mmskip.layers import Converted, SelfCounting
 from mmskip.ops import active_backend
-from mmskip.runtime import refuse_bypasses, undo_forwards
+from mmskip.runtime import refuse_bypasses
 
-from .dynamic import revert_dynamic_conv
 from .report import ConversionReport
-from .skip_conversion import revert_skip_conv
 
-CONVERTED = (SelfCounting, DynamicConvMixin, FactorizedConv, L0ConvMixin)
+#: Why conversions leave a layer alone whose batch is no batch of frames.
+ROI_REASON = (
+    'in a RoI head, whose batch is boxes and not frames '
+    '(roi_heads=True converts it all the same)'
+)
 
 
 class Conversion(Protocol):
@@ -114,7 +108,7 @@ def revert(model: nn.Module) -> None:
         RuntimeError: The model is inside a stream, clip, count_macs or
             record_choices.
     """
-    converted = [m for m in model.modules() if isinstance(m, CONVERTED)]
+    converted = [m for m in model.modules() if isinstance(m, Converted)]
     if not converted:
         raise ValueError(
             f'expected a converted model, got {type(model).__name__} '
@@ -125,28 +119,29 @@ def revert(model: nn.Module) -> None:
             'the model is inside stream(), clip(), count_macs() or '
             'record_choices(); leave that block before revert()'
         )
-    _refuse_activations(model)
-    undo_forwards(model)
+    _refuse_final(model)
+    _undo_forwards(model)
     # Parts of a layer come before it.
     for module in reversed(converted):
-        if isinstance(module, SkipConvMixin):
-            revert_skip_conv(module)
-        elif isinstance(module, DynamicConvMixin):
-            revert_dynamic_conv(module)
-        elif isinstance(module, FactorizedConv):
-            revert_factorized_conv(module)
-        elif isinstance(module, L0ConvMixin):
-            revert_l0_conv(module)
+        module.revert()
 
 
-def _refuse_activations(model: nn.Module) -> None:
-    """Refuse what would forget the activations that fold() moved."""
+def _undo_forwards(model: nn.Module) -> None:
+    """Give all parts of a model their own forward back."""
+    for part in model.modules():
+        forward = part.__dict__.get('forward')
+        if getattr(forward, 'ends_with_revert', False):
+            del part.forward
+
+
+def _refuse_final(model: nn.Module) -> None:
+    """Refuse what would forget a part of what a layer computes."""
     for name, module in model.named_modules():
-        if isinstance(module, SkipConvMixin) and module.activation:
+        why = module.why_final() if isinstance(module, Converted) else None
+        if why is not None:
             raise ValueError(
-                f'expected layers without an activation, got {name} with the '
-                f'{module.activation} that mmskip.fold() made a part of it; '
-                'there is no way back from fold(): build the model anew'
+                f'expected layers that can be what they were, got {name}: '
+                f'{why}; there is no way back: build the model anew'
             )
 
 
@@ -197,7 +192,7 @@ def _check_patterns(
 
 
 def _refuse_converted(name: str, module: nn.Module) -> None:
-    if isinstance(module, CONVERTED):
+    if isinstance(module, Converted):
         raise ValueError(
             f'{name} is converted already ({type(module).__name__}); call '
             'mmskip.revert() first to convert it anew, or leave it out with '
@@ -223,7 +218,6 @@ def _not_native(modules: list[nn.Module], names: list[str]) -> dict[str, str]:
     reasons = {
         name: module.native_refusal()
         for name, module in zip(names, modules, strict=True)
-        if isinstance(module, SkipConvMixin)
     }
     return {name: why for name, why in reasons.items() if why is not None}
 

@@ -8,7 +8,6 @@ from mmengine.registry import MODELS as ENGINE_MODELS
 from torch import nn
 
 from mmskip.registry import MODELS, build_own
-from mmskip.runtime import attach_efficiency_loss
 
 from .convert import convert
 
@@ -53,5 +52,5 @@ def build_converted_model(
         report = convert(built, build_own(options), **where)
         print_log(str(report), logger='current')
     if efficiency_loss is not None:
-        attach_efficiency_loss(built, build_own(efficiency_loss))
+        build_own(efficiency_loss).attach(built)
     return built

@@ -6,13 +6,12 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from mmskip.layers import (
     DYNAMIC_CLASSES,
     TIME_MAPS,
-    DynamicConvMixin,
     SoftModulationGate,
     refuse_options,
 )
 from mmskip.registry import MODELS
 
-from .skip_conversion import ROI_REASON
+from .convert import ROI_REASON
 
 SEARCH_SPACES = (2, 3)
 KERNELS = ('spatial', 'all')
@@ -127,11 +126,3 @@ class DynamicConversion:
             self.search_space if self.time and clips else 1,
             self.search_space if self.channels else 1,
         )
-
-
-def revert_dynamic_conv(module: DynamicConvMixin) -> None:
-    """Give a plain convolution back, in place."""
-    del module.gate
-    del module.cheap
-    del module.search_space
-    module.__class__ = module.dense_class

@@ -9,12 +9,11 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
-from mmskip.layers import DynamicConvMixin, L0ConvMixin, SkipConvMixin
+from mmskip.layers import Converted
 from mmskip.runtime import InputError
 
 _GATE = re.compile(r'(.+)\.gate\..+')
 _WRAPPER = 'module.'
-GATED = (DynamicConvMixin, L0ConvMixin, SkipConvMixin)
 
 
 def check_gates(
@@ -40,7 +39,7 @@ def check_gates(
     own = {
         f'{name}.gate.{key}'.removeprefix(_WRAPPER): value.shape
         for name, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, GATED)
+        if isinstance(module, Converted) and hasattr(module, 'gate')
         for key, value in module.gate.state_dict().items()
     }
     if not found:

@@ -3,17 +3,15 @@
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from mmskip.layers import SKIP_CLASSES, SkipConvMixin, as_gate
+from mmskip.layers import SKIP_CLASSES, as_gate
 from mmskip.ops import MEMORY_RULES
 from mmskip.registry import MODELS, build_own
+
+from .convert import ROI_REASON
 
 COSTLY_REASON = (
     'depthwise: a learned gate would cost as much as the layer (a norm gate '
     'would not)'
-)
-ROI_REASON = (
-    'in a RoI head, whose batch is boxes and not frames '
-    '(roi_heads=True converts it all the same)'
 )
 
 
@@ -99,12 +97,3 @@ class SkipConversion:
             module.motion = self.motion
         # Gates follow the layer they belong to.
         module.gate.to(module.weight.device).train(module.training)
-
-
-def revert_skip_conv(module: SkipConvMixin) -> None:
-    """Give a plain convolution back, in place."""
-    del module.gate
-    del module.memory
-    module.__dict__.pop('motion', None)
-    module.__dict__.pop('_packed', None)
-    module.__class__ = module.dense_class

@@ -6,7 +6,6 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from mmskip.layers import (
-    SKIP_CLASSES,
     SVD_METHODS,
     factorize_conv,
     macs_per_rank,
@@ -16,11 +15,13 @@ from mmskip.ops import full_rank
 from mmskip.registry import MODELS
 
 #: Those that only convolve, with a padding that no input changes.
-PLAIN_CLASSES = frozenset(
-    kind.dense_class
-    for kind in SKIP_CLASSES
-    if kind.dense_class.__name__ in ('Conv2d', 'Conv3d')
-)
+PLAIN_CLASSES = {nn.Conv2d, nn.Conv3d}
+try:
+    from mmcv.cnn.bricks import Conv2d, Conv3d
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    pass
+else:
+    PLAIN_CLASSES |= {Conv2d, Conv3d}
 
 
 @MODELS.register_module()

@@ -29,7 +29,7 @@ VARIANTS = dict(
     sub=('sub_splits', '_test_split_{}.txt'),
     full=('splits', '_test_split{}.txt'),
 )
-SUBSETS = dict(train='train_videos', test='test_videos')
+MARK_OF_SUBSET = dict(train='train_videos', test='test_videos')
 
 
 class PoseVideo(NamedTuple):
@@ -110,7 +110,7 @@ def list_videos(
     """
     for name, value, known in (
         ('variant', variant, tuple(VARIANTS)),
-        ('subset', subset, tuple(SUBSETS)),
+        ('subset', subset, tuple(MARK_OF_SUBSET)),
         ('split', split, tuple(range(1, NUM_SPLITS + 1))),
     ):
         if value not in known:
@@ -123,7 +123,7 @@ def list_videos(
     for path in lists:
         action = path.name.removesuffix(ending)
         for video, mark in read_split(path).items():
-            if mark == SUBSETS[subset]:
+            if mark == MARK_OF_SUBSET[subset]:
                 found[f'{action}/{video}'] = path
     if not found:
         raise FileNotFoundError(

@@ -33,7 +33,7 @@ KEYS = (
 )
 NUM_SPLITS = 3
 # Marks of the split files.
-SUBSETS = {'1': 'train_videos', '2': 'test_videos'}
+SUBSET_OF_MARK = {'1': 'train_videos', '2': 'test_videos'}
 MASK = 'puppet_mask/{}/puppet_mask.mat'
 
 
@@ -217,4 +217,4 @@ def read_split(path: Path) -> dict[str, str]:
         raise FileNotFoundError(
             f'{path}: expected this split; extract {path.parent.name}.zip'
         )
-    return read_marks(path, SUBSETS)
+    return read_marks(path, SUBSET_OF_MARK)

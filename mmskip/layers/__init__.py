@@ -13,7 +13,6 @@ from .factorized_conv import (
     FactorizedConv,
     factorize_conv,
     macs_per_rank,
-    revert_factorized_conv,
     split_of,
 )
 from .gate_cost import GateCost
@@ -28,7 +27,7 @@ from .gumbel_gate import GumbelGate
 from .hard_concrete_gate import HardConcreteGate
 from .judges import Judges, Recollection, Verdict
 from .kernel_layout import lay_kernels_last
-from .l0_conv import L0Conv2d, L0Conv3d, L0ConvMixin, revert_l0_conv
+from .l0_conv import L0Conv2d, L0Conv3d, L0ConvMixin
 from .planar import (
     PlanarConv3d,
     PlanarMaxPool3d,
@@ -36,6 +35,7 @@ from .planar import (
     is_planar_pool,
 )
 from .self_counting import (
+    Converted,
     CountedWhole,
     SelfCounting,
     dense_macs,
@@ -74,6 +74,7 @@ __all__ = [
     'SVD_METHODS',
     'TIME_MAPS',
     'CheapMaps',
+    'Converted',
     'CountedWhole',
     'DynamicConv2d',
     'DynamicConv3d',
@@ -113,7 +114,5 @@ __all__ = [
     'lay_kernels_last',
     'macs_per_rank',
     'refuse_options',
-    'revert_factorized_conv',
-    'revert_l0_conv',
     'split_of',
 ]

@@ -30,13 +30,13 @@ from .dynamic_options import (
     union,
     used_options,
 )
-from .self_counting import CountedWhole
+from .self_counting import Converted, CountedWhole
 from .soft_modulation_gate import OptionWeights, SoftModulationGate
 
 GATE = dict(type='mmskip.SoftModulationGate')
 
 
-class DynamicConvMixin(CountedWhole):
+class DynamicConvMixin(CountedWhole, Converted):
     """The behaviour of a dynamic convolution, over a torch convolution.
 
     In training one full convolution is computed and all options are summed
@@ -86,6 +86,13 @@ class DynamicConvMixin(CountedWhole):
         self.gate = build_own(GATE if gate is None else gate)
         self.gate.attach(self, *axes)
         self.cheap = CheapMaps(self, time_options, channel_options, time_map)
+
+    def revert(self) -> None:
+        """Give a plain convolution back, in place."""
+        del self.gate
+        del self.cheap
+        del self.search_space
+        self.__class__ = self.dense_class
 
     def forward(self, input: Tensor) -> Tensor:
         """Decide, then compute and rebuild."""

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from mmskip.ops import factorize, recompose
 
-from .self_counting import CountedWhole, dense_macs
+from .self_counting import Converted, CountedWhole, dense_macs
 
 SVD_METHODS = ('spatial', 'weight')
 
@@ -55,7 +55,7 @@ def macs_per_rank(
     ) + second * conv.out_channels * prod(conv.kernel_size[split:])
 
 
-class FactorizedConv(CountedWhole):
+class FactorizedConv(CountedWhole, Converted):
     """A convolution as two, ``first`` to R channels and ``second`` from them.
 
     The parts are plain layers of torch: another conversion may convert them
@@ -81,6 +81,19 @@ class FactorizedConv(CountedWhole):
     method: str
     rank: int
     plain_class: type[nn.Module]
+
+    def revert(self) -> None:
+        """Give a plain convolution with the product of the factors back."""
+        weight, bias = self.first.weight, self.second.bias
+        product = recompose(weight.detach(), self.second.weight.detach())
+        del self.first
+        del self.second
+        self.__class__ = self.plain_class
+        del self.plain_class
+        del self.method
+        del self.rank
+        self.weight = nn.Parameter(product, requires_grad=weight.requires_grad)
+        self.register_parameter('bias', bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """Run both parts, and report for them if MACs are counted."""
@@ -192,20 +205,6 @@ def factorize_conv(conv: nn.Module, method: str, rank: int) -> None:
     conv.__class__ = FactorizedConv
     conv.method, conv.rank = method, rank
     conv.first, conv.second = parts
-
-
-def revert_factorized_conv(conv: FactorizedConv) -> None:
-    """Give a plain convolution with the product of the factors back."""
-    weight, bias = conv.first.weight, conv.second.bias
-    product = recompose(weight.detach(), conv.second.weight.detach())
-    del conv.first
-    del conv.second
-    conv.__class__ = conv.plain_class
-    del conv.plain_class
-    del conv.method
-    del conv.rank
-    conv.weight = nn.Parameter(product, requires_grad=weight.requires_grad)
-    conv.register_parameter('bias', bias)
 
 
 def _part(

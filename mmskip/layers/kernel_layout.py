@@ -3,9 +3,7 @@
 import torch
 from torch import nn
 
-from .dynamic_conv import DynamicConvMixin
-from .l0_conv import L0ConvMixin
-from .skip_conv import SkipConvMixin
+from .self_counting import Converted
 
 #: What does nothing with its kernel but convolve; others may look into it.
 _PLAIN = {
@@ -13,7 +11,6 @@ _PLAIN = {
     'mmcv.cnn.bricks.wrappers': ('Conv2d', 'ConvTranspose2d'),
     'mmcv.cnn.bricks.conv2d_adaptive_padding': ('Conv2dAdaptivePadding',),
 }
-_OURS = (SkipConvMixin, DynamicConvMixin, L0ConvMixin)
 
 
 def lay_kernels_last(model: nn.Module) -> None:
@@ -37,4 +34,4 @@ def lay_kernels_last(model: nn.Module) -> None:
 def _is_plain(module: nn.Module) -> bool:
     kind = type(module)
     names = _PLAIN.get(kind.__module__, ())
-    return isinstance(module, _OURS) or kind.__name__ in names
+    return isinstance(module, Converted) or kind.__name__ in names

@@ -8,10 +8,10 @@ from mmskip.ops import convolve
 from .conv_geometry import conv_geometry
 from .gate_cost import GateCost
 from .hard_concrete_gate import HardConcreteGate
-from .self_counting import CountedWhole, dense_macs
+from .self_counting import Converted, CountedWhole, dense_macs
 
 
-class L0ConvMixin(CountedWhole):
+class L0ConvMixin(CountedWhole, Converted):
     """The behaviour of an L0-regularised convolution, over a torch one.
 
     Louizos et al. (ICLR 2018), with one gate per output channel, which
@@ -35,6 +35,14 @@ class L0ConvMixin(CountedWhole):
             start: See :class:`HardConcreteGate`.
         """
         self.gate = HardConcreteGate(self.out_channels, start, self.weight)
+
+    def revert(self) -> None:
+        """Give a plain convolution with the gates in its weights back."""
+        with torch.no_grad():
+            self.weight.copy_(gated(self.weight, self.gate.eval()()))
+        del self.gate
+        self.__dict__.pop('_costs', None)
+        self.__class__ = self.dense_class
 
     def forward(self, input: Tensor) -> Tensor:
         """Compute all channels in training, the open ones in eval mode."""
@@ -116,12 +124,3 @@ class L0Conv3d(L0ConvMixin, nn.Conv3d):
 def gated(weight: Tensor, gates: Tensor) -> Tensor:
     """Weights (C_out, ...) times gates (C_out,)."""
     return weight * gates.view(-1, *[1] * (weight.dim() - 1))
-
-
-def revert_l0_conv(conv: L0ConvMixin) -> None:
-    """Give a plain convolution with the gates in its weights back."""
-    with torch.no_grad():
-        conv.weight.copy_(gated(conv.weight, conv.gate.eval()()))
-    del conv.gate
-    conv.__dict__.pop('_costs', None)
-    conv.__class__ = conv.dense_class

@@ -24,6 +24,22 @@ class CountedWhole(nn.Module):
         return state
 
 
+class Converted:
+    """A layer that a conversion made, and that can be what it was again."""
+
+    def revert(self) -> None:
+        """Give the layer back that was converted, in place."""
+        raise NotImplementedError
+
+    def why_final(self) -> str | None:
+        """Why there is no way back from this layer, None if there is."""
+        return None
+
+    def native_refusal(self) -> str | None:
+        """Why the native backend does not take this layer, if it is for it."""
+        return None
+
+
 class SelfCounting(CountedWhole):
     """A layer that may run under a binding and reports its own MACs.
 

@@ -29,10 +29,10 @@ from mmskip.registry import MODELS
 from .conv_geometry import conv_geometry
 from .gate_cost import GateCost
 from .gates import Gate, as_gate
-from .self_counting import SelfCounting, dense_macs
+from .self_counting import Converted, SelfCounting, dense_macs
 
 
-class SkipConvMixin(SelfCounting):
+class SkipConvMixin(SelfCounting, Converted):
     """The behaviour of a Skip-Convolution, over a torch convolution.
 
     Outside ``stream`` and ``clip`` it is the torch layer, bit for bit.
@@ -66,6 +66,23 @@ class SkipConvMixin(SelfCounting):
         self.gate = as_gate(gate)
         self.gate.attach(self)
         self.memory = memory
+
+    def revert(self) -> None:
+        """Give a plain convolution back, in place."""
+        del self.gate
+        del self.memory
+        self.__dict__.pop('motion', None)
+        self.__dict__.pop('_packed', None)
+        self.__class__ = self.dense_class
+
+    def why_final(self) -> str | None:
+        """Why there is no way back: an activation would be forgotten."""
+        if self.activation is None:
+            return None
+        return (
+            f'it has the {self.activation} that mmskip.fold() made a part of '
+            'it'
+        )
 
     def forward(self, input: Tensor) -> Tensor:
         """Run under the binding if there is one, else as the torch layer."""

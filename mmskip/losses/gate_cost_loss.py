@@ -1,9 +1,37 @@
 """The loss that makes gates close."""
 
+from typing import Any
+
 from torch import Tensor, nn
 
-from mmskip.layers import GateCost
+from mmskip.layers import GateCost, SelfCounting
 from mmskip.registry import MODELS
+from mmskip.runtime import InputError
+
+
+class _AddLoss:
+    """A forward hook that adds entries to the losses a model returns.
+
+    It counts on the costs that ``clip`` has collected in this forward.
+    """
+
+    def __init__(self, loss: nn.Module) -> None:
+        self.loss = loss
+
+    def __call__(
+        self, model: nn.Module, inputs: tuple, output: Any
+    ) -> dict | None:
+        if not model.training or not isinstance(output, dict):
+            return None
+        layers = (m for m in model.modules() if isinstance(m, SelfCounting))
+        binding = next(layers)._binding
+        if not getattr(binding, 'costs', None):
+            raise InputError(
+                'expected clips of at least 2 frames in training, for the '
+                'gates to have a cost; add custom_hooks=[dict(type='
+                "'mmskip.VideoHook', num_frames=4)] or open mmskip.clip()"
+            )
+        return {**output, **self.loss(binding.costs)}
 
 
 @MODELS.register_module()
@@ -26,6 +54,15 @@ class GateCostLoss(nn.Module):
         if not beta >= 0:
             raise ValueError(f'expected beta >= 0, got {beta!r}')
         self.beta = beta
+
+    def attach(self, model: nn.Module) -> None:
+        """Let a converted model return this loss beside its own ones.
+
+        Args:
+            model: A model whose forward returns a dict of losses in
+                training, as all models of the hosts do.
+        """
+        model.register_forward_hook(_AddLoss(self))
 
     def forward(self, costs: list[GateCost]) -> dict[str, Tensor]:
         """Turn costs into entries for a dict of losses.

@@ -3,7 +3,6 @@
 from .activations import fold_activations
 from .bindings import Binding, ClipBinding, StreamBinding
 from .bypasses import refuse_bypasses
-from .channel_efficiency import attach_channel_loss
 from .choices import (
     ChoiceRecord,
     LayerChoices,
@@ -12,8 +11,6 @@ from .choices import (
 from .compiling import compile_stream
 from .counting import count_macs
 from .dataflow import find_readers
-from .dynamic_efficiency import attach_dynamic_loss
-from .efficiency import attach_efficiency_loss
 from .errors import InputError
 from .fold import fold
 from .fold_report import FoldReport
@@ -24,7 +21,6 @@ from .motion import HomographyMotion, Motion
 from .propagating import propagate_changes
 from .reasons import list_reasons
 from .state import StreamState
-from .stream_forward import undo_forwards
 from .streaming import clip, stream
 from .timing import Stopwatch, StopwatchReader
 
@@ -45,9 +41,6 @@ __all__ = [
     'StopwatchReader',
     'StreamBinding',
     'StreamState',
-    'attach_channel_loss',
-    'attach_dynamic_loss',
-    'attach_efficiency_loss',
     'clip',
     'compile_stream',
     'count_macs',
@@ -61,5 +54,4 @@ __all__ = [
     'record_choices',
     'refuse_bypasses',
     'stream',
-    'undo_forwards',
 ]

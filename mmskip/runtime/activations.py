@@ -42,9 +42,9 @@ def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
         Names of the layers that changed, and why each other activation
         stays.
     """
-    if not any(map(_is_layer, model.modules())):
+    if not any(map(_takes_activation, model.modules())):
         return [], {}
-    found = find_readers(model, _is_layer, lambda m: type(m) in NAMES)
+    found = find_readers(model, _takes_activation, lambda m: type(m) in NAMES)
     changed = set()
     for activation, layers in found.layers.items():
         for layer in layers:
@@ -54,5 +54,5 @@ def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     return found.describe(changed, found.left)
 
 
-def _is_layer(module: nn.Module) -> bool:
+def _takes_activation(module: nn.Module) -> bool:
     return isinstance(module, SkipConvMixin) and module.activation is None

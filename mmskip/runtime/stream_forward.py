@@ -19,6 +19,9 @@ class StreamForward:
         module: Whose forward it is.
     """
 
+    #: ``mmskip.revert`` gives the module its own forward back.
+    ends_with_revert = True
+
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self.layers = skip_convs(module)
@@ -69,13 +72,6 @@ def check_convertible(module: nn.Module) -> None:
                 'on the instance (by compile_stream() or propagate_changes() '
                 'already?); call mmskip.revert() first, or take another part'
             )
-
-
-def undo_forwards(module: nn.Module) -> None:
-    """Give a module, and all that is in it, their own forward back."""
-    for part in module.modules():
-        if isinstance(part.__dict__.get('forward'), StreamForward):
-            del part.forward
 
 
 def tensors_of(tree: Any) -> list[Tensor]:

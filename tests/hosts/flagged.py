@@ -14,7 +14,6 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import mmskip
 from mmskip.layers import SkipConvMixin
 from mmskip.losses import GateCostLoss
-from mmskip.runtime import attach_efficiency_loss
 from tests.hosts.host import take_statistics
 
 GATES = MappingProxyType(
@@ -135,7 +134,7 @@ def converted(model, gate):
     for layer in skip_convs(model):
         if gate == 'gumbel':
             nn.init.constant_(layer.gate.bias, 0.3)
-    attach_efficiency_loss(model, GateCostLoss(beta=0.5))
+    GateCostLoss(beta=0.5).attach(model)
     return model
 
 

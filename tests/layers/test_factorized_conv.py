@@ -12,7 +12,6 @@ from mmskip.layers import (
     FactorizedConv,
     factorize_conv,
     macs_per_rank,
-    revert_factorized_conv,
     split_of,
 )
 from mmskip.ops import full_rank
@@ -153,7 +152,7 @@ def test_revert_gives_the_product_weight(dim, name, method):
     factorize_conv(conv, method, 2)
     expected = conv(x)
 
-    revert_factorized_conv(conv)
+    conv.revert()
 
     assert type(conv) is type(plain)
     assert str(conv) == str(plain)

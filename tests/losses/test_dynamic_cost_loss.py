@@ -13,7 +13,7 @@ import mmskip
 from mmskip.layers import DynamicCost
 from mmskip.layers.dynamic_cost import size_of_largest
 from mmskip.losses import DynamicCostLoss
-from mmskip.runtime import InputError, attach_efficiency_loss
+from mmskip.runtime import InputError
 
 
 class Model(nn.Module):
@@ -40,7 +40,7 @@ def model():
     # Always the class 0.
     model.cls_head.weight.data.zero_()
     model.cls_head.bias.data = torch.tensor([1.0, 0.0])
-    attach_efficiency_loss(model, DynamicCostLoss(0.5))
+    DynamicCostLoss(0.5).attach(model)
     return model
 
 
@@ -173,9 +173,9 @@ def test_a_model_without_the_head_is_refused():
     mmskip.convert(net, mmskip.DynamicConversion())
 
     with pytest.raises(InputError, match='head='):
-        attach_efficiency_loss(net, DynamicCostLoss())
+        DynamicCostLoss().attach(net)
 
 
 def test_a_plain_model_is_refused():
     with pytest.raises(InputError, match='DynamicConversion'):
-        attach_efficiency_loss(Model(), DynamicCostLoss())
+        DynamicCostLoss().attach(Model())

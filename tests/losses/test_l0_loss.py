@@ -13,7 +13,7 @@ from mmskip import L0Conversion
 from mmskip.layers import GateCost
 from mmskip.losses import L0Loss
 from mmskip.registry import build_own
-from mmskip.runtime import InputError, attach_efficiency_loss
+from mmskip.runtime import InputError
 
 # MACs of an image 8 x 8.
 STEM, SHARED = 64 * 4 * 27, 64 * 4 * 36
@@ -37,7 +37,7 @@ def model():
     torch.manual_seed(0)
     model = Model()
     mmskip.convert(model, L0Conversion())
-    attach_efficiency_loss(model, L0Loss(weight=0.5))
+    L0Loss(weight=0.5).attach(model)
     return model
 
 
@@ -87,7 +87,7 @@ def test_a_copy_collects_for_itself(model):
 
 def test_a_model_without_gates_is_refused():
     with pytest.raises(InputError, match='L0Conversion'):
-        attach_efficiency_loss(Model(), L0Loss(1.0))
+        L0Loss(1.0).attach(Model())
 
 
 def test_gates_of_layers_that_do_not_run_are_refused(model):

@@ -10,7 +10,7 @@ from mmengine.structures import InstanceData
 
 import mmskip
 from mmskip.losses import DynamicCostLoss
-from mmskip.runtime import attach_efficiency_loss, force_choices
+from mmskip.runtime import force_choices
 from tests.models.yowo.detectors import FOLDER, TinyBackbone, data
 
 pytest.importorskip('mmdet')
@@ -195,7 +195,7 @@ def test_a_dynamic_backbone_saves_macs():
 def test_the_efficiency_loss_needs_no_correctness():
     model = build().train()
     mmskip.convert(model, mmskip.DynamicConversion(), include=['backbone'])
-    attach_efficiency_loss(model, DynamicCostLoss(only_correct=False))
+    DynamicCostLoss(only_correct=False).attach(model)
     losses = losses_of(model, clips())
     assert {'loss_action_cls', 'loss_dynamic'} <= set(losses)
     losses['loss_dynamic'].backward()

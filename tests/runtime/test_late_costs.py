@@ -8,7 +8,6 @@ from torch.utils.checkpoint import checkpoint
 import mmskip
 from mmskip.losses import GateCostLoss
 from mmskip.ops import MEMORY_RULES
-from mmskip.runtime import attach_efficiency_loss
 
 
 class Net(nn.Module):
@@ -48,7 +47,7 @@ def make(reentrant, memory='accumulated', include='.*'):
     conversion = mmskip.SkipConversion(gate, memory=memory)
     mmskip.convert(net, conversion, include=include)
     # Not the mean of the costs: each call has a gradient of its own.
-    attach_efficiency_loss(net, _Squares(beta=1.0))
+    _Squares(beta=1.0).attach(net)
     return net
 
 
@@ -133,7 +132,7 @@ def test_layers_without_gradients_are_refused():
 
     net = Frozen()
     mmskip.convert(net, mmskip.SkipConversion(dict(type='GumbelGate')))
-    attach_efficiency_loss(net, GateCostLoss(beta=1.0))
+    GateCostLoss(beta=1.0).attach(net)
 
     with (
         pytest.raises(RuntimeError, match='Exclude them'),

@@ -11,7 +11,6 @@ from mmskip.runtime.stream_forward import (
     shapes_of,
     skip_convs,
     tensors_of,
-    undo_forwards,
 )
 from tests.helpers.nets import FlipTest, TinyNet
 from tests.helpers.twins import NORM, convert
@@ -31,8 +30,8 @@ def test_a_replaced_forward_is_refused_by_name_and_undone():
 
     with pytest.raises(ValueError, match=r'of net is replaced.*revert\(\)'):
         check_convertible(net)
-    undo_forwards(net)
-    check_convertible(net)
+    mmskip.revert(net)
+    assert 'forward' not in net.net.__dict__
     with pytest.raises(ValueError, match='got FlipTest without any'):
         check_convertible(FlipTest(TinyNet()))
 
@@ -41,11 +40,11 @@ def test_forwards_of_others_are_left_alone():
     net = convert(TinyNet(), NORM)
     net.relu.forward = torch.relu
 
-    undo_forwards(net)
-
-    assert net.relu.forward is torch.relu
     with pytest.raises(ValueError, match='of relu is replaced'):
         mmskip.propagate_changes(net)
+    mmskip.revert(net)
+
+    assert net.relu.forward is torch.relu
 
 
 def test_tensors_are_told_in_their_order():

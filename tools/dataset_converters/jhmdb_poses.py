@@ -17,7 +17,7 @@ from pathlib import Path
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.datasets.jhmdb_pose_json import read_pose_json
-from mmskip.datasets.jhmdb_poses import SUBSETS, VARIANTS
+from mmskip.datasets.jhmdb_poses import MARK_OF_SUBSET, VARIANTS
 
 PREFIXES = dict(sub='Sub', full='Full')
 
@@ -43,7 +43,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     out_dir = args.out_dir or args.root / 'annotations'
     for split in (1, 2, 3):
-        for subset in SUBSETS:
+        for subset in MARK_OF_SUBSET:
             name = f'{PREFIXES[args.variant]}{split}_{subset}.json'
             try:
                 content, report = read_pose_json(

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 import mmskip
 from mmskip.losses import GateCostLoss
-from mmskip.runtime import attach_efficiency_loss
 
 Result = tuple[bool, str]
 NORM = dict(type='OutputNormGate', threshold=0.1, relative=True)
@@ -43,7 +42,7 @@ def resnet(gate: dict, **flags: Any) -> nn.Module:
     torch.manual_seed(0)
     model = Losses(ResNet(18, stem_channels=8, base_channels=8, **flags))
     mmskip.convert(model, mmskip.SkipConversion(gate, memory='accumulated'))
-    attach_efficiency_loss(model, GateCostLoss(beta=1.0))
+    GateCostLoss(beta=1.0).attach(model)
     return model
 
 

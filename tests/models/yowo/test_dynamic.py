@@ -5,7 +5,7 @@ import torch
 
 import mmskip
 from mmskip.losses import DynamicCostLoss
-from mmskip.runtime import attach_efficiency_loss, force_choices
+from mmskip.runtime import force_choices
 from tests.models.yowo.detectors import build, data
 
 
@@ -78,7 +78,7 @@ def test_a_frozen_backbone_freezes_its_gates():
 
 def test_the_efficiency_loss_closes_gates(model):
     """It needs no scores that are right or wrong."""
-    attach_efficiency_loss(model, DynamicCostLoss(1.0, only_correct=False))
+    DynamicCostLoss(1.0, only_correct=False).attach(model)
     model.train()
     gates = [w for n, w in model.named_parameters() if '.gate.' in n]
     optimizer = torch.optim.Adam(gates, lr=0.05)

@@ -10,7 +10,7 @@ from torch import nn
 import mmskip
 from mmskip import SkipConversion
 from mmskip.losses import GateCostLoss
-from mmskip.runtime import InputError, attach_efficiency_loss
+from mmskip.runtime import InputError
 
 
 class Model(nn.Module):
@@ -30,7 +30,7 @@ def model():
     model = Model()
     gate = dict(type='GumbelGate', bias=2.0)
     mmskip.convert(model, SkipConversion(gate))
-    attach_efficiency_loss(model, GateCostLoss(beta=0.5))
+    GateCostLoss(beta=0.5).attach(model)
     return model
 
 
