@@ -9,7 +9,6 @@ from .choices import (
     LayerChoices,
     record_choices,
 )
-from .compiling import compile_stream
 from .counting import count_macs
 from .dataflow import find_readers
 from .dynamic_efficiency import attach_dynamic_loss
@@ -49,7 +48,6 @@ __all__ = [
     'attach_dynamic_loss',
     'attach_efficiency_loss',
     'clip',
-    'compile_stream',
     'count_macs',
     'find_readers',
     'fold',
