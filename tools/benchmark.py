@@ -6,8 +6,8 @@ a share of every layer is active: one blob, scattered blocks of 8 x 8, or
 scattered pixels. Inside of them every input changes, outside nothing does.
 With --video it is a real video, and the gates are those of the config. The
 skipping model follows changes through all of its steps
-(mmskip.propagate_changes). With --compile there is a second pair: both under
-torch.compile.
+(mmskip.propagate_changes). With --compile there is a second pair: the dense
+model under torch.compile against the same skipping.
 
 How to read the rows: `macs` is how many times fewer MACs the convolutions of
 a skip frame do, `speed-up` how much sooner it is done, and `efficiency` the
@@ -78,13 +78,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     add(
         '--compile',
         action='store_true',
-        help='a second pair, under torch.compile (takes minutes)',
+        help='a second pair: the dense model under torch.compile (takes '
+        'minutes) against the same skipping',
     )
     add(
         '--no-propagation',
         action='store_true',
-        help='run the eager pair layer by layer, each of which finds out for '
-        'itself what changed',
+        help='skip layer by layer, each of which finds out for itself what '
+        'changed',
     )
     add('--frames', type=int, default=30, help='per row')
     add('--threads', type=int, default=2)
@@ -115,7 +116,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         inductor_config.freezing = True
         pairs.append(compile_pair(pair, image))
     if not args.no_propagation and active_backend() == 'native':
-        propagate_changes(pair.skip)
+        for pair in pairs:
+            propagate_changes(pair.skip)
     with torch.inference_mode():
         rows, layers = (
             time_forced(args, pairs, image)

@@ -286,9 +286,8 @@ def warn_of_batches(model: nn.Module, loader: str) -> None:
     ):
         print_log(
             f'{loader} gives several frames at once, but a model with '
-            'propagate_changes() or compile_stream() is fast one frame at a '
-            'time only; results are the same. Set batch_size=1 in '
-            f'{loader}',
+            'propagate_changes() is fast one frame at a time only; results '
+            f'are the same. Set batch_size=1 in {loader}',
             'current',
             logging.WARNING,
         )

@@ -14,7 +14,6 @@ from mmskip.ops import (
     SkipMemory,
     activate_,
     active_backend,
-    first_memory,
     gate_scale,
     is_exact_inference,
     is_in_backward,
@@ -118,15 +117,6 @@ class SkipConvMixin(SelfCounting, Converted):
         return self._packed is not None and call.packed is self._packed.get(
             self.weight, self.groups, check=True
         )
-
-    def first_frame(self, x: Tensor, output: Tensor) -> SkipMemory:
-        """Make the memory of a reference frame from tensors that are kept."""
-        packed = self._native_kernel(x)
-        if packed is not None:
-            packed.get(self.weight, self.groups, check=True)
-        is_native = packed is not None
-        gate = self.gate.params()
-        return first_memory(x, output, self.weight, gate, is_native)
 
     def next_frames(
         self, x: Tensor, memory: SkipMemory

@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .gate_mask import GateParams, signal_norms
 from .geometry import ConvGeometry
-from .native_fakes import register_fakes
 
 _LIBRARY = Path(__file__).with_name('_native.so')
 #: Arguments of the operators and methods that have got new ones, with self,
@@ -41,7 +40,6 @@ def _load() -> str:
     try:
         torch.ops.load_library(_LIBRARY)
         _check_age()
-        register_fakes()
     except (OSError, RuntimeError) as error:
         # Not there, of another torch, or of other sources than these.
         return (

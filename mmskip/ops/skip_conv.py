@@ -168,63 +168,20 @@ def skip_frames(
 
 def _reference_frame(x, weight, bias, geometry, gate, packed):
     """A dense frame, after which there is something to skip."""
-    is_native = packed is not None
-    output, *images = dense_frame(x, weight, bias, geometry, is_native)
-    mask = torch.ones_like(output[:, :1], dtype=torch.bool)
-    if is_native:
+    layout, take = torch.preserve_format, relative_scale
+    if packed is not None:
+        # What it adds up for a relative gate is rounded in its own way.
+        layout, take = torch.channels_last, native.relative_scale
         packed.get(weight, geometry.groups, check=True)
-    return output, mask, first_memory(*images, weight, gate, is_native)
-
-
-def dense_frame(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: ConvGeometry,
-    is_native: bool,
-) -> tuple[Tensor, Tensor, Tensor]:
-    """A reference frame without what its gate makes of it.
-
-    Args:
-        x: Input (N, C_in, ...).
-        weight: As of :func:`skip_conv`.
-        bias: As of :func:`skip_conv`.
-        geometry: As of :func:`skip_conv`.
-        is_native: The native backend runs the next frames.
-
-    Returns:
-        Output (N, C_out, ...); input and output to remember, copies.
-    """
-    layout = torch.channels_last if is_native else torch.preserve_format
-    if is_native:
         x = x.contiguous(memory_format=layout)
     output = convolve(x, weight, bias, geometry)
-    return output, _own(x, layout), _own(output, layout)
-
-
-def first_memory(
-    x: Tensor,
-    output: Tensor,
-    weight: Tensor,
-    gate: GateParams,
-    is_native: bool = False,
-) -> SkipMemory:
-    """Make what a call site remembers of a reference frame.
-
-    Args:
-        x: Its input (N, C_in, ...), to be kept.
-        output: Its output (N, C_out, ...), to be kept.
-        weight: As of :func:`skip_conv`.
-        gate: The gate's parameters.
-        is_native: The native backend runs the next frames; what it adds up
-            is rounded in its way.
-    """
+    mask = torch.ones_like(output[:, :1], dtype=torch.bool)
+    images = _own(x, layout), _own(output, layout)
     if not gate.relative:
-        return SkipMemory(x, output, gate_scale(gate, weight))
+        return output, mask, SkipMemory(*images, gate_scale(gate, weight))
     computed = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    take = native.relative_scale if is_native else relative_scale
-    scale = _scale_of(x, output, weight, gate, take)
-    return SkipMemory(x, output, scale, computed)
+    scale = _scale_of(*images, weight, gate, take)
+    return output, mask, SkipMemory(*images, scale, computed)
 
 
 def _scale_of(x, output, weight, gate, take=relative_scale):

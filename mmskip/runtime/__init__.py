@@ -8,7 +8,6 @@ from .choices import (
     LayerChoices,
     record_choices,
 )
-from .compiling import compile_stream
 from .counting import count_macs
 from .dataflow import find_readers
 from .errors import InputError
@@ -42,7 +41,6 @@ __all__ = [
     'StreamBinding',
     'StreamState',
     'clip',
-    'compile_stream',
     'count_macs',
     'find_readers',
     'fold',

@@ -29,7 +29,6 @@ from .late_costs import LateCosts
 from .motion import MotionFollower
 from .root_hooks import around_forward
 from .state import CallSite, StreamState
-from .tapes import Tape
 from .weight_watch import WeightWatch
 
 
@@ -186,8 +185,6 @@ class StreamBinding(Binding):
         self.state = state
         self.num_frames = num_frames
         self.restarts: frozenset[int] = frozenset()
-        #: What runs the layers instead, while a graph is traced.
-        self.tape: Tape | None = None
         self._calls: dict[nn.Module, int] = {}
         self._in_forward = False
         self._native = False
@@ -308,8 +305,6 @@ class StreamBinding(Binding):
             self._calls[module] = self._calls.get(module, 0) + number
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
-        if self.tape is not None:
-            return self.tape.run(layer, x)
         site = self.next_call(layer, self.names[layer])
         if self.is_plain:
             done = layer.run_next(self.state.prepared(site), x)

@@ -26,7 +26,7 @@ def fold(model: nn.Module) -> FoldReport:
       of images.
 
     There is no way back: ``mmskip.revert`` refuses a layer with an
-    activation. Fold before ``compile_stream``.
+    activation. Fold before ``propagate_changes``.
 
     Args:
         model: Any model in eval mode, converted or not.

@@ -69,8 +69,8 @@ def check_convertible(module: nn.Module) -> None:
         if 'forward' in part.__dict__:
             raise ValueError(
                 f'the forward of {name or type(module).__name__} is replaced '
-                'on the instance (by compile_stream() or propagate_changes() '
-                'already?); call mmskip.revert() first, or take another part'
+                'on the instance (by propagate_changes() already?); call '
+                'mmskip.revert() first, or take another part'
             )
 
 
@@ -79,8 +79,3 @@ def tensors_of(tree: Any) -> list[Tensor]:
     return [
         leaf for leaf in _pytree.tree_leaves(tree) if torch.is_tensor(leaf)
     ]
-
-
-def shapes_of(tree: Any) -> tuple[tuple[torch.Size, torch.dtype], ...]:
-    """Shapes and types of the tensors in lists, tuples and dicts."""
-    return tuple((leaf.shape, leaf.dtype) for leaf in tensors_of(tree))

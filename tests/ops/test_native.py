@@ -239,15 +239,20 @@ def test_bad_arguments_are_refused_by_name(name):
 def test_torch_accepts_the_operators(rule):
     call, x, _ = make_call(rule)
     operators = torch.ops.mmskip
+    checks = 'test_schema', 'test_autograd_registration'
 
     learned = torch.randn(1, 20, 3, 3), torch.randn(1), 'magnitude', 'silu'
     for arguments in (call.arguments, (*call.arguments[:-4], *learned)):
         torch.library.opcheck(
-            operators.skip_frame.default, (x + 1, *arguments)
+            operators.skip_frame.default,
+            (x + 1, *arguments),
+            test_utils=checks,
         )
     for shape, groups in (((40, 20, 3, 3), 1), ((8, 1, 3, 3), 8)):
         torch.library.opcheck(
-            operators.pack_weight.default, (torch.randn(shape), groups)
+            operators.pack_weight.default,
+            (torch.randn(shape), groups),
+            test_utils=checks,
         )
 
 

@@ -107,20 +107,6 @@ def test_gradients_are_those_of_the_layers_apart():
     torch.testing.assert_close(gradients(), expected)
 
 
-@pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
-def test_a_compiled_stream_has_them_too():
-    net = convert(make_net(nn.ReLU(), nn.SiLU()))
-    video = make_video(5, 1, *SHAPE, share=0.05)
-    expected, _ = run_stream(net, video)
-    fold_activations(net)
-    mmskip.compile_stream(net, backend='aot_eager')
-
-    with torch.no_grad(), mmskip.stream(net):
-        found = [[net(x)] for x in video]
-
-    assert close(found, expected)
-
-
 @pytest.mark.parametrize('backend', BACKENDS)
 def test_a_stream_goes_on_where_it_was(backend, monkeypatch):
     monkeypatch.setenv('MMSKIP_BACKEND', backend)

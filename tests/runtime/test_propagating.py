@@ -326,11 +326,7 @@ def test_what_cannot_propagate_is_refused_with_what_to_do(monkeypatch):
     with pytest.raises(ValueError, match=r'already.*mmskip.revert\(\) first'):
         mmskip.propagate_changes(net)
     with pytest.raises(ValueError, match=r'mmskip.revert\(\) first'):
-        mmskip.compile_stream(FlipTest(net))
-    net = convert(TinyNet(), NORM)
-    mmskip.compile_stream(net)
-    with pytest.raises(ValueError, match=r'mmskip.revert\(\) first'):
-        mmskip.propagate_changes(net)
+        mmskip.propagate_changes(FlipTest(net))
     monkeypatch.setattr(native, 'MISSING', 'it is not built')
     with pytest.raises(ValueError, match='it is not built'):
         mmskip.propagate_changes(convert(TinyNet(), NORM))

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from mmskip.apis.config import import_host, load_config
 from mmskip.apis.errors import UserError
 from mmskip.convert import SkipConversion, convert, revert
-from mmskip.runtime import compile_stream, fold
+from mmskip.runtime import fold
 
 from .forced_masks import RegionGate, Sizes, converted, output_sizes
 
@@ -88,7 +88,9 @@ def build_pair(
 
 
 def compile_pair(pair: Pair, image: Tensor) -> Pair:
-    """The same models under ``torch.compile``; the first frames take long.
+    """Pair the dense model under ``torch.compile`` with the same skipping.
+
+    Its first frames take minutes.
 
     Args:
         pair: The eager ones.
@@ -98,5 +100,4 @@ def compile_pair(pair: Pair, image: Tensor) -> Pair:
     with torch.inference_mode():
         sizes = output_sizes(skip, image)
     dense.compile()
-    compile_stream(skip)
     return Pair('compiled', dense, skip, sizes)
