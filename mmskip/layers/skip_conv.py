@@ -23,6 +23,7 @@ from mmskip.ops import (
     skip_conv,
     skip_frames,
 )
+from mmskip.ops.native_call import NativeCall, PackedWeight
 from mmskip.registry import MODELS
 
 from .conv_geometry import conv_geometry
@@ -45,7 +46,7 @@ class SkipConvMixin(SelfCounting, Converted):
     activation: str | None = None
     # Whether a clip has ended before its backward ran the layer again.
     left_clip: bool = False
-    _packed: native.PackedWeight | None = None
+    _packed: PackedWeight | None = None
 
     def set_skip(self, gate: dict | Gate, memory: str) -> None:
         """Give a plain convolution what makes it a Skip-Convolution.
@@ -108,7 +109,7 @@ class SkipConvMixin(SelfCounting, Converted):
         self.record_frame(x.shape, mask, memory is None)
         return output, mask, after
 
-    def has_weights_of(self, call: native.NativeCall) -> bool:
+    def has_weights_of(self, call: NativeCall) -> bool:
         """Whether a prepared call has the weights as they are now.
 
         Their values are compared, so that it takes a while: what was
@@ -118,9 +119,7 @@ class SkipConvMixin(SelfCounting, Converted):
             self.weight, self.groups, check=True
         )
 
-    def next_frames(
-        self, x: Tensor, memory: SkipMemory
-    ) -> native.NativeCall | None:
+    def next_frames(self, x: Tensor, memory: SkipMemory) -> NativeCall | None:
         """What runs the frames after this one, as :meth:`skip_frame` would.
 
         Args:
@@ -133,7 +132,7 @@ class SkipConvMixin(SelfCounting, Converted):
         job = self._job(x)
         return None if job[-2] is None else native_call(x, memory, *job)
 
-    def has_next(self, call: native.NativeCall | None) -> bool:
+    def has_next(self, call: NativeCall | None) -> bool:
         """Whether no setting has changed since :meth:`next_frames`."""
         # None where a parametrization computes the weight anew.
         weight = self._parameters.get('weight')
@@ -143,7 +142,7 @@ class SkipConvMixin(SelfCounting, Converted):
         return call.holds(weight, bias, gate, self.memory, self.activation)
 
     def run_next(
-        self, call: native.NativeCall | None, x: Tensor
+        self, call: NativeCall | None, x: Tensor
     ) -> tuple[Tensor, Tensor] | None:
         """Compute a frame by what :meth:`next_frames` returned.
 
@@ -192,7 +191,7 @@ class SkipConvMixin(SelfCounting, Converted):
         how = self._native_kernel(x), self.activation
         return self.weight, self.bias, *settings, *how
 
-    def _native_kernel(self, x: Tensor) -> native.PackedWeight | None:
+    def _native_kernel(self, x: Tensor) -> PackedWeight | None:
         """Where the native backend keeps its kernel, if it is to run.
 
         It has no gradients and no precision but one; whoever wants others
@@ -206,7 +205,7 @@ class SkipConvMixin(SelfCounting, Converted):
         ):
             return None
         if self._packed is None:
-            self._packed = native.PackedWeight()
+            self._packed = PackedWeight()
         return self._packed
 
     def __getstate__(self) -> dict:

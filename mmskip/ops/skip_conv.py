@@ -9,6 +9,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from mmskip.ops.native_call import NativeCall, PackedWeight
+
 from . import native
 from .activation import activate_
 from .gate_mask import (
@@ -82,7 +84,7 @@ def skip_conv(
     geometry: ConvGeometry,
     gate: GateParams,
     rule: str = 'previous',
-    packed: native.PackedWeight | None = None,
+    packed: PackedWeight | None = None,
     activation: str | None = None,
 ) -> tuple[Tensor, Tensor, SkipMemory]:
     """Compute one frame.
@@ -213,9 +215,9 @@ def native_call(
     geometry: ConvGeometry,
     gate: GateParams,
     rule: str,
-    packed: native.PackedWeight,
+    packed: PackedWeight,
     activation: str | None = None,
-) -> native.NativeCall:
+) -> NativeCall:
     """What runs the next frames of a call site, see :func:`skip_conv`.
 
     Args:
@@ -229,7 +231,7 @@ def native_call(
         packed: Keeps the kernel.
         activation: As of :func:`skip_conv`.
     """
-    return native.NativeCall(
+    return NativeCall(
         x.shape,
         memory,
         weight,

@@ -12,8 +12,8 @@ from mmskip.ops import (
     SkipMemory,
     convolve,
     fingerprint,
-    native,
 )
+from mmskip.ops.native_call import NativeCall
 
 from .bindings import StreamBinding
 from .change_steps import Board, NativeSteps, Step
@@ -46,7 +46,7 @@ class PlannedConv:
         self,
         layer: SkipConvMixin,
         site: CallSite,
-        call: native.NativeCall,
+        call: NativeCall,
         source: int,
         mask: Tensor,
     ) -> None:

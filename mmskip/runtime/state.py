@@ -7,7 +7,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from mmskip.ops import SkipMemory, native
+from mmskip.ops import SkipMemory
+from mmskip.ops.native_call import NativeCall
 
 from .weight_watch import WeightWatch
 
@@ -48,7 +49,7 @@ class StreamState:
         self.plans: dict[tuple[Any, int], Any] = {}
         self.watch: WeightWatch | None = None
         self._masks: dict[CallSite, Tensor] = {}
-        self._calls: dict[CallSite, native.NativeCall] = {}
+        self._calls: dict[CallSite, NativeCall] = {}
         self._planned_for: weakref.ref[nn.Module] | None = None
         self._owner: weakref.ref[nn.Module] | None = None
 
@@ -114,11 +115,11 @@ class StreamState:
             self.slots[site] = memory.detach()
         self._masks[site] = mask
 
-    def prepared(self, site: CallSite) -> native.NativeCall | None:
+    def prepared(self, site: CallSite) -> NativeCall | None:
         """What was prepared for the next frames of a call site."""
         return self._calls.get(site)
 
-    def prepare(self, site: CallSite, call: native.NativeCall | None) -> None:
+    def prepare(self, site: CallSite, call: NativeCall | None) -> None:
         """Keep what runs the next frames of a call site."""
         if call is None:
             self._calls.pop(site, None)

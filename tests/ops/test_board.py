@@ -15,6 +15,7 @@ from mmskip.ops import (
     native_call,
     skip_conv,
 )
+from mmskip.ops.native_call import PackedWeight
 from tests.helpers.any_layer import gated_layers, make_frames
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
@@ -42,7 +43,7 @@ def make_call(gated_layer, rule, first, with_bias, activation=None):
     (geometry, shape, *_), gate = gated_layer
     weight = torch.randn(shape) / torch.Size(shape[1:]).numel() ** 0.5
     bias = torch.randn(shape[0]) if with_bias else None
-    job = (weight, bias, geometry, gate, rule, native.PackedWeight())
+    job = (weight, bias, geometry, gate, rule, PackedWeight())
     memory = skip_conv(first, None, *job)[2]
     return [
         native_call(first, memory.clone(), *job, activation=a)
@@ -115,7 +116,7 @@ def test_what_is_pending_around_an_output_fires_again_at_rest():
     weight = torch.randn(4, 1, 3, 3)
     from_zero = torch.zeros(1, 1, 12, 12)
     gate = native_gate(1.0)
-    job = (weight, None, *gate, 'accumulated', native.PackedWeight())
+    job = (weight, None, *gate, 'accumulated', PackedWeight())
     with torch.no_grad():
         memory = skip_conv(from_zero, None, *job)[2]
     call = native_call(from_zero, memory, *job)

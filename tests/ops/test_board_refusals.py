@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from mmskip.ops import ConvGeometry, GateParams, native, native_call, skip_conv
+from mmskip.ops.native_call import PackedWeight
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 
@@ -19,7 +20,7 @@ def conv_arguments():
     gate = GateParams('input_norm', 0.1)
     x = image(2, 4, 6, 7)
     job = (torch.randn(8, 4, 3, 3), None, geometry, gate)
-    job += ('previous', native.PackedWeight())
+    job += ('previous', PackedWeight())
     with torch.no_grad():
         call = native_call(x, skip_conv(x, None, *job)[2], *job)
     mask = torch.zeros(2, 1, 6, 7, dtype=torch.bool)

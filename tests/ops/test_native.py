@@ -22,6 +22,7 @@ from mmskip.ops import (
     native_call,
     skip_conv,
 )
+from mmskip.ops.native_call import PackedWeight
 from tests.helpers.any_layer import gated_layers, make_frames
 from tests.helpers.convs import make_video
 
@@ -93,7 +94,7 @@ def test_native_equals_the_reference(
     job = (frames, weight, bias, geometry, gate, rule)
 
     expected = run(*job, None, activation)
-    found = run(*job, native.PackedWeight(), activation)
+    found = run(*job, PackedWeight(), activation)
 
     before = None
     for x, (output, mask, memory), step in zip(
@@ -118,7 +119,7 @@ def make_call(rule='previous', threshold=0.0, batch=2):
     x = torch.zeros(batch, 20, 6, 7)
     weight = torch.randn(40, 20, 3, 3)
     gate = GateParams('input_norm', threshold)
-    packed = native.PackedWeight()
+    packed = PackedWeight()
     with torch.no_grad():
         job = (weight, None, SAME_3X3, gate, rule, packed)
         memory = skip_conv(x, None, *job)[2]
@@ -258,7 +259,7 @@ def test_torch_accepts_the_operators(rule):
 
 def test_a_weight_is_packed_anew_only_when_it_changes():
     weight, packed = torch.nn.Parameter(torch.randn(8, 4, 3, 3)), None
-    holder = native.PackedWeight()
+    holder = PackedWeight()
 
     packed = holder.get(weight, 1)
     assert holder.get(weight, 1) is packed
@@ -272,14 +273,14 @@ def test_a_weight_is_packed_anew_only_when_it_changes():
 def test_a_write_past_the_version_counter_is_seen_in_reference_frames():
     # Whole numbers, whose sum does not depend on their order.
     weight = torch.nn.Parameter(torch.randint(-9, 9, (8, 4, 3, 3)).float())
-    holder = native.PackedWeight()
+    holder = PackedWeight()
     packed = holder.get(weight, 1)
 
     weight.data.mul_(2)
     assert torch.equal(holder.get(weight, 1, check=True), 2 * packed)
 
     weight.data.copy_(weight.data.flip(0))
-    fresh = native.PackedWeight().get(weight, 1)
+    fresh = PackedWeight().get(weight, 1)
     assert torch.equal(holder.get(weight, 1, check=True), fresh)
     assert not torch.equal(fresh, 2 * packed)
 
@@ -327,7 +328,7 @@ def test_results_do_not_depend_on_the_number_of_threads():
         for threads in (1, 4):
             torch.set_num_threads(threads)
             job = (weight, None, SAME_3X3, gate, 'accumulated')
-            found.append(run(frames, *job, native.PackedWeight()))
+            found.append(run(frames, *job, PackedWeight()))
     finally:
         torch.set_num_threads(number)
 
