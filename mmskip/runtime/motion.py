@@ -7,7 +7,7 @@ homography per frame.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import cv2
 import numpy as np
@@ -20,9 +20,7 @@ from mmskip.options import check_least
 from mmskip.registry import MODELS
 
 from .root_hooks import TransientHook
-
-if TYPE_CHECKING:
-    from .bindings import StreamBinding
+from .state import StreamState
 
 # Share of the tracked points that one model has to explain.
 LEAST_SHARE = 0.5
@@ -162,6 +160,22 @@ def grey_pair(
     return old, new
 
 
+class FramesOfModel(Protocol):
+    """A stream, as far as motion is concerned.
+
+    Attributes:
+        model: That gets the frames.
+        names: Of its converted layers.
+        num_frames: Consecutive frames of each stream in one batch.
+        state: What is remembered of the video.
+    """
+
+    model: nn.Module
+    names: dict[nn.Module, str]
+    num_frames: int
+    state: StreamState
+
+
 class MotionFollower:
     """Warps a stream's memory before each of its frames.
 
@@ -169,7 +183,7 @@ class MotionFollower:
         binding: The stream.
     """
 
-    def __init__(self, binding: 'StreamBinding') -> None:
+    def __init__(self, binding: FramesOfModel) -> None:
         self._binding = binding
         self._layers = {
             name: layer
