@@ -58,7 +58,7 @@ $(DOCS_VENV)/.ready: pyproject.toml
 
 docs: $(DOCS_VENV)/.ready
 	@echo 'Building the documentation (1 min).'
-	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict --quiet
+	@NO_MKDOCS_2_WARNING=1 $(DOCS_VENV)/bin/mkdocs build --strict
 	@echo 'Done: site/index.html'
 
 clean:
