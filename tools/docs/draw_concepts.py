@@ -239,7 +239,7 @@ def draw_stream() -> Figure:
         arrow(axes, (11.7, y + 0.5), (12.4, y + 0.5))
         box(axes, (12.4, y, 2.7, 1), f'StreamState {name.lower()}')
     axes.text(2.4, 4.45, 'first frame', fontsize=9, color=GREY)
-    axes.text(8.15, 4.45, 'scene cut', fontsize=9, color=GREY)
+    axes.text(8.15, 4.45, 'new size', fontsize=9, color=GREY)
     axes.text(
         6.9,
         2.5,
