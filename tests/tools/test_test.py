@@ -1,4 +1,5 @@
 import json
+import runpy
 import socket
 import sys
 from pathlib import Path
@@ -203,13 +204,15 @@ def test_weights_that_are_not_the_models_are_not_tested(
     assert text in last
 
 
-def test_a_mistake_ends_the_program_with_code_2(setup, run_command):
-    done = run_command(
-        sys.executable, TOOLS / 'test.py', setup.config, 'no.pth'
-    )
-    assert done.returncode == EXIT_MISTAKE
-    assert 'checkpoint not found: no.pth' in done.stderr
-    assert 'Traceback' not in done.stderr
+def test_a_mistake_ends_the_program_with_code_2(setup, monkeypatch, capsys):
+    argv = ['test.py', str(setup.config), 'no.pth']
+    monkeypatch.setattr(sys, 'argv', argv)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(TOOLS / 'test.py'), run_name='__main__')
+    assert end.value.code == EXIT_MISTAKE
+    error = capsys.readouterr().err
+    assert 'checkpoint not found: no.pth' in error
+    assert 'Traceback' not in error
 
 
 def test_the_default_augmentation_is_that_of_mmdet(setup, load_tool):

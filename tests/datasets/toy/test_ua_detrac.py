@@ -83,23 +83,6 @@ def test_the_dataset_reads_it(toy, small, recwarn):
     assert not [w for w in recwarn if 'MVI' in str(w.message)]
 
 
-def test_running_again_does_nothing(toy, small):
-    before = {p: p.stat().st_mtime_ns for p in toy.rglob('*')}
-    calls = []
-    root = make_toy_ua_detrac(
-        toy, **small, on_frame=lambda: calls.append(None)
-    )
-    assert root == toy
-    assert not calls
-    assert {p: p.stat().st_mtime_ns for p in toy.rglob('*')} == before
-
-
-def test_other_arguments_are_refused_where_a_data_set_is(toy, small):
-    message = r'seed=0 instead of 5.*remove it or choose another folder'
-    with pytest.raises(FileExistsError, match=message):
-        make_toy_ua_detrac(toy, **dict(small, seed=5))
-
-
 def test_a_foreign_folder_is_left_alone(tmp_path, small):
     (tmp_path / 'thesis.txt').write_text('mine')
     with pytest.raises(FileExistsError, match=f'without {MARKER}'):
