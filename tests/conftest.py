@@ -21,12 +21,18 @@ def _one_thread():
     torch.set_num_threads(threads)
 
 
-@pytest.fixture(autouse=True, scope='module')
-def _quick_garbage_collection():
+@pytest.hookimpl
+def pytest_pycollect_makemodule():
     """Leave what is imported out of the garbage collection.
 
     mmengine collects whenever it makes a data set, which takes the better
     part of a second with all the hosts' modules in memory.
     """
+    gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _quick_garbage_collection():
+    """The same for what the tests of the last file have imported."""
     gc.collect()
     gc.freeze()

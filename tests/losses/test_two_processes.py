@@ -153,12 +153,16 @@ def step_of_a_rank(rank, memory):
 
 @pytest.fixture(scope='module')
 def steps_of_ranks(tmp_path_factory):
-    """Run both processes, which takes long to start, once."""
+    """Run both processes once; forks know all imports."""
     folder = tmp_path_factory.mktemp('ranks')
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         port = server.getsockname()[1]
-    torch.multiprocessing.spawn(work, (folder, port), nprocs=2)
+    # With a GPU, autograd has threads, which a fork would lack.
+    method = 'spawn' if torch.cuda.is_available() else 'fork'
+    torch.multiprocessing.start_processes(
+        work, (folder, port), nprocs=2, start_method=method
+    )
     return folder
 
 

@@ -169,6 +169,8 @@ def fork():
     """Run a tool in a copy of this process, which knows all imports."""
     if 'fork' not in multiprocessing.get_all_start_methods():
         pytest.skip('new processes would import everything again')
+    if torch.cuda.is_available():
+        pytest.skip('autograd has threads for a GPU, which a fork would lack')
     context = multiprocessing.get_context('fork')
     begun = []
 

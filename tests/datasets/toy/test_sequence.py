@@ -56,25 +56,3 @@ def test_nothing_annotated_stands_in_an_ignored_region():
         x, y = (sighting.box[0] + sighting.box[2]) / 2, sighting.box[3]
         for x1, y1, x2, y2 in sequence.ignored_regions:
             assert not (x1 <= x <= x2 and y1 <= y <= y2)
-
-
-def test_overlaps_are_told_from_both_sides():
-    found = 0
-    for number in range(1, 4):
-        _, _, sightings = film(number, traffic_light=True, frames=3)
-        for frame in sightings:
-            by_track = {s.track_id: s for s in frame}
-            for s in frame:
-                for overlap in s.overlaps:
-                    if overlap.status == -1:
-                        assert overlap.other == -1
-                        continue
-                    mirrored = [
-                        o
-                        for o in by_track[overlap.other].overlaps
-                        if o.other == s.track_id
-                    ]
-                    assert [o.status for o in mirrored] == [1 - overlap.status]
-                    assert mirrored[0].box == overlap.box
-                    found += 1
-    assert found > 4
