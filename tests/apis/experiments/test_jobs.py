@@ -61,6 +61,15 @@ def test_a_bug_raises_when_the_others_are_done(console):
     assert done == ['b']
 
 
+@pytest.fixture
+def _interrupts():
+    """Interrupts raise, also where a shell has told to ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures('_interrupts')
 def test_an_interrupt_stops_what_runs_and_begins_nothing_new(console):
     stopped, begun = threading.Event(), []
 

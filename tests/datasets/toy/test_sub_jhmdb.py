@@ -13,6 +13,7 @@ from mmskip.datasets.jhmdb_poses import (
     read_pose_video,
 )
 from mmskip.datasets.jhmdb_release import read_masks
+from mmskip.datasets.mat_files import MatReader
 from mmskip.datasets.toy import make_toy_sub_jhmdb
 from mmskip.datasets.toy.figure_video import FigureVideo
 from mmskip.datasets.toy.moves import MOVES
@@ -44,11 +45,12 @@ def test_the_same_seed_gives_the_same_bytes(root, tmp_path):
 
 def test_it_reads_like_the_original(root):
     report = ReadingReport()
-    videos = [
-        read_pose_video(root, name, report)
-        for subset in ('train', 'test')
-        for name in list_videos(root, 2, subset)
-    ]
+    with MatReader() as mat:
+        videos = [
+            read_pose_video(root, name, report, mat)
+            for subset in ('train', 'test')
+            for name in list_videos(root, 2, subset)
+        ]
     assert len(videos) == 3 * len(MOVES)
     assert report.surplus == report.absent == report.outside == {}
     for video in videos:
