@@ -95,7 +95,7 @@ def test_mmaction_models_are_imported_and_drn_explains_itself():
     models = importlib.import_module('mmaction.registry').MODELS
     text = 'DRN is not available: the wheel of mmaction2'
     with pytest.raises(ImportError, match=text):
-        models.build(dict(type='DRN'))
+        models.build(dict(type='mmaction.DRN'))
 
 
 def test_existing_drn_is_preferred(tmp_path, monkeypatch):
