@@ -12,7 +12,7 @@ from tests.apis.fakes import noise_frames, write_video
 
 pytest.importorskip('mmdet')
 
-FAST = ('--groups', '2', '--rounds', '1', '--frames', '2', '--clips', '1')
+FAST = ('--groups', '3', '--rounds', '1', '--frames', '3', '--clips', '1')
 
 
 @pytest.fixture
