@@ -29,7 +29,7 @@ env:
 
 test: env
 	@echo 'Running the tests (usually 10 min on 2 cores).'
-	@$(PY) -m pytest
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
 
 sanitize: env
 	@tools/sanitize.sh

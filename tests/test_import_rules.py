@@ -105,11 +105,15 @@ def walk(node: ast.AST, above: tuple = ()) -> Iterator[tuple]:
 def imports_of(path: Path) -> Iterator[Import]:
     tree = ast.parse((PACKAGE / path).read_text(), str(path))
     functions = (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)
+    module = path.with_suffix('').parts
     for node, above in walk(tree):
+        targets = targets_of(node, module)
+        if not targets:
+            continue
         pairs = itertools.pairwise((*above, node))
         tolerant = any(is_guard(outer, inner) for outer, inner in pairs)
         lazy = any(isinstance(outer, functions) for outer in above)
-        for target in targets_of(node, path.with_suffix('').parts):
+        for target in targets:
             yield Import(target, node.lineno, tolerant, lazy)
 
 

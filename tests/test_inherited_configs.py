@@ -29,11 +29,6 @@ DATA = {
         'data/toy_sub_jhmdb',
         dict(VIDEOS, frames=(8, 8), size=(64, 64)),
     ),
-    'mmaction': (
-        toy.make_toy_hmdb51,
-        'data/toy_hmdb51',
-        dict(VIDEOS, unused_videos=0, frames=8, size=(64, 64)),
-    ),
     'kinetics': (
         toy.make_toy_kinetics,
         'data/toy_kinetics',
@@ -52,26 +47,17 @@ DATA = {
 }
 DETECTION = 'skip_conv/detection/{}_toy-ua-detrac'
 POSE = 'skip_conv/pose/{}_td-hm_hrnet-w12_toy-sub-jhmdb-96x96'
-RECOGNITION = 'skip_conv/recognition/{}_toy-hmdb51'
 LOCALIZATION = 'va_red2/localization/{}_1xb8-8x1-12e_toy-jhmdb'
 TRAINED = [
     ('mmdet', DETECTION.format('skip-conv-gumbel_efficientdet_d0')),
     ('mmpose', POSE.format('skip-conv-gumbel')),
-    ('mmpose', POSE.format('l0')),
-    ('mmaction', RECOGNITION.format('skip-conv-gumbel_tsn_r18-w16_1x1x8-12e')),
     ('kinetics', 'va_red2/va-red2_r2plus1d_r18-w16_8x2x1-10e_toy-kinetics'),
     ('activitynet', 'sof_net/sof_r18-w16_16f-16e_toy-activitynet'),
     ('jhmdb', LOCALIZATION.format('va-red2_yowo_r2plus1d_r18-w12')),
 ]
 TESTED = [
-    ('mmdet', DETECTION.format('skip-conv-output-norm_retinanet_r18-w32')),
     ('mmdet', DETECTION.format('keyframe_retinanet_r18-w32')),
     ('mmdet', DETECTION.format('feature-flow_retinanet_r18-w32')),
-    ('mmpose', POSE.format('skip-conv-output-norm')),
-    (
-        'mmaction',
-        RECOGNITION.format('skip-conv-output-norm_tsn_r18-w16_1x1x8'),
-    ),
 ]
 CHILD = """
 _base_ = 'mmskip::{base}.py'

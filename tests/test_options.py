@@ -1,6 +1,7 @@
 """What a config names refuses an option by its name."""
 
 import inspect
+import re
 from collections.abc import Mapping, Sequence
 from math import inf, nan
 from typing import Literal, get_args
@@ -98,10 +99,27 @@ def arguments(owner, name, value):
     return {**needed, **NECESSARY_OF.get(owner.__name__, {}), name: value}
 
 
-@pytest.mark.parametrize(('owner', 'name', 'value'), [*options()])
-def test_an_option_of_another_kind_is_refused_by_name(owner, name, value):
-    with pytest.raises(ValueError, match=rf'expected {name} to be .* got'):
-        owner(**arguments(owner, name, value))
+def accepted(cases, words):
+    """Cases that are not refused in these words; ``{}`` is the name.
+
+    One loop for all of them: there are some two thousand.
+    """
+    found = []
+    for owner, name, value in cases:
+        pattern = words.replace('{}', re.escape(name))
+        try:
+            owner(**arguments(owner, name, value))
+        except ValueError as error:
+            if re.search(pattern, str(error)):
+                continue
+        found.append((owner.__name__, name, value))
+    return found
+
+
+def test_an_option_of_another_kind_is_refused_by_name():
+    cases = [*options()]
+    assert len(cases) > 1000
+    assert accepted(cases, 'expected {} to be .* got') == []
 
 
 def numbers():
@@ -110,13 +128,13 @@ def numbers():
         for name, parameter in inspect.signature(owner).parameters.items():
             kinds = {parameter.annotation, *get_args(parameter.annotation)}
             if kinds & {int, float} and name not in SIGNED | OF_HOST:
-                yield owner, name
+                yield owner, name, -1
 
 
-@pytest.mark.parametrize(('owner', 'name'), [*numbers()])
-def test_a_negative_number_is_refused_by_name(owner, name):
-    with pytest.raises(ValueError, match=rf'expected .*\b{name}\b.* got'):
-        owner(**arguments(owner, name, -1))
+def test_a_negative_number_is_refused_by_name():
+    cases = [*numbers()]
+    assert len(cases) > 50
+    assert accepted(cases, r'expected .*\b{}\b.* got') == []
 
 
 def modes():
@@ -125,13 +143,13 @@ def modes():
         for name, parameter in inspect.signature(owner).parameters.items():
             is_word = name in MODES and parameter.annotation is str
             if is_word and (owner.__name__, name) != ('RandomFrames', 'key'):
-                yield owner, name
+                yield owner, name, 'no such word'
 
 
-@pytest.mark.parametrize(('owner', 'name'), [*modes()])
-def test_an_unknown_word_is_refused_by_name(owner, name):
-    with pytest.raises(ValueError, match=rf'expected .*\b{name}\b.* got'):
-        owner(**arguments(owner, name, 'no such word'))
+def test_an_unknown_word_is_refused_by_name():
+    cases = [*modes()]
+    assert len(cases) > 10
+    assert accepted(cases, r'expected .*\b{}\b.* got') == []
 
 
 @pytest.mark.parametrize(

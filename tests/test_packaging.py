@@ -118,7 +118,8 @@ def test_wheel_has_nothing_else(wheel):
 def test_installed_wheel_resolves_its_configs(wheel, a_config, tmp_path):
     site, elsewhere = tmp_path / 'site', tmp_path / 'elsewhere'
     elsewhere.mkdir()
-    run(*PIP, 'install', *OFFLINE, '--target', str(site), str(wheel))
+    # A wheel of Python alone is installed by unpacking it.
+    zipfile.ZipFile(wheel).extractall(site)
     resolve(
         a_config,
         site / 'mmskip',

@@ -1,8 +1,5 @@
 """Child registries of mmengine's roots."""
 
-import subprocess
-import sys
-
 import pytest
 from mmengine import registry as roots
 from mmengine.registry import DefaultScope
@@ -35,22 +32,6 @@ def test_prefixed_names_are_found_from_any_scope(name, kind, scope):
         found = getattr(roots, name).get(kind)
 
     assert found.__module__.startswith('mmskip.')
-
-
-def test_a_prefixed_name_is_found_without_an_import_of_mmskip():
-    program = (
-        'from mmengine.registry import MODELS;'
-        "print(MODELS.get('mmskip.SkipConv2d').__module__)"
-    )
-
-    run = subprocess.run(
-        [sys.executable, '-W', 'ignore', '-c', program],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-
-    assert run.stdout.strip() == 'mmskip.layers.skip_conv'
 
 
 @pytest.mark.parametrize(

@@ -231,8 +231,8 @@ main() {
     step 'libraries' '1 min' pip_install --only-binary=xtcocotools \
         mmengine opencv-python importlib_metadata json-tricks munkres \
         xtcocotools decord einops pycocotools scipy shapely terminaltables \
-        matplotlib packaging pillow six tqdm rich pytest hypothesis ruff \
-        pre_commit
+        matplotlib packaging pillow six tqdm rich pytest pytest-xdist \
+        hypothesis ruff pre_commit
     if mmcv_ops_run >/dev/null 2>&1; then
         echo '  mmcv                   (there, and its ops run)'
     else

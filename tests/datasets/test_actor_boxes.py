@@ -77,12 +77,12 @@ def test_a_bad_file_is_refused(tmp_path, found, error, message):
         propose(found, tmp_path)
 
 
-@pytest.mark.parametrize('name', [*ARRAYS, *CODE])
-def test_a_file_that_would_do_harm_is_refused(tmp_path, monkeypatch, name):
+def test_a_file_that_would_do_harm_is_refused(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ValueError, match=r'boxes\.pkl: .*cannot be read'):
-        propose({KEY: {**ARRAYS, **CODE}[name]}, tmp_path)
-    assert not (tmp_path / 'intruded').exists()
+    for attack in (*ARRAYS.values(), *CODE.values()):
+        with pytest.raises(ValueError, match=r'boxes\.pkl: .*cannot be read'):
+            propose({KEY: attack}, tmp_path)
+        assert not (tmp_path / 'intruded').exists()
 
 
 def test_tags_of_yaml_are_not_run(tmp_path, monkeypatch):

@@ -23,7 +23,11 @@ def group(samples, **options):
     return group_frames(Frames(samples), **options)
 
 
-@pytest.mark.parametrize('text', [int, str, 'img{}.jpg'.format], ids=repr)
+@pytest.mark.parametrize(
+    'text',
+    [int, str, 'img{}.jpg'.format],
+    ids=['number', 'text', 'name'],
+)
 def test_frames_are_in_natural_order(text):
     frames = random.Random(0).sample(range(1, 120), 119)
     samples = [dict(video_id='a', frame_id=text(f)) for f in frames]

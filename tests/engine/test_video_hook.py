@@ -15,6 +15,7 @@ from mmskip.ops import native
 from mmskip.runtime import LedgerReader
 from tests.helpers.convs import make_video
 from tests.helpers.nets import TinyNet, Windows, skipping, whole_weights
+from tests.helpers.pairwise import every_pair
 from tests.helpers.runs import run_clip, run_stream, same
 
 
@@ -97,10 +98,11 @@ def test_a_stream_restarts_at_every_reset_interval_of_its_video(
     assert same(outputs, expected)
 
 
-@pytest.mark.parametrize('interval', [None, 1, 2, 3])
-@pytest.mark.parametrize('batch', [2, 3, 7])
-@pytest.mark.parametrize(
-    'videos', ['aaaaaaa', 'abbbbbb', 'aabcccc', 'ababaab']
+@every_pair(
+    'videos,batch,interval',
+    ['aaaaaaa', 'abbbbbb', 'aabcccc', 'ababaab'],
+    [2, 3, 7],
+    [None, 1, 2, 3],
 )
 def test_a_batch_of_consecutive_frames_equals_one_by_one(
     net, frames, videos, batch, interval

@@ -1,7 +1,7 @@
 """Flags that users of the hosts set, one by one, on the hosts' backbones.
 
-Each cell works, as an independent reference says, or is refused with what to
-do instead.
+Each flag works, as an independent reference says, or is refused with what to
+do instead. Every two of a host, a gate, a plan and a flag meet in some cell.
 """
 
 import copy
@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import mmskip
 from mmskip.ops import native
+from tests.helpers.pairwise import every_pair
 from tests.hosts.flagged import (
     GATES,
     HOSTS,
@@ -39,23 +40,27 @@ pytestmark = [
     pytest.mark.filterwarnings('ignore:.*use_reentrant'),
     pytest.mark.filterwarnings('ignore:Skip-Convolutions run on'),
 ]
-every_host = pytest.mark.parametrize('host', HOSTS)
-# For what no host does in a way of its own.
-some_hosts = pytest.mark.parametrize('host', ['ResNet', 'CSPNeXt', 'X3D'])
-every_gate = pytest.mark.parametrize('gate', GATES)
-planned_or_not = pytest.mark.parametrize(
-    'planned',
-    [
-        False,
-        pytest.param(
-            True,
-            marks=pytest.mark.skipif(
-                bool(native.MISSING), reason=native.MISSING
-            ),
-        ),
-    ],
-    ids=['stream', 'plan'],
-)
+#: For what no host does in a way of its own.
+SOME_HOSTS = ('ResNet', 'CSPNeXt', 'X3D')
+#: 3-D convolutions run on the reference, unplanned.
+UNPLANNED = {'ResNet3d', 'X3D'}
+#: mmengine cannot trace them.
+UNTRACED = {'ResNet3d', 'X3D'}
+#: They have no ConvModule.
+WITHOUT_MODULES = {'ResNet', 'HRNet'}
+some_hosts = pytest.mark.parametrize('host', SOME_HOSTS)
+some_hosts_and_gates = every_pair('host,gate', SOME_HOSTS, GATES)
+
+
+def can_be_planned(host, gate, planned, *_):
+    return not (planned and host in UNPLANNED)
+
+
+def planned_or_not(hosts, name=None, values=()):
+    """A host, a gate and a plan or none, with one more argument if named."""
+    axes = (hosts, GATES, (False, True), *([values] if name else []))
+    names = ','.join(('host', 'gate', 'planned', *([name] if name else [])))
+    return every_pair(names, *axes, valid=can_be_planned)
 
 
 @pytest.fixture(scope='module')
@@ -91,27 +96,36 @@ TRAINED = {
     'frozen_stages': dict(frozen_stages=1),
     'norm_eval': dict(norm_eval=True),
     'with_cp': dict(with_cp=True),
+    'activation_checkpointing': {},
 }
 
 
-@every_host
-@every_gate
-@pytest.mark.parametrize('flag', TRAINED)
+@every_pair(
+    'host,gate,flag',
+    HOSTS,
+    GATES,
+    TRAINED,
+    valid=lambda host, gate, flag: host not in LACKS.get(flag, ()),
+)
 def test_training_with_a_flag_is_that_without(host, gate, flag):
     flagged = build(host, gate, **TRAINED[flag]).train()
-    plain = build(host, gate).train()
-    frozen = freeze_by_hand(plain, flagged)
+    if not TRAINED[flag]:
+        checkpointed(flagged, host)
     clip = make_clip(host)
 
     step = train_step(flagged, clip)
 
     assert step[2] == len(skip_convs(flagged))
-    assert bool(frozen) == ('frozen_stages' in TRAINED[flag])
-    assert_same_step(step, train_step(plain, clip), frozen)
+    if flag in ('frozen_stages', 'norm_eval'):
+        plain = build(host, gate).train()
+        frozen = freeze_by_hand(plain, flagged)
+        assert bool(frozen) == (flag == 'frozen_stages')
+        assert_same_step(step, train_step(plain, clip), frozen)
+    else:
+        assert_same_step(step, plain_step(host, gate))
 
 
-@some_hosts
-@every_gate
+@some_hosts_and_gates
 def test_training_a_model_that_is_half_in_eval_mode(host, gate):
     model, plain = build(host, gate).train(), build(host, gate).train()
     half_in_eval(model)
@@ -122,18 +136,7 @@ def test_training_a_model_that_is_half_in_eval_mode(host, gate):
     assert_same_step(train_step(model, clip), train_step(plain, clip), frozen)
 
 
-@every_host
-@every_gate
-def test_training_with_activation_checkpointing_of_mmengine(host, gate):
-    model = checkpointed(build(host, gate), host).train()
-
-    step = train_step(model, make_clip(host))
-
-    assert_same_step(step, plain_step(host, gate))
-
-
-@some_hosts
-@every_gate
+@some_hosts_and_gates
 @pytest.mark.usefixtures('_one_process')
 def test_training_in_a_distributed_wrapper(host, gate):
     model = build(host, gate)
@@ -144,8 +147,7 @@ def test_training_in_a_distributed_wrapper(host, gate):
     assert_same_step(step, plain_step(host, gate))
 
 
-@some_hosts
-@every_gate
+@some_hosts_and_gates
 def test_training_under_autocast(host, gate):
     clip = make_clip(host)
     model = build(host, gate).train()
@@ -176,23 +178,16 @@ def test_weights_averaged_between_steps_are_what_gates_learn_from(host):
     assert_same_step(train_step(model.train(), clip), train_step(fresh, clip))
 
 
-@every_host
-@every_gate
-def test_fused_convolutions_and_norms_are_refused(host, gate):
+@pytest.mark.parametrize('host', sorted({*HOSTS} - UNTRACED))
+def test_fused_convolutions_and_norms_are_refused(host):
     model = build(host)
-    try:
-        efficient_conv_bn_eval.turn_on_efficient_conv_bn_eval(
-            model, 'backbone'
-        )
-    except Exception:
-        pytest.skip(f'mmengine cannot trace {host}')
+    efficient_conv_bn_eval.turn_on_efficient_conv_bn_eval(model, 'backbone')
 
     with pytest.raises(ValueError, match='efficient_conv_bn_eval=False'):
-        converted(model, gate)
+        converted(model, 'norm')
 
 
-@every_host
-@every_gate
+@every_pair('host,gate', sorted({*HOSTS} - WITHOUT_MODULES), GATES)
 def test_what_is_fused_after_the_conversion_is_refused(host, gate):
     model = build(host, gate)
     modules = [
@@ -202,8 +197,6 @@ def test_what_is_fused_after_the_conversion_is_refused(host, gate):
         and m.with_norm
         and m.conv in skip_convs(model)
     ]
-    if not modules:
-        pytest.skip(f'{host} has no ConvModule')
     modules[0].turn_on_efficient_conv_bn_eval()
 
     for enter in (mmskip.stream, lambda m: mmskip.clip(m, 2)):
@@ -221,25 +214,25 @@ def test_gates_that_a_wrapper_would_not_share_are_refused(host):
 
 
 def planned_model(model, planned):
-    """A model that runs as a plan, if it is asked for and there can be one."""
+    """A model that runs as a plan, if it is asked for."""
     if planned:
-        if any(isinstance(m, nn.Conv3d) for m in model.modules()):
-            pytest.skip('3-D convolutions run on the reference, unplanned')
+        if native.MISSING:
+            pytest.skip(native.MISSING)
         mmskip.propagate_changes(model)
     return model
 
 
-@every_host
-@every_gate
-@planned_or_not
-def test_a_stream_with_all_flags_is_that_of_the_reference_without(
-    host, gate, planned
+@planned_or_not(HOSTS, 'checkpoints', (False, True))
+def test_a_stream_with_flags_is_that_of_the_reference_without(
+    host, gate, planned, checkpoints
 ):
     flags = dict(frozen_stages=1, norm_eval=True, with_cp=True, norm='SyncBN')
     flags = {k: v for k, v in flags.items() if host not in LACKS.get(k, ())}
-    flagged = planned_model(build(host, gate, **flags), planned)
+    flags = {} if checkpoints else flags
+    model = planned_model(build(host, gate, **flags), planned)
+    model = checkpointed(model, host) if checkpoints else model
 
-    assert_streams(Shown(flagged), host, gate)
+    assert_streams(Shown(model), host, gate)
 
 
 def assert_streams(shown, host, gate):
@@ -257,25 +250,13 @@ def show_both(found, plain, x):
         return result, plain.show(x)
 
 
-@some_hosts
-@every_gate
-@planned_or_not
+@planned_or_not(SOME_HOSTS, 'inside', (False, True))
 @pytest.mark.usefixtures('_one_process')
-@pytest.mark.parametrize('inside', [False, True])
 def test_a_stream_of_a_wrapped_model(host, gate, planned, inside):
     model = planned_model(build(host, gate), planned)
     wrapped = DistributedDataParallel(model).eval()
 
     assert_streams(Shown(model if inside else wrapped), host, gate)
-
-
-@every_host
-@every_gate
-@planned_or_not
-def test_a_stream_with_activation_checkpointing(host, gate, planned):
-    model = planned_model(build(host, gate), planned)
-
-    assert_streams(Shown(checkpointed(model, host)), host, gate)
 
 
 def flip(shown):
@@ -288,10 +269,7 @@ def half_train(shown):
         norm.train()
 
 
-@some_hosts
-@every_gate
-@planned_or_not
-@pytest.mark.parametrize('change', [flip, half_train])
+@planned_or_not(SOME_HOSTS, 'change', (flip, half_train))
 def test_modes_that_flip_in_mid_stream(host, gate, planned, change):
     model = build(host, gate)
     plain = Shown(twin(model))
@@ -304,9 +282,7 @@ def test_modes_that_flip_in_mid_stream(host, gate, planned, change):
         assert_same_frame(*show_both(found, plain, x))
 
 
-@some_hosts
-@every_gate
-@planned_or_not
+@planned_or_not(SOME_HOSTS)
 def test_a_stream_under_autocast_is_that_of_the_reference(host, gate, planned):
     model = build(host, gate)
     plain = Shown(twin(model))
@@ -335,10 +311,7 @@ WRITES = {
 }
 
 
-@some_hosts
-@every_gate
-@planned_or_not
-@pytest.mark.parametrize('write', WRITES)
+@planned_or_not(SOME_HOSTS, 'write', WRITES)
 def test_weights_that_change_in_mid_stream_start_a_new_one(
     host, gate, planned, write
 ):
@@ -357,10 +330,7 @@ def test_weights_that_change_in_mid_stream_start_a_new_one(
     assert found.state.weight_changes == len(found.state.slots)
 
 
-@some_hosts
-@every_gate
-@planned_or_not
-@pytest.mark.parametrize('dtype', [torch.bfloat16, torch.float64])
+@planned_or_not(SOME_HOSTS, 'dtype', (torch.bfloat16, torch.float64))
 def test_another_precision_in_mid_stream_starts_a_new_one(
     host, gate, planned, dtype
 ):

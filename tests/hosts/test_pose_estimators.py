@@ -24,9 +24,10 @@ engine_structures = pytest.importorskip('mmengine.structures')
 FRAMES = 3
 WIDTH, HEIGHT = 64, 96
 SIMCC = 'simcc_res50_8xb64-210e_coco-256x192'
+RES50 = 'td-hm_res50_8xb64-20e_jhmdb-sub1-256x256'
 KEYPOINTS = {
     'td-hm_hrnet-w32_8xb64-210e_coco-256x192': 17,
-    'td-hm_res50_8xb64-20e_jhmdb-sub1-256x256': 15,
+    RES50: 15,
     SIMCC: 17,
 }
 # Small inputs, which only SimCC has to be told.
@@ -37,6 +38,10 @@ OPTIONS = {
         'model.head.decoder.input_size': (WIDTH, HEIGHT),
     }
 }
+
+
+# A flip is a matter of the head: heatmaps or vectors.
+each_head = pytest.mark.parametrize('video', [RES50, SIMCC], indirect=True)
 
 
 @pytest.fixture(scope='module', params=KEYPOINTS)
@@ -98,6 +103,7 @@ def test_open_gates_equal_dense_on_every_frame(video):
     assert_same(raw, video.raw)
 
 
+@each_head
 def test_open_gates_equal_dense_in_a_flip_test(video):
     model = video.host.model
     with video.host.open_gates(), mmskip.stream(model):
@@ -123,6 +129,7 @@ def test_a_static_video_costs_one_frame(video):
     assert_identical(raw, raw[:1] * FRAMES)
 
 
+@each_head
 def test_a_static_video_costs_one_frame_in_a_flip_test(video):
     model = video.host.model
     frame = video.frames[0]

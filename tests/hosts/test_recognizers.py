@@ -57,7 +57,7 @@ def clips(request):
 @pytest.fixture(scope='module', params=WINDOWED)
 def windows(request):
     """A recogniser of windows (N, 1, C, T, H, W) of a long video."""
-    shape = (1, 3, 4, 64, 64)
+    shape = (1, 3, 4, 48, 48)
     return SimpleNamespace(
         host=build(request.param, *shape),
         frames=random_walk(FRAMES, 1, *shape),

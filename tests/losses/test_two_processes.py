@@ -19,6 +19,7 @@ from mmskip.layers import SkipConvMixin
 pytest.importorskip('mmdet')
 
 CLIPS, FRAMES, SIZE = 2, 3, (64, 96)
+MEMORIES = ('previous', 'accumulated')
 
 
 def config(memory):
@@ -131,12 +132,14 @@ def step(model, inner, first, clips):
     return {k: v.detach() for k, v in logged.items()}, grads
 
 
-def work(rank, memory, folder, port):
-    """One of two processes."""
+def work(rank, folder, port):
+    """One of two processes: a step of each memory."""
     os.environ.update(MASTER_ADDR='127.0.0.1', MASTER_PORT=str(port))
     torch.set_num_threads(1)
     torch_dist.init_process_group('gloo', rank=rank, world_size=2)
-    torch.save(step_of_a_rank(rank, memory), folder / f'{rank}.pth')
+    for memory in MEMORIES:
+        found = step_of_a_rank(rank, memory)
+        torch.save(found, folder / f'{memory}_{rank}.pth')
     close_launcher()
 
 
@@ -148,17 +151,29 @@ def step_of_a_rank(rank, memory):
     return step(wrapper, model, rank * CLIPS, CLIPS)
 
 
-@pytest.mark.parametrize('memory', ['previous', 'accumulated'])
-def test_losses_and_gradients_are_those_of_one_process(memory, tmp_path):
+@pytest.fixture(scope='module')
+def steps_of_ranks(tmp_path_factory):
+    """Run both processes once; forks know all imports."""
+    folder = tmp_path_factory.mktemp('ranks')
     with socket.socket() as server:
         server.bind(('127.0.0.1', 0))
         port = server.getsockname()[1]
+    # With a GPU, autograd has threads, which a fork would lack.
+    method = 'spawn' if torch.cuda.is_available() else 'fork'
+    torch.multiprocessing.start_processes(
+        work, (folder, port), nprocs=2, start_method=method
+    )
+    return folder
+
+
+@pytest.mark.parametrize('memory', MEMORIES)
+def test_losses_and_gradients_are_those_of_one_process(memory, steps_of_ranks):
     model = build(memory)
     losses, grads = step(model, model, 0, 2 * CLIPS)
 
-    torch.multiprocessing.spawn(work, (memory, tmp_path, port), nprocs=2)
-
-    ranks = [torch.load(tmp_path / f'{rank}.pth') for rank in (0, 1)]
+    ranks = [
+        torch.load(steps_of_ranks / f'{memory}_{rank}.pth') for rank in (0, 1)
+    ]
     assert {'loss', 'loss_bbox', 'loss_gate'} <= losses.keys()
     assert ranks[0][0]['loss'] != ranks[1][0]['loss']
     close = dict(rtol=1e-5, atol=1e-5)

@@ -10,6 +10,7 @@ import mmskip
 from mmskip import StreamState
 from mmskip.ops import MEMORY_RULES, native
 from tests.helpers.nets import FlipTest, PyramidNet, TinyNet
+from tests.helpers.pairwise import every_pair
 from tests.helpers.twins import (
     GATES,
     NORM,
@@ -25,9 +26,7 @@ from tests.helpers.twins import (
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 
 
-@pytest.mark.parametrize('batch', [1, 3])
-@pytest.mark.parametrize('memory', MEMORY_RULES)
-@pytest.mark.parametrize('gate', GATES)
+@every_pair('gate,memory,batch', GATES, MEMORY_RULES, [1, 3])
 def test_outputs_and_masks_are_those_of_the_stream(gate, memory, batch):
     both = twins(Block(), GATES[gate], memory)
 

@@ -12,14 +12,10 @@ from mmskip.ops import MEMORY_RULES, native
 from mmskip.runtime.weight_watch import Part, WeightWatch
 from tests.helpers.convs import make_video
 from tests.helpers.nets import TinyNet
+from tests.helpers.pairwise import every_pair
 from tests.helpers.twins import GATES, lively
 
-BUILT = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
-WAYS = [
-    'reference',
-    pytest.param('native', marks=BUILT),
-    pytest.param('plan', marks=BUILT),
-]
+WAYS = ['reference', *(() if native.MISSING else ('native', 'plan'))]
 
 
 def _each(net, write):
@@ -81,10 +77,13 @@ def run_as(way, net, monkeypatch):
     return net
 
 
-@pytest.mark.parametrize('way', WAYS)
-@pytest.mark.parametrize('gate', ['input', 'relative', 'magnitude'])
-@pytest.mark.parametrize('memory', MEMORY_RULES)
-@pytest.mark.parametrize('write', WRITES)
+@every_pair(
+    'way,gate,memory,write',
+    WAYS,
+    ['input', 'relative', 'magnitude'],
+    MEMORY_RULES,
+    WRITES,
+)
 def test_a_write_in_mid_stream_makes_reference_frames(
     way, gate, memory, write, monkeypatch
 ):

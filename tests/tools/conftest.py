@@ -3,6 +3,7 @@
 import importlib.util
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ from mmengine.logging import MMLogger
 from mmskip.apis import init_model, load_config
 from mmskip.apis.errors import run_tool
 from mmskip.datasets.toy import make_toy_ua_detrac
+from tests.tools.learned import DIE_AT, train_arguments
 
 ROOT = Path(__file__).parents[2]
 TOOLS = ROOT / 'tools'
@@ -167,6 +169,8 @@ def fork():
     """Run a tool in a copy of this process, which knows all imports."""
     if 'fork' not in multiprocessing.get_all_start_methods():
         pytest.skip('new processes would import everything again')
+    if torch.cuda.is_available():
+        pytest.skip('autograd has threads for a GPU, which a fork would lack')
     context = multiprocessing.get_context('fork')
     begun = []
 
@@ -182,6 +186,31 @@ def fork():
     for process in begun:
         process.kill()
         process.join()
+
+
+@pytest.fixture
+def one_thread(monkeypatch):
+    """Sums of several threads are rounded in another order than of one."""
+    threads = torch.get_num_threads()
+    monkeypatch.setenv('OMP_NUM_THREADS', '1')
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def train_until_killed(load_tool, fork, monkeypatch):
+    """Train in another process, which kills itself in some iteration."""
+
+    def run(iteration, config, work_dir, options):
+        monkeypatch.setenv(DIE_AT, str(iteration))
+        argv = train_arguments(config, work_dir, options)
+        process = fork(load_tool('train').main, 'train', argv)
+        process.join(120)
+        monkeypatch.delenv(DIE_AT)
+        assert process.exitcode == -signal.SIGKILL
+
+    return run
 
 
 @pytest.fixture

@@ -107,3 +107,11 @@ def write_config(setup, schedule=None, path='learned.py'):
         text = text.replace(f'{{{name}}}', str(value))
     Path(path).write_text(text)
     return path
+
+
+def train_arguments(config, work_dir, options, *more):
+    """Arguments of the tool that trains."""
+    return [
+        config, '--work-dir', str(work_dir), '--seed', '3', '--no-validate',
+        *more, '--cfg-options', *options,
+    ]  # fmt: skip

@@ -14,14 +14,20 @@ from mmskip.layers import FactorizedConv, SkipConv2d
 SHAPE = ('--shape', '1', '3', '96', '128')
 
 
-@pytest.fixture(params=['spatial_svd', 'weight_svd'])
+@pytest.fixture
 def compressed(request, setup, load_tool, tmp_path):
     """Config and checkpoint that the tool wrote."""
-    argv = ['--method', request.param, '--macs', '0.4', '--out', tmp_path]
+    method = getattr(request, 'param', 'spatial_svd')
+    argv = ['--method', method, '--macs', '0.4', '--out', tmp_path]
     argv = [setup.config, setup.checkpoint, *SHAPE, *argv]
     assert load_tool('compress').main([str(a) for a in argv]) == EXIT_OK
-    path = tmp_path / f'tiny_{request.param}-0.4.py'
+    path = tmp_path / f'tiny_{method}-0.4.py'
     return path, path.with_suffix('.pth')
+
+
+both_methods = pytest.mark.parametrize(
+    'compressed', ['spatial_svd', 'weight_svd'], indirect=True
+)
 
 
 def cost(model):
@@ -32,6 +38,7 @@ def cost(model):
     return macs.total(), outputs
 
 
+@both_methods
 def test_the_written_model_keeps_the_budget(setup, compressed):
     model = init_model(*compressed)
     plain, _ = cost(init_model(setup.config))
@@ -46,6 +53,7 @@ def test_the_written_model_keeps_the_budget(setup, compressed):
     assert all(type(layer.first) is SkipConv2d for layer in layers)
 
 
+@both_methods
 def test_the_plain_checkpoint_gives_the_same_model(setup, compressed):
     """The ranks are in the config: the factors follow from the weights."""
     torch.manual_seed(1)

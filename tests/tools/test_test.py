@@ -1,4 +1,5 @@
 import json
+import runpy
 import socket
 import sys
 from pathlib import Path
@@ -63,15 +64,25 @@ def test_metrics_and_predictions_are_saved(reference):
 
 
 def test_two_gloo_processes_give_the_results_of_one(
-    setup, reference, run_command
+    setup, reference, load_tool, fork, monkeypatch, capfd
 ):
-    done = run_command(
-        TOOLS / 'dist_test.sh', setup.config, setup.checkpoint, 2,
+    main = load_tool('test').main
+    argv = [
+        setup.config, setup.checkpoint, '--launcher', 'pytorch',
         '--out', 'metrics.json', '--dump', 'predictions.pkl',
-        PORT=str(free_port()),
-    )  # fmt: skip
-    assert done.returncode == EXIT_OK, done.stderr
-    assert 'gloo instead of nccl' in done.stdout
+    ]  # fmt: skip
+    group = dict(
+        WORLD_SIZE=2, MASTER_ADDR='127.0.0.1', MASTER_PORT=free_port()
+    )
+    processes = []
+    for rank in range(2):
+        for name, value in dict(group, RANK=rank, LOCAL_RANK=rank).items():
+            monkeypatch.setenv(name, str(value))
+        processes.append(fork(main, 'test', argv))
+    for process in processes:
+        process.join(120)
+        assert process.exitcode == EXIT_OK
+    assert 'gloo instead of nccl' in capfd.readouterr().out
     metrics, predictions = reference
     assert mmengine.load('metrics.json') == pytest.approx(metrics)
     assert_same_predictions(mmengine.load('predictions.pkl'), predictions)
@@ -203,13 +214,15 @@ def test_weights_that_are_not_the_models_are_not_tested(
     assert text in last
 
 
-def test_a_mistake_ends_the_program_with_code_2(setup, run_command):
-    done = run_command(
-        sys.executable, TOOLS / 'test.py', setup.config, 'no.pth'
-    )
-    assert done.returncode == EXIT_MISTAKE
-    assert 'checkpoint not found: no.pth' in done.stderr
-    assert 'Traceback' not in done.stderr
+def test_a_mistake_ends_the_program_with_code_2(setup, monkeypatch, capsys):
+    argv = ['test.py', str(setup.config), 'no.pth']
+    monkeypatch.setattr(sys, 'argv', argv)
+    with pytest.raises(SystemExit) as end:
+        runpy.run_path(str(TOOLS / 'test.py'), run_name='__main__')
+    assert end.value.code == EXIT_MISTAKE
+    error = capsys.readouterr().err
+    assert 'checkpoint not found: no.pth' in error
+    assert 'Traceback' not in error
 
 
 def test_the_default_augmentation_is_that_of_mmdet(setup, load_tool):

@@ -148,6 +148,19 @@ def test_a_missing_data_set_is_one_line(setup, load_tool, capsys):
 
 
 @pytest.mark.parametrize(
+    ('script', 'files'), [('train', ['a.py']), ('test', ['a.py', 'a.pth'])]
+)
+def test_the_scripts_start_as_many_processes(run_command, script, files):
+    path = TOOLS / f'dist_{script}.sh'
+    done = run_command(path, *files, 2, '--x', PYTHON='echo', PORT='7')
+    assert done.stdout.split() == [
+        '-m', 'torch.distributed.run', '--nnodes=1', '--node_rank=0',
+        '--master_addr=127.0.0.1', '--master_port=7', '--nproc_per_node=2',
+        str(TOOLS / f'{script}.py'), *files, '--launcher', 'pytorch', '--x',
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ('script', 'usage'),
     [
         ('dist_train.sh', 'CONFIG PROCESSES'),

@@ -1,21 +1,19 @@
 """A training that was killed ends like one that was not."""
 
-import signal
-import sys
-
 import pytest
 import torch
 
 from mmskip.apis.errors import EXIT_OK
-from tests.tools.conftest import TOOLS
-from tests.tools.learned import DIE_AT, EPOCHS, ITERATIONS, write_config
+from tests.tools.learned import (
+    EPOCHS,
+    ITERATIONS,
+    train_arguments,
+    write_config,
+)
 
 
 def train(load_tool, config, work_dir, options, *more):
-    argv = [
-        config, '--work-dir', str(work_dir), '--seed', '3', '--no-validate',
-        *more, '--cfg-options', *options,
-    ]  # fmt: skip
+    argv = train_arguments(config, work_dir, options, *more)
     assert load_tool('train').main(argv) == EXIT_OK
 
 
@@ -37,16 +35,6 @@ def state(path):
     return dict(tensors({part: saved[part] for part in parts}))
 
 
-@pytest.fixture
-def one_thread(monkeypatch):
-    """Sums of several threads are rounded in another order than of one."""
-    threads = torch.get_num_threads()
-    monkeypatch.setenv('OMP_NUM_THREADS', '1')
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.usefixtures('one_thread')
 @pytest.mark.parametrize(
     ('schedule', 'workers', 'kept', 'last'),
@@ -57,8 +45,9 @@ def one_thread(monkeypatch):
     ],
 )
 def test_a_killed_run_resumes_to_the_same_weights(
-    setup, load_tool, run_command, tmp_path, schedule, workers, kept, last
-):
+    setup, load_tool, train_until_killed, tmp_path,
+    schedule, workers, kept, last,
+):  # fmt: skip
     config = write_config(setup, schedule)
     options = (
         f'train_dataloader.num_workers={workers}',
@@ -66,13 +55,9 @@ def test_a_killed_run_resumes_to_the_same_weights(
     )
     train(load_tool, config, tmp_path / 'whole', options)
 
-    done = run_command(
-        sys.executable, TOOLS / 'train.py', config, '--work-dir', 'broken',
-        '--seed', '3', '--no-validate', '--cfg-options', *options,
-        **{DIE_AT: '4'},  # in the second of epochs of three clips
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
     broken = tmp_path / 'broken'
+    # In the second of epochs of three clips.
+    train_until_killed(4, config, broken, options)
     assert sorted(p.name for p in broken.glob('*.pth'))[-1] == kept
     train(load_tool, config, broken, options, '--resume')
 

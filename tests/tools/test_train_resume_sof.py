@@ -1,19 +1,11 @@
 """A training of SoF-Net that was killed ends like one that was not."""
 
-import signal
-import sys
 from pathlib import Path
 
 import pytest
 
 from mmskip.datasets.toy import make_toy_activitynet
-from tests.tools.conftest import TOOLS
-from tests.tools.learned import DIE_AT
-from tests.tools.test_train_resume import (
-    one_thread,  # noqa: F401 (a fixture)
-    state,
-    train,
-)
+from tests.tools.test_train_resume import state, train
 
 pytest.importorskip('mmaction')
 
@@ -56,14 +48,10 @@ def config(tmp_path):
 
 
 @pytest.mark.usefixtures('one_thread')
-def test_both_stages_survive(config, load_tool, run_command, tmp_path):
+def test_both_stages_survive(config, load_tool, train_until_killed, tmp_path):
     train(load_tool, config, tmp_path / 'whole', ['load_from=None'])
-    done = run_command(
-        sys.executable, TOOLS / 'train.py', config, '--work-dir', 'broken',
-        '--seed', '3', '--no-validate', **{DIE_AT: '2'},
-    )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
     broken = tmp_path / 'broken'
+    train_until_killed(2, config, broken, ['load_from=None'])
     assert [p.name for p in broken.glob('*.pth')] == ['epoch_1.pth']
     train(load_tool, config, broken, ['load_from=None'], '--resume')
 

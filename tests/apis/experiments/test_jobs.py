@@ -50,27 +50,6 @@ def test_a_failure_loses_only_what_needs_it(console, parallel):
     assert text.count('\n') == 5
 
 
-def test_jobs_get_what_they_need(console):
-    def add(given, tell):
-        tell('0:10')
-        return Done(sum(given.values()), 'a sum')
-
-    jobs = [Job('a', give(1)), Job('b', give(2)), Job('c', add, ('a', 'b'))]
-    assert run_jobs(jobs, 2, console)[0] == {'a': 1, 'b': 2, 'c': 3}
-
-
-def test_jobs_run_at_the_same_time(console):
-    meeting = threading.Barrier(2, timeout=10)
-
-    def meet(given, tell):
-        meeting.wait()
-        return Done(None, 'met')
-
-    values, failed = run_jobs([Job('a', meet), Job('b', meet)], 2, console)
-    assert len(values) == 2
-    assert not failed
-
-
 def test_a_bug_raises_when_the_others_are_done(console):
     done = []
     jobs = [
@@ -82,18 +61,15 @@ def test_a_bug_raises_when_the_others_are_done(console):
     assert done == ['b']
 
 
-def test_what_was_there_says_nothing_about_the_time_left(console):
-    jobs = [
-        Job('a', give(1, reused=True)),
-        Job('b', give(2)),
-        Job('c', give(3)),
-    ]
-    run_jobs(jobs, 1, console)
-    first, second, _ = console.file.getvalue().splitlines()
-    assert first == '1/3 a: 1, as before'
-    assert second == '2/3 b: 2; about 0 s left'
+@pytest.fixture
+def _interrupts():
+    """Interrupts raise, also where a shell has told to ignore them."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
 
 
+@pytest.mark.usefixtures('_interrupts')
 def test_an_interrupt_stops_what_runs_and_begins_nothing_new(console):
     stopped, begun = threading.Event(), []
 

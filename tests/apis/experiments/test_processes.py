@@ -1,5 +1,3 @@
-import subprocess
-import sys
 import threading
 import time
 
@@ -105,28 +103,3 @@ def test_stopped_children_may_tidy_up_but_have_to_end(
     assert not children._running
     expected = 'tidied' if handler == 'tidy' else 'begun'
     assert failures == [f'{expected} (see {log})']
-
-
-def test_after_a_stop_no_child_is_started():
-    children = Children()
-    children.stop()
-    with (
-        pytest.raises(UserError, match='interrupted'),
-        children.start([sys.executable, '-c', 'pass']),
-    ):
-        pass
-
-
-def test_a_child_ends_with_the_block_that_waits_for_it():
-    program = [sys.executable, '-c', ENDLESS.format(handler='tidy')]
-    begun = []
-
-    def work():
-        with Children().start(program, stdout=subprocess.PIPE) as child:
-            begun.append(child)
-            child.stdout.readline()
-            raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        work()
-    assert begun[0].returncode == 3

@@ -160,19 +160,6 @@ def test_a_compression_is_made_once_for_what_it_is_made_from(
     assert call['shape'] is None
 
 
-def test_a_compression_tells_the_shape_and_the_options(
-    runs, config, weights, tmp_path
-):
-    compression = Compression('spatial_svd', 0.5, (1, 3, 8, 8))
-    for _ in range(2):
-        runs.compress(
-            config, weights, {'model.beta': 0.5}, compression, tmp_path / 'out'
-        )
-    (call,) = calls(runs.tools)
-    assert call['shape'] == ['1', '3', '8', '8']
-    assert call['options'] == {'model.beta': '0.5'}
-
-
 def test_files_that_are_missing_are_refused(runs, config, tmp_path):
     with pytest.raises(UserError, match='checkpoint not found'):
         runs.test(config, 'no.pth', {}, tmp_path / 'out')

@@ -2,9 +2,6 @@
 
 import hashlib
 import json
-import runpy
-import sys
-from pathlib import Path
 
 import cv2
 import pytest
@@ -12,9 +9,8 @@ import pytest
 from mmskip.datasets.action_lists import read_activitynet
 from mmskip.datasets.toy import make_toy_activitynet
 from mmskip.datasets.toy.acting import ACTIONS
-from mmskip.datasets.toy.activitynet import ANNOTATIONS, MARKER, choose_labels
+from mmskip.datasets.toy.activitynet import ANNOTATIONS, choose_labels
 
-TOOL = Path(__file__).parents[3] / 'tools' / 'make_toy_activitynet.py'
 SMALL = dict(train_videos=3, test_videos=2, frames=12, size=(64, 64))
 
 
@@ -85,14 +81,6 @@ def test_arguments_out_of_range_are_refused(tmp_path, option):
     assert not (tmp_path / 'toy').exists()
 
 
-def test_other_folders_are_left_alone(root, tmp_path):
-    (tmp_path / 'thesis.txt').touch()
-    with pytest.raises(FileExistsError, match=MARKER):
-        make_toy_activitynet(tmp_path, **SMALL)
-    with pytest.raises(FileExistsError, match='frames=12 instead of 14'):
-        make_toy_activitynet(root, **{**SMALL, 'frames': 14})
-
-
 def test_what_was_interrupted_is_begun_again(tmp_path):
     def interrupt():
         raise KeyboardInterrupt
@@ -102,22 +90,3 @@ def test_what_was_interrupted_is_begun_again(tmp_path):
     assert not (tmp_path / 'toy').exists()
     made = make_toy_activitynet(tmp_path / 'toy', **SMALL)
     assert len(list((made / 'videos').iterdir())) == 5
-
-
-def test_the_command_writes_once_and_says_where(
-    root, tmp_path, capsys, monkeypatch
-):
-    options = '--train-videos 1 --test-videos 1 --frames 12 --size 64 64'
-    command = [str(TOOL), str(tmp_path / 'toy'), *options.split()]
-    monkeypatch.setattr(sys, 'argv', command)
-    for _ in range(2):
-        with pytest.raises(SystemExit) as error:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        assert error.value.code == 0
-    out = capsys.readouterr().out.replace('\n', '')
-    assert out.count(f'toy ActivityNet is in {tmp_path / "toy"}') == 2
-    monkeypatch.setattr(sys, 'argv', [*command, '--seed', '7'])
-    with pytest.raises(SystemExit) as error:
-        runpy.run_path(str(TOOL), run_name='__main__')
-    assert error.value.code == 2
-    assert 'seed=0 instead of 7' in capsys.readouterr().err

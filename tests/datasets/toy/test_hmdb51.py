@@ -1,8 +1,6 @@
 """The toy HMDB51 on disk, and its command."""
 
 import hashlib
-import runpy
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,7 +11,6 @@ from mmskip.datasets.toy import make_toy_hmdb51
 from mmskip.datasets.toy.hmdb51 import SPLITS
 from mmskip.datasets.toy.moves import MOVES
 
-TOOL = Path(__file__).parents[3] / 'tools' / 'make_toy_hmdb51.py'
 SMALL = dict(train_videos=2, test_videos=1, frames=8, size=(80, 64))
 
 
@@ -61,26 +58,7 @@ def test_videos_can_be_read_and_mostly_stand_still(root):
     assert 0 < change.mean() < 0.2
 
 
-def test_lists_are_those_of_the_converter(root):
-    lines = (root / 'train_split_2_list_videos.txt').read_text().splitlines()
-    assert len(lines) == 2 * len(MOVES)
-    assert lines[-1].startswith('push/toy_push_')
-    assert lines[-1].endswith('.avi 7')
-    assert (root / 'classes.txt').read_text().split() == list(MOVES)
-
-
 def test_arguments_out_of_range_are_refused(tmp_path):
     for wrong in (dict(test_videos=0), dict(size=(81, 64)), dict(fps=0)):
         with pytest.raises(ValueError, match='expected'):
             make_toy_hmdb51(tmp_path / 'toy', **{**SMALL, **wrong})
-
-
-def test_the_command_writes_it(tmp_path, monkeypatch, capsys, root):
-    arguments = '--train-videos 2 --test-videos 1 --frames 8 --size 80 64'
-    out = tmp_path / 'toy'
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), str(out), *arguments.split()])
-    with pytest.raises(SystemExit) as done:
-        runpy.run_path(str(TOOL), run_name='__main__')
-    assert done.value.code == 0
-    assert f'toy HMDB51 is in {out}' in capsys.readouterr().out
-    assert digests(out) == digests(root)

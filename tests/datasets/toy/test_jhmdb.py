@@ -1,8 +1,6 @@
 """The toy J-HMDB on disk, and its command."""
 
 import hashlib
-import runpy
-import sys
 from pathlib import Path
 
 import cv2
@@ -13,9 +11,8 @@ from scipy.io import loadmat
 from mmskip.datasets.jhmdb_release import read_ground_truth
 from mmskip.datasets.toy import make_toy_jhmdb
 from mmskip.datasets.toy.acting import ACTIONS
-from mmskip.datasets.toy.jhmdb import MARKER, folder_of
+from mmskip.datasets.toy.jhmdb import folder_of
 
-TOOL = Path(__file__).parents[3] / 'tools' / 'make_toy_jhmdb.py'
 SMALL = dict(train_videos=2, test_videos=1, frames=(2, 4), size=(80, 64))
 
 
@@ -86,17 +83,6 @@ def test_the_figure_is_in_its_box_and_moves(root):
     assert moved > len(truth['gttubes']) / 2
 
 
-def test_again_does_nothing_and_other_arguments_are_refused(root, tmp_path):
-    before = (root / MARKER).stat().st_mtime_ns
-    assert make_toy_jhmdb(root, **SMALL) == root
-    assert (root / MARKER).stat().st_mtime_ns == before
-    with pytest.raises(FileExistsError, match='seed=0 instead of 3'):
-        make_toy_jhmdb(root, **SMALL, seed=3)
-    (tmp_path / 'x').touch()
-    with pytest.raises(FileExistsError, match='expected an empty folder'):
-        make_toy_jhmdb(tmp_path, **SMALL)
-
-
 @pytest.mark.parametrize(
     'wrong',
     [
@@ -112,14 +98,3 @@ def test_arguments_out_of_range_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match='expected'):
         make_toy_jhmdb(tmp_path / 'toy', **{**SMALL, **wrong})
     assert not (tmp_path / 'toy.partial').exists()
-
-
-def test_the_command_writes_it(tmp_path, monkeypatch, capsys, root):
-    arguments = '--train-videos 2 --test-videos 1 --frames 2 4 --size 80 64'
-    out = tmp_path / 'toy'
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), str(out), *arguments.split()])
-    with pytest.raises(SystemExit) as done:
-        runpy.run_path(str(TOOL), run_name='__main__')
-    assert done.value.code == 0
-    assert f'toy J-HMDB is in {out}' in capsys.readouterr().out
-    assert digests(out) == digests(root)

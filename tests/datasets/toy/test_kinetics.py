@@ -2,8 +2,6 @@
 
 import hashlib
 import json
-import runpy
-import sys
 from collections import Counter
 from pathlib import Path
 
@@ -11,10 +9,9 @@ import cv2
 import pytest
 
 from mmskip.datasets.toy import make_toy_kinetics
-from mmskip.datasets.toy.kinetics import GROUPS, MARKER, choose_kinds
+from mmskip.datasets.toy.kinetics import GROUPS, choose_kinds
 from mmskip.datasets.toy.motions import MOTIONS
 
-TOOL = Path(__file__).parents[3] / 'tools' / 'make_toy_kinetics.py'
 SMALL = dict(train_videos=4, test_videos=3, frames=8, size=(80, 64))
 
 
@@ -71,24 +68,3 @@ def test_arguments_out_of_range_are_refused(tmp_path, option):
     with pytest.raises(ValueError, match=next(iter(option))):
         make_toy_kinetics(tmp_path / 'toy', **{**SMALL, **option})
     assert not (tmp_path / 'toy').exists()
-
-
-def test_other_folders_are_left_alone(root, tmp_path):
-    (tmp_path / 'thesis.txt').touch()
-    with pytest.raises(FileExistsError, match=MARKER):
-        make_toy_kinetics(tmp_path, **SMALL)
-    with pytest.raises(FileExistsError, match='frames=8 instead of 10'):
-        make_toy_kinetics(root, **{**SMALL, 'frames': 10})
-
-
-def test_the_command_writes_once_and_says_where(tmp_path, capsys, monkeypatch):
-    command = [str(TOOL), str(tmp_path / 'toy'), '--train-videos', '2']
-    command += ['--test-videos', '1', '--frames', '8', '--size', '64', '64']
-    monkeypatch.setattr(sys, 'argv', command)
-    for _ in range(2):
-        with pytest.raises(SystemExit) as end:
-            runpy.run_path(str(TOOL), run_name='__main__')
-        assert end.value.code == 0
-    assert len(list((tmp_path / 'toy').rglob('*.mp4'))) == 3
-    out = capsys.readouterr().out.replace('\n', '')
-    assert out.count(f'toy Kinetics is in {tmp_path / "toy"}') == 2

@@ -1,8 +1,6 @@
 """The toy sub-JHMDB on disk, and its command."""
 
 import hashlib
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +13,11 @@ from mmskip.datasets.jhmdb_poses import (
     read_pose_video,
 )
 from mmskip.datasets.jhmdb_release import read_masks
+from mmskip.datasets.mat_files import MatReader
 from mmskip.datasets.toy import make_toy_sub_jhmdb
 from mmskip.datasets.toy.figure_video import FigureVideo
 from mmskip.datasets.toy.moves import MOVES
 
-TOOL = Path(__file__).parents[3] / 'tools' / 'make_toy_sub_jhmdb.py'
 SMALL = dict(train_videos=2, test_videos=1, frames=(2, 4), size=(80, 64))
 
 
@@ -47,11 +45,12 @@ def test_the_same_seed_gives_the_same_bytes(root, tmp_path):
 
 def test_it_reads_like_the_original(root):
     report = ReadingReport()
-    videos = [
-        read_pose_video(root, name, report)
-        for subset in ('train', 'test')
-        for name in list_videos(root, 2, subset)
-    ]
+    with MatReader() as mat:
+        videos = [
+            read_pose_video(root, name, report, mat)
+            for subset in ('train', 'test')
+            for name in list_videos(root, 2, subset)
+        ]
     assert len(videos) == 3 * len(MOVES)
     assert report.surplus == report.absent == report.outside == {}
     for video in videos:
@@ -92,12 +91,6 @@ def test_splits_are_those_of_either_data_set(root):
     assert len({tuple(videos) for videos in truth['test_videos']}) > 1
 
 
-def test_again_does_nothing_and_other_arguments_are_refused(root):
-    assert make_toy_sub_jhmdb(root, **SMALL) == root
-    with pytest.raises(FileExistsError, match='seed=0 instead of 3'):
-        make_toy_sub_jhmdb(root, **SMALL, seed=3)
-
-
 @pytest.mark.parametrize(
     'wrong',
     [
@@ -112,14 +105,3 @@ def test_arguments_out_of_range_are_refused(tmp_path, wrong):
     with pytest.raises(ValueError, match='expected'):
         make_toy_sub_jhmdb(tmp_path / 'toy', **{**SMALL, **wrong})
     assert not (tmp_path / 'toy.partial').exists()
-
-
-def test_the_command_writes_it(tmp_path, monkeypatch, capsys, root):
-    arguments = '--train-videos 2 --test-videos 1 --frames 2 4 --size 80 64'
-    out = tmp_path / 'toy'
-    monkeypatch.setattr(sys, 'argv', [str(TOOL), str(out), *arguments.split()])
-    with pytest.raises(SystemExit) as done:
-        runpy.run_path(str(TOOL), run_name='__main__')
-    assert done.value.code == 0
-    assert f'toy sub-JHMDB is in {out}' in capsys.readouterr().out
-    assert digests(out) == digests(root)

@@ -54,21 +54,6 @@ def test_the_other_class_is_the_movement_backwards(pair):
     assert MOTIONS[pair[0]].arrow == (MOTIONS[pair[1]].arrow + 2) % 4
 
 
-@pytest.mark.parametrize('label', list(MOTIONS)[::2])
-@pytest.mark.parametrize('phase', [0.1, 0.6])
-def test_patterns_repeat_after_a_period(label, phase):
-    video = TrimmedVideo(label, 'static', (0, 1), 1, SIZE)
-    stage = trimmed.choose_stage(np.random.default_rng(0), (192, 160))
-    images = []
-    for number in (phase, phase + 1, phase + 0.5):
-        canvas = np.zeros((160, 192, 3), np.uint8)
-        strokes = MOTIONS[video.label].draw(number)
-        trimmed.paint_thing(canvas, stage, strokes)
-        images.append(canvas.astype(int))
-    same = np.abs(images[0] - images[1]).mean()
-    assert same < 0.2 * np.abs(images[0] - images[2]).mean()
-
-
 def test_half_of_the_frames_leave_little_of_fast_movements():
     # Half a period looks alike in both directions. In frames of a clip with
     # a frame interval of 2, and in half of them.

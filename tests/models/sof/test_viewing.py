@@ -1,10 +1,10 @@
 """Viewing in lock-step equals looking at one frame after the other."""
 
-import pytest
 import torch
 
 from mmskip.models.sof.stages import list_stages
 from mmskip.models.sof.viewing import Viewing
+from tests.helpers.pairwise import every_pair
 from tests.models.sof.nets import POLICY, build_sof, data, videos
 
 PLACES = 5
@@ -37,9 +37,12 @@ def plainly(model, video, rule=None):
     return stops, torch.stack(used).mean(0) if used else None
 
 
-@pytest.mark.parametrize('length', [1, 3, 8])
-@pytest.mark.parametrize('temporal', [True, False])
-@pytest.mark.parametrize('early_exit', [None, dict(rho=0.3, t_min=2)])
+@every_pair(
+    'length,temporal,early_exit',
+    [1, 3, 8],
+    [True, False],
+    [None, dict(rho=0.3, t_min=2)],
+)
 @torch.no_grad()
 def test_it_equals_the_equations(temporal, early_exit, length):
     model = build_sof(
