@@ -50,17 +50,17 @@ DATA = {
         dict(VIDEOS, frames=(12, 12), size=(64, 64)),
     ),
 }
-DETECTION = 'skip_conv/detection/{}_toy-ua-detrac'
-POSE = 'skip_conv/pose/{}_td-hm_hrnet-w12_toy-sub-jhmdb-96x96'
-RECOGNITION = 'skip_conv/recognition/{}_toy-hmdb51'
-LOCALIZATION = 'va_red2/localization/{}_1xb8-8x1-12e_toy-jhmdb'
+DETECTION = 'toy/{}_toy-ua-detrac'
+POSE = 'toy/{}_td-hm_hrnet-w12_toy-sub-jhmdb-96x96'
+RECOGNITION = 'toy/{}_tsn_r18-w16_1x1x8-12e_toy-hmdb51'
+LOCALIZATION = 'toy/{}_1xb8-8x1-12e_toy-jhmdb'
 TRAINED = [
     ('mmdet', DETECTION.format('skip-conv-gumbel_efficientdet_d0')),
     ('mmpose', POSE.format('skip-conv-gumbel')),
     ('mmpose', POSE.format('l0')),
-    ('mmaction', RECOGNITION.format('skip-conv-gumbel_tsn_r18-w16_1x1x8-12e')),
-    ('kinetics', 'va_red2/va-red2_r2plus1d_r18-w16_8x2x1-10e_toy-kinetics'),
-    ('activitynet', 'sof_net/sof_r18-w16_16f-16e_toy-activitynet'),
+    ('mmaction', RECOGNITION.format('skip-conv-gumbel')),
+    ('kinetics', 'toy/va-red2_r2plus1d_r18-w16_8x2x1-10e_toy-kinetics'),
+    ('activitynet', 'toy/sof_r18-w16_16f-16e_toy-activitynet'),
     ('jhmdb', LOCALIZATION.format('va-red2_yowo_r2plus1d_r18-w12')),
 ]
 TESTED = [
@@ -68,10 +68,7 @@ TESTED = [
     ('mmdet', DETECTION.format('keyframe_retinanet_r18-w32')),
     ('mmdet', DETECTION.format('feature-flow_retinanet_r18-w32')),
     ('mmpose', POSE.format('skip-conv-output-norm')),
-    (
-        'mmaction',
-        RECOGNITION.format('skip-conv-output-norm_tsn_r18-w16_1x1x8'),
-    ),
+    ('mmaction', RECOGNITION.format('skip-conv-output-norm')),
 ]
 CHILD = """
 _base_ = 'mmskip::{base}.py'
