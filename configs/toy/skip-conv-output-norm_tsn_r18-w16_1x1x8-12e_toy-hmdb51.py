@@ -1,5 +1,5 @@
-# Norm gates in the small TSN. Tested with the dense checkpoint, or trained from
-# it (load_from): the gates then decide as they do in a stream, and the weights
+# Norm gates in the small TSN: tested with the dense checkpoint, or trained
+# from it (load_from). Then they decide as they do in a stream, and the weights
 # learn to do with what they leave.
 _base_ = 'finetune_tsn_r18-w16_1x1x8-12e_toy-hmdb51.py'
 model = dict(
