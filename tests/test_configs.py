@@ -1,37 +1,49 @@
-"""Every config loads, stays short and describes something that exists."""
+"""Every config loads, stays short, is listed and describes what exists."""
 
+import pickle
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
+import torch
+import yaml
 from mmengine.config import Config
 from mmengine.registry import MODELS, TRANSFORMS, Registry
+from torch import nn
+from torch.nn.modules.conv import _ConvNd
 
 from mmskip import registry
-from mmskip.apis.config import import_host
+from mmskip.apis.config import import_host, load_config
 from mmskip.datasets.video_keys import all_keys
 from mmskip.layers import CountedWhole
+from tests.helpers.config_pages import (
+    CONFIGS,
+    FOLDERS,
+    STATUS,
+    listed,
+    variants,
+)
 from tests.hosts.host import default_scope, without_downloads
 
-FOLDER = Path(__file__).parents[1] / 'configs'
-PATHS = sorted(
-    path.relative_to(FOLDER).as_posix()
-    for path in FOLDER.rglob('*.py')
-    # Plans of experiments are no configs of models.
-    if not {'_base_', 'analysis'} & set(path.parts)
-)
+ROOT = CONFIGS.parent
+PATHS = sorted(path for folder in FOLDERS for path in folder.glob('*.py'))
+VARIANTS = [variant for folder in FOLDERS for variant in variants(folder)]
 OURS = [r for r in vars(registry).values() if isinstance(r, Registry)]
 
 
-@pytest.fixture(params=PATHS, ids=lambda name: Path(name).stem)
+def name_of(value):
+    return value.stem if isinstance(value, Path) else None
+
+
+@pytest.fixture(params=PATHS, ids=name_of, scope='module')
 def path(request):
-    path = FOLDER / request.param
-    for host in re.findall(r"'(mm\w+)::", path.read_text()):
+    for host in re.findall(r"'(mm\w+)::", request.param.read_text()):
         pytest.importorskip(host)
-    return path
+    return request.param
 
 
-@pytest.fixture
+@pytest.fixture(scope='module')
 def cfg(path):
     cfg = Config.fromfile(path)
     import_host(cfg)
@@ -56,11 +68,41 @@ def test_names_only_what_is_registered(cfg):
         assert any(r.get(name) for r in OURS if r.scope == 'mmskip'), name
 
 
+def counted_layers(cfg):
+    """How many layers of its model count MACs of their own."""
+    return count_layers(cfg.default_scope, pickle.dumps(cfg.model))
+
+
+@cache
+def count_layers(scope, model):
+    """The same of a pickled config, as many configs have the same model.
+
+    Weights are zeros: to draw and to factorise them takes longest.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for layer in (_ConvNd, nn.Linear):
+            patch.setattr(layer, 'reset_parameters', fill_with_zeros)
+        patch.setattr(torch.linalg, 'svd', factors_of_zeros)
+        with default_scope(scope):
+            built = MODELS.build(without_downloads(pickle.loads(model)))
+    return sum(isinstance(m, CountedWhole) for m in built.modules())
+
+
+@torch.no_grad()
+def fill_with_zeros(layer):
+    layer.weight.zero_()
+
+
+def factors_of_zeros(matrix, full_matrices):
+    assert not full_matrices
+    assert not matrix.any()
+    rank = min(matrix.shape)
+    return matrix[:, :rank], matrix.new_zeros(rank), matrix[:rank]
+
+
 def test_model_builds(cfg):
-    with default_scope(cfg.default_scope):
-        model = MODELS.build(without_downloads(cfg.model))
-    if cfg.model.type == 'mmskip.ConvertedModel':
-        assert any(isinstance(m, CountedWhole) for m in model.modules())
+    layers = counted_layers(cfg)
+    assert layers or cfg.model.type != 'mmskip.ConvertedModel'
 
 
 @pytest.mark.parametrize('part', ['val', 'test'])
@@ -80,6 +122,77 @@ def test_streams_can_tell_videos_apart(cfg, part):
     if 'VideoOrder' in loader.sampler.type:
         key = loader.sampler.get('video_key', 'video_id')
         assert key == hooks[0].video_key
+
+
+@pytest.mark.parametrize('folder', FOLDERS, ids=name_of)
+def test_readme_and_metafile_list_every_config(folder):
+    files = sorted(path.name for path in folder.glob('*.py'))
+    rows = listed(folder)
+    assert sorted(row.file for row in rows) == files
+    assert [row.file for row in rows] == [f'{row.name}.py' for row in rows]
+    meta = yaml.safe_load((folder / 'metafile.yml').read_text())
+    collections = [collection['Name'] for collection in meta['Collections']]
+    place = folder.relative_to(ROOT)
+    for row, model in zip(rows, meta['Models'], strict=True):
+        assert model['Name'] == row.name
+        assert model['Config'] == f'{place}/{row.file}'
+        assert model['In Collection'] in collections
+        assert str(model['Metadata'].get('GMAC', '-')) == row.gmac
+        assert row.status in STATUS
+        assert model['Metadata']['Status'] == row.status.strip('*')
+        assert ('Results' in model) == (row.metric != '-')
+
+
+def test_names_are_unlike_each_other():
+    """mim finds a config by its name alone."""
+    names = [path.stem for path in PATHS]
+    assert len(set(names)) == len(names)
+
+
+@pytest.mark.parametrize('folder', FOLDERS, ids=name_of)
+def test_figures_are_those_of_the_results(folder):
+    for row in listed(folder):
+        if row.metric == '-':
+            continue
+        figures, link = re.fullmatch(r'\[(.+)\]\((.+)\)', row.metric).groups()
+        file, anchor = link.split('#')
+        sections = sections_of(folder / file)
+        for figure in re.findall(r'\d+\.\d+x?', figures):
+            assert figure in sections[anchor], (row.name, figure)
+
+
+def sections_of(page):
+    """The text below each heading, by the anchors that GitHub makes."""
+    parts = re.split(r'^#+ (.+)$', page.read_text(), flags=re.MULTILINE)
+    return {
+        re.sub(r'[^a-z0-9_ -]', '', heading.lower()).replace(' ', '-'): text
+        for heading, text in zip(parts[1::2], parts[2::2], strict=True)
+    }
+
+
+@pytest.mark.parametrize('variant', VARIANTS, ids=lambda v: v.config.stem)
+def test_options_of_a_readme_fit_their_config(variant):
+    plain = load_config(variant.config)
+    pytest.importorskip(import_host(plain))
+    before = {key: value_at(plain, key) for key in variant.options}
+    for key, value in variant.options.items():
+        assert before[key] != value, key
+        assert before[key] is not None or key.startswith('model.'), key
+    if any(before[key] is None or 'type' in key for key in before):
+        plain.merge_from_dict(variant.options)
+        counted_layers(plain)
+
+
+def value_at(cfg, key):
+    """What a dotted key leads to, or None."""
+    for part in key.split('.'):
+        if isinstance(cfg, (list, tuple)):
+            cfg = cfg[int(part)]
+        else:
+            cfg = cfg.get(part)
+        if cfg is None:
+            return None
+    return cfg
 
 
 def types(cfg):

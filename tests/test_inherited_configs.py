@@ -45,14 +45,14 @@ DATA = {
         dict(VIDEOS, frames=(12, 12), size=(64, 64)),
     ),
 }
-DETECTION = 'skip_conv/detection/{}_toy-ua-detrac'
-POSE = 'skip_conv/pose/{}_td-hm_hrnet-w12_toy-sub-jhmdb-96x96'
-LOCALIZATION = 'va_red2/localization/{}_1xb8-8x1-12e_toy-jhmdb'
+DETECTION = 'toy/{}_toy-ua-detrac'
+POSE = 'toy/{}_td-hm_hrnet-w12_toy-sub-jhmdb-96x96'
+LOCALIZATION = 'toy/{}_1xb8-8x1-12e_toy-jhmdb'
 TRAINED = [
     ('mmdet', DETECTION.format('skip-conv-gumbel_efficientdet_d0')),
     ('mmpose', POSE.format('skip-conv-gumbel')),
-    ('kinetics', 'va_red2/va-red2_r2plus1d_r18-w16_8x2x1-10e_toy-kinetics'),
-    ('activitynet', 'sof_net/sof_r18-w16_16f-16e_toy-activitynet'),
+    ('kinetics', 'toy/va-red2_r2plus1d_r18-w16_8x2x1-10e_toy-kinetics'),
+    ('activitynet', 'toy/sof_r18-w16_16f-16e_toy-activitynet'),
     ('jhmdb', LOCALIZATION.format('va-red2_yowo_r2plus1d_r18-w12')),
 ]
 TESTED = [

@@ -37,7 +37,7 @@ from mmskip.apis.experiments.processes import Children
 from mmskip.visualization import plot_accuracy_vs_macs, print_table
 
 ROOT = Path(__file__).resolve().parent.parent
-CONFIGS = ROOT / 'configs/skip_conv/detection'
+CONFIGS = ROOT / 'configs/toy'
 DENSE = CONFIGS / 'retinanet_r18-w32_toy-ua-detrac.py'
 SKIP = CONFIGS / 'skip-conv-output-norm_retinanet_r18-w32_toy-ua-detrac.py'
 KEYFRAME = CONFIGS / 'keyframe_retinanet_r18-w32_toy-ua-detrac.py'

@@ -5,7 +5,13 @@
 # is not here: inner classifiers that learn from stopped frames, too, the last
 # one supervised by the classifier, noise in tests, its learning rates per
 # kind of layer, and resizing to the nearest pixel.
-_base_ = 'sof_r50_4xb6-16f-75e_activitynet-192.py'
+_base_ = 'sof_r50_4xb6-16f-75e_activitynet-168.py'
+resize = dict(_base_.resize, scale=(192, 192))
+train_pipeline = [*_base_.train_load, resize, _base_.flip, *_base_.pack]
+test_pipeline = [*_base_.test_load, resize, *_base_.pack]
+train_dataloader = dict(dataset=dict(pipeline=train_pipeline))
+val_dataloader = dict(dataset=dict(pipeline=test_pipeline))
+test_dataloader = val_dataloader
 model = dict(
     policy=dict(forward_bias=0.0),
     early_exit=dict(t_min=4),

@@ -1,4 +1,4 @@
-# A baseline that needs the checkpoint of the config below: frames in order,
+# A baseline that needs the checkpoint of its base: frames in order,
 # until a class is certain; no frame stops before the end (FrameExit, online).
 _base_ = 'tsn_r50_4xb6-16f-75e_activitynet-168.py'
 rho = 0.9  # ours

@@ -1,4 +1,4 @@
-# A baseline that needs the checkpoint of the config below: random frames, as
+# A baseline that needs the checkpoint of its base: random frames, as
 # many as SoF-Net's MACs pay for (to be set for an equal cost).
 _base_ = 'tsn_r50_4xb6-16f-75e_activitynet-168.py'
 num_frames = 9  # of 16; ours

@@ -16,8 +16,6 @@ CONFIGS = Path(__file__).parents[2] / 'configs/_base_/datasets'
 # Side of the input, number of classes, several labels; None: as on disk.
 FRAGMENTS = dict(
     activitynet=(168, 200, True),
-    activitynet_192=(192, 200, True),
-    activitynet_224=(224, 200, True),
     activitynet_rawframes=(168, 200, True),
     mini_kinetics=(168, 200, False),
     thumos14=(224, 101, True),
@@ -64,7 +62,7 @@ def test_what_is_named_exists(cfg, part):
 
 
 def test_folders_are_those_of_the_data_set(cfg, name):
-    folder = name.split('_192')[0].split('_224')[0].split('_raw')[0]
+    folder = name.split('_raw')[0]
     for part in ('train', 'val', 'test'):
         dataset = cfg[f'{part}_dataloader'].dataset
         assert dataset.data_root == f'data/{folder}/'

@@ -9,17 +9,19 @@ from mmengine.registry import MODELS
 from mmengine.registry import TRANSFORMS as ENGINE_TRANSFORMS
 
 import mmskip
+from mmskip.apis.config import load_config
+from mmskip.apis.experiments import read_plan, split_options
 from mmskip.registry import DATASETS
 from tests.hosts.host import default_scope, without_downloads
 
-CONFIGS = Path(__file__).parents[2] / 'configs/skip_conv'
-SKIP = 'skip-conv-gumbel{}_td-hm_hrnet-w32_8xb2x8-100e_jhmdb-sub{}-256x256'
-DENSE = 'td-hm_hrnet-w32_8xb16-100e_jhmdb-sub{}-256x256'
+ROOT = Path(__file__).parents[2]
+SKIP = 'pose/skip-conv-gumbel_td-hm_hrnet-w32_8xb2x8-100e_jhmdb-sub1-256x256'
+DENSE = 'pose/td-hm_hrnet-w32_8xb16-100e_jhmdb-sub1-256x256'
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 
 
-def load(task, name):
-    return Config.fromfile(CONFIGS / task / f'{name}.py')
+def load(name):
+    return Config.fromfile(ROOT / 'configs/skip_conv' / f'{name}.py')
 
 
 def innermost(loader):
@@ -30,10 +32,11 @@ def innermost(loader):
 
 
 @pytest.mark.parametrize('split', [1, 2, 3])
-@pytest.mark.parametrize('name', [DENSE, SKIP.replace('{}', '', 1)])
+@pytest.mark.parametrize('name', [DENSE, SKIP])
 def test_three_splits_of_sub_jhmdb(name, split):
     pytest.importorskip('mmpose')
-    cfg = load('pose', name.format(split))
+    cfg = load(name)
+    cfg.merge_from_dict(split_options(cfg, split))
     with default_scope('mmpose'):
         for loader, subset in zip(
             LOADERS, ('train', 'test', 'test'), strict=True
@@ -49,30 +52,22 @@ def test_three_splits_of_sub_jhmdb(name, split):
     assert cfg.model.test_cfg.flip_test is False
 
 
-@pytest.mark.parametrize('size', [1, 2, 4, 8])
-def test_block_sizes_are_all_that_differs(size):
+def test_clips_of_8_frames_begin_with_a_reference_frame():
     pytest.importorskip('mmpose')
-    block = '' if size == 1 else f'-block{size}'
-    cfg, one = (
-        load('pose', SKIP.format(block, 1)),
-        load('pose', SKIP.format('', 1)),
-    )
-    gate = cfg.model.conversions[0].gate
-    assert gate.pop('block_size', 1) == size
-    for helper in ('gate', 'learned'):
-        cfg.pop(helper, None)
-    assert cfg.to_dict() == one.to_dict()
-    hook = cfg.custom_hooks[0]
+    hook = load(SKIP).custom_hooks[0]
     assert (hook.num_frames, hook.reset_interval) == (8, 8)
 
 
-@pytest.mark.parametrize(('frames', 'batch'), [(25, 4), (6, 16)])
+PLAN = ROOT / 'tools/analysis/comparisons/tsn_r101_hmdb51.py'
+
+
 @pytest.mark.parametrize(
-    'kind', ['tsn_imagenet-pretrained-r101', 'skip-conv-gumbel_tsn_r101']
+    'trial', read_plan(PLAN).trials, ids=lambda trial: trial.name
 )
-def test_videos_of_hmdb51_are_clips(kind, frames, batch):
+def test_videos_of_hmdb51_are_clips(trial):
     pytest.importorskip('mmaction')
-    cfg = load('recognition', f'{kind}_8xb{batch}-1x1x{frames}-50e_hmdb51-rgb')
+    frames = int(trial.setting.removesuffix(' frames'))
+    cfg = load_config(trial.config, dict(trial.options))
     with default_scope('mmaction'):
         for loader in LOADERS:
             steps = cfg[loader].dataset.pipeline
@@ -84,16 +79,14 @@ def test_videos_of_hmdb51_are_clips(kind, frames, batch):
                 ENGINE_TRANSFORMS.build(dict(step))
     hook = cfg.custom_hooks[0]
     assert (hook.num_frames, hook.inference) == (frames, 'clip')
-    assert cfg.train_dataloader.batch_size == batch
+    assert cfg.train_dataloader.batch_size == {25: 4, 6: 16}[frames]
 
 
 @pytest.mark.parametrize(('frames', 'paper'), [(25, 194.98), (6, 46.80)])
 def test_tsn_costs_what_the_supplement_says(frames, paper):
     pytest.importorskip('mmaction')
-    batch = {25: 4, 6: 16}[frames]
     cfg = load(
-        'recognition',
-        f'tsn_imagenet-pretrained-r101_8xb{batch}-1x1x{frames}-50e_hmdb51-rgb',
+        'recognition/tsn_imagenet-pretrained-r101_8xb4-1x1x25-50e_hmdb51-rgb'
     )
     with default_scope('mmaction'), torch.device('meta'):
         model = MODELS.build(without_downloads(cfg.model)).eval()

@@ -59,7 +59,7 @@ def test_accuracy_and_cost_of_one_clip_and_of_six_views(
     root, tmp_path, method
 ):
     name = f'{method}r2plus1d_r18-w16_8x2x1-10e_toy-kinetics.py'
-    cfg = load(f'va_red2/{name}', root)
+    cfg = load(f'toy/{name}', root)
     for key in list(cfg):
         if key.startswith(('train', 'val')):
             cfg.pop(key)

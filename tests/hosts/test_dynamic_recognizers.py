@@ -14,7 +14,7 @@ from tests.hosts.host import default_scope, noise
 
 pytest.importorskip('mmaction.models')
 
-CONFIGS = Path(__file__).parents[2] / 'configs' / 'va_red2'
+CONFIGS = Path(__file__).parents[2] / 'configs/va_red2/recognition'
 # Of a config the stem of its name, and a small input of one view.
 HOSTS = {
     'r2plus1d_r18': (1, 3, 8, 32, 32),
@@ -26,13 +26,8 @@ HOSTS = {
 
 def find(stem):
     """The dynamic config on Mini-Kinetics, before the fine-tuning."""
-    found = [
-        path
-        for path in sorted(CONFIGS.glob(f'va-red2_{stem}*mini-kinetics*.py'))
-        if 'tune' not in path.name
-    ]
-    assert found, stem
-    return found[0]
+    (found,) = CONFIGS.glob(f'va-red2_{stem}_*mini-kinetics*.py')
+    return found
 
 
 @pytest.fixture(scope='module', params=HOSTS)

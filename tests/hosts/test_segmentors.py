@@ -16,7 +16,8 @@ pytest.importorskip('mmseg')
 
 CONFIG = (
     Path(__file__).parents[2]
-    / 'configs/va_red2/va-red2_pspnet_r18-d8_4xb2-100k_ade20k-512x512.py'
+    / 'configs/va_red2/segmentation'
+    / 'va-red2_pspnet_r18-d8_4xb2-100k_ade20k-512x512.py'
 )
 
 

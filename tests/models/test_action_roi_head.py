@@ -11,7 +11,7 @@ from mmengine.structures import InstanceData
 import mmskip
 from mmskip.losses import DynamicCostLoss
 from mmskip.runtime import force_choices
-from tests.models.yowo.detectors import FOLDER, TinyBackbone, data
+from tests.models.yowo.detectors import CONFIGS, TinyBackbone, data
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmaction')
@@ -32,7 +32,7 @@ def _mmaction_scope():
 
 def build(**head):
     """The toy config's detector on a tiny backbone."""
-    cfg = Config.fromfile(FOLDER / TOY).model
+    cfg = Config.fromfile(CONFIGS / 'toy' / TOY).model
     backbone = TinyBackbone()
     cfg.backbone = ConfigDict(type=lambda: backbone)
     cfg.roi_head.bbox_head.update(in_channels=8, **head)

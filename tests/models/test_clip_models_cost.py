@@ -60,8 +60,6 @@ def test_costs_what_the_thesis_says(name, clip, ours, thesis):
 @pytest.mark.parametrize(
     ('name', 'clip', 'ours'),
     [
-        ('i3d_r50', (1, 3, 16, 256, 256), 21.634629632),
-        ('tpn_slowonly_r50', (1, 3, 8, 224, 224), 50.275958784),
         ('tsn_r50_scratch', (16, 3, 224, 224), 65.394589696),
     ],
 )

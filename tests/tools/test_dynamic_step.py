@@ -10,7 +10,7 @@ from mmskip.apis.errors import EXIT_MISTAKE, EXIT_OK, run_tool
 pytest.importorskip('mmaction.models')
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-DYNAMIC = 'va_red2/va-red2_r2plus1d_r18-w16_8x2x1-10e_toy-kinetics.py'
+DYNAMIC = 'toy/va-red2_r2plus1d_r18-w16_8x2x1-10e_toy-kinetics.py'
 SMALL = [
     *('--clips', '2', '--frames', '4', '--size', '16', '--repeats', '1'),
     '--cfg-options',
@@ -63,11 +63,11 @@ def test_times_and_macs_are_written(tool, tmp_path, capsys):
     [
         ('nowhere.py', 'nowhere.py'),
         (
-            'skip_conv/detection/retinanet_r18-w32_toy-ua-detrac.py',
+            'toy/retinanet_r18-w32_toy-ua-detrac.py',
             'config of a recognizer',
         ),
         (
-            'va_red2/r2plus1d_r18-w16_8x2x1-10e_toy-kinetics.py',
+            'toy/r2plus1d_r18-w16_8x2x1-10e_toy-kinetics.py',
             'mmskip.DynamicConversion',
         ),
     ],

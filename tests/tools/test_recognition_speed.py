@@ -12,7 +12,7 @@ from mmskip.layers import PlanarConv3d
 pytest.importorskip('mmaction.models')
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
-DYNAMIC = 'va_red2/va-red2_r2plus1d_r18-w16_8x2x1-10e_toy-kinetics.py'
+DYNAMIC = 'toy/va-red2_r2plus1d_r18-w16_8x2x1-10e_toy-kinetics.py'
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from tests.tools.test_train_resume import state, train
 
 pytest.importorskip('mmaction')
 
-CONFIGS = Path(__file__).parents[2] / 'configs/sof_net'
+CONFIGS = Path(__file__).parents[2] / 'configs/toy'
 # Three epochs of two batches; the policies join in the second.
 CONFIG = """
 _base_ = '{base}'

@@ -8,7 +8,7 @@ seed), summary.csv (mean and standard deviation over the seeds),
 missing. Example::
 
     python tools/analysis/compare.py \
-        configs/skip_conv/analysis/retinanet_r18-w32_toy-ua-detrac.py \
+        tools/analysis/comparisons/retinanet_r18-w32_toy-ua-detrac.py \
         --out work_dirs/gates --jobs 2
 """
 

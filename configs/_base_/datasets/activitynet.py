@@ -5,7 +5,7 @@
 custom_imports = dict(imports=['mmskip'], allow_failed_imports=False)
 default_scope = 'mmaction'
 
-# What is often changed; sizes: activitynet_192.py, activitynet_224.py.
+# What is often changed.
 data_root = 'data/activitynet/'
 num_classes = 200
 train_batch_size = 6

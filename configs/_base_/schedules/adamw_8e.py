@@ -16,7 +16,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=100),
     dict(
         type='CosineAnnealingLR',
-        T_max=max_epochs,
         eta_min=1e-5,
         by_epoch=True,
         convert_to_iter_based=True,

@@ -17,7 +17,6 @@ param_scheduler = [
     dict(type='LinearLR', start_factor=0.01, by_epoch=False, begin=0, end=500),
     dict(
         type='CosineAnnealingLR',
-        T_max=max_epochs,
         eta_min=base_lr / 100,
         by_epoch=True,
         convert_to_iter_based=True,

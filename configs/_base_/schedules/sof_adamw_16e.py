@@ -18,7 +18,6 @@ optim_wrapper = dict(
 param_scheduler = [
     dict(
         type='CosineAnnealingLR',
-        T_max=max_epochs,
         eta_min=1e-5,
         by_epoch=True,
         convert_to_iter_based=True,

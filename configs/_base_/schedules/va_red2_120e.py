@@ -2,13 +2,10 @@
 # each of 96 GPUs, synchronised batch norm, SGD with Nesterov's momentum, a
 # warm-up and a cosine. lr and weight decay are R(2+1)D's. The warm-up begins
 # at a hundredth ("an initial weight of 0.01", which may mean this). Fewer
-# GPUs: tools/train.py --auto-scale-lr.
+# GPUs: tools/train.py --auto-scale-lr. The cosine ends with the training.
 warm_up_epochs = 15
-max_epochs = 120
 
-train_cfg = dict(
-    type='EpochBasedTrainLoop', max_epochs=max_epochs, val_interval=5
-)
+train_cfg = dict(type='EpochBasedTrainLoop', max_epochs=120, val_interval=5)
 val_cfg = dict(type='ValLoop')
 test_cfg = dict(type='TestLoop')
 optim_wrapper = dict(
@@ -27,11 +24,9 @@ param_scheduler = [
     ),
     dict(
         type='CosineAnnealingLR',
-        T_max=max_epochs - warm_up_epochs,
         eta_min=0.0,
         by_epoch=True,
         begin=warm_up_epochs,
-        end=max_epochs,
         convert_to_iter_based=True,
     ),
 ]

@@ -10,6 +10,6 @@ model = dict(
     efficiency_loss=dict(_base_.efficiency_loss, only_correct=False),
 )
 load_from = (
-    'work_dirs/va-red2-finetune_r2plus1d_r18_96xb12-16x4-40e_'
-    'kinetics400-128/epoch_40.pth'
+    'work_dirs/va-red2_r2plus1d_r18_96xb12-16x4-120e_kinetics400-128_tuned/'
+    'epoch_40.pth'
 )

@@ -10,6 +10,7 @@ model = dict(
 )
 find_unused_parameters = True  # those of frozen gates
 load_from = (
-    'work_dirs/va-red2-finetune_i3d_inception-v2_96xb12-16x4-40e_'
-    'kinetics400-256/epoch_40.pth'
+    'work_dirs/'
+    'va-red2_i3d_inception-v2_96xb12-16x4-120e_kinetics400-256_tuned/'
+    'epoch_40.pth'
 )

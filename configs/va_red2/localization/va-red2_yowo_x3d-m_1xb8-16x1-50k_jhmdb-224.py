@@ -11,6 +11,6 @@ model = dict(
 )
 find_unused_parameters = True  # those of frozen gates
 load_from = (
-    'work_dirs/va-red2-finetune_x3d_m_96xb12-16x5-40e_kinetics400-256/'
+    'work_dirs/va-red2_x3d_m_96xb12-16x5-120e_kinetics400-256_tuned/'
     'epoch_40.pth'
 )

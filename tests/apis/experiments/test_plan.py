@@ -172,7 +172,8 @@ def test_mistakes_say_where_they_are(trials, text, message):
         trials(text)
 
 
-PLANS = sorted(Path(__file__).parents[3].glob('configs/*/analysis/*.py'))
+ROOT = Path(__file__).parents[3]
+PLANS = sorted((ROOT / 'tools/analysis/comparisons').glob('*.py'))
 
 
 @pytest.mark.parametrize('plan', PLANS, ids=str)

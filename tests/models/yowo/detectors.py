@@ -8,8 +8,9 @@ from mmengine.registry import MODELS
 from mmengine.structures import InstanceData
 from torch import nn
 
-FOLDER = Path(__file__).parents[3] / 'configs/va_red2/localization'
-CONFIG = FOLDER / 'yowo_r2plus1d_r18-w12_1xb8-8x1-12e_toy-jhmdb.py'
+CONFIGS = Path(__file__).parents[3] / 'configs'
+FOLDER = CONFIGS / 'va_red2/localization'
+CONFIG = CONFIGS / 'toy/yowo_r2plus1d_r18-w12_1xb8-8x1-12e_toy-jhmdb.py'
 
 
 class TinyBackbone(nn.Module):

@@ -31,7 +31,7 @@ def toy(tmp_path_factory):
     root = make_toy_kinetics(folder / 'toy', train_videos=0, test_videos=3)
     for method, name in (('', 'plain'), ('va-red2_', 'dynamic')):
         file = f'{method}r2plus1d_r18-w16_8x2x1-10e_toy-kinetics.py'
-        base = str(CONFIGS / 'va_red2' / file)
+        base = str(CONFIGS / 'toy' / file)
         text = CONFIG.format(base=base, root=str(root))
         (folder / f'{name}.py').write_text(text)
     return folder

@@ -1,5 +1,0 @@
-# Learned gates that decide for blocks of 8 x 8 outputs (Table 3).
-_base_ = 'skip-conv-gumbel_td-hm_hrnet-w32_8xb2x8-100e_jhmdb-sub1-256x256.py'
-(learned,) = _base_.model.conversions
-gate = dict(learned.gate, block_size=8)
-model = dict(conversions=[dict(learned, gate=gate)])

@@ -1,3 +1,0 @@
-# Row 3 of Table 4.4, on toy data.
-_base_ = 'sof_r18-w16_16f-16e_toy-activitynet.py'
-model = dict(guidance_loss=None, early_exit=None)

@@ -1,0 +1,8 @@
+# R(2+1)D-18 (Table 4.5, base model).
+_base_ = [
+    '../../_base_/runtimes/action.py',
+    '../../_base_/models/r2plus1d_r18.py',
+    '../../_base_/datasets/kinetics400_clips_128.py',
+    '../../_base_/schedules/va_red2_120e.py',
+]
+model = dict(cls_head=dict(num_classes=400))

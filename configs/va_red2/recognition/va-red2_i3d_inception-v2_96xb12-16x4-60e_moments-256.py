@@ -1,0 +1,10 @@
+# VA-RED^2 in I3D on Inception-V2 (Table 4.7), before fine-tuning.
+_base_ = [
+    'i3d_inception-v2_96xb12-16x4-60e_moments-256.py',
+    '../../_base_/conversions/dynamic.py',
+]
+model = dict(
+    type='mmskip.ConvertedModel',
+    arch='Recognizer3D',
+    conversions=_base_.conversions,
+)

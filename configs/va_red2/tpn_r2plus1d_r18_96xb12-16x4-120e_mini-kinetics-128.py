@@ -1,7 +1,0 @@
-# TPN on R(2+1)D-18 (Table 4.3, base model).
-_base_ = [
-    '../_base_/runtimes/action.py',
-    '../_base_/models/tpn_r2plus1d_r18.py',
-    '../_base_/datasets/mini_kinetics_clips_128.py',
-    '../_base_/schedules/va_red2_120e.py',
-]

@@ -1,8 +1,0 @@
-# The plain model's checkpoint, made dynamic, tuned with the efficiency loss.
-_base_ = 'r2plus1d_r18-w16_8x2x1-tune-24e_toy-kinetics.py'
-model = dict(
-    type='mmskip.ConvertedModel',
-    arch='Recognizer3D',
-    conversions=_base_.conversions,
-    efficiency_loss=dict(_base_.efficiency_loss, weight=1.2),
-)
