@@ -45,10 +45,10 @@ def skip_clip(
         inputs = _transmitted(frames, weight.shape[2:], geometry, decide)
         output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
         return output.unflatten(0, frames.shape[:2])
-    return _previous(frames, weight, bias, geometry, decide)
+    return _clip_previous(frames, weight, bias, geometry, decide)
 
 
-def _previous(
+def _clip_previous(
     frames: Tensor,
     weight: Tensor,
     bias: Tensor | None,
