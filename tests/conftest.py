@@ -1,9 +1,11 @@
 """What every test shares."""
 
+import functools
 import gc
 
 import pytest
 import torch
+from mmengine.config import utils
 
 
 @pytest.fixture(autouse=True)
@@ -36,3 +38,19 @@ def _quick_garbage_collection():
     """The same for what the tests of the last file have imported."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _quick_configs():
+    """Take what mmengine does to every config, and no test looks at.
+
+    A runner formats its config four times, and a config of a host is found
+    by reading all the host's metafiles: together most of a small run.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            'mmengine.config.config.FormatCode', lambda text, **_: (text, True)
+        )
+        find = functools.cache(utils._get_cfg_metainfo)
+        patch.setattr(utils, '_get_cfg_metainfo', find)
+        yield
