@@ -13,7 +13,7 @@ from .errors import EXIT_INCOMPLETE, EXIT_OK, UserError
 NAMED = 5
 
 
-def add_common_arguments(parser: argparse.ArgumentParser) -> None:
+def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every converter."""
     parser.add_argument(
         '--out-dir',

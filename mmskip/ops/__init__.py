@@ -4,7 +4,6 @@ from . import native
 from .activation import activate_
 from .backend import active_backend, runs_native
 from .dynamic_conv import Mix, dynamic_conv, dynamic_macs
-from .fingerprint import address_of, fingerprint
 from .gate_mask import (
     Folding,
     GateParams,
@@ -21,6 +20,7 @@ from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .layout import follow_layout, is_channels_last
 from .low_rank import factorize, full_rank, recompose, singular_values
 from .modes import is_exact_inference, is_in_backward
+from .native import address_of, fingerprint
 from .option_tables import (
     CheapKernels,
     OptionTables,

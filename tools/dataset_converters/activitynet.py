@@ -17,7 +17,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmskip.apis.conversion import add_common_arguments, report_lists
+from mmskip.apis.conversion import add_list_arguments, report_lists
 from mmskip.apis.errors import run_tool
 from mmskip.datasets.action_lists import (
     ACTIVITYNET_SIZES,
@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         'annotations', type=Path, help='activity_net.v1-3.min.json'
     )
     parser.add_argument('media', type=Path, help='folder of the videos')
-    add_common_arguments(parser)
+    add_list_arguments(parser)
     return parser.parse_args(argv)
 
 

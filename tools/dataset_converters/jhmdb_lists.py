@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmskip.apis.conversion import add_common_arguments, report_lists
+from mmskip.apis.conversion import add_list_arguments, report_lists
 from mmskip.apis.errors import run_tool
 from mmskip.datasets.action_lists import write_jhmdb_lists
 
@@ -36,7 +36,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         required=True,
         help='ReCompress_Videos, or Rename_Images with --rawframes',
     )
-    add_common_arguments(parser)
+    add_list_arguments(parser)
     return parser.parse_args(argv)
 
 

@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmskip.apis.conversion import add_common_arguments, report_lists
+from mmskip.apis.conversion import add_list_arguments, report_lists
 from mmskip.apis.errors import run_tool
 from mmskip.datasets.action_lists import (
     KINETICS400_SIZES,
@@ -39,7 +39,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         parser.add_argument(
             f'--{split}-media', type=Path, required=True, help='clips'
         )
-    add_common_arguments(parser)
+    add_list_arguments(parser)
     return parser.parse_args(argv)
 
 

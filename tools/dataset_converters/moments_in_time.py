@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmskip.apis.conversion import add_common_arguments, report_lists
+from mmskip.apis.conversion import add_list_arguments, report_lists
 from mmskip.apis.errors import run_tool
 from mmskip.datasets.action_lists import (
     MOMENTS_SIZES,
@@ -50,7 +50,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         required=True,
         help='lines "name,index" of the 339 classes',
     )
-    add_common_arguments(parser)
+    add_list_arguments(parser)
     return parser.parse_args(argv)
 
 

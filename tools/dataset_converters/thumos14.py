@@ -18,7 +18,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmskip.apis.conversion import add_common_arguments, report_lists
+from mmskip.apis.conversion import add_list_arguments, report_lists
 from mmskip.apis.errors import run_tool
 from mmskip.datasets.action_lists import (
     THUMOS14_SIZES,
@@ -46,7 +46,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         required=True,
         help='lines "number name" of the 101 classes',
     )
-    add_common_arguments(parser)
+    add_list_arguments(parser)
     return parser.parse_args(argv)
 
 
