@@ -69,7 +69,7 @@ class BuildWithMim(build_py):
                 shutil.copy2(source, target)
 
 
-CSRC = Path('mmskip', 'ops', 'csrc')
+CSRC = Path('mmskip', 'native', 'csrc')
 #: What each file of kernels may use of the CPU; chosen among at run time.
 INSTRUCTION_SETS = {
     'portable': [],
@@ -143,7 +143,7 @@ def native_extension() -> dict:
             super().build_extension(extension)
 
     extension = CppExtension(
-        'mmskip.ops._native',
+        'mmskip.native._native',
         sorted(
             str(path)
             for path in CSRC.glob('*.cpp')

@@ -4,34 +4,35 @@ from . import compat
 
 compat.apply()
 
-from .convert import (  # noqa: E402  (after the host stack is mended)
-    ConversionReport,
-    DynamicConversion,
+from .compression import (  # noqa: E402  (after the host stack is mended)
     L0Conversion,
-    SkipConversion,
     SVDConversion,
+)
+from .core import (  # noqa: E402
+    ConversionReport,
+    MacCount,
     convert,
+    count_macs,
     revert,
 )
-from .layers import (  # noqa: E402
-    DynamicConv2d,
-    DynamicConv3d,
+from .plan import fold, propagate_changes  # noqa: E402
+from .skip_conv import (  # noqa: E402
     SkipConv2d,
     SkipConv3d,
-)
-from .runtime import (  # noqa: E402
-    MacCount,
+    SkipConversion,
     StreamState,
     clip,
-    count_macs,
-    fold,
-    force_choices,
-    propagate_changes,
-    record_choices,
     stream,
 )
+from .va_red2 import (  # noqa: E402
+    DynamicConv2d,
+    DynamicConv3d,
+    DynamicConversion,
+    force_choices,
+    record_choices,
+)
 
-__version__ = '0.1.0'
+__version__ = '0.2.0'
 
 __all__ = [
     'ConversionReport',

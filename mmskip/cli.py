@@ -10,8 +10,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from . import __version__, doctor
-from .apis.errors import EXIT_MISTAKE, EXIT_OK
+from mmskip import __version__, doctor
+from mmskip.apis.errors import EXIT_MISTAKE, EXIT_OK
 
 #: What a newcomer does first stands first.
 COMMANDS = {

@@ -18,8 +18,9 @@ from pathlib import Path
 import torch
 from mmengine.utils.dl_utils import collect_env
 
-from . import __version__
-from .ops import active_backend, native
+from mmskip import __version__
+from mmskip.native import active_backend
+from mmskip.native import library as native
 
 RUN_NMS = 'import torch; nms(torch.eye(4), torch.ones(4), 0.5)'
 #: By distribution, the code that fails where it does not work.

@@ -45,10 +45,13 @@ MODELS = Registry(
     parent=ENGINE_MODELS,
     scope='mmskip',
     locations=[
-        'mmskip.layers',
-        'mmskip.convert',
-        'mmskip.losses',
+        'mmskip.skip_conv',
+        'mmskip.sof_net',
+        'mmskip.va_red2',
+        'mmskip.compression',
         'mmskip.models',
+        'mmskip.baselines',
+        'mmskip.core',
     ],
 )
 HOOKS = Registry(

@@ -10,7 +10,7 @@ from mmengine.model import BaseModel
 from mmengine.runner import Runner
 from torch import nn
 
-from mmskip.apis.config import load_config
+from mmskip.apis import load_config
 from tests.helpers.config_pages import CONFIGS, variants
 
 BATCHES = 2

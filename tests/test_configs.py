@@ -14,9 +14,9 @@ from torch import nn
 from torch.nn.modules.conv import _ConvNd
 
 from mmskip import registry
-from mmskip.apis.config import import_host, load_config
-from mmskip.datasets.video_keys import all_keys
-from mmskip.layers import CountedWhole
+from mmskip.apis import import_host, load_config
+from mmskip.core import CountedWhole
+from mmskip.datasets.videos import all_keys
 from tests.helpers.config_pages import (
     CONFIGS,
     FOLDERS,

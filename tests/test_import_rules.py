@@ -17,24 +17,40 @@ MODULES = sorted(
     if '.mim' not in path.parts
 )
 
-# What stands further left must not import what stands further right.
+# What stands further left must not import what stands further right; of those
+# on one level only the last ones import each other.
 ORDER = {
-    'ops': 0,
-    'layers': 1,
-    'runtime': 2,
-    'convert': 3,
-    'losses': 4,
-    'models': 5,
-    'datasets': 5,
-    'engine': 5,
-    'evaluation': 5,
-    'visualization': 5,
-    'apis': 6,
+    'native': 0,
+    'core': 1,
+    'skip_conv': 2,
+    'sof_net': 2,
+    'va_red2': 2,
+    'compression': 2,
+    'plan': 3,
+    'models': 4,
+    'baselines': 4,
+    'datasets': 4,
+    'engine': 4,
+    'evaluation': 4,
+    'visualization': 4,
+    'apis': 5,
+    'toy': 6,
+    'experiments': 6,
 }
-SHARED = ('registry', 'compat', 'options')
+METHODS = ('skip_conv', 'sof_net', 'va_red2', 'compression')
+LEAVES = ('toy', 'experiments')
+SHARED = ('registry', 'compat', 'options', 'reading')
 ENTRIES = ('__init__', '__main__', 'cli', 'doctor')
 HOSTS = ('mmdet', 'mmpose', 'mmaction')
-HOSTED = ('models', 'datasets', 'evaluation', 'visualization', 'apis')
+HOSTED = (
+    'models',
+    'baselines',
+    'sof_net',
+    'datasets',
+    'evaluation',
+    'visualization',
+    'apis',
+)
 OPTIONAL = (*HOSTS, 'mmcv')
 
 
@@ -60,7 +76,7 @@ class Import(NamedTuple):
 
     @property
     def part(self) -> str:
-        """The part of mmskip it names: ``ops`` of ``mmskip.ops.geometry``."""
+        """The part of mmskip it names: ``core`` of ``mmskip.core.ledger``."""
         return (*self.target.split('.'), '')[1]
 
 
@@ -139,9 +155,11 @@ def is_allowed(part: str, wanted: str) -> bool:
     if part in ENTRIES or wanted == part:
         return True
     if part in SHARED:
-        return part == 'registry'
+        return wanted in SHARED
     if wanted in SHARED:
-        return part != 'ops'
+        return part != 'native'
+    if (wanted in METHODS and part in METHODS) or wanted in LEAVES:
+        return False
     return wanted in ORDER and ORDER[wanted] <= ORDER[part]
 
 
@@ -220,3 +238,55 @@ def test_guards_are_recognised(source, expected, tmp_path):
     file.write_text(source)
     (found,) = imports_of(file)
     assert (found.tolerant, found.lazy) == expected
+
+
+def test_no_two_modules_import_each_other():
+    graph = {
+        path: {
+            file_of(found.target)
+            for found in IMPORTS[path]
+            if found.top == 'mmskip' and path.name != '__init__.py'
+        }
+        - {None, path}
+        for path in MODULES
+    }
+    # What imports nothing that is left cannot be in a circle.
+    while ends := {path for path, wanted in graph.items() if not wanted}:
+        graph = {
+            path: wanted - ends
+            for path, wanted in graph.items()
+            if path not in ends
+        }
+    assert graph == {}
+
+
+def arguments_of(path: Path) -> Iterator[tuple[str, int]]:
+    """Functions of a module, public constructors left out, by arguments."""
+    tree = ast.parse((PACKAGE / path).read_text(), str(path))
+    for node, above in walk(tree):
+        if not isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            continue
+        owner = above[-1] if above else None
+        is_method = isinstance(owner, ast.ClassDef)
+        if is_method and node.name == '__init__' and owner.name[0] != '_':
+            continue
+        given = node.args
+        number = len(given.posonlyargs + given.args + given.kwonlyargs)
+        bound = is_method and given.args[:1] and given.args[0].arg in BOUND
+        yield f'{path}:{node.lineno} {node.name}', number - bool(bound)
+
+
+BOUND = ('self', 'cls')
+
+
+def test_no_list_of_arguments_is_longer_than_eight():
+    assert [
+        (name, number)
+        for path in MODULES
+        for name, number in arguments_of(path)
+        if number > 8
+    ] == []
+
+
+def test_the_package_is_one_file_per_concept():
+    assert len(MODULES) <= 150

@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import EpochBasedTrainLoop, Runner
 
-from mmskip.datasets import toy
+from mmskip import toy
 
 VIDEOS = dict(train_videos=1, test_videos=1)
 #: What makes the data, where configs look for it, and how little is enough.

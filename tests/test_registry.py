@@ -5,8 +5,8 @@ from mmengine import registry as roots
 from mmengine.registry import DefaultScope
 
 from mmskip import registry
-from mmskip.layers import OutputNormGate
 from mmskip.registry import build_own
+from mmskip.skip_conv import OutputNormGate
 
 CHILDREN = {
     'MODELS': 'mmskip.SkipConv2d',

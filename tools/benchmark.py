@@ -28,7 +28,9 @@ import torch
 import torch._inductor.config as inductor_config
 from torch import Tensor, nn
 
-from mmskip.apis.benchmark import (
+from mmskip.apis.errors import EXIT_OK, run_tool
+from mmskip.apis.launch import add_config_options
+from mmskip.experiments import (
     PATTERNS,
     Pair,
     best_of_pairs,
@@ -43,11 +45,9 @@ from mmskip.apis.benchmark import (
     video_frames,
     write,
 )
-from mmskip.apis.benchmark.times import WARM_UP
-from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.launch import add_config_options
-from mmskip.ops import active_backend
-from mmskip.runtime import propagate_changes
+from mmskip.experiments.benchmark import WARM_UP
+from mmskip.native import active_backend
+from mmskip.plan import propagate_changes
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -10,7 +10,7 @@ threshold and with one per layer) and calibration.json. Example::
     python tools/calibrate.py CONFIG CHECKPOINT --max-error 0.1 \
         --out work_dirs/calibrated
 
-The algorithm is in mmskip/evaluation/threshold_search.py. Clips of --check
+The algorithm is in mmskip/evaluation/thresholds.py. Clips of --check
 play no part in the choice; they show what it is worth.
 """
 
@@ -42,7 +42,6 @@ from mmskip.apis.calibration import (
     write_calibrated,
 )
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import positive, write_csv, write_json
 from mmskip.evaluation import (
     Budget,
     Choice,
@@ -53,6 +52,7 @@ from mmskip.evaluation import (
     search_thresholds,
     share_at,
 )
+from mmskip.experiments import positive, write_csv, write_json
 from mmskip.visualization import plot_error_vs_macs
 
 SINGLE, PER_LAYER = 'one threshold', 'a threshold per layer'

@@ -28,8 +28,8 @@ from rich.console import Console
 from rich.table import Table
 from scipy.io import savemat
 
-from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK, UserError, run_tool
-from mmskip.apis.experiments import positive, write_json
+from mmskip.apis import UserError
+from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK, run_tool
 from mmskip.apis.fuzzing import BAD, GOOD, Reader, Result, fuzz
 from mmskip.datasets import (
     ActionFrameDataset,
@@ -50,10 +50,10 @@ from mmskip.datasets.action_lists import (
     read_thumos14,
     read_video_list,
 )
-from mmskip.datasets.jhmdb_pose_json import read_pose_json
-from mmskip.datasets.jhmdb_poses import (
+from mmskip.datasets.jhmdb_pose_release import (
     ReadingReport,
     list_videos,
+    read_pose_json,
     read_pose_video,
 )
 from mmskip.datasets.jhmdb_release import (
@@ -62,7 +62,8 @@ from mmskip.datasets.jhmdb_release import (
     write_ground_truth,
 )
 from mmskip.datasets.mat_files import MatReader
-from mmskip.evaluation.video_groups import read_groups
+from mmskip.evaluation.compute_cost import read_groups
+from mmskip.experiments import positive, write_json
 from mmskip.visualization.frame_usage import count_stops, read_videos
 
 # Serialising takes longer than reading.

@@ -23,9 +23,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import track
 
-from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK, run_tool
-from mmskip.apis.experiments import positive
-from mmskip.apis.zoo import (
+from mmskip.apis import (
     Limits,
     Row,
     ZooModel,
@@ -36,6 +34,8 @@ from mmskip.apis.zoo import (
     run_models,
     write_tables,
 )
+from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK, run_tool
+from mmskip.experiments import positive
 
 HOSTS = ('mmdet', 'mmpose', 'mmaction')
 FINE = ('equal', 'undetermined', 'refused', 'does not run densely')

@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 import mmskip
 from mmskip.apis import UserError, init_model, load_config
-from mmskip.apis.config import check_checkpoint
 from mmskip.apis.errors import EXIT_OK, one_line, run_tool
-from mmskip.apis.experiments import SVD_METHODS, Compression, make_folder
 from mmskip.apis.launch import add_config_options
-from mmskip.convert import choose_ranks, measure_spectra
+from mmskip.apis.models import check_checkpoint
+from mmskip.compression import choose_ranks, measure_spectra
+from mmskip.experiments import SVD_METHODS, Compression, make_folder
 
 CONVERTED = 'mmskip.ConvertedModel'
 GIGA = 1e9

@@ -22,7 +22,7 @@ from rich.progress import track
 
 from mmskip.apis import UserError, init_model, make_fast, stream_video
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import (
+from mmskip.experiments import (
     Done,
     Job,
     Tell,
@@ -33,7 +33,7 @@ from mmskip.apis.experiments import (
     write_csv,
     write_json,
 )
-from mmskip.apis.experiments.processes import Children
+from mmskip.experiments.jobs import Children
 from mmskip.visualization import plot_accuracy_vs_macs, print_table
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from mmskip.apis.errors import run_tool
-from mmskip.apis.toy_data import write_toy_data
-from mmskip.datasets.toy import make_toy_hmdb51
-from mmskip.datasets.toy.moves import MOVES
+from mmskip.toy import make_toy_hmdb51
+from mmskip.toy.folder import write_toy_data
+from mmskip.toy.joints import MOVES
 
 DEFAULTS = dict(
     train_videos=40,

@@ -12,9 +12,9 @@ import sys
 from collections.abc import Sequence
 
 from mmskip.apis.errors import run_tool
-from mmskip.apis.toy_data import write_toy_data
-from mmskip.datasets.toy import make_toy_jhmdb
-from mmskip.datasets.toy.acting import ACTIONS
+from mmskip.toy import make_toy_jhmdb
+from mmskip.toy.figures import ACTIONS
+from mmskip.toy.folder import write_toy_data
 
 DEFAULTS = dict(
     train_videos=12, test_videos=6, frames=(12, 24), size=(128, 96)

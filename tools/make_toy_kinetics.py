@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from mmskip.apis.errors import run_tool
-from mmskip.apis.toy_data import write_toy_data
-from mmskip.datasets.toy import make_toy_kinetics
+from mmskip.toy import make_toy_kinetics
+from mmskip.toy.folder import write_toy_data
 
 DEFAULTS = dict(
     train_videos=600, test_videos=240, frames=32, fps=10.0, size=(96, 80)

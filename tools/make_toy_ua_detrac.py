@@ -11,8 +11,8 @@ import sys
 from collections.abc import Sequence
 
 from mmskip.apis.errors import run_tool
-from mmskip.apis.toy_data import write_toy_data
-from mmskip.datasets.toy import make_toy_ua_detrac
+from mmskip.toy import make_toy_ua_detrac
+from mmskip.toy.folder import write_toy_data
 
 DEFAULTS = dict(
     train_sequences=96,

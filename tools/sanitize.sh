@@ -33,14 +33,14 @@ ubsan=$(runtime libubsan.so)
 rm -rf "$BUILD"
 mkdir -p "$BUILD"
 cp -R mmskip tests pyproject.toml "$BUILD"
-rm -f "$BUILD"/mmskip/ops/_native*.so
+rm -f "$BUILD"/mmskip/native/_native*.so
 echo 'Building with sanitizers (about a minute).'
 # In one line each: distutils splits them at blanks.
 flags=$(tr -s '\n ' ' ' <<<"$FLAGS")
 CXX=g++ CFLAGS=$flags CXXFLAGS=$flags LDFLAGS=$flags \
     "$VENV/bin/python" setup.py -q build_ext \
     --build-lib "$BUILD" --build-temp "$BUILD/temp"
-[[ -e $BUILD/mmskip/ops/_native.so ]] || {
+[[ -e $BUILD/mmskip/native/_native.so ]] || {
     echo 'error: the operators were not built, see above' >&2
     exit 1
 }
@@ -52,7 +52,7 @@ env LD_PRELOAD="$asan:$ubsan" ASAN_OPTIONS=detect_leaks=0 \
     UBSAN_OPTIONS=print_stacktrace=1 PYTHONPATH=. \
     OMP_NUM_THREADS="${OMP_NUM_THREADS:-2}" \
     "$VENV/bin/python" -m pytest -q -p no:cacheprovider \
-    tests/ops/test_native.py tests/ops/test_board.py \
-    tests/ops/test_board_refusals.py tests/runtime/test_native_streaming.py \
-    tests/runtime/test_propagating.py tests/runtime/test_change_planner.py \
-    tests/layers/test_dynamic_native.py "$@"
+    tests/native/test_library.py tests/native/test_board.py \
+    tests/native/test_board_refusals.py tests/skip_conv/test_native_streaming.py \
+    tests/plan/test_propagate.py tests/plan/test_lower.py \
+    tests/va_red2/test_native.py "$@"

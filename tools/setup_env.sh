@@ -25,7 +25,7 @@ fail() {
 # The environment is as this script would leave it if none of these changed.
 fingerprint() {
     { cat "$PINS" tools/setup_env.sh tools/build_mmcv.py setup.py
-      cat mmskip/ops/csrc/* 2>/dev/null || true
+      cat mmskip/native/csrc/* 2>/dev/null || true
       printf '%s\n' "$PWD" "${TORCH_INDEX_URL:-}" "${FORCE_CUDA:-}"
     } | sha256sum | cut -d ' ' -f 1
 }

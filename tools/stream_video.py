@@ -34,8 +34,8 @@ from mmskip.apis.errors import (
     EXIT_OK,
     run_tool,
 )
-from mmskip.apis.video_writer import check_video_path
-from mmskip.ops import active_backend
+from mmskip.apis.result_files import check_video_path
+from mmskip.native import active_backend
 from mmskip.visualization import PredictionDrawer
 
 Sink = apis.ResultVideo | apis.ResultLog

@@ -12,7 +12,6 @@ from mmengine.dist import is_main_process
 
 import mmskip  # noqa: F401  (makes `_base_ = 'mmskip::...'` known)
 from mmskip.apis import UserError, import_host, load_config
-from mmskip.apis.config import check_checkpoint, set_work_dir
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.apis.launch import (
     WeightsCheck,
@@ -23,6 +22,7 @@ from mmskip.apis.launch import (
     limit_recompilations,
     prepare_launcher,
 )
+from mmskip.apis.models import check_checkpoint, set_work_dir
 
 PREDICTION_SUFFIXES = ('.pkl', '.pickle')
 METRIC_SUFFIXES = ('.json', '.yaml', '.yml')

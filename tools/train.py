@@ -9,7 +9,6 @@ from mmengine.optim import AmpOptimWrapper, OptimWrapper
 
 import mmskip  # noqa: F401  (makes `_base_ = 'mmskip::...'` known)
 from mmskip.apis import UserError, import_host, load_config
-from mmskip.apis.config import check_checkpoint, set_work_dir
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.apis.launch import (
     WeightsCheck,
@@ -21,6 +20,7 @@ from mmskip.apis.launch import (
     limit_recompilations,
     prepare_launcher,
 )
+from mmskip.apis.models import check_checkpoint, set_work_dir
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -1,32 +1,54 @@
 """Run a model of any host over a video file, a camera or a folder."""
 
-from mmskip.apis.config import import_host, load_config
-from mmskip.apis.errors import UserError
-from mmskip.apis.fast import make_fast
-from mmskip.apis.frame_pipeline import FramePipeline
-from mmskip.apis.loading import init_model
-from mmskip.apis.result_files import ResultLog, ResultVideo
-from mmskip.apis.totals import StreamProgress, StreamTotals
-from mmskip.apis.video_reader import Frame, FrameReader, open_reader
-from mmskip.apis.video_stream import FrameResult, is_converted, stream_video
-from mmskip.apis.video_writer import VideoWriter
+from .errors import UserError
+from .models import import_host, init_model, load_config, make_fast
+from .result_files import ResultLog, ResultVideo, VideoWriter
+from .video_reader import Frame, FrameReader, open_reader
+from .video_stream import (
+    FramePipeline,
+    FrameResult,
+    StreamProgress,
+    StreamTotals,
+    is_converted,
+    stream_video,
+)
+from .zoo import (
+    Limits,
+    Row,
+    append_row,
+    check_model,
+    read_rows,
+    run_models,
+    write_tables,
+)
+from .zoo_models import ZooModel, config_paths, group_models
 
 __all__ = [
     'Frame',
     'FramePipeline',
     'FrameReader',
     'FrameResult',
+    'Limits',
     'ResultLog',
     'ResultVideo',
+    'Row',
     'StreamProgress',
     'StreamTotals',
     'UserError',
     'VideoWriter',
+    'ZooModel',
+    'append_row',
+    'check_model',
+    'config_paths',
+    'group_models',
     'import_host',
     'init_model',
     'is_converted',
     'load_config',
     'make_fast',
     'open_reader',
+    'read_rows',
+    'run_models',
     'stream_video',
+    'write_tables',
 ]

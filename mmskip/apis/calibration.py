@@ -15,11 +15,12 @@ from mmengine.dataset import pseudo_collate
 from mmengine.registry import DATASETS
 from torch import nn
 
-from mmskip.apis.errors import UserError, one_line
-from mmskip.apis.frame_pipeline import FramePipeline
-from mmskip.apis.video_reader import open_reader
-from mmskip.datasets.video_frames import group_frames
-from mmskip.evaluation.output_error import norm_gates
+from mmskip.datasets.videos import group_frames
+from mmskip.evaluation import norm_gates
+
+from .errors import UserError, one_line
+from .video_reader import open_reader
+from .video_stream import FramePipeline
 
 Batch = dict[str, Any]
 CONVERSION = 'mmskip.SkipConversion'

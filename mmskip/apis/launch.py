@@ -1,17 +1,16 @@
-"""What the train and test tools share: arguments, processes, pictures."""
+"""Command lines that several tools share: train, test, convert lists."""
 
 import argparse
 import datetime
 import gc
 import os
+import warnings
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch.distributed as torch_dist
-
-# Its defaults keep the process group that exists when it is imported, for
-# good: see close_launcher.
 import torch.distributed.nn  # noqa: F401
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
@@ -19,8 +18,13 @@ from mmengine.hooks import Hook
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmskip.apis.errors import UserError, one_line
-from mmskip.apis.weights import load_weights
+from mmskip.datasets.action_lists import ListReport
+
+from .errors import EXIT_INCOMPLETE, EXIT_OK, UserError, one_line
+from .weights import load_weights
+
+# Its defaults keep the process group that exists when it is imported, for
+# good: see close_launcher.
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -275,4 +279,61 @@ def _make_work_dir(path: str) -> None:
     if not os.access(path, os.W_OK):
         raise UserError(
             f'cannot write to work directory {path}: no permission'
+        )
+
+
+# Missing videos that are named; the rest is counted.
+NAMED = 5
+
+
+def add_list_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of every converter."""
+    parser.add_argument(
+        '--out-dir',
+        type=Path,
+        required=True,
+        help='folder to write the lists to, the data_root of the config',
+    )
+    parser.add_argument(
+        '--rawframes',
+        action='store_true',
+        help='list folders of frames instead of video files',
+    )
+
+
+def report_lists(convert: Callable[[], Iterable[ListReport]]) -> int:
+    """Run a converter, print what it wrote, and what it warned of.
+
+    Args:
+        convert: Yields a report for every list.
+
+    Returns:
+        The exit code: 1 if videos are missing, else 0.
+
+    Raises:
+        UserError: A file cannot be read, or is not what it should be.
+    """
+    missing = 0
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter('always')
+        try:
+            for report in convert():
+                missing += len(report.missing)
+                _print_report(report)
+        except (OSError, ValueError) as error:
+            raise UserError(str(error)) from error
+        finally:
+            for warning in caught:
+                print(f'warning: {warning.message}')
+    return EXIT_INCOMPLETE if missing else EXIT_OK
+
+
+def _print_report(report: ListReport) -> None:
+    print(f'{report.path}: {report.written:,} videos')
+    if report.missing:
+        named = ', '.join(report.missing[:NAMED])
+        more = ', ...' if len(report.missing) > NAMED else ''
+        print(
+            f'  {len(report.missing):,} annotated videos are not on disk: '
+            f'{named}{more}'
         )

@@ -10,8 +10,9 @@ from typing import Any, NamedTuple, TypeVar
 import cv2
 import numpy as np
 
-from mmskip.apis.errors import UserError
-from mmskip.datasets.video_keys import natural_key
+from mmskip.datasets.videos import natural_key
+
+from .errors import UserError
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 

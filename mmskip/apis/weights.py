@@ -15,10 +15,11 @@ from mmengine.logging import print_log
 from mmengine.model import BaseTTAModel, is_model_wrapper
 from torch import Tensor, nn
 
-from mmskip.apis.errors import UserError, one_line
-from mmskip.convert.saved_factors import check_factors
-from mmskip.convert.saved_gates import check_gates
-from mmskip.layers import Converted
+from mmskip.compression.svd import check_factors
+from mmskip.core import Converted
+from mmskip.core.convert import check_gates
+
+from .errors import UserError, one_line
 
 _WRAPPER = 'module.'
 # Buffers that a model cannot make itself.

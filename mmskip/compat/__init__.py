@@ -8,10 +8,13 @@ defect is absent, and may run twice.
 """
 
 from .checkpoints import load_runner_checkpoints
-from .imports import define_torchvision_schemas, provide_missing_drn
-from .memory_layout import let_mmcv_read_any_layout
-from .packages import announce_configs, find_installed_packages
-from .ssd_head import let_ssd_head_predict
+from .operators import let_mmcv_read_any_layout, let_ssd_head_predict
+from .packages import (
+    announce_configs,
+    define_torchvision_schemas,
+    find_installed_packages,
+    provide_missing_drn,
+)
 
 __all__ = [
     'announce_configs',

@@ -1,12 +1,11 @@
-"""Datasets, samplers and toy data."""
+"""Datasets and samplers."""
 
 import warnings
 from importlib.util import find_spec
 
-from .clip_collate import clip_collate
-from .clip_dataset import ClipDataset
-from .clip_samplers import AllWindows, ClipSampler, RandomStart
-from .video_order_sampler import VideoOrderSampler
+from .clip_draws import AllWindows, ClipSampler, RandomStart
+from .clips import ClipDataset, clip_collate
+from .videos import VideoOrderSampler
 
 __all__ = [
     'AllWindows',
@@ -35,9 +34,7 @@ try:
 
     __all__ += ['ActionFrameDataset', 'ActionVideoDataset']
 
-    from .actor_boxes import LoadActorBoxes
-    from .jhmdb import JHMDBDataset
-    from .key_frame_clip import SampleKeyFrameClip
+    from .jhmdb import JHMDBDataset, LoadActorBoxes, SampleKeyFrameClip
 
     __all__ += ['JHMDBDataset', 'LoadActorBoxes', 'SampleKeyFrameClip']
 except (ImportError, AssertionError) as error:

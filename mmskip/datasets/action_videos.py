@@ -8,9 +8,8 @@ from typing import Any
 from mmaction.datasets import RawframeDataset, VideoDataset
 from mmengine.fileio import list_from_file
 
+from mmskip.reading import InputError, excerpt, reading
 from mmskip.registry import DATASETS
-from mmskip.runtime import InputError
-from mmskip.runtime.reading import excerpt, reading
 
 ON_BROKEN = ('raise', 'skip')
 UNREADABLE = frozenset('\0\ufeff')

@@ -10,11 +10,10 @@ import numpy as np
 from mmengine.logging import print_log
 from mmpose.datasets import JhmdbDataset
 
+from mmskip.reading import InputError, reading
 from mmskip.registry import DATASETS
-from mmskip.runtime import InputError
-from mmskip.runtime.reading import reading
 
-from .jhmdb_pose_json import check_pose_json, read_pose_json
+from .jhmdb_pose_release import check_pose_json, read_pose_json
 
 # Names and sides of the joints. mmpose looks for this file from the working
 # directory first, where one of another data set may lie.
@@ -26,7 +25,7 @@ class JHMDBPoseDataset(JhmdbDataset):
     """mmpose's ``JhmdbDataset``, also from the original release, for videos.
 
     Without ``ann_file`` it reads the release as it lies in ``data_root``
-    (:mod:`mmskip.datasets.jhmdb_poses`), with one it reads mmpose's JSON;
+    (:mod:`mmskip.datasets.jhmdb_pose_release`), with one it reads mmpose's JSON;
     the samples are the same. What was left out, and what is odd about the
     release, is counted in the log.
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from mmskip.runtime.reading import reading
+from mmskip.reading import reading
 
 WORKER = Path(__file__).with_name('mat_worker.py')
 # No file of the releases takes a tenth of it, on a slow disk either.

@@ -6,16 +6,17 @@ from collections.abc import Mapping, Sequence
 
 from mmdet.datasets import BaseDetDataset
 
+from mmskip.reading import InputError, excerpt
 from mmskip.registry import DATASETS
-from mmskip.runtime import InputError
-from mmskip.runtime.reading import excerpt
 
-from .ua_detrac_files import find_sequences, list_frames, read_image_size
-from .ua_detrac_xml import (
+from .ua_detrac_release import (
     CLASS_OF_TYPE,
     SequenceAnnotation,
     Target,
     clip_box,
+    find_sequences,
+    list_frames,
+    read_image_size,
     read_sequence,
 )
 

@@ -1,19 +1,27 @@
 """mmengine hooks."""
 
-from .batch_norm_hook import BatchNormHook
-from .channels_last_hook import ChannelsLastHook
-from .clip_cost_hook import ClipCostHook
-from .iter_seed_hook import IterSeedHook
-from .temperature_hook import TemperatureHook
+from .cost_hooks import (
+    ClipCostHook,
+    Stopwatch,
+    StopwatchReader,
+    VideoTimerHook,
+)
+from .training_hooks import (
+    BatchNormHook,
+    ChannelsLastHook,
+    IterSeedHook,
+    TemperatureHook,
+    WarmUpHook,
+)
 from .video_hook import VideoHook
-from .video_timer_hook import VideoTimerHook
-from .warm_up_hook import WarmUpHook
 
 __all__ = [
     'BatchNormHook',
     'ChannelsLastHook',
     'ClipCostHook',
     'IterSeedHook',
+    'Stopwatch',
+    'StopwatchReader',
     'TemperatureHook',
     'VideoHook',
     'VideoTimerHook',

@@ -1,7 +1,7 @@
-"""Streams and clips in the stock train, val and test loops."""
+"""The hook that runs models over videos and clips in mmengine's loops."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from typing import Any
 
@@ -10,24 +10,88 @@ from mmengine.logging import print_log
 from mmengine.model import is_model_wrapper
 from mmengine.optim import OptimWrapper
 from mmengine.runner import BaseLoop, Runner
-from torch import nn
+from torch import Tensor, nn
 
-from mmskip.convert.saved_gates import check_gates
-from mmskip.layers import SelfCounting
-from mmskip.models.key_frames import KeyFrames
+from mmskip.baselines.keyframe import KeyFrames
+from mmskip.core import LedgerReader, SelfCounting, count_macs
+from mmskip.core.convert import check_gates
+from mmskip.plan.record import StreamForward
+from mmskip.reading import InputError
 from mmskip.registry import HOOKS
-from mmskip.runtime import (
-    InputError,
-    LedgerReader,
-    StreamBinding,
-    StreamState,
-    clip,
-    count_macs,
-)
-from mmskip.runtime.stream_forward import StreamForward
+from mmskip.skip_conv import StreamBinding, StreamState, clip
 
-from .finite import check_frames, check_losses
 from .video_order import VideoOrder
+
+
+def check_frames(data_batch: Any) -> None:
+    """Refuse images with NaN or infinite pixels.
+
+    In a stream such a pixel would outlive its frame: with
+    ``memory='previous'`` until the next reference frame. Images of integers,
+    as the stock pipelines give them, cost nothing; others are read once.
+
+    Args:
+        data_batch: A batch as the stock loaders collate it.
+
+    Raises:
+        InputError: Names the image.
+    """
+    for index, (image, sample) in enumerate(_images(data_batch)):
+        if image.is_floating_point() and not image.isfinite().all():
+            meta = getattr(sample, 'metainfo', {})
+            name = meta.get('img_path', f'image {index} of the batch')
+            bad = int((~image.isfinite()).sum())
+            raise InputError(
+                f'expected finite pixels, got {bad} NaN or infinite values in '
+                f'{name}; mend or leave out the file, or look for a division '
+                'by zero in the pipeline'
+            )
+
+
+def check_losses(losses: Any, iteration: int) -> None:
+    """Refuse a loss that is NaN or infinite.
+
+    Args:
+        losses: What ``train_step`` returned; only a dict with a tensor
+            ``loss`` is looked at.
+        iteration: Of the training, from 1.
+
+    Raises:
+        InputError: Names the losses.
+    """
+    if not isinstance(losses, Mapping):
+        return
+    total = losses.get('loss')
+    if not isinstance(total, Tensor) or total.isfinite().all():
+        return
+    bad = [
+        f'{name}={value.item()}'
+        for name, value in losses.items()
+        if isinstance(value, Tensor) and not value.isfinite().all()
+    ]
+    raise InputError(
+        f'expected finite losses, got {", ".join(bad)} in iteration '
+        f'{iteration}; lower the learning rate, set optim_wrapper.clip_grad, '
+        'or look at the annotations of the batch. The weights are spoilt: '
+        'go on from the last checkpoint'
+    )
+
+
+def _images(data_batch: Any) -> Iterator[tuple[Tensor, Any]]:
+    """Images and their data samples, of any stock collate function."""
+    if isinstance(data_batch, Mapping):
+        images = data_batch.get('inputs', ())
+        samples = data_batch.get('data_samples') or [None] * len(images)
+        pairs = zip(images, samples, strict=False)
+    elif isinstance(data_batch, (list, tuple)):
+        items = [item for item in data_batch if isinstance(item, Mapping)]
+        pairs = ((i.get('inputs'), i.get('data_samples')) for i in items)
+    else:
+        return
+    for image, sample in pairs:
+        if isinstance(image, Tensor):
+            yield image, sample
+
 
 INFERENCE_MODES = ('stream', 'clip')
 
@@ -60,7 +124,7 @@ class VideoHook(Hook):
             samples' meta info, or several keys: ``'img_path'`` is the folder
             of an image, and with ``('img_path', 'raw_ann_info.track_id')``
             each person of a video is a stream, see
-            :func:`mmskip.datasets.video_keys.find_video`. A sample that does
+            :func:`mmskip.datasets.videos.find_video`. A sample that does
             not tell its video is one of its own, and a reference frame.
 
     Raises:

@@ -10,16 +10,18 @@ from mmengine.logging import print_log
 from torch.utils.data import BatchSampler, RandomSampler
 
 from mmskip.datasets import VideoOrderSampler
-from mmskip.datasets.video_frames import Alone, find_jump, group_frames
-from mmskip.datasets.video_keys import (
+from mmskip.datasets.videos import (
     FOLDER,
     OTHER_KEYS,
+    Alone,
     describe_keys,
+    find_jump,
     find_position,
     find_video,
+    group_frames,
     natural_key,
 )
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
 
 FRAME = 'frame_id'
 SAMPLER = "sampler=dict(type='mmskip.VideoOrderSampler')"
@@ -39,7 +41,7 @@ class VideoOrder:
         loader: The data loader.
         name: What messages call it, such as ``val_dataloader``.
         video_key: Key of a sample's video, or several keys, see
-            :func:`mmskip.datasets.video_keys.find_video`. A sample without
+            :func:`mmskip.datasets.videos.find_video`. A sample without
             it is a video of its own.
         reset_interval: Frames after which a stream restarts even within a
             video; None for never.

@@ -3,29 +3,41 @@
 import warnings
 from importlib.util import find_spec
 
-from .action_accuracy import ActionAccuracy
-from .average_precision import (
+from .action_accuracy import (
+    ActionAccuracy,
     average_precision,
     interpolated_average_precision,
 )
-from .clip_accuracy import ClipAccuracy
-from .clip_cost import ClipCost
-from .comparison import accuracy_at, compare_at, mean_over_seeds
-from .compute_cost import ComputeCost
-from .gate_shares import GateShares, GateWatch
-from .output_error import OutputError, norm_gates
-from .stages import STAGES, firing_by_stage, stage_of
-from .task import DETECTION, POSE, RECOGNITION, TASKS, Task
-from .threshold_search import (
+from .clip_accuracy import ClipAccuracy, ClipCost
+from .comparison import (
+    DETECTION,
+    POSE,
+    RECOGNITION,
+    TASKS,
+    Task,
+    accuracy_at,
+    compare_at,
+    mean_over_seeds,
+)
+from .compute_cost import ComputeCost, VideoCost
+from .gate_shares import (
+    STAGES,
+    GateShares,
+    GateWatch,
+    firing_by_stage,
+    stage_of,
+)
+from .thresholds import (
     Budget,
     Choice,
     Cost,
+    OutputError,
     fit_scale,
+    norm_gates,
     scaled,
     search_thresholds,
     share_at,
 )
-from .video_cost import VideoCost
 
 __all__ = [
     'DETECTION',

@@ -1,25 +1,6 @@
-"""How much alike the feature maps of a model are (Table B.1, VA-RED^2).
+"""How much alike feature maps are, layer by layer (VA-RED^2, appendix B)."""
 
-B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S.
-thesis, MIT, 2023, appendix B.1. A map is what one channel shows in one
-frame, of H x W values. Two maps are compared along time (one channel, two
-frames) and along channels (one frame, two channels), by Pearson's
-correlation coefficient (CC) and the root of their mean squared difference
-(RMSE), in the units of the maps.
-
-What the thesis leaves open, and we chose:
-
-- It counts as redundant what has "both CC and RMSE above" 0.85 and 0.001.
-  High similarity is a large CC, but a small RMSE. Below 0.001 is hardly any
-  pair of its table, whose RMSE is 0.1 on average while its redundancy
-  proportion (RP) is 0.4 to 0.7. So ``rp`` takes the sentence at its word,
-  where the RMSE leaves out maps that are equal, such as those of dead
-  channels; ``rp_close`` asks for an RMSE below 0.001.
-- RP is a share of pairs, not of maps that are like any other one.
-- Maps of one value have no CC; their pairs count in the RMSE alone.
-"""
-
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -28,6 +9,106 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+
+from mmskip.va_red2 import (
+    DynamicConvMixin,
+    force_choices,
+    option_sizes,
+    record_choices,
+)
+
+
+class LayerMaps(NamedTuple):
+    """What a layer gave for one sample.
+
+    Attributes:
+        full: (C, T, H, W), all features computed, from the same input.
+        mixed: (C, T, H, W), as its gate wanted it. T is 1 for a layer of
+            images.
+        channels: (C,) bool, which were computed.
+        frames: (T,) bool, which were computed.
+    """
+
+    full: Tensor
+    mixed: Tensor
+    channels: Tensor
+    frames: Tensor
+
+
+def dynamic_layers(model: nn.Module) -> list[str]:
+    """Names of the dynamic convolutions of a model.
+
+    Raises:
+        ValueError: There is none.
+    """
+    names = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, DynamicConvMixin)
+    ]
+    if not names:
+        raise ValueError(
+            'expected a model with dynamic convolutions, got '
+            f'{type(model).__name__} without any; convert it with '
+            'mmskip.DynamicConversion'
+        )
+    return names
+
+
+def capture_maps(
+    model: nn.Module, layer: str, run: Callable[[], Any], sample: int = 0
+) -> LayerMaps:
+    """Run a model and keep what one of its layers gave for one sample.
+
+    Args:
+        model: In eval mode.
+        layer: Name of a dynamic convolution.
+        run: Runs the model once.
+        sample: Row of the layer's batch: a view; a frame for a layer of
+            images.
+
+    Raises:
+        ValueError: There is no such layer or sample.
+    """
+    known = dynamic_layers(model)
+    if layer not in known:
+        raise ValueError(
+            f'expected a dynamic convolution, got {layer!r}; there are '
+            f'{", ".join(known)}'
+        )
+    module = model.get_submodule(layer)
+    seen: list[tuple[Tensor, Tensor]] = []
+
+    def keep(_: nn.Module, inputs: tuple, output: Tensor) -> None:
+        seen.append((inputs[0], output))
+
+    with record_choices(model) as record:
+        handle = module.register_forward_hook(keep)
+        try:
+            run()
+        finally:
+            handle.remove()
+    choices = record.by_layer()[layer]
+    inputs, outputs = (torch.cat(parts) for parts in zip(*seen, strict=True))
+    if not 0 <= sample < len(inputs):
+        raise ValueError(
+            f'expected one of {len(inputs)} samples of {layer}, got {sample}'
+        )
+    with force_choices(model), torch.no_grad():
+        full = module(inputs[sample : sample + 1])[0]
+    mixed = outputs[sample]
+    if mixed.dim() == 3:
+        full, mixed = full.unsqueeze(1), mixed.unsqueeze(1)
+    option = int(choices.channels[sample])
+    count = option_sizes(len(mixed), option + 1)[option]
+    stride = 2 ** int(choices.time[sample])
+    return LayerMaps(
+        full.cpu(),
+        mixed.cpu(),
+        torch.arange(len(mixed)) < count,
+        torch.arange(mixed.shape[1]) % stride == 0,
+    )
+
 
 FIGURES = ('cc', 'rmse', 'rp', 'rp_close')
 AXES = ('time', 'channels')

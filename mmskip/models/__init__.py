@@ -3,24 +3,7 @@
 import warnings
 from importlib.util import find_spec
 
-from .feature_flow import (
-    FeatureFlowMixin,
-    build_feature_flow_model,
-    use_feature_flow,
-)
-from .keyframe import KeyframeMixin, build_keyframe_model, use_keyframes
-from .sof import EveryKthFrame, RandomFrames
-
-__all__ = [
-    'EveryKthFrame',
-    'FeatureFlowMixin',
-    'KeyframeMixin',
-    'RandomFrames',
-    'build_feature_flow_model',
-    'build_keyframe_model',
-    'use_feature_flow',
-    'use_keyframes',
-]
+__all__ = []
 
 
 def _tell(host: str, missing: str, error: Exception) -> None:
@@ -34,39 +17,28 @@ def _tell(host: str, missing: str, error: Exception) -> None:
 
 
 try:
-    from .efficientdet.bifpn import BiFPN
+    from .efficientdet import BiFPN, EfficientDetHead
+    from .yowo import YOWO, ChannelFusion
 
-    __all__ += ['BiFPN']
-
-    from .efficientdet.head import EfficientDetHead
-
-    __all__ += ['EfficientDetHead']
-
-    from .yowo.detector import YOWO
-    from .yowo.fusion import ChannelFusion
-
-    __all__ += ['YOWO', 'ChannelFusion']
+    __all__ += ['YOWO', 'BiFPN', 'ChannelFusion', 'EfficientDetHead']
 except (ImportError, AssertionError) as error:
     # mmdet refuses by an AssertionError to work with other releases of mmcv.
     _tell('mmdet', 'EfficientDetHead or YOWO', error)
 
 try:
+    from .clip_backbones import CorrNet, R2Plus1D, X3DSwishInSE
     from .inception3d import I3DInceptionV2
     from .narrow_resnet import NarrowResNet
-    from .r2plus1d import CorrNet, R2Plus1D
-    from .sof.recognizer import SoFRecognizer
-    from .x3d import X3DSwishInSE
 
     __all__ += [
         'CorrNet',
         'I3DInceptionV2',
         'NarrowResNet',
         'R2Plus1D',
-        'SoFRecognizer',
         'X3DSwishInSE',
     ]
 except (ImportError, AssertionError) as error:
-    _tell('mmaction', 'SoFRecognizer and the models of clips', error)
+    _tell('mmaction', 'the models of clips', error)
 
 try:
     from .action_roi_head import ActionRoIHead

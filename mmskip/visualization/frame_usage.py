@@ -1,17 +1,230 @@
-"""Where frames stop, as a bar (Fig. 4.1 of the thesis on SoF-Net)."""
+"""What became of each frame of a video (SoF-Net, Figs. 4.1 and 4.2)."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
-from mmskip.runtime import InputError
-from mmskip.runtime.reading import excerpt, read_json
+from mmskip.reading import InputError, excerpt, read_json
+
+UNSEEN = -1
+GAP, MARGIN, BAR, CAPTION = 3, 6, 7, 20
+BAR_COLOUR = (190, 110, 20)
+INK = (60, 60, 60)
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+
+
+def read_frames(
+    path: str | PathLike, indices: Sequence[int]
+) -> tuple[list[np.ndarray], float]:
+    """Read frames of a video, and its frame rate.
+
+    Args:
+        path: Video file.
+        indices: Frames from 0, ascending; may repeat.
+
+    Returns:
+        Images, uint8, shape (H, W, 3) in blue, green, red; and frames per
+        second.
+
+    Raises:
+        ValueError: A frame cannot be read.
+    """
+    capture = cv2.VideoCapture(str(path))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    images: list[np.ndarray] = []
+    image, at = None, -1
+    try:
+        for index in indices:
+            while at < index:
+                found, image = capture.read()
+                if not found:
+                    raise ValueError(
+                        f'{path}: expected frame {index}, got no more than '
+                        f'{at + 1} frames; is this the video of the test?'
+                    )
+                at += 1
+            images.append(image)
+    finally:
+        capture.release()
+    return images, fps
+
+
+def draw_strip(
+    images: Sequence[np.ndarray],
+    stops: Sequence[int],
+    places: int,
+    inside: Sequence[bool] | None = None,
+    caption: str = '',
+    height: int = 72,
+) -> np.ndarray:
+    """Draw a video's decisions.
+
+    Args:
+        images: Frames sampled, shape (H, W, 3).
+        stops: Place where each stopped, from 0; ``places`` if it was
+            forwarded to the end, -1 if it was not looked at.
+        places: Number of places.
+        inside: Whether each frame lies in an annotated interval; None draws
+            no bar.
+        caption: Line above the frames.
+        height: Height of a thumbnail in pixels.
+
+    Returns:
+        Image, uint8, shape (H, W, 3).
+    """
+    scale = height / images[0].shape[0]
+    width = round(images[0].shape[1] * scale)
+    step = width + GAP
+    canvas = np.full(
+        (
+            CAPTION + 2 * (height + GAP) + BAR + MARGIN,
+            2 * MARGIN + len(images) * step - GAP,
+            3,
+        ),
+        255,
+        np.uint8,
+    )
+    if caption:
+        cv2.putText(
+            canvas, caption, (MARGIN, 14), FONT, 0.42, INK, 1, cv2.LINE_AA
+        )
+    low = CAPTION + height + GAP
+    for index, (image, stop) in enumerate(zip(images, stops, strict=True)):
+        x = MARGIN + index * step
+        thumbnail = cv2.resize(
+            image, (width, height), interpolation=cv2.INTER_AREA
+        )
+        canvas[CAPTION : CAPTION + height, x : x + width] = thumbnail
+        canvas[low : low + height, x : x + width] = (
+            thumbnail if stop == places else _card(stop, width, height)
+        )
+        if inside is not None and inside[index]:
+            # Neighbours inside are joined.
+            joined = index + 1 < len(images) and inside[index + 1]
+            end = x + width + (GAP if joined else 0)
+            y = low + height + GAP
+            canvas[y : y + BAR, x:end] = BAR_COLOUR
+    return canvas
+
+
+def frames_inside(
+    indices: Sequence[int],
+    fps: float,
+    segments: Sequence[tuple[float, float]],
+) -> list[bool]:
+    """Whether frames lie in annotated intervals.
+
+    Args:
+        indices: Frames from 0.
+        fps: Frames per second.
+        segments: ``(start, end)`` in seconds; the end is outside.
+    """
+    return [
+        any(start <= (index + 0.5) / fps < end for start, end in segments)
+        for index in indices
+    ]
+
+
+def frame_rate(path: str | PathLike) -> float:
+    """Frames per second of a video.
+
+    Raises:
+        ValueError: The file cannot be read.
+    """
+    capture = cv2.VideoCapture(str(path))
+    fps = capture.get(cv2.CAP_PROP_FPS)
+    capture.release()
+    if not fps > 0:
+        raise ValueError(f'{path}: expected a video, got something else')
+    return fps
+
+
+def sampled_frames(video: Mapping) -> list[int]:
+    """Which frames were sampled of a video of ``mmskip.VideoCost``'s file.
+
+    Raises:
+        ValueError: The entry does not tell.
+    """
+    indices = video.get('frame_inds')
+    if indices is None:
+        raise ValueError(
+            f'{video["video"]}: expected frame_inds in the JSON file, got '
+            'none; add it to meta_keys of PackActionInputs and test again'
+        )
+    return indices
+
+
+def draw_video(
+    video: Mapping,
+    path: str | PathLike,
+    places: int,
+    segments: Sequence[tuple[float, float]] | None = None,
+    classes: Sequence[str] = (),
+) -> np.ndarray:
+    """Draw the decisions for a video of ``mmskip.VideoCost``'s file.
+
+    Args:
+        video: Its entry there.
+        path: Its file on disk.
+        places: Number of places.
+        segments: Annotated intervals in seconds; None draws no bar.
+        classes: Names of the classes.
+
+    Returns:
+        Image, uint8, shape (H, W, 3).
+
+    Raises:
+        ValueError: The entry does not tell which frames were sampled, or
+            one of them cannot be read.
+    """
+    indices = sampled_frames(video)
+    images, fps = read_frames(path, indices)
+    inside = None
+    if segments is not None:
+        inside = frames_inside(indices, fps, segments)
+    truth = ', '.join(_class(label, classes) for label in video['labels'])
+    best = _class(int(np.argmax(video['scores'])), classes)
+    caption = f'{Path(video["video"]).stem}: {truth} (predicted: {best})'
+    return draw_strip(images, video['stops'], places, inside, caption)
+
+
+def stack(strips: Sequence[np.ndarray]) -> np.ndarray:
+    """Put strips below each other, on white."""
+    width = max(strip.shape[1] for strip in strips)
+    padded = [
+        cv2.copyMakeBorder(
+            *(strip, 0, MARGIN, 0, width - strip.shape[1]),
+            cv2.BORDER_CONSTANT,
+            value=(255, 255, 255),
+        )
+        for strip in strips
+    ]
+    return np.vstack(padded)
+
+
+def _class(label: int, classes: Sequence[str]) -> str:
+    return classes[label] if label < len(classes) else str(label)
+
+
+def _card(stop: int, width: int, height: int) -> np.ndarray:
+    """What is shown of a frame that is not used."""
+    unseen = stop == UNSEEN
+    text = 'exit' if unseen else f'res{stop + 1}'
+    card = np.full((height, width, 3), 25 if unseen else 225, np.uint8)
+    size = min(0.45, width / 90)
+    (w, h), _ = cv2.getTextSize(text, FONT, size, 1)
+    at = ((width - w) // 2, (height + h) // 2)
+    colour = (255, 255, 255) if unseen else INK
+    cv2.putText(card, text, at, FONT, size, colour, 1, cv2.LINE_AA)
+    return card
+
 
 USED_COLOR = '#0072B2'
 UNSEEN_COLOR = '#222222'

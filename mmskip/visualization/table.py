@@ -1,6 +1,7 @@
 """The results of several methods as a table in the terminal."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from rich import box
 from rich.console import Console
@@ -8,7 +9,57 @@ from rich.measure import Measurement
 from rich.table import Table
 
 from mmskip.evaluation import DETECTION, Task
-from mmskip.visualization.rows import Row, check_rows
+
+METHOD_LABELS = {
+    'dense': 'Dense',
+    'every_kth': 'TSN on every k-th frame',
+    'feature_flow': 'Deep Feature Flow',
+    'frame_gates': 'Gumbel gates that see the frame',
+    'gumbel': 'Skip-Conv, Gumbel gates',
+    'gumbel_block_2': 'Skip-Conv, Gumbel gates, blocks of 2',
+    'gumbel_block_4': 'Skip-Conv, Gumbel gates, blocks of 4',
+    'gumbel_block_8': 'Skip-Conv, Gumbel gates, blocks of 8',
+    'input_norm': 'Skip-Conv, input-norm gates',
+    'keyframe': 'Frame skip (repeat last result)',
+    'l0': 'L0 channel pruning',
+    'output_norm': 'Skip-Conv, output-norm gates',
+    'output_norm_previous': "Skip-Conv, the paper's memory",
+    'pretrained': 'Dense, before fine-tuning',
+    'random': 'TSN on random frames',
+    's_svd': 'Spatial SVD',
+    's_svd_gumbel': 'Spatial SVD + Skip-Conv, Gumbel gates',
+    'sof': 'SoF-Net',
+    'sof_no_exit': 'SoF-Net without early termination',
+    'tsn': 'TSN',
+    'tsn_exit': 'TSN until a class is certain',
+    'va_red2': 'VA-RED²',
+    'w_svd': 'Weight SVD',
+}
+
+Row = Mapping[str, Any]
+
+
+def check_rows(rows: Sequence[Row], task: Task = DETECTION) -> None:
+    """Check that every row has what a row needs.
+
+    Raises:
+        ValueError: No rows, or a key is missing.
+    """
+    if not rows:
+        raise ValueError('expected at least one row of results, got none')
+    for index, row in enumerate(rows):
+        needed = ('method', *task.figures, 'backend')
+        missing = [key for key in needed if key not in row]
+        if missing:
+            raise ValueError(
+                f'row {index} ({row.get("method")!r}) lacks '
+                f'{", ".join(missing)}; got {", ".join(row) or "nothing"}'
+            )
+
+
+def method_label(method: str) -> str:
+    """What readers see in place of a method's key."""
+    return METHOD_LABELS.get(method, method.replace('_', ' '))
 
 
 def results_table(
@@ -17,7 +68,7 @@ def results_table(
     """Make a table of accuracy, cost and time.
 
     Args:
-        rows: See :mod:`mmskip.visualization.rows`.
+        rows: See :mod:`mmskip.visualization.table`.
         title: Over the table.
         task: Which figures they have.
 
@@ -91,7 +142,7 @@ def print_table(
     """Print :func:`results_table`; in a pipe it is as wide as it needs.
 
     Args:
-        rows: See :mod:`mmskip.visualization.rows`.
+        rows: See :mod:`mmskip.visualization.table`.
         console: Where to print; ``None`` makes one for stdout.
         title: Over the table.
         task: Which figures they have.

@@ -4,7 +4,7 @@ import pytest
 from mmengine.config import Config
 
 from mmskip.apis import UserError, import_host, load_config
-from mmskip.apis.config import HOSTS, check_checkpoint, set_work_dir
+from mmskip.apis.models import HOSTS, check_checkpoint, set_work_dir
 
 
 def write(path, text):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from mmskip.apis import UserError
-from mmskip.apis.conversion import report_lists
 from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK
+from mmskip.apis.launch import report_lists
 from mmskip.datasets.action_lists import ListReport
 
 

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from mmskip.apis.damage import damage
+from mmskip.apis.fuzzing import damage
 
 CONTENTS = {
     '.json': json.dumps({'a': [1, 2.5, {'b': 'x'}] * 9}).encode(),

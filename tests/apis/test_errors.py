@@ -3,15 +3,15 @@ from mmengine.registry import MODELS, Registry
 from mmengine.runner import load_checkpoint
 from torch import nn
 
+from mmskip.apis import UserError
 from mmskip.apis.errors import (
     EXIT_INTERRUPTED,
     EXIT_MISTAKE,
-    UserError,
     explain_mistake,
     one_line,
     run_tool,
 )
-from mmskip.apis.experiments import write_json
+from mmskip.experiments import write_json
 
 
 def caught(function, *args):

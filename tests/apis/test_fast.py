@@ -3,8 +3,8 @@ import torch
 from torch import nn
 
 from mmskip.apis import make_fast, stream_video
-from mmskip.ops import native
-from mmskip.runtime.stream_forward import StreamForward
+from mmskip.native import library as native
+from mmskip.plan.record import StreamForward
 from tests.apis.fakes import noise_frames, static_frames, tiny_detector
 
 

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from mmskip.apis.fuzzing import Reader, fuzz
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
 
 
 @pytest.fixture

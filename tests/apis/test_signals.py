@@ -5,8 +5,7 @@ import threading
 
 import pytest
 
-from mmskip.apis.errors import EXIT_INTERRUPTED, run_tool
-from mmskip.apis.signals import ending_as_interrupt
+from mmskip.apis.errors import EXIT_INTERRUPTED, ending_as_interrupt, run_tool
 
 SIGNALS = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
 

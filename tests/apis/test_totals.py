@@ -5,7 +5,7 @@ import pytest
 from rich.console import Console
 
 from mmskip.apis import FrameResult, StreamProgress, StreamTotals
-from mmskip.runtime import MacCount
+from mmskip.core import MacCount
 
 
 def result(executed, seconds):

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmskip.apis import UserError, VideoWriter
-from mmskip.apis.video_writer import CODECS
+from mmskip.apis.result_files import CODECS
 from tests.apis.fakes import noise_frames, read_video
 
 

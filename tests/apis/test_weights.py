@@ -11,7 +11,7 @@ from torch import nn
 import mmskip
 from mmskip.apis import UserError
 from mmskip.apis.weights import load_weights, warn_of_unused
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
 
 
 class Net(nn.Module):

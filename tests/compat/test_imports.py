@@ -8,7 +8,7 @@ from unittest import mock
 
 import pytest
 
-from mmskip.compat import imports
+from mmskip.compat import packages as imports
 
 # What torchvision runs on import once its library has failed to load.
 BROKEN_TORCHVISION = """

@@ -6,7 +6,7 @@ import sys
 import pytest
 
 import mmskip.compat
-from mmskip.compat.mending import MendingFinder, mend_on_import
+from mmskip.compat.packages import MendingFinder, mend_on_import
 
 
 @pytest.fixture

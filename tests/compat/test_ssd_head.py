@@ -7,7 +7,8 @@ import pytest
 import torch
 from mmengine.config import ConfigDict
 
-from mmskip.compat.ssd_head import SSD_HEAD, let_ssd_head_predict
+from mmskip.compat import let_ssd_head_predict
+from mmskip.compat.operators import SSD_HEAD
 
 
 def test_ssd_predicts():

@@ -8,8 +8,8 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmskip.datasets.toy import make_toy_activitynet
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
+from mmskip.toy import make_toy_activitynet
 
 pytest.importorskip('mmaction')
 

@@ -9,7 +9,7 @@ from mmengine.registry import DATA_SAMPLERS
 from mmengine.runner import Runner
 
 from mmskip.datasets import AllWindows, ClipDataset, ClipSampler, RandomStart
-from mmskip.datasets.clip_samplers import ClipIndex
+from mmskip.datasets.clip_draws import ClipIndex
 from tests.datasets.clips import Draws, Frames
 
 

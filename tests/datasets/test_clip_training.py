@@ -6,8 +6,8 @@ from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
 import mmskip
-from mmskip.datasets.toy import make_toy_ua_detrac
-from mmskip.layers import SkipConvMixin
+from mmskip.skip_conv import SkipConvMixin
+from mmskip.toy import make_toy_ua_detrac
 from tests.models.retinanet import config
 
 pytest.importorskip('mmdet')

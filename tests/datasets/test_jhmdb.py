@@ -6,12 +6,9 @@ import pytest
 pytest.importorskip('mmaction')
 
 from mmskip.datasets import JHMDBDataset
-from mmskip.datasets.jhmdb_release import (
-    read_ground_truth,
-    write_ground_truth,
-)
-from mmskip.datasets.toy import make_toy_jhmdb
+from mmskip.datasets.jhmdb_release import read_ground_truth, write_ground_truth
 from mmskip.registry import TRANSFORMS
+from mmskip.toy import make_toy_jhmdb
 
 SMALL = dict(train_videos=2, test_videos=1, frames=(3, 5), size=(80, 64))
 

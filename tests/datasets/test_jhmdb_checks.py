@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.io import savemat
 
-from mmskip.datasets.jhmdb_checks import check_ground_truth
 from mmskip.datasets.jhmdb_release import (
+    check_ground_truth,
     read_ground_truth,
     read_masks,
     write_ground_truth,

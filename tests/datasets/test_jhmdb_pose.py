@@ -14,8 +14,8 @@ pytest.importorskip('mmpose')
 from mmpose.datasets import JhmdbDataset
 
 from mmskip.datasets import JHMDBPoseDataset, VideoOrderSampler, clip_collate
-from mmskip.datasets.jhmdb_pose_json import read_pose_json
-from mmskip.runtime import InputError
+from mmskip.datasets.jhmdb_pose_release import read_pose_json
+from mmskip.reading import InputError
 from tests.datasets.pose_release import J0, write_matrix, write_release
 
 STEPS = [

@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 
-from mmskip.datasets.jhmdb_pose_json import NAMES, read_pose_json
-from mmskip.datasets.jhmdb_poses import (
+from mmskip.datasets.jhmdb_pose_release import (
+    NAMES,
     ReadingReport,
     list_videos,
+    read_pose_json,
     read_pose_video,
 )
 from tests.datasets.pose_release import (

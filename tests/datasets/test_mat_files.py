@@ -10,7 +10,7 @@ import pytest
 from scipy.io import savemat
 
 from mmskip.datasets.mat_files import MatReader, mat_reader
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
 
 STRUCT = np.dtype([('video_name', 'O'), ('index', 'O')])
 FIELDS = ('video_name', 'index')

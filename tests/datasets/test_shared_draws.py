@@ -8,7 +8,7 @@ import torch
 from mmengine.registry import DefaultScope, init_default_scope
 
 from mmskip.datasets import ClipDataset
-from mmskip.datasets.shared_draws import find_transforms
+from mmskip.datasets.clip_draws import find_transforms
 from tests.datasets.clips import Draws, Frames, Pack
 
 pytest.importorskip('mmdet')

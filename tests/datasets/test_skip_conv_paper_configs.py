@@ -9,8 +9,8 @@ from mmengine.registry import MODELS
 from mmengine.registry import TRANSFORMS as ENGINE_TRANSFORMS
 
 import mmskip
-from mmskip.apis.config import load_config
-from mmskip.apis.experiments import read_plan, split_options
+from mmskip.apis import load_config
+from mmskip.experiments import read_plan, split_options
 from mmskip.registry import DATASETS
 from tests.hosts.host import default_scope, without_downloads
 

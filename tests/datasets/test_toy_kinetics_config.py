@@ -10,7 +10,7 @@ from mmengine.runner import Runner
 
 pytest.importorskip('mmaction')
 
-from mmskip.datasets.toy import make_toy_kinetics
+from mmskip.toy import make_toy_kinetics
 
 CONFIGS = Path(__file__).parents[2] / 'configs'
 

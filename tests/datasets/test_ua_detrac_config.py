@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmskip.datasets.toy import make_toy_ua_detrac
+from mmskip.toy import make_toy_ua_detrac
 
 pytest.importorskip('mmdet')
 

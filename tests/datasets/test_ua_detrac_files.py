@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from mmskip.datasets.ua_detrac_files import (
+from mmskip.datasets.ua_detrac_release import (
     find_sequences,
     list_frames,
     read_image_size,

@@ -4,8 +4,8 @@ import re
 
 import pytest
 
-from mmskip.datasets.ua_detrac_xml import clip_box, read_sequence
-from mmskip.runtime import InputError
+from mmskip.datasets.ua_detrac_release import clip_box, read_sequence
+from mmskip.reading import InputError
 
 
 def write(tmp_path, body: str, name: str = 'MVI_20011'):

@@ -5,7 +5,7 @@ import random
 import pytest
 from mmengine.dataset import BaseDataset
 
-from mmskip.datasets.video_frames import Alone, find_jump, group_frames
+from mmskip.datasets.videos import Alone, find_jump, group_frames
 
 
 class Frames(BaseDataset):

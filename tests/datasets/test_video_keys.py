@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from mmskip.datasets.video_keys import (
+from mmskip.datasets.videos import (
     describe_keys,
     find_position,
     find_video,

@@ -7,8 +7,9 @@ import pytest
 from mmengine.dataset import BaseDataset, ConcatDataset, RepeatDataset
 from mmengine.registry import DATA_SAMPLERS
 
-from mmskip.datasets import VideoOrderSampler, video_order_sampler
-from mmskip.datasets.video_order_sampler import share_videos
+from mmskip.datasets import VideoOrderSampler
+from mmskip.datasets import videos as video_order_sampler
+from mmskip.datasets.videos import share_videos
 
 
 class Frames(BaseDataset):

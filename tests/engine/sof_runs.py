@@ -5,7 +5,7 @@ from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.runner import Runner
 
-from mmskip.layers import StopOrForwardHead
+from mmskip.sof_net import StopOrForwardHead
 
 
 class Deciding(BaseModel):

@@ -8,7 +8,7 @@ from torch import nn
 
 import mmskip
 from mmskip.engine import ClipCostHook
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
 
 
 class Recognizer(nn.Module):

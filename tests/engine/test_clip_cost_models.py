@@ -10,8 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 import mmskip
-from mmskip.layers import DynamicConvMixin
-from mmskip.runtime import force_choices
+from mmskip.va_red2 import DynamicConvMixin, force_choices
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmaction')

@@ -4,8 +4,8 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement
 
-from mmskip.engine.finite import check_frames, check_losses
-from mmskip.runtime import InputError
+from mmskip.engine.video_hook import check_frames, check_losses
+from mmskip.reading import InputError
 
 BAD = [float('nan'), float('inf'), -float('inf')]
 

@@ -10,9 +10,9 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 import mmskip
+from mmskip.core import LedgerReader
 from mmskip.engine import VideoHook
-from mmskip.ops import native
-from mmskip.runtime import LedgerReader
+from mmskip.native import library as native
 from tests.helpers.convs import make_video
 from tests.helpers.nets import TinyNet, Windows, skipping, whole_weights
 from tests.helpers.pairwise import every_pair

@@ -11,7 +11,7 @@ from mmengine.structures import BaseDataElement
 
 import mmskip
 from mmskip.evaluation import ComputeCost
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
 from tests.helpers.nets import TinyNet
 
 

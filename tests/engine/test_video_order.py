@@ -13,7 +13,7 @@ from torch.utils.data import (
 
 from mmskip.datasets import VideoOrderSampler
 from mmskip.engine.video_order import VideoOrder
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
 
 LENGTHS = dict(a=4, b=1, c=3)
 
@@ -98,7 +98,7 @@ def as_rank(monkeypatch):
     def pretend(rank):
         for module in (
             'mmengine.dataset.sampler',
-            'mmskip.datasets.video_order_sampler',
+            'mmskip.datasets.videos',
         ):
             monkeypatch.setattr(
                 f'{module}.get_dist_info', lambda rank=rank: (rank, 2)

@@ -6,10 +6,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from mmskip.evaluation import (
-    average_precision,
-    interpolated_average_precision,
-)
+from mmskip.evaluation import average_precision, interpolated_average_precision
 
 
 def curve(scores, positives):

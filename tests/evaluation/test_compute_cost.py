@@ -9,8 +9,8 @@ from mmengine.registry import METRICS
 from torch import nn
 
 import mmskip
+from mmskip.core import MacLedger
 from mmskip.evaluation import ComputeCost
-from mmskip.runtime import MacLedger
 from tests.helpers.convs import make_video
 from tests.helpers.nets import TinyNet, skipping
 from tests.helpers.runs import run_stream

@@ -4,7 +4,7 @@ from torch import nn
 
 import mmskip
 from mmskip.evaluation import GateWatch
-from mmskip.runtime import StreamState
+from mmskip.skip_conv import StreamState
 from tests.helpers.nets import PyramidNet, TinyNet
 
 FRAMES = 4

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import mmskip
-from mmskip.evaluation.layer_maps import capture_maps, dynamic_layers
+from mmskip.evaluation.redundancy import capture_maps, dynamic_layers
 
 
 @pytest.fixture

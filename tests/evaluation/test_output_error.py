@@ -4,7 +4,7 @@ from torch import nn
 
 import mmskip
 from mmskip.evaluation import OutputError, norm_gates
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
 from tests.helpers.convs import make_video
 from tests.helpers.nets import PyramidNet, TinyNet, skipping
 

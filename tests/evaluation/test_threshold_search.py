@@ -11,7 +11,7 @@ from mmskip.evaluation import (
     search_thresholds,
     share_at,
 )
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
 
 # How much each layer's threshold disturbs the output.
 HARM = {'a': 0.01, 'b': 1.0, 'c': 0.1, 'd': 10.0}

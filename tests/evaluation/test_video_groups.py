@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from mmskip.evaluation.video_groups import by_group, group_of, read_groups
+from mmskip.evaluation.compute_cost import by_group, group_of, read_groups
 
 
 def test_a_video_is_found_by_its_file_name(tmp_path):

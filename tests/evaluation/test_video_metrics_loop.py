@@ -7,7 +7,7 @@ import pytest
 from mmengine.config import Config
 from mmengine.runner import Runner
 
-from mmskip.datasets.toy import make_toy_activitynet
+from mmskip.toy import make_toy_activitynet
 
 pytest.importorskip('mmaction')
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmskip.evaluation.video_results import read_labels, video_name
+from mmskip.evaluation.compute_cost import read_labels, video_name
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@
 import torch
 from hypothesis import strategies as st
 
-from mmskip.ops import ConvGeometry, GateParams
+from mmskip.native import ConvGeometry
+from mmskip.skip_conv import GateParams
 
 
 @st.composite

@@ -5,7 +5,7 @@ from types import MappingProxyType
 from torch import nn
 
 import mmskip
-from mmskip.layers import InputNormGate
+from mmskip.skip_conv import InputNormGate
 from tests.helpers.convs import whole_weights
 
 

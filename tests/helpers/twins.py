@@ -9,7 +9,7 @@ from torch.utils import _pytree
 
 import mmskip
 from mmskip import StreamState
-from mmskip.runtime.change_plan import Plan
+from mmskip.plan.plan import Plan
 
 GATES = {
     'input': dict(type='InputNormGate', threshold=0.3),
@@ -197,7 +197,7 @@ class Block(nn.Module):
 def lively(net):
     """Give learned gates weights of both signs, and let them wait."""
     for module in net.modules():
-        if isinstance(module, mmskip.layers.GumbelGate):
+        if isinstance(module, mmskip.skip_conv.GumbelGate):
             nn.init.normal_(module.weight)
             nn.init.constant_(module.bias, -1.0)
     return net

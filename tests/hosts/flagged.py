@@ -12,8 +12,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import mmskip
-from mmskip.layers import SkipConvMixin
-from mmskip.losses import GateCostLoss
+from mmskip.skip_conv import GateCostLoss, SkipConvMixin
 from tests.hosts.host import take_statistics
 
 GATES = MappingProxyType(

@@ -18,7 +18,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.utils.flop_counter import FlopCounterMode
 
-from mmskip.layers import SkipConvMixin
+from mmskip.skip_conv import SkipConvMixin
 
 CONFIGS = Path(__file__).parents[2] / 'configs' / 'skip_conv'
 TOLERANCE = 1e-9

@@ -6,7 +6,7 @@ from mmengine.registry import MODELS
 
 import mmskip
 from mmskip import L0Conversion, SkipConversion, SVDConversion
-from mmskip.convert import choose_ranks, measure_spectra
+from mmskip.compression import choose_ranks, measure_spectra
 from tests.hosts.host import (
     assert_same,
     default_scope,

@@ -8,8 +8,7 @@ from mmengine.config import Config
 
 import mmskip
 from mmskip.apis import init_model
-from mmskip.layers import DynamicConvMixin
-from mmskip.runtime import force_choices
+from mmskip.va_red2 import DynamicConvMixin, force_choices
 from tests.hosts.host import default_scope, noise
 
 pytest.importorskip('mmaction.models')

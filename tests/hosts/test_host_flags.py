@@ -14,7 +14,7 @@ from torch import distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 import mmskip
-from mmskip.ops import native
+from mmskip.native import library as native
 from tests.helpers.pairwise import every_pair
 from tests.hosts.flagged import (
     GATES,

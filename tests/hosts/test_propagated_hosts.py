@@ -6,8 +6,8 @@ from mmengine.config import ConfigDict
 from mmengine.registry import MODELS
 
 import mmskip
-from mmskip.layers import SkipConvMixin
-from mmskip.ops import native
+from mmskip.native import library as native
+from mmskip.skip_conv import SkipConvMixin
 from tests.helpers.twins import NORM, patched, twins
 from tests.hosts.host import default_scope
 

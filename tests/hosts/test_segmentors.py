@@ -9,7 +9,7 @@ from mmengine.model import revert_sync_batchnorm
 from mmengine.registry import MODELS
 
 import mmskip
-from mmskip.apis.config import import_host
+from mmskip.apis import import_host
 from tests.hosts.host import default_scope, without_downloads
 
 pytest.importorskip('mmseg')

@@ -9,8 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 import mmskip
-from mmskip.losses import DynamicCostLoss
-from mmskip.runtime import force_choices
+from mmskip.va_red2 import DynamicCostLoss, force_choices
 from tests.models.yowo.detectors import CONFIGS, TinyBackbone, data
 
 pytest.importorskip('mmdet')

@@ -7,7 +7,7 @@ import mmskip
 
 pytest.importorskip('mmaction')
 
-from mmskip.models.correlation import Correlation, CorrelationBlock
+from mmskip.models.clip_backbones import Correlation, CorrelationBlock
 
 B, C, T, H, W = 2, 6, 3, 5, 4
 

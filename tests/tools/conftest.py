@@ -16,7 +16,7 @@ from mmengine.logging import MMLogger
 
 from mmskip.apis import init_model, load_config
 from mmskip.apis.errors import run_tool
-from mmskip.datasets.toy import make_toy_ua_detrac
+from mmskip.toy import make_toy_ua_detrac
 from tests.tools.learned import DIE_AT, train_arguments
 
 ROOT = Path(__file__).parents[2]

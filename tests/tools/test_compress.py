@@ -9,7 +9,8 @@ import torch
 import mmskip
 from mmskip.apis import init_model, load_config
 from mmskip.apis.errors import EXIT_MISTAKE, EXIT_OK, run_tool
-from mmskip.layers import FactorizedConv, SkipConv2d
+from mmskip.compression import FactorizedConv
+from mmskip.skip_conv import SkipConv2d
 
 SHAPE = ('--shape', '1', '3', '96', '128')
 

@@ -1,7 +1,8 @@
 import pytest
 
 from mmskip.apis.errors import EXIT_OK
-from mmskip.ops import MEMORY_RULES, native
+from mmskip.native import library as native
+from mmskip.skip_conv import MEMORY_RULES
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 

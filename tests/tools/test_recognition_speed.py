@@ -7,7 +7,7 @@ import torch
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmskip.apis.errors import EXIT_MISTAKE, run_tool
-from mmskip.layers import PlanarConv3d
+from mmskip.plan import PlanarConv3d
 
 pytest.importorskip('mmaction.models')
 

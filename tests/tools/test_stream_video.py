@@ -16,7 +16,7 @@ from mmskip.apis.errors import (
     EXIT_OK,
     run_tool,
 )
-from mmskip.ops import active_backend
+from mmskip.native import active_backend
 from tests.apis.fakes import (
     damage_frame,
     noise_frames,

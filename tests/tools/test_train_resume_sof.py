@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmskip.datasets.toy import make_toy_activitynet
+from mmskip.toy import make_toy_activitynet
 from tests.tools.test_train_resume import state, train
 
 pytest.importorskip('mmaction')

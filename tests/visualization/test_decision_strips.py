@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from mmskip.visualization.decision_strips import (
+from mmskip.visualization.frame_usage import (
     BAR,
     BAR_COLOUR,
     CAPTION,

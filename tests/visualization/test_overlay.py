@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmskip.visualization.overlay import (
+from mmskip.visualization import (
     InputMap,
     caption,
     computed_pixels,

@@ -1,6 +1,6 @@
 import pytest
 
-from mmskip.visualization.rows import check_rows, method_label
+from mmskip.visualization.table import check_rows, method_label
 from tests.visualization.rows import make_rows
 
 

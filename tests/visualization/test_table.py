@@ -3,11 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
-from mmskip.visualization import (
-    print_comparison,
-    print_table,
-    results_table,
-)
+from mmskip.visualization import print_comparison, print_table, results_table
 from tests.visualization.rows import make_rows
 
 

@@ -28,8 +28,18 @@ from torch import nn
 from mmskip import record_choices
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import write_csv
-from mmskip.apis.recognition import (
+from mmskip.evaluation.compute_cost import group_of, read_groups, video_name
+from mmskip.evaluation.redundancy import dynamic_layers
+from mmskip.evaluation.routing_statistics import (
+    ClipChoices,
+    ExtremeClips,
+    cost_distribution,
+    join_choices,
+    read_choices,
+    share_by_class,
+)
+from mmskip.experiments import write_csv
+from mmskip.experiments.arguments import (
     add_recognizer_arguments,
     class_names,
     clip_frames,
@@ -38,23 +48,12 @@ from mmskip.apis.recognition import (
     open_recognizer,
     predict,
 )
-from mmskip.evaluation.choice_statistics import (
-    ClipChoices,
-    ExtremeClips,
-    cost_distribution,
-    join_choices,
-    read_choices,
-    share_by_class,
-)
-from mmskip.evaluation.layer_maps import dynamic_layers
-from mmskip.evaluation.video_groups import group_of, read_groups
-from mmskip.evaluation.video_results import video_name
-from mmskip.visualization.choice_plots import (
+from mmskip.visualization.frame_usage import stack
+from mmskip.visualization.routing_plots import (
     draw_clip,
     plot_cost_distribution,
     plot_shares,
 )
-from mmskip.visualization.decision_strips import stack
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -25,7 +25,8 @@ from rich.console import Console
 
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK, run_tool
-from mmskip.apis.experiments import (
+from mmskip.evaluation import Task, compare_at, mean_over_seeds
+from mmskip.experiments import (
     Done,
     Job,
     Tell,
@@ -39,7 +40,6 @@ from mmskip.apis.experiments import (
     write_csv,
     write_json,
 )
-from mmskip.evaluation import Task, compare_at, mean_over_seeds
 from mmskip.visualization import (
     plot_accuracy_vs_macs,
     print_comparison,
@@ -53,7 +53,7 @@ DENSE = 'dense'
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('plan', help='see mmskip/apis/experiments/plan.py')
+    parser.add_argument('plan', help='see mmskip/experiments/plan.py')
     add_run_arguments(parser)
     parser.add_argument(
         '--only',

@@ -23,8 +23,7 @@ import cv2
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.datasets.action_lists import read_segments
-from mmskip.visualization.decision_strips import draw_video, stack
-from mmskip.visualization.frame_usage import read_videos
+from mmskip.visualization.frame_usage import draw_video, read_videos, stack
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

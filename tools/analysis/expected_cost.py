@@ -21,9 +21,12 @@ from rich.console import Console
 from rich.progress import track
 
 from mmskip.apis import UserError, init_model, load_config
-from mmskip.apis.config import check_checkpoint
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import (
+from mmskip.apis.models import check_checkpoint
+from mmskip.engine import VideoHook
+from mmskip.engine.video_order import VideoOrder
+from mmskip.evaluation import GateShares, GateWatch
+from mmskip.experiments import (
     TEST_KEYS,
     add_output_arguments,
     keep,
@@ -33,11 +36,8 @@ from mmskip.apis.experiments import (
     read_back,
     write_csv,
 )
-from mmskip.engine.video_hook import VideoHook
-from mmskip.engine.video_order import VideoOrder
-from mmskip.evaluation import GateShares, GateWatch
 from mmskip.registry import HOOKS
-from mmskip.runtime import StreamState, stream
+from mmskip.skip_conv import StreamState, stream
 from mmskip.visualization import plot_expected_vs_measured
 
 GIGA = 1e9

@@ -23,19 +23,18 @@ from torch import nn
 from mmskip import force_choices
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import write_csv
-from mmskip.apis.experiments.arguments import positive
-from mmskip.apis.recognition import (
+from mmskip.evaluation.redundancy import (
+    LayerMaps,
+    capture_maps,
+    dynamic_layers,
+)
+from mmskip.experiments import positive, write_csv
+from mmskip.experiments.arguments import (
     add_recognizer_arguments,
     load_test_set,
     make_out,
     open_recognizer,
     predict,
-)
-from mmskip.evaluation.layer_maps import (
-    LayerMaps,
-    capture_maps,
-    dynamic_layers,
 )
 from mmskip.visualization.map_grid import draw_map_grids
 

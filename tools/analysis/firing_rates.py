@@ -19,7 +19,8 @@ from rich.console import Console
 
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK, run_tool
-from mmskip.apis.experiments import (
+from mmskip.evaluation import STAGES, firing_by_stage
+from mmskip.experiments import (
     Checkpoint,
     Done,
     Job,
@@ -34,7 +35,6 @@ from mmskip.apis.experiments import (
     write_csv,
     write_json,
 )
-from mmskip.evaluation import STAGES, firing_by_stage
 from mmskip.visualization import plot_bars
 
 TOOLS = Path(__file__).resolve().parents[1]

@@ -20,16 +20,14 @@ from pathlib import Path
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.datasets.action_lists import read_segments
-from mmskip.visualization.decision_strips import (
-    frame_rate,
-    frames_inside,
-    sampled_frames,
-)
 from mmskip.visualization.frame_usage import (
     count_stops,
     forwarded_shares,
+    frame_rate,
+    frames_inside,
     plot_frame_usage,
     read_videos,
+    sampled_frames,
 )
 
 

@@ -24,9 +24,9 @@ from rich.console import Console
 from rich.table import Table
 
 from mmskip.apis import UserError, load_config
-from mmskip.apis.config import check_checkpoint
 from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK, run_tool
-from mmskip.apis.experiments import (
+from mmskip.apis.models import check_checkpoint
+from mmskip.experiments import (
     Done,
     Job,
     Tell,

@@ -31,9 +31,9 @@ import mmskip  # noqa: F401  (registers its modules)
 from mmskip.apis import FramePipeline, UserError, init_model, load_config
 from mmskip.apis.calibration import is_norm_gated, run_tensors, to_device
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import positive, write_csv, write_json
-from mmskip.datasets.toy import pan_video
 from mmskip.evaluation import Cost, OutputError, norm_gates, share_at
+from mmskip.experiments import positive, write_csv, write_json
+from mmskip.toy import pan_video
 from mmskip.visualization import plot_bars
 
 MOTION = dict(type='mmskip.HomographyMotion')

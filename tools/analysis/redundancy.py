@@ -20,21 +20,20 @@ from rich.table import Table
 
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import write_csv
-from mmskip.apis.experiments.arguments import positive
-from mmskip.apis.recognition import (
+from mmskip.evaluation.redundancy import (
+    FIGURES,
+    RedundancyMeter,
+    watch_feature_maps,
+)
+from mmskip.experiments import positive, write_csv
+from mmskip.experiments.arguments import (
     add_recognizer_arguments,
     load_test_set,
     make_out,
     open_recognizer,
     predict,
 )
-from mmskip.evaluation.redundancy import (
-    FIGURES,
-    RedundancyMeter,
-    watch_feature_maps,
-)
-from mmskip.visualization.redundancy_plot import plot_redundancy
+from mmskip.visualization.plots import plot_redundancy
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

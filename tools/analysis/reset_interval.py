@@ -20,7 +20,8 @@ from rich.console import Console
 
 from mmskip.apis import UserError, load_config
 from mmskip.apis.errors import EXIT_INCOMPLETE, EXIT_OK, run_tool
-from mmskip.apis.experiments import (
+from mmskip.evaluation import TASKS, Task
+from mmskip.experiments import (
     Checkpoint,
     Done,
     Job,
@@ -37,7 +38,6 @@ from mmskip.apis.experiments import (
     write_csv,
     write_json,
 )
-from mmskip.evaluation import TASKS, Task
 from mmskip.visualization import plot_intervals, print_table
 
 TOOLS = Path(__file__).resolve().parents[1]

@@ -34,9 +34,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from mmskip.apis import UserError, import_host, is_converted, load_config
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import write_json
 from mmskip.apis.launch import add_config_options
-from mmskip.runtime import clip
+from mmskip.experiments import write_json
+from mmskip.skip_conv import clip
 
 MIB = 2**20
 

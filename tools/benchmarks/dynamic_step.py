@@ -30,8 +30,8 @@ from torch import Tensor, nn
 import mmskip
 from mmskip.apis import UserError, import_host, load_config
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import write_json
 from mmskip.apis.launch import add_config_options
+from mmskip.experiments import write_json
 
 CHOICES = ((0, 0), (0, 1), (1, 0), (1, 1))
 BATCHES = (1, 8)

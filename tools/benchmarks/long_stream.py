@@ -28,8 +28,10 @@ from mmskip import (
     propagate_changes,
     stream,
 )
-from mmskip.apis.errors import EXIT_OK, UserError, run_tool
-from mmskip.ops import MEMORY_RULES, native
+from mmskip.apis import UserError
+from mmskip.apis.errors import EXIT_OK, run_tool
+from mmskip.native import library as native
+from mmskip.skip_conv import MEMORY_RULES
 
 MIB = 2**20
 CHANNELS = 16

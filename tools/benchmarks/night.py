@@ -40,9 +40,9 @@ from mmskip.apis import (
     stream_video,
 )
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import write_csv, write_json
-from mmskip.layers import NormGate
+from mmskip.experiments import write_csv, write_json
 from mmskip.registry import build_own
+from mmskip.skip_conv import NormGate
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = ROOT / 'configs/_base_/conversions/output_norm.py'

@@ -27,8 +27,9 @@ from torch import nn
 
 from mmskip.apis import UserError, import_host, init_model, load_config
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.apis.experiments import positive, write_csv, write_json
-from mmskip.runtime import count_macs, fold
+from mmskip.core import count_macs
+from mmskip.experiments import positive, write_csv, write_json
+from mmskip.plan import fold
 
 GIGA = 1e9
 

@@ -16,8 +16,11 @@ from pathlib import Path
 
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.datasets.jhmdb_pose_json import read_pose_json
-from mmskip.datasets.jhmdb_poses import MARK_OF_SUBSET, VARIANTS
+from mmskip.datasets.jhmdb_pose_release import (
+    MARK_OF_SUBSET,
+    VARIANTS,
+    read_pose_json,
+)
 
 PREFIXES = dict(sub='Sub', full='Full')
 

@@ -18,8 +18,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmskip.apis.conversion import add_list_arguments, report_lists
 from mmskip.apis.errors import run_tool
+from mmskip.apis.launch import add_list_arguments, report_lists
 from mmskip.datasets.action_lists import (
     KINETICS400_SIZES,
     ListReport,

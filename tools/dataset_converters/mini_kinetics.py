@@ -18,8 +18,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from mmskip.apis.conversion import add_list_arguments, report_lists
 from mmskip.apis.errors import run_tool
+from mmskip.apis.launch import add_list_arguments, report_lists
 from mmskip.datasets.action_lists import (
     MINI_KINETICS_SIZES,
     ActionEntry,
@@ -29,8 +29,7 @@ from mmskip.datasets.action_lists import (
     read_video_list,
     write_classes,
 )
-from mmskip.runtime import InputError
-from mmskip.runtime.reading import read_lines
+from mmskip.reading import InputError, read_lines
 
 NUM_CLASSES = 200
 

@@ -164,7 +164,7 @@ def foreign_exceptions() -> tuple[bool, str]:
         read_kinetics_csv,
         read_video_list,
     )
-    from mmskip.datasets.ua_detrac_xml import read_sequence
+    from mmskip.datasets.ua_detrac_release import read_sequence
 
     cases = (
         (read_sequence, b'<?xml version="1.0" encoding="utf-99"?><sequence/>'),

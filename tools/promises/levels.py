@@ -77,7 +77,7 @@ class Recorded:
     pairs: list = field(default_factory=list, compare=False)
 
     def estimate(self, previous: np.ndarray, current: np.ndarray) -> None:
-        """See ``mmskip.runtime.motion.Motion``."""
+        """See ``mmskip.skip_conv.motion.Motion``."""
         self.pairs.append((previous, current))
 
 

@@ -27,7 +27,7 @@ from mmengine.structures import BaseDataElement
 from torch import nn
 
 import mmskip
-from mmskip.apis.video_reader import open_reader
+from mmskip.apis import open_reader
 from mmskip.datasets import VideoOrderSampler
 from mmskip.evaluation import ComputeCost
 

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import mmskip
-from mmskip.losses import GateCostLoss
+from mmskip.skip_conv import GateCostLoss
 
 Result = tuple[bool, str]
 NORM = dict(type='OutputNormGate', threshold=0.1, relative=True)
@@ -172,7 +172,7 @@ def averaged_gates_fire_as_they_should() -> Result:
     """A gate that is written through ``.data`` counts in a new stream."""
 
     def write(module: nn.Module, name: str, p: Tensor) -> None:
-        if isinstance(module, mmskip.layers.GumbelGate) and p.dim() == 4:
+        if isinstance(module, mmskip.skip_conv.GumbelGate) and p.dim() == 4:
             p.data.fill_(-100.0)
 
     away = _after_a_write(write, True, LEARNED)

@@ -1,6 +1,13 @@
 """From the releases of action data sets to the lists that mmaction2 reads."""
 
-from .activitynet import ACTIVITYNET_SIZES, read_activitynet, read_segments
+from .activitynet import (
+    ACTIVITYNET_SIZES,
+    THUMOS14_SIZES,
+    read_activitynet,
+    read_class_index,
+    read_segments,
+    read_thumos14,
+)
 from .class_splits import (
     HMDB51_SIZES,
     ClassSplits,
@@ -12,24 +19,21 @@ from .class_splits import (
 from .kinetics import (
     KINETICS400_SIZES,
     MINI_KINETICS_SIZES,
+    MOMENTS_SIZES,
     read_kinetics_csv,
+    read_moments_classes,
+    read_moments_csv,
     read_video_list,
 )
 from .lists import (
     ActionEntry,
     ListReport,
     check_size,
+    convert_split,
     write_classes,
     write_list,
 )
 from .media import Medium, index_media
-from .moments import (
-    MOMENTS_SIZES,
-    read_moments_classes,
-    read_moments_csv,
-)
-from .split import convert_split
-from .thumos14 import THUMOS14_SIZES, read_class_index, read_thumos14
 
 __all__ = [
     'ACTIVITYNET_SIZES',

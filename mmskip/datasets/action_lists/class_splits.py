@@ -11,11 +11,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
-from mmskip.runtime import InputError
-from mmskip.runtime.reading import excerpt, read_lines, reads
+from mmskip.reading import InputError, excerpt, read_lines, reads
 
-from .lists import ActionEntry, ListReport, check_size, write_classes
-from .split import convert_split
+from .lists import (
+    ActionEntry,
+    ListReport,
+    check_size,
+    convert_split,
+    write_classes,
+)
 
 HMDB51_SIZES = dict(train=(3_570,), test=(1_530,))
 # Videos of both subsets together.

@@ -6,7 +6,7 @@ import warnings
 from pathlib import Path
 from typing import NamedTuple
 
-from mmskip.runtime import InputError
+from mmskip.reading import InputError
 
 VIDEO_SUFFIXES = ('.mp4', '.mkv', '.webm', '.avi', '.mov', '.m4v')
 FRAME_SUFFIXES = ('.jpg', '.jpeg', '.png')

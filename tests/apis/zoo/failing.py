@@ -3,7 +3,7 @@
 import os
 import time
 
-from mmskip.apis.zoo import Row
+from mmskip.apis import Row
 
 
 def check_or_fail(model, modes):

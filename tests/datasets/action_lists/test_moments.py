@@ -2,10 +2,7 @@
 
 import pytest
 
-from mmskip.datasets.action_lists import (
-    read_moments_classes,
-    read_moments_csv,
-)
+from mmskip.datasets.action_lists import read_moments_classes, read_moments_csv
 
 
 @pytest.fixture

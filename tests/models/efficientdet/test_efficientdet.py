@@ -7,7 +7,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 import mmskip
-from mmskip.layers import SelfCounting
+from mmskip.core import SelfCounting
 from tests.helpers.runs import flat, run_stream
 from tests.hosts.host import noise, random_walk, take_statistics
 from tests.models.efficientdet.detectors import (

@@ -4,8 +4,7 @@ import pytest
 import torch
 
 import mmskip
-from mmskip.losses import DynamicCostLoss
-from mmskip.runtime import force_choices
+from mmskip.va_red2 import DynamicCostLoss, force_choices
 from tests.models.yowo.detectors import build, data
 
 

@@ -11,7 +11,7 @@ import torch
 pytest.importorskip('mmaction')
 
 from mmskip.apis import UserError, init_model
-from mmskip.datasets.toy import make_toy_kinetics
+from mmskip.toy import make_toy_kinetics
 
 CONFIGS = Path(__file__).parents[3] / 'configs'
 CONFIG = """

@@ -9,8 +9,8 @@ import torch
 
 from mmskip.apis import init_model, load_config
 from mmskip.apis.errors import EXIT_MISTAKE, EXIT_OK, run_tool
-from mmskip.apis.experiments import ToolRuns
-from mmskip.apis.experiments.processes import as_option
+from mmskip.experiments import ToolRuns
+from mmskip.experiments.jobs import as_option
 
 pytest.importorskip('mmdet')
 

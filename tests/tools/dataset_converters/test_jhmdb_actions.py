@@ -6,7 +6,7 @@ import pytest
 
 from mmskip.apis import UserError
 from mmskip.datasets.jhmdb_release import read_ground_truth
-from mmskip.datasets.toy import make_toy_jhmdb
+from mmskip.toy import make_toy_jhmdb
 
 SMALL = dict(train_videos=1, test_videos=1, frames=(2, 3), size=(64, 64))
 

@@ -1,0 +1,17 @@
+"""What users do instead: skip whole frames, or move features along."""
+
+from .feature_flow import (
+    FeatureFlowMixin,
+    build_feature_flow_model,
+    use_feature_flow,
+)
+from .keyframe import KeyframeMixin, build_keyframe_model, use_keyframes
+
+__all__ = [
+    'FeatureFlowMixin',
+    'KeyframeMixin',
+    'build_feature_flow_model',
+    'build_keyframe_model',
+    'use_feature_flow',
+    'use_keyframes',
+]

@@ -1,0 +1,355 @@
+"""Convolutions that learn which of their output channels are needed."""
+
+from math import log
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from mmskip.core import (
+    Converted,
+    CountedWhole,
+    GateCost,
+    dense_macs,
+    follow_mode,
+)
+from mmskip.native import convolve
+from mmskip.native.geometry import conv_geometry
+from mmskip.reading import InputError
+from mmskip.registry import MODELS
+
+TEMPERATURE = 2 / 3
+LOW, HIGH = -0.1, 1.1
+
+
+class HardConcreteGate(nn.Module):
+    """One hard-concrete gate per channel (Eq. 10 to 13).
+
+    beta, gamma and zeta are those of the paper's experiments.
+
+    Args:
+        channels: Number of gates.
+        start: Initial log alpha. Ours: the paper begins with a layer's rate
+            of dropout, here the default of 2.5 leaves a trained model as it
+            is in inference and closes 1.6 % of its channels in training.
+        like: A tensor whose device and dtype the gates get.
+    """
+
+    def __init__(
+        self, channels: int, start: float, like: Tensor | None = None
+    ) -> None:
+        super().__init__()
+        values = torch.full((channels,), float(start))
+        if like is not None:
+            values = values.to(like)
+        self.log_alpha = nn.Parameter(values)
+
+    def forward(self) -> Tensor:
+        """Draw gates in training, else give the deterministic ones (Eq. 13).
+
+        Returns:
+            (C,), from 0 to 1, both included.
+        """
+        if not self.training:
+            return _stretch(self.log_alpha.sigmoid())
+        limits = torch.finfo(self.log_alpha.dtype)
+        uniform = torch.rand_like(self.log_alpha)
+        uniform = uniform.clamp(limits.tiny, 1 - limits.eps)
+        noise = uniform.log() - torch.log1p(-uniform)
+        return _stretch(((noise + self.log_alpha) / TEMPERATURE).sigmoid())
+
+    def open_probability(self) -> Tensor:
+        """Probability that a gate is not 0 in training (Eq. 12), (C,)."""
+        shift = TEMPERATURE * log(-LOW / HIGH)
+        return (self.log_alpha - shift).sigmoid()
+
+
+def _stretch(soft: Tensor) -> Tensor:
+    """From (0, 1) to beyond, and cut off (Eq. 11)."""
+    return (soft * (HIGH - LOW) + LOW).clamp(0, 1)
+
+
+class L0ConvMixin(CountedWhole, Converted):
+    """The behaviour of an L0-regularised convolution, over a torch one.
+
+    Louizos et al. (ICLR 2018), with one gate per output channel, which
+    multiplies its weights: drawn once per batch in training, deterministic
+    in eval mode. Then channels whose gate is 0 are not computed; they are
+    their bias everywhere (0 without one).
+
+    Deviations: gates are not combined with other norms (section 2.4), that
+    is with weight decay. The layer that reads closed channels still reads
+    them: its MACs count in full.
+    """
+
+    gate: HardConcreteGate
+    # Set in a forward that collects; copies leave it behind.
+    _costs: list[GateCost] | None = None
+
+    def set_l0(self, start: float) -> None:
+        """Give a plain convolution its gates.
+
+        Args:
+            start: See :class:`HardConcreteGate`.
+        """
+        self.gate = HardConcreteGate(self.out_channels, start, self.weight)
+
+    def revert(self) -> None:
+        """Give a plain convolution with the gates in its weights back."""
+        with torch.no_grad():
+            self.weight.copy_(gated(self.weight, self.gate.eval()()))
+        del self.gate
+        self.__dict__.pop('_costs', None)
+        self.__class__ = self.dense_class
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Compute all channels in training, the open ones in eval mode."""
+        if input.dim() < self.weight.dim():
+            return self(input.unsqueeze(0)).squeeze(0)
+        gates = self.gate()
+        if self.training:
+            return self._train(input, gates)
+        kept = gates > 0
+        if kept.all():
+            output = self._convolve(input, gates)
+        else:
+            output = self._convolve_kept(input, gates, kept)
+        if self._ledger is not None:
+            dense = dense_macs(self, output.shape)
+            share = dense // self.out_channels
+            self._ledger.record(self, dense, share * kept.sum())
+        return output
+
+    def extra_repr(self) -> str:
+        return f'{super().extra_repr()}, L0 gates'
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        state.pop('_costs', None)
+        return state
+
+    def _train(self, x: Tensor, gates: Tensor) -> Tensor:
+        output = self._convolve(x, gates)
+        dense = dense_macs(self, output.shape)
+        if self._costs is not None:
+            # Also where activation checkpointing has no gradients yet.
+            with torch.enable_grad():
+                expected = self.gate.open_probability().mean()
+            hard = (gates.detach() > 0).to(gates.dtype).mean()
+            self._costs.append(GateCost(dense, expected, hard))
+        if self._ledger is not None:
+            self._ledger.record(self, dense, dense)
+        return output
+
+    def _convolve(self, x: Tensor, gates: Tensor) -> Tensor:
+        weight = gated(self.weight, gates)
+        return convolve(x, weight, self.bias, conv_geometry(self))
+
+    def _convolve_kept(self, x: Tensor, gates: Tensor, kept: Tensor) -> Tensor:
+        """Compute some of the channels, and set the others to their bias."""
+        geometry = conv_geometry(self)
+        shape = convolve(
+            x.to('meta'), self.weight.to('meta', x.dtype), None, geometry
+        ).shape
+        bias = self.bias
+        if bias is None:
+            output = x.new_zeros(shape)
+        else:
+            wide = bias.to(x.dtype).view(-1, *[1] * (x.dim() - 2))
+            output = wide.expand(shape).clone()
+        if not kept.any():
+            return output
+        weight = gated(self.weight[kept], gates[kept])
+        bias = bias if bias is None else bias[kept]
+        part = convolve(x, weight, bias, geometry)
+        output = output.to(part.dtype)  # that of autocast
+        output[:, kept] = part
+        return output
+
+
+class L0Conv2d(L0ConvMixin, nn.Conv2d):
+    """``torch.nn.Conv2d`` with L0 regularisation of its channels."""
+
+    dense_class = nn.Conv2d
+
+
+class L0Conv3d(L0ConvMixin, nn.Conv3d):
+    """``torch.nn.Conv3d`` with L0 regularisation of its channels."""
+
+    dense_class = nn.Conv3d
+
+
+def gated(weight: Tensor, gates: Tensor) -> Tensor:
+    """Weights (C_out, ...) times gates (C_out,)."""
+    return weight * gates.view(-1, *[1] * (weight.dim() - 1))
+
+
+L0_CLASSES = (L0Conv2d, L0Conv3d)
+try:
+    from mmcv.cnn.bricks import Conv2d as MMCVConv2d
+    from mmcv.cnn.bricks import Conv3d as MMCVConv3d
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    pass
+else:
+    # Each names torch's class as a base of its own: mmengine's
+    # initialisers match a layer by the names of its direct bases.
+    class L0MMCVConv2d(L0ConvMixin, MMCVConv2d, nn.Conv2d):
+        """mmcv's ``Conv2d`` wrapper with L0 regularisation of its channels."""
+
+        dense_class = MMCVConv2d
+
+    class L0MMCVConv3d(L0ConvMixin, MMCVConv3d, nn.Conv3d):
+        """mmcv's ``Conv3d`` wrapper with L0 regularisation of its channels."""
+
+        dense_class = MMCVConv3d
+
+    L0_CLASSES += (L0MMCVConv2d, L0MMCVConv3d)
+
+
+@MODELS.register_module()
+class L0Conversion:
+    """Prune output channels by L0 regularisation (channel pruning).
+
+    The baseline L0 of Skip-Convolutions (CVPR 2021), section 4.2, after C.
+    Louizos, M. Welling, D. P. Kingma, ICLR 2018. Gates learn with the model
+    under ``efficiency_loss=dict(type='mmskip.L0Loss', ...)``; what differs
+    from the paper is told in :class:`mmskip.compression.L0ConvMixin`.
+
+    Leave a layer out (``exclude``) whose channels all are results, such as
+    the last one: a closed channel is the same everywhere.
+
+    Args:
+        start: Initial log alpha of the gates; 2.5 leaves a trained model as
+            it is in inference.
+
+    Raises:
+        ValueError: ``start`` is not a finite number.
+    """
+
+    def __init__(self, start: float = 2.5) -> None:
+        self.start = start
+        self._l0_class = {kind.dense_class: kind for kind in L0_CLASSES}
+
+    def concerns(self, module: nn.Module) -> bool:
+        """Whether a module is of a kind that this conversion is about."""
+        return isinstance(module, (_ConvNd, nn.Linear))
+
+    def refusal(self, name: str, module: nn.Module) -> str | None:
+        """Why a layer stays as it is, None if it can be converted."""
+        if isinstance(module, nn.Linear):
+            return 'not a convolution'
+        if isinstance(module, _ConvTransposeNd):
+            return 'transposed convolution'
+        if 'forward' in module.__dict__:
+            return 'its forward is replaced on the instance'
+        if type(module) not in self._l0_class:
+            return (
+                f'{type(module).__name__} is not a class known to only '
+                'convolve, with a fixed padding'
+            )
+        if module.groups > 1:
+            return 'grouped: without some channels its groups are unequal'
+        return None
+
+    def apply(self, name: str, module: nn.Module) -> None:
+        """Convert one layer in place; parameters, hooks and name stay."""
+        module.__class__ = self._l0_class[type(module)]
+        module.set_l0(self.start)
+        module.gate.train(module.training)
+
+
+class _Collector:
+    """Hooks that collect costs in one forward."""
+
+    def __init__(self, loss: nn.Module) -> None:
+        self.loss = loss
+
+    def begin(self, model: nn.Module, inputs: tuple) -> None:
+        costs: list[GateCost] | None = [] if model.training else None
+        for layer in _layers(model):
+            layer._costs = costs
+            follow_mode(layer, model.training)
+
+    def end(self, model: nn.Module, inputs: tuple, output: Any) -> dict | None:
+        layers = _layers(model)
+        costs = layers[0]._costs
+        for layer in layers:
+            layer._costs = None
+        if not model.training or not isinstance(output, dict):
+            return None
+        if not costs:
+            raise InputError(
+                'expected an L0-regularised convolution to run in training, '
+                "got none: the model's forward called none of its layers"
+            )
+        return {**output, **self.loss(costs)}
+
+
+def _layers(model: nn.Module) -> list[L0ConvMixin]:
+    return [m for m in model.modules() if isinstance(m, L0ConvMixin)]
+
+
+@MODELS.register_module()
+class L0Loss(nn.Module):
+    """Expected MACs of layers under L0 regularisation.
+
+    Louizos et al. (ICLR 2018), Eq. 12: the sum of the probabilities that
+    gates are open, each times what it costs. Ours: the cost is MACs, not
+    parameters, and the sum is divided by the MACs with all gates open, so
+    that one weight suits all models.
+
+    Args:
+        weight: Of the loss, lambda.
+
+    Raises:
+        ValueError: ``weight`` is negative.
+    """
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        if not weight >= 0:
+            raise ValueError(f'expected weight >= 0, got {weight!r}')
+        self.weight = float(weight)
+
+    def attach(self, model: nn.Module) -> None:
+        """Let a model return this loss beside its own ones.
+
+        Args:
+            model: A model with L0-regularised convolutions whose forward
+                returns a dict of losses in training.
+
+        Raises:
+            InputError: The model has no such layer.
+        """
+        if not _layers(model):
+            raise InputError(
+                'expected L0-regularised convolutions for '
+                f'{type(self).__name__}, got {type(model).__name__} without '
+                "any; add dict(type='mmskip.L0Conversion') to conversions"
+            )
+        collector = _Collector(self)
+        model.register_forward_pre_hook(collector.begin)
+        model.register_forward_hook(collector.end)
+
+    def forward(self, costs: list[GateCost]) -> dict[str, Tensor]:
+        """Turn costs into entries for a dict of losses.
+
+        Args:
+            costs: Of every call of a layer with gates in one forward.
+
+        Returns:
+            ``loss_l0``, to be summed; ``l0_cost_expected`` and
+            ``l0_cost_hard``, shares between 0 and 1, to be logged.
+        """
+        dense = sum(cost.dense for cost in costs)
+        expected = sum(cost.dense / dense * cost.expected for cost in costs)
+        hard = sum(cost.dense / dense * cost.hard for cost in costs)
+        return dict(
+            loss_l0=self.weight * expected,
+            l0_cost_expected=expected.detach(),
+            l0_cost_hard=hard,
+        )
+
+    def extra_repr(self) -> str:
+        return f'weight={self.weight}'

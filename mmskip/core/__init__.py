@@ -1,0 +1,52 @@
+"""What the methods share: layers, conversion, and the ledger of MACs."""
+
+from .convert import (
+    Conversion,
+    ConversionReport,
+    build_converted_model,
+    convert,
+    list_reasons,
+    refuse_bypasses,
+    revert,
+)
+from .counting import count_macs
+from .layer import (
+    Converted,
+    CountedWhole,
+    GateCost,
+    SelfCounting,
+    dense_macs,
+    follow_layout,
+    follow_mode,
+    is_channels_last,
+    lay_kernels_last,
+)
+from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
+from .straight_through import open_gate, sample_gate, straight_through
+
+__all__ = [
+    'Conversion',
+    'ConversionReport',
+    'Converted',
+    'CountedWhole',
+    'FrameSkipper',
+    'GateCost',
+    'LedgerReader',
+    'MacCount',
+    'MacLedger',
+    'SelfCounting',
+    'build_converted_model',
+    'convert',
+    'count_macs',
+    'dense_macs',
+    'follow_layout',
+    'follow_mode',
+    'is_channels_last',
+    'lay_kernels_last',
+    'list_reasons',
+    'open_gate',
+    'refuse_bypasses',
+    'revert',
+    'sample_gate',
+    'straight_through',
+]

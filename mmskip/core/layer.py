@@ -1,0 +1,179 @@
+"""What converted layers share: how they run, count, cost and lie in memory."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+#: Modules that learn and that conversions add to layers.
+ADDED = frozenset({'gate', 'cheap'})
+
+
+class CountedWhole(nn.Module):
+    """A module that reports its own MACs, those of its parts included.
+
+    ``_ledger`` (set by ``count_macs``) is there only inside that block;
+    copies and pickles of the module leave it behind.
+    """
+
+    _ledger: Any = None
+
+    def __getstate__(self) -> dict:
+        state = self.__dict__.copy()
+        state.pop('_ledger', None)
+        return state
+
+
+class Converted:
+    """A layer that a conversion made, and that can be what it was again."""
+
+    def revert(self) -> None:
+        """Give the layer back that was converted, in place."""
+        raise NotImplementedError
+
+    def why_final(self) -> str | None:
+        """Why there is no way back from this layer, None if there is."""
+        return None
+
+    def native_refusal(self) -> str | None:
+        """Why the native backend does not take this layer, if it is for it."""
+        return None
+
+
+class SelfCounting(CountedWhole):
+    """A layer that may run under a binding and reports its own MACs.
+
+    ``_binding`` (set by ``stream`` and ``clip``) is there only inside those
+    blocks; copies and pickles of the layer leave it behind.
+    """
+
+    _binding: Any = None
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        state.pop('_binding', None)
+        return state
+
+
+def follow_mode(layer: nn.Module, training: bool) -> None:
+    """Let what was added to a layer learn whenever the model does.
+
+    Hosts freeze stages (``frozen_stages``) by setting them to eval mode and
+    all parameters in them to need no gradients, at each ``train()``. That is
+    meant for weights that are pretrained, and not for gates. What is frozen
+    while the layer's own weight is not stays so.
+
+    Args:
+        layer: A converted layer.
+        training: Whether the model is in training mode.
+    """
+    layer.train(training)
+    if training and not layer.weight.requires_grad:
+        for name in ADDED & layer._modules.keys():
+            layer._modules[name].requires_grad_(True)
+
+
+def dense_macs(conv: nn.Module, output_shape: torch.Size) -> int:
+    """MACs of a convolution that gave an output of this shape (N, C, ...).
+
+    Positions x C_out x C_in / groups x K; padded taps count, bias does not.
+    """
+    return output_shape.numel() * conv.weight[0].numel()
+
+
+class GateCost(NamedTuple):
+    """MACs of one call of a layer on the frames after the reference frame.
+
+    Attributes:
+        dense: With all gates open.
+        expected: Share of ``dense`` by the gates' probabilities, a scalar
+            with gradients.
+        hard: Share of ``dense`` by the decisions that were drawn, a scalar.
+    """
+
+    dense: int
+    expected: Tensor
+    hard: Tensor
+
+    @classmethod
+    def of(cls, dense: int, drawn: list[tuple[Tensor, Tensor]]) -> 'GateCost':
+        """Average the masks and probabilities of a clip's frames."""
+        masks, probabilities = zip(*drawn, strict=True)
+        return cls(
+            dense,
+            torch.stack([p.mean() for p in probabilities]).mean(),
+            torch.stack([m.detach().mean() for m in masks]).mean(),
+        )
+
+
+#: By the number of dimensions.
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+
+
+def follow_layout(output: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    """Lay an output out as torch's convolution would.
+
+    What comes behind a layer may ask for contiguous memory, as ``view``
+    does, or read it as such without asking: mmcv's operators do.
+
+    Args:
+        output: Of a 2-D or 3-D convolution (N, C_out, ...).
+        x: Its input.
+        weight: Its kernel.
+
+    Returns:
+        The output, channels last if the input or the kernel is, and else
+        contiguous.
+    """
+    layout = torch.contiguous_format
+    if is_channels_last(x) or is_channels_last(weight):
+        layout = _CHANNELS_LAST[output.dim()]
+    return output.contiguous(memory_format=layout)
+
+
+def is_channels_last(tensor: Tensor) -> bool:
+    """Whether the channels of a position lie side by side, others apart.
+
+    Of tensors with one channel, which lie both ways, it is not true.
+
+    Args:
+        tensor: (N, C, H, W) or (N, C, T, H, W), with any strides; of others
+            it is not true.
+    """
+    return (
+        tensor.dim() in _CHANNELS_LAST
+        and tensor.stride(1) == 1
+        and tensor.stride(-1) >= tensor.shape[1] > 1
+    )
+
+
+#: What does nothing with its kernel but convolve; others may look into it.
+_PLAIN = {
+    'torch.nn.modules.conv': ('Conv2d', 'ConvTranspose2d'),
+    'mmcv.cnn.bricks.wrappers': ('Conv2d', 'ConvTranspose2d'),
+    'mmcv.cnn.bricks.conv2d_adaptive_padding': ('Conv2dAdaptivePadding',),
+}
+
+
+def lay_kernels_last(model: nn.Module) -> None:
+    """Lay the kernels of 2-D convolutions channels last, in place.
+
+    Activations follow the kernels. Other weights stay: mmcv's weight
+    standardisation views kernels as vectors, deformable convolutions read
+    contiguous ones.
+
+    Args:
+        model: Any model; its parameters stay the same objects.
+    """
+    for module in model.modules():
+        kernel = module._parameters.get('weight')
+        if kernel is not None and kernel.dim() == 4 and _is_plain(module):
+            kernel.data = kernel.data.contiguous(
+                memory_format=torch.channels_last
+            )
+
+
+def _is_plain(module: nn.Module) -> bool:
+    kind = type(module)
+    names = _PLAIN.get(kind.__module__, ())
+    return isinstance(module, Converted) or kind.__name__ in names

@@ -1,1 +1,0 @@
-"""Spatio-temporal action localisation after YOWO."""

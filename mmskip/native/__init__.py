@@ -1,0 +1,25 @@
+"""The C++ library, and what tells whether and where it runs."""
+
+from .backend import (
+    activate_,
+    active_backend,
+    is_exact_inference,
+    is_in_backward,
+    runs_native,
+)
+from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .library import address_of, fingerprint
+
+__all__ = [
+    'ConvGeometry',
+    'activate_',
+    'active_backend',
+    'address_of',
+    'convolve',
+    'cover_sum',
+    'fingerprint',
+    'is_exact_inference',
+    'is_in_backward',
+    'runs_native',
+    'support_sum',
+]

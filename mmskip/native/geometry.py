@@ -1,0 +1,210 @@
+"""The geometry of a convolution, and what it implies for masks.
+
+Symbols: N images, C channels, ``...`` the 2 or 3 spatial sizes, K kernel
+positions. All functions work for 2-D (N, C, H, W) and 3-D (N, C, T, H, W).
+"""
+
+import math
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class ConvGeometry(NamedTuple):
+    """Where a convolution reads, apart from its kernel size.
+
+    Attributes:
+        stride: Step per spatial dimension.
+        padding: ``(before, after)`` per spatial dimension.
+        dilation: Spacing of the kernel per spatial dimension.
+        groups: Number of channel groups.
+        padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+    """
+
+    stride: tuple[int, ...]
+    padding: tuple[tuple[int, int], ...]
+    dilation: tuple[int, ...]
+    groups: int = 1
+    padding_mode: str = 'zeros'
+
+
+_CONV = {4: F.conv2d, 5: F.conv3d}
+_CONV_TRANSPOSE = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
+
+
+def pad(x: Tensor, geometry: ConvGeometry) -> Tensor:
+    """Pad ``x`` (N, C, ...) as the convolution does."""
+    # F.pad wants the last dimension first.
+    amounts = [p for pair in reversed(geometry.padding) for p in pair]
+    if not any(amounts):
+        return x
+    mode = geometry.padding_mode
+    return F.pad(x, amounts, 'constant' if mode == 'zeros' else mode)
+
+
+def convolve(
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+) -> Tensor:
+    """Dense convolution of ``x`` (N, C, ...) with any linear padding.
+
+    On a CPU the two halves of a factorised 3-D convolution, kernels
+    (1, K, K) and (K, 1, 1), run as 2-D ones: the same sums, in down to a
+    third of the time. The output's memory may then lie frame by frame.
+    """
+    symmetric = all(a == b for a, b in geometry.padding)
+    if symmetric and geometry.padding_mode == 'zeros':
+        # The convolution pads by itself, without a copy of the input.
+        inner = tuple(a for a, _ in geometry.padding)
+    else:
+        inner, x = (0,) * (x.dim() - 2), pad(x, geometry)
+    if x.dim() == 5 and x.device.type == 'cpu':
+        if weight.shape[2] == 1 and inner[0] == 0:
+            return _convolve_frames(x, weight, bias, geometry, inner)
+        if weight.shape[3:] == (1, 1) and inner[1:] == (0, 0):
+            return _convolve_positions(x, weight, bias, geometry, inner)
+    return _CONV[x.dim()](
+        x,
+        weight,
+        bias,
+        geometry.stride,
+        inner,
+        geometry.dilation,
+        geometry.groups,
+    )
+
+
+def _convolve_frames(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    padding: tuple[int, ...],
+) -> Tensor:
+    """Kernel (1, K, K): frames are images."""
+    frames = x[:, :, :: geometry.stride[0]].transpose(1, 2)
+    y = F.conv2d(
+        frames.flatten(0, 1),
+        weight[:, :, 0],
+        bias,
+        geometry.stride[1:],
+        padding[1:],
+        geometry.dilation[1:],
+        geometry.groups,
+    )
+    return y.unflatten(0, frames.shape[:2]).transpose(1, 2)
+
+
+def _convolve_positions(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    padding: tuple[int, ...],
+) -> Tensor:
+    """Kernel (K, 1, 1): an image of frames x positions."""
+    rows, columns = geometry.stride[1:]
+    x = x[..., ::rows, ::columns]
+    y = F.conv2d(
+        x.flatten(3),
+        weight[..., 0],
+        bias,
+        (geometry.stride[0], 1),
+        (padding[0], 0),
+        (geometry.dilation[0], 1),
+        geometry.groups,
+    )
+    return y.unflatten(3, x.shape[3:])
+
+
+def support_sum(
+    x: Tensor, kernel_size: tuple[int, ...], geometry: ConvGeometry
+) -> Tensor:
+    """Sum of ``x`` (N, 1, ...) over the kernel support of each output.
+
+    Returns:
+        (N, 1, ...) of the output's spatial size. Padding counts as the
+        convolution sees it (zeros, or the mirrored values).
+    """
+    ones = x.new_ones(1, 1, *kernel_size)
+    return convolve(x, ones, None, geometry._replace(groups=1))
+
+
+def cover_sum(
+    y: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    input_size: tuple[int, ...],
+) -> Tensor:
+    """Sum of ``y`` (N, 1, ...) over the outputs that read each input.
+
+    The adjoint of :func:`support_sum`: transposed convolution with ones,
+    then the padding folded back onto the inputs that it was made of.
+
+    Args:
+        y: Values at the output positions.
+        kernel_size: The kernel's spatial size.
+        geometry: The convolution's geometry.
+        input_size: Spatial size of the convolution's input.
+
+    Returns:
+        (N, 1, *input_size).
+    """
+    ones = y.new_ones(1, 1, *kernel_size)
+    full = _CONV_TRANSPOSE[y.dim()](
+        y, ones, None, geometry.stride, dilation=geometry.dilation
+    )
+    padded = [
+        s + a + b
+        for s, (a, b) in zip(input_size, geometry.padding, strict=True)
+    ]
+    # Rows that no kernel position reaches (stride leaves a remainder).
+    missing = [p - s for p, s in zip(padded, full.shape[2:], strict=True)]
+    full = F.pad(full, [v for m in reversed(missing) for v in (0, m)])
+    if geometry.padding_mode == 'zeros':
+        for dim, (size, (before, _)) in enumerate(
+            zip(input_size, geometry.padding, strict=True), start=2
+        ):
+            full = full.narrow(dim, before, size)
+        return full
+    # Which input each padded position was copied from; exact in float64.
+    count = math.prod(input_size)
+    index = torch.arange(count, dtype=torch.float64, device=y.device)
+    source = pad(index.view(1, 1, *input_size), geometry).long().flatten()
+    folded = full.new_zeros(len(y), count)
+    folded.index_add_(1, source, full.flatten(1))
+    return folded.view(len(y), 1, *input_size)
+
+
+def output_size(
+    input_size: tuple[int, ...],
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+) -> tuple[int, ...]:
+    """Spatial size of the convolution's output."""
+    return tuple(
+        (size + a + b - d * (k - 1) - 1) // s + 1
+        for size, k, (a, b), d, s in zip(
+            input_size,
+            kernel_size,
+            geometry.padding,
+            geometry.dilation,
+            geometry.stride,
+            strict=True,
+        )
+    )
+
+
+def conv_geometry(conv: nn.Module) -> ConvGeometry:
+    """The geometry of a torch convolution, whatever names its padding."""
+    if conv.padding_mode == 'zeros' and not isinstance(conv.padding, str):
+        # What torch reads then, even if changed after construction.
+        pairs = tuple((amount, amount) for amount in conv.padding)
+    else:
+        # Torch's own record, last dimension first; also for 'same'.
+        amounts = conv._reversed_padding_repeated_twice
+        pairs = tuple(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
+    return ConvGeometry(
+        conv.stride, pairs, conv.dilation, conv.groups, conv.padding_mode
+    )

@@ -1,0 +1,347 @@
+"""``fold``: a model as it should run when it is only used."""
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmskip.compression import L0ConvMixin
+from mmskip.core import follow_layout, list_reasons
+from mmskip.native import convolve
+from mmskip.native.geometry import conv_geometry
+from mmskip.skip_conv import Folding, NormGate, SkipConvMixin
+from mmskip.va_red2 import DynamicConvMixin
+
+from .dataflow import find_readers
+
+#: Exact classes: others may do more.
+_CONVS = {nn.Conv3d}
+try:
+    from mmcv.cnn.bricks import Conv3d
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    pass
+else:
+    _CONVS.add(Conv3d)
+
+
+class PlanarConv3d(nn.Conv3d):
+    """A 3-D convolution with a kernel (1, K, K) or (K, 1, 1).
+
+    The same sum by a 2-D convolution, see :func:`mmskip.native.convolve`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve (N, C, T, H, W), or (C, T, H, W)."""
+        if input.dim() == 4:
+            return super().forward(input)
+        geometry = conv_geometry(self)
+        output = convolve(input, self.weight, self.bias, geometry)
+        return follow_layout(output, input, self.weight)
+
+
+class PlanarMaxPool3d(nn.MaxPool3d):
+    """A maximum over (1, K, K), by a pooling of images."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Pool (N, C, T, H, W), or (C, T, H, W)."""
+        if input.dim() == 4:
+            return super().forward(input)
+        pooled = F.max_pool2d(
+            input.flatten(1, 2),
+            *(_last_two(part) for part in (self.kernel_size, self.stride)),
+            *(_last_two(part) for part in (self.padding, self.dilation)),
+            self.ceil_mode,
+        )
+        return pooled.unflatten(1, input.shape[1:3])
+
+
+def is_planar_conv(module: nn.Module) -> bool:
+    """Whether a plain convolution can run as a 2-D one."""
+    if type(module) not in _CONVS or 'forward' in vars(module):
+        return False
+    time, *plane = module.kernel_size
+    return module.padding_mode == 'zeros' and (time == 1 or max(plane) == 1)
+
+
+def is_planar_pool(module: nn.Module) -> bool:
+    """Whether a maximum over clips is one over each frame."""
+    if type(module) is not nn.MaxPool3d or module.return_indices:
+        return False
+    sizes = (module.kernel_size, module.stride)
+    return all(not isinstance(s, int) and s[0] == 1 for s in sizes) and (
+        module.padding == 0
+        or (not isinstance(module.padding, int) and module.padding[0] == 0)
+    )
+
+
+def _last_two(value: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    return value if isinstance(value, int) else value[1:]
+
+
+@dataclass
+class FoldReport:
+    """The outcome of :func:`mmskip.fold`.
+
+    Attributes:
+        norms: Names of the layers that took a batch norm.
+        activations: Names of the Skip-Convolutions that took an activation.
+        planar: Names of the layers of clips that run as those of images.
+        left: Why each other batch norm, and each activation that reads a
+            Skip-Convolution, stays.
+    """
+
+    norms: list[str] = field(default_factory=list)
+    activations: list[str] = field(default_factory=list)
+    planar: list[str] = field(default_factory=list)
+    left: dict[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        done = (
+            f'folded {len(self.norms)} batch norms and '
+            f'{len(self.activations)} activations; {len(self.planar)} layers '
+            'of clips run as those of images'
+        )
+        return '\n'.join([done, *list_reasons('left', self.left)])
+
+
+#: Exact classes: others may do something with their weights.
+_LAYERS = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, PlanarConv3d}
+_CONVERTED = (DynamicConvMixin, L0ConvMixin, SkipConvMixin)
+try:
+    from mmcv.cnn.bricks import Conv2d, Conv2dAdaptivePadding, Conv3d, Linear
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    pass
+else:
+    _LAYERS |= {Conv2d, Conv2dAdaptivePadding, Conv3d, Linear}
+_FORWARDS = {_BatchNorm.forward, nn.SyncBatchNorm.forward}
+
+
+class FoldedBatchNorm(nn.Identity):
+    """In the place of a batch norm that a linear layer took.
+
+    That took the last axis for the channels, and a norm takes the second.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return (N, C) as it is.
+
+        Raises:
+            ValueError: It has more dimensions.
+        """
+        if input.dim() != 2:
+            raise ValueError(
+                'expected (N, C) behind a linear layer that mmskip.fold() '
+                f'gave its batch norm, got {tuple(input.shape)}; do not fold '
+                'this model'
+            )
+        return input
+
+
+def fold_batch_norms(model: nn.Module) -> tuple[list[str], dict[str, str]]:
+    """Fold each batch norm into the layer before it, in place.
+
+    A model in eval mode computes the same without them, up to rounding. The
+    thresholds of a converted layer stay in units of its output before the
+    normalisation, so the same outputs fire; mmcv's ``fuse_conv_bn`` does not
+    know of them, and of 2-D convolutions only. There is no way back.
+
+    A norm belongs to a convolution or linear layer if, by the forwards of
+    the model, it reads nothing else and nothing else reads that, see
+    :func:`mmskip.plan.find_readers`. It stays if it belongs to several or
+    keeps no statistics, and if it silences a channel of a layer that must
+    know what that was: one whose gate looks at the output, a dynamic one.
+
+    Args:
+        model: Any model in eval mode.
+
+    Returns:
+        Names of the layers that changed, and why each other norm stays.
+
+    Raises:
+        ValueError: A batch norm is in training mode.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, _BatchNorm) and module.training:
+            raise ValueError(
+                f'expected batch norms in eval mode, got {name} in training '
+                "mode; call the model's eval() first: they learn until then"
+            )
+    found = find_readers(model, _is_layer, _is_norm)
+    names, left = found.names, dict(found.left)
+    changed = set()
+    for norm, layers in found.layers.items():
+        why = 'several layers share it' if len(layers) > 1 else None
+        if why is None:
+            why = _refusal(layers[0], norm)
+        if why is not None:
+            left[norm] = why
+            continue
+        _fold(layers[0], norm)
+        is_linear = isinstance(layers[0], nn.Linear)
+        empty = FoldedBatchNorm() if is_linear else nn.Identity()
+        replace(model, names[norm], empty)
+        changed.add(layers[0])
+    return found.describe(changed, left)
+
+
+def replace(model: nn.Module, names: list[str], new: nn.Module) -> None:
+    """Put a module in the places of another one.
+
+    Args:
+        model: Where it was.
+        names: All its names there.
+        new: What is to be there, in eval mode from now on.
+    """
+    for name in names:
+        parent, _, own = name.rpartition('.')
+        setattr(model.get_submodule(parent), own, new.eval())
+
+
+def _is_layer(module: nn.Module) -> bool:
+    return type(module) in _LAYERS or isinstance(module, _CONVERTED)
+
+
+def _is_norm(module: nn.Module) -> bool:
+    return isinstance(module, _BatchNorm) and type(module).forward in _FORWARDS
+
+
+def _refusal(layer: nn.Module, norm: _BatchNorm) -> str | None:
+    """Why a layer cannot take a norm, None if it can."""
+    weight = layer._parameters.get('weight')
+    if weight is None or 'bias' not in layer._parameters:
+        return 'the weights it would change are computed in each call'
+    if norm.running_var is None:
+        return 'it keeps no statistics'
+    if norm.num_features != len(weight):
+        return f'it has {norm.num_features} channels, not {len(weight)}'
+    gate = getattr(layer, 'gate', None)
+    by_output = isinstance(gate, NormGate) and gate.kind == 'output_norm'
+    if by_output and gate.folded is not None:
+        return 'its layer took another one'
+    dynamic = isinstance(layer, DynamicConvMixin)
+    if (by_output or dynamic) and not _affine(norm)[0].all():
+        return 'it silences a channel that the layer must know'
+    # By its filters a dynamic layer tells the factors.
+    if dynamic and not weight.flatten(1).any(1).all():
+        return 'a filter of its dynamic layer is 0'
+    return None
+
+
+@torch.no_grad()
+def _affine(norm: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
+    """Factor and shift of each channel."""
+    factor = torch.rsqrt(norm.running_var.double() + norm.eps)
+    shift = -norm.running_mean * factor
+    if norm.weight is not None:
+        factor, shift = factor * norm.weight, shift * norm.weight
+    return factor, shift if norm.bias is None else shift + norm.bias
+
+
+@torch.no_grad()
+def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
+    """Change the weights of a layer."""
+    weight, bias = layer.weight, layer.bias
+    factor, shift = (t.to(weight.device) for t in _affine(norm))
+    gate = getattr(layer, 'gate', None)
+    if isinstance(gate, NormGate) and gate.kind == 'output_norm':
+        gate.folded = Folding(factor.to(weight), shift.to(weight))
+    wide = factor.view(-1, *[1] * (weight.dim() - 1))
+    new_bias = shift if bias is None else bias * factor + shift
+    trains = weight.requires_grad
+    for name, new in (('weight', weight * wide), ('bias', new_bias)):
+        # Channels last stays.
+        new = nn.Parameter(new.to(weight.dtype), requires_grad=trains)
+        setattr(layer, name, new)
+
+
+try:
+    from mmcv.cnn.bricks import Swish
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    Swish = None
+
+#: Exact classes: others may do more.
+NAMES = {nn.ReLU: 'relu', nn.SiLU: 'silu'}
+
+
+def simplify_activation(module: nn.Module) -> None:
+    """Let mmcv's Swish, in place, do in one pass what it does in two."""
+    if type(module) is Swish:
+        module.__class__ = nn.SiLU
+        module.inplace = False
+
+
+def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
+    """Make each ReLU or SiLU a part of the converted layer before it.
+
+    In place. The layer then returns activated outputs, in the pass that
+    copies them out of its memory, where they stay as they were: gates fire
+    as before. There is no way back.
+
+    An activation belongs to converted layers if, by the forwards of the
+    model, it reads nothing else and nothing else reads that, see
+    :func:`mmskip.plan.find_readers`. One that a block calls in several
+    places (that of ResNet and HRNet) stays.
+
+    Args:
+        model: Any model in eval mode.
+
+    Returns:
+        Names of the layers that changed, and why each other activation
+        stays.
+    """
+    if not any(map(_takes_activation, model.modules())):
+        return [], {}
+    found = find_readers(model, _takes_activation, lambda m: type(m) in NAMES)
+    changed = set()
+    for activation, layers in found.layers.items():
+        for layer in layers:
+            layer.activation = NAMES[type(activation)]
+        changed.update(layers)
+        replace(model, found.names[activation], nn.Identity())
+    return found.describe(changed, found.left)
+
+
+def _takes_activation(module: nn.Module) -> bool:
+    return isinstance(module, SkipConvMixin) and module.activation is None
+
+
+def fold(model: nn.Module) -> FoldReport:
+    """Prepare a model for inference, in place; it computes the same.
+
+    - A batch norm goes into the convolution or linear layer that it reads,
+      see :func:`mmskip.plan.fold_batch_norms`.
+    - A ReLU or SiLU becomes a part of the Skip-Convolution that it reads,
+      see :func:`mmskip.plan.fold_activations`.
+    - Convolutions and maxima of clips that look along one plane run as those
+      of images.
+
+    There is no way back: ``mmskip.revert`` refuses a layer with an
+    activation. Fold before ``propagate_changes``.
+
+    Args:
+        model: Any model in eval mode, converted or not.
+
+    Returns:
+        What was folded, and why the rest stays; it can be printed.
+
+    Raises:
+        ValueError: A batch norm is in training mode.
+    """
+    report = FoldReport()
+    report.norms, left_norms = fold_batch_norms(model)
+    for name, module in model.named_modules():
+        if isinstance(module, DynamicConvMixin):
+            module.planar = True
+        elif is_planar_conv(module):
+            module.__class__ = PlanarConv3d
+            report.planar.append(name)
+        elif is_planar_pool(module):
+            module.__class__ = PlanarMaxPool3d
+            report.planar.append(name)
+        else:
+            simplify_activation(module)
+    report.activations, left_activations = fold_activations(model)
+    report.left = left_norms | left_activations
+    return report

@@ -1,0 +1,343 @@
+"""Trace a module into the graph along which changes are propagated."""
+
+import operator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from threading import Lock, get_ident
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import fx, nn
+from torch.fx.immutable_collections import immutable_dict
+from torch.utils import _pytree
+
+from mmskip.skip_conv import SkipConvMixin
+
+#: What ``a += b`` and the like do, and what does the same to a new tensor.
+_IN_PLACE = {
+    operator.iadd: operator.add,
+    operator.isub: operator.sub,
+    operator.imul: operator.mul,
+    operator.itruediv: operator.truediv,
+    operator.ifloordiv: operator.floordiv,
+    operator.imod: operator.mod,
+    operator.ipow: operator.pow,
+}
+#: What a tensor tells of itself without its values.
+_SHAPE_METHODS = {'size', 'dim', 'numel', 'ndimension'}
+_SHAPE_ATTRIBUTES = {'shape', 'ndim', 'dtype', 'device'}
+#: What takes values out of a tensor.
+_VALUE_METHODS = {'item', 'tolist', 'numpy', 'data_ptr'}
+#: What depends on where a tensor keeps them.
+_LAYOUT_METHODS = {'as_strided', 'is_contiguous', 'storage_offset', 'stride'}
+#: What may fail in another layout, and what does the same in any.
+_VIEWS = {'view': 'reshape', 'view_as': 'reshape_as'}
+#: What makes tensors whose size depends on values.
+_SELECTIONS = {'argwhere', 'masked_select', 'nonzero', 'unique'}
+#: Functions whose result is a tensor of its own.
+_FRESH = {*_IN_PLACE, *_IN_PLACE.values(), torch.cat, F.interpolate, F.relu}
+#: Where torch's modules are whose result is one, too.
+_FRESH_MODULES = {
+    f'torch.nn.modules.{name}'
+    for name in (
+        'activation',
+        'batchnorm',
+        'conv',
+        'instancenorm',
+        'linear',
+        'normalization',
+        'pooling',
+        'upsampling',
+    )
+}
+#: Functions whose results are others in each call.
+_RANDOM = ('rand', 'normal', 'bernoulli', 'multinomial', 'poisson')
+#: Libraries whose smallest modules have no state but their parameters.
+_LIBRARIES = ('torch.nn', 'mmcv.cnn')
+_ACTIVATIONS = {
+    nn.ReLU: 'relu',
+    F.relu: 'relu',
+    torch.relu: 'relu',
+    'relu': 'relu',
+    nn.SiLU: 'silu',
+    F.silu: 'silu',
+}
+_IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
+
+
+#: Modules may be shared by models that are traced in different threads.
+_TRACING = Lock()
+
+
+class TraceError(ValueError):
+    """A module's forward is not a fixed graph of what is supported."""
+
+
+def _update(function: Callable) -> Callable:
+    def update(self: fx.Proxy, other: Any) -> fx.Proxy:
+        create = self.tracer.create_proxy
+        return create('call_function', function, (self, other), {})
+
+    return update
+
+
+class _Proxy(fx.Proxy):
+    """Tells ``a += b`` from ``a + b``."""
+
+    __iadd__ = _update(operator.iadd)
+    __isub__ = _update(operator.isub)
+    __imul__ = _update(operator.imul)
+    __itruediv__ = _update(operator.itruediv)
+    __ifloordiv__ = _update(operator.ifloordiv)
+    __imod__ = _update(operator.imod)
+    __ipow__ = _update(operator.ipow)
+
+
+class _Tracer(fx.Tracer):
+    """Records the operations of one module tree, and touches nothing else.
+
+    ``torch.fx.Tracer.trace`` replaces ``nn.Module.__call__`` for the whole
+    process while it runs, so that a model in another thread fails. Here the
+    modules of the tree get a class of their own for that time.
+
+    Args:
+        root: The module to be traced.
+    """
+
+    proxy_buffer_attributes = True
+
+    def __init__(self, root: nn.Module) -> None:
+        super().__init__()
+        self.root = root
+        self.graph = fx.Graph(tracer_cls=type(self))
+        self.submodule_paths = {m: name for name, m in root.named_modules()}
+        self.tensor_attrs = {
+            value: f'{path}.{name}' if path else name
+            for path, part in root.named_modules()
+            for name, value in vars(part).items()
+            if torch.is_tensor(value)
+        }
+        self._proxies: dict[str, fx.Proxy] = {}
+
+    def proxy(self, node: fx.Node) -> fx.Proxy:
+        return _Proxy(node, self)
+
+    def create_arg(self, a: Any) -> Any:
+        if isinstance(a, dict) and type(a) not in (dict, immutable_dict):
+            raise TraceError(f'{type(a).__name__} would become a dict')
+        return super().create_arg(a)
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        return isinstance(m, SkipConvMixin) or (
+            not m._modules and type(m).__module__.startswith(_LIBRARIES)
+        )
+
+    def run(self, args: tuple, kwargs: dict) -> fx.Graph:
+        """Call the root, with proxies in place of the tensors."""
+        leaves, spec = _pytree.tree_flatten((args, kwargs))
+        for index, leaf in enumerate(leaves):
+            if torch.is_tensor(leaf):
+                leaves[index] = self.create_proxy(
+                    'placeholder', f'input_{index}', (), {}
+                )
+        args, kwargs = _pytree.tree_unflatten(leaves, spec)
+        with self._watched():
+            # Past a forward that was put on the instance.
+            result = type(self.root).forward(self.root, *args, **kwargs)
+            self.create_node(
+                'output', 'output', (self.create_arg(result),), {}
+            )
+        return self.graph
+
+    @contextmanager
+    def _watched(self) -> Iterator[None]:
+        """Let the tracer see the calls and the weights of the modules."""
+        classes: dict[type, type] = {}
+        own = {part: type(part) for part in self.submodule_paths}
+        try:
+            for part, kind in own.items():
+                if kind not in classes:
+                    classes[kind] = self._watched_class(kind)
+                part.__class__ = classes[kind]
+            yield
+        finally:
+            for part, kind in own.items():
+                part.__class__ = kind
+
+    def _watched_class(self, kind: type[nn.Module]) -> type[nn.Module]:
+        tracer, thread = self, get_ident()
+
+        def call(part: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            if get_ident() != thread:
+                return kind.__call__(part, *args, **kwargs)
+
+            def forward(*args: Any, **kwargs: Any) -> Any:
+                return kind.__call__(part, *args, **kwargs)
+
+            return tracer.call_module(part, forward, args, kwargs)
+
+        def get(part: nn.Module, name: str) -> Any:
+            value = kind.__getattr__(part, name)
+            if get_ident() != thread:
+                return value
+            return tracer.getattr(name, value, tracer._proxies)
+
+        members = {
+            '__call__': call,
+            '__getattr__': get,
+            '__module__': kind.__module__,
+            '__doc__': kind.__doc__,
+        }
+        return type(kind.__name__, (kind,), members)
+
+
+def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
+    """The operations of a module's forward, none of them in place.
+
+    Skip-Convolutions and the smallest modules of torch and mmcv are nodes.
+    Placeholders are the tensors of ``args`` and ``kwargs``, in their order.
+
+    Args:
+        module: In eval mode.
+        args: Of a call; what is no tensor is a constant of the graph.
+        kwargs: Of the call.
+
+    Raises:
+        TraceError: Its forward depends on values, or writes into its inputs
+            or into parts of tensors.
+    """
+    try:
+        with _TRACING:
+            graph = _Tracer(module).run(args, kwargs)
+    except Exception as error:  # whatever a forward does to a proxy
+        raise TraceError(
+            f'the forward of {type(module).__name__} is no fixed graph: '
+            f'{error}'
+        ) from error
+    for node in graph.nodes:
+        if node.op == 'call_module' and not node.args:
+            raise TraceError(f'{node.format_node()} has no first argument')
+    _drop_identities(graph, module)
+    _resolve_writes(graph, module)
+    # Calls of modules count, even if nobody reads what they return.
+    keep = ('placeholder', 'output', 'call_module')
+    graph.eliminate_dead_code(lambda n: n.op in keep)
+    for node in graph.nodes:
+        _check_values(node)
+    return graph
+
+
+def activation_of(node: fx.Node, module: nn.Module) -> str | None:
+    """Whether a node is a ``relu`` or ``silu`` of its first argument."""
+    if node.op == 'call_module':
+        return _ACTIVATIONS.get(type(module.get_submodule(node.target)))
+    return _ACTIVATIONS.get(node.target)
+
+
+def is_shape(node: fx.Node) -> bool:
+    """Whether a node tells of a tensor what its values do not."""
+    if node.op == 'call_method':
+        return node.target in _SHAPE_METHODS
+    return node.target is getattr and node.args[1] in _SHAPE_ATTRIBUTES
+
+
+def find_constants(graph: fx.Graph) -> set[fx.Node]:
+    """Nodes that are the same in each frame of one size."""
+    constants: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == 'placeholder':
+            continue
+        if is_shape(node) or constants.issuperset(node.all_input_nodes):
+            constants.add(node)
+    return constants
+
+
+def _drop_identities(graph: fx.Graph, module: nn.Module) -> None:
+    for node in list(graph.nodes):
+        if node.op == 'call_module' and isinstance(
+            module.get_submodule(node.target), _IDENTITIES
+        ):
+            node.replace_all_uses_with(node.args[0])
+            graph.erase_node(node)
+
+
+def _written(node: fx.Node, module: nn.Module) -> bool:
+    """Whether a node writes into its first argument; then it does no more."""
+    if node.op == 'call_module':
+        return bool(
+            getattr(module.get_submodule(node.target), 'inplace', False)
+        )
+    if node.op == 'call_method':
+        writes = node.target.endswith('_') and not node.target.endswith('__')
+        if writes:
+            node.target = node.target[:-1]
+            if not callable(getattr(torch.Tensor, node.target, None)):
+                raise TraceError(f'there is no Tensor.{node.target}')
+        return writes
+    if node.op != 'call_function':
+        return False
+    if node.target in _IN_PLACE:
+        node.target = _IN_PLACE[node.target]
+        return True
+    name = getattr(node.target, '__name__', '')
+    if (
+        node.target is operator.setitem
+        or (name.endswith('_') and not name.endswith('__'))
+        or 'out' in node.kwargs
+    ):
+        raise TraceError(f'{node.format_node()} writes into a tensor')
+    writes = node.kwargs.get('inplace', False)
+    if writes:
+        node.kwargs = {**node.kwargs, 'inplace': False}
+    return bool(writes)
+
+
+def _resolve_writes(graph: fx.Graph, module: nn.Module) -> None:
+    """Let what comes after a write read its result."""
+    written: set[fx.Node] = set()
+    for node in graph.nodes:
+        if not _written(node, module):
+            continue
+        target = node.args[0]
+        if not isinstance(target, fx.Node):
+            raise TraceError(f'{node.format_node()} writes into a constant')
+        views = [
+            user
+            for user in target.users
+            if user < node and not (_is_fresh(user, module) or is_shape(user))
+        ]
+        fresh = target in written or _is_fresh(target, module)
+        written.add(node)
+        if not fresh or views:
+            raise TraceError(
+                f'{node.format_node()} writes into a tensor that others may '
+                'see'
+            )
+        target.replace_all_uses_with(
+            node, delete_user_cb=lambda user, node=node: user > node
+        )
+
+
+def _is_fresh(node: fx.Node, module: nn.Module) -> bool:
+    """Whether a node returns a tensor of its own, and no view."""
+    if node.op == 'call_module':
+        kinds = type(module.get_submodule(node.target)).__mro__
+        return any(kind.__module__ in _FRESH_MODULES for kind in kinds)
+    return node.op == 'call_function' and node.target in _FRESH
+
+
+def _check_values(node: fx.Node) -> None:
+    """Refuse what takes values out of tensors, and random ones."""
+    if node.op == 'call_method' and node.target in _VALUE_METHODS:
+        raise TraceError(f'{node.format_node()} depends on values')
+    if node.op == 'call_method' and node.target in _LAYOUT_METHODS:
+        raise TraceError(f'{node.format_node()} depends on the layout')
+    if node.op == 'call_method' and torch.dtype not in map(type, node.args):
+        node.target = _VIEWS.get(node.target, node.target)
+    if node.op in ('call_function', 'call_method'):
+        name = getattr(node.target, '__name__', node.target)
+        if name in _SELECTIONS or (name == 'where' and len(node.args) == 1):
+            raise TraceError(f'{node.format_node()} has no fixed size')
+        if name.startswith(_RANDOM) or node.kwargs.get('training', False):
+            raise TraceError(f'{node.format_node()} is another in each frame')

@@ -1,0 +1,354 @@
+"""Which nodes make a sum, and what kind of step every other node needs."""
+
+import operator
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, fx, nn
+
+from .graph import activation_of
+
+#: As in csrc/kernels.h.
+_MAX_TERMS = 8
+_ADDS = {operator.add, torch.add, 'add'}
+
+
+class Sum(NamedTuple):
+    """What one step adds up.
+
+    Attributes:
+        terms: Nodes of images as large as the sum, or smaller.
+        norm: Name of the batch norm that is applied to it, if one is.
+        activation: That is applied then: ``relu``, ``silu`` or none.
+    """
+
+    terms: list[fx.Node]
+    norm: str | None
+    activation: str | None
+
+
+def find_sums(
+    graph: fx.Graph, module: nn.Module, values: dict[fx.Node, Any]
+) -> tuple[dict[fx.Node, Sum], set[fx.Node]]:
+    """The sums of a graph, each as large as can be.
+
+    The order in which terms are added stays, so that results are the same
+    to the last bit.
+
+    Args:
+        graph: Of a part of a model.
+        module: The part.
+        values: Of the nodes, in a frame.
+
+    Returns:
+        Sums by the nodes they compute; the nodes that are a part of them and
+        that nobody else sees.
+    """
+    sums: dict[fx.Node, Sum] = {}
+    absorbed: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node in absorbed or not is_image(values.get(node)):
+            continue
+        inner, between, norm = node, [], None
+        activation = activation_of(node, module)
+        if activation:
+            inner = node.args[0]
+        if is_norm(inner, module) and _is_own(inner, node):
+            between.append(inner)
+            norm = inner.target
+            inner = inner.args[0]
+        own = None
+        if _is_own(inner, node):
+            own = _terms(inner, module, values)
+        if own is not None:
+            between += [inner, *own[1]]
+        terms = [inner] if own is None else own[0]
+        if terms != [node] and _fit(terms, values[node], values):
+            sums[node] = Sum(terms, norm, activation)
+            absorbed.update(n for n in between if n is not node)
+    return sums, absorbed
+
+
+def is_norm(node: Any, module: nn.Module) -> bool:
+    """Whether a node is a batch norm with statistics of its own."""
+    if not isinstance(node, fx.Node) or node.op != 'call_module':
+        return False
+    part = module.get_submodule(node.target)
+    return (
+        type(part) is nn.BatchNorm2d
+        and part.running_mean is not None
+        and part.running_mean.dtype == torch.float32
+    )
+
+
+def _is_own(inner: Any, node: fx.Node) -> bool:
+    """Whether nobody but a node, or what it absorbs, sees an inner one."""
+    return inner is node or (
+        isinstance(inner, fx.Node) and len(inner.users) == 1
+    )
+
+
+def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """What a batch norm multiplies channels by, and what it adds then.
+
+    Rounded as torch rounds them.
+
+    Args:
+        norm: In eval mode.
+
+    Returns:
+        Scale and shift (C) each.
+    """
+    zeros = norm.running_mean.new_zeros(1, norm.num_features, 1, 1)
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    return scale, norm(zeros).flatten()
+
+
+def is_image(value: Any) -> bool:
+    """Whether a value is an image batch that the operators take."""
+    return (
+        torch.is_tensor(value)
+        and value.dim() == 4
+        and value.dtype == torch.float32
+        and value.is_cpu
+    )
+
+
+def are_alike(nodes: list[fx.Node], values: dict[fx.Node, Any]) -> bool:
+    """Whether nodes are images of one size, but for channels."""
+    images = [values[node] for node in nodes]
+    return (
+        all(is_image(image) for image in images)
+        and len({(len(i), *i.shape[2:]) for i in images}) == 1
+    )
+
+
+def is_join(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
+    """Whether a node puts images one behind the other in channels."""
+    if node.target is not torch.cat or not node.args:
+        return False
+    dim = node.kwargs.get('dim', (*node.args, 0)[1])
+    images = node.args[0]
+    return (
+        dim in (1, -3)
+        and all(isinstance(image, fx.Node) for image in images)
+        and are_alike([node, *images], values)
+    )
+
+
+def is_anywhere(value: Any) -> bool:
+    """Whether a constant is the same for all positions of all images."""
+    if not torch.is_tensor(value) or value.numel() == 1:
+        return True
+    return value.dim() in (3, 4) and value.numel() == value.shape[-3]
+
+
+def _terms(
+    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
+) -> tuple[list[fx.Node], list[fx.Node]] | None:
+    """Terms of a sum or of an enlarged image, and the nodes in between."""
+    if _enlarges(node, module, values):
+        return [node.args[0]], []
+    if node.target not in _ADDS or len(node.args) != 2 or node.kwargs:
+        return None
+    terms: list[fx.Node] = []
+    between: list[fx.Node] = []
+    for term in node.args:
+        if not isinstance(term, fx.Node):
+            if term != 0:
+                return None
+            continue
+        inner = None
+        if (
+            len(term.users) == 1
+            and node.args.count(term) == 1
+            and is_image(values[term])
+            and values[term].shape == values[node].shape
+        ):
+            inner = _terms(term, module, values)
+        if inner is None or (len(inner[0]) > 1 and len(terms) > 1):
+            terms.append(term)  # sums of sums are another order
+            continue
+        # a + (b + c) is (b + c) + a.
+        terms = inner[0] + terms if len(inner[0]) > 1 else terms + inner[0]
+        between += [term, *inner[1]]
+    return terms, between
+
+
+def _enlarges(
+    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
+) -> bool:
+    """Whether a node repeats each pixel of an image, a power of two times."""
+    if node.op == 'call_module':
+        part = module.get_submodule(node.target)
+        nearest = isinstance(part, nn.Upsample) and part.mode == 'nearest'
+        scale = part.scale_factor if nearest else None
+    else:
+        nearest = (
+            node.target is F.interpolate
+            and node.kwargs.get('mode', 'nearest') == 'nearest'
+        )
+        scale = node.kwargs.get('scale_factor')
+    if not nearest or not is_image(values[node.args[0]]):
+        return False
+    small, large = values[node.args[0]].shape, values[node].shape
+    factor = large[2] // max(small[2], 1)
+    scales = scale if isinstance(scale, (tuple, list)) else (scale,)
+    return (
+        factor & (factor - 1) == 0
+        # 4.2 times 3 are 12, which are not 4 of each.
+        and all(s is None or s == factor for s in scales)
+        and small[2] * factor == large[2]
+        and small[3] * factor == large[3]
+    )
+
+
+def _fit(
+    terms: list[fx.Node], result: Tensor, values: dict[fx.Node, Any]
+) -> bool:
+    """Whether the operator takes the terms."""
+    if not 1 <= len(terms) <= _MAX_TERMS:
+        return False
+    for term in terms:
+        image = values[term]
+        if not is_image(image) or image.shape[:2] != result.shape[:2]:
+            return False
+        factor = result.shape[2] // max(image.shape[2], 1)
+        if tuple(s * factor for s in image.shape[2:]) != result.shape[2:]:
+            return False
+    return True
+
+
+#: What takes each position of an image for itself, and is not a sum.
+_POINT_MODULES = (
+    nn.BatchNorm2d,
+    nn.GELU,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.LeakyReLU,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Tanh,
+)
+_POINT_FUNCTIONS = {
+    'mul',
+    'relu',
+    'sigmoid',
+    'tanh',
+    F.gelu,
+    F.hardsigmoid,
+    F.hardswish,
+    F.leaky_relu,
+    F.relu,
+    F.relu6,
+    F.silu,
+    operator.add,
+    operator.mul,
+    operator.sub,
+    torch.add,
+    torch.mul,
+    torch.relu,
+    torch.sigmoid,
+    torch.tanh,
+}
+
+
+def is_pointwise(
+    node: fx.Node,
+    inputs: list[fx.Node],
+    module: nn.Module,
+    values: dict[fx.Node, Any],
+) -> bool:
+    """Whether a node takes each position of its images for itself.
+
+    Args:
+        node: Of a graph of the module.
+        inputs: That are no constants.
+        module: Whose parts are called.
+        values: Of the nodes, in a frame.
+    """
+    fixed = [values[n] for n in node.all_input_nodes if n not in inputs]
+    if not are_alike([node, *inputs], values) or not all(
+        map(is_anywhere, fixed)
+    ):
+        return False
+    if node.op == 'call_module':
+        part = module.get_submodule(node.target)
+        # Else it takes its statistics from all positions.
+        known = getattr(part, 'track_running_stats', True)
+        return isinstance(part, _POINT_MODULES) and known
+    return node.target in _POINT_FUNCTIONS
+
+
+def is_mean(
+    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
+) -> bool:
+    """Whether a node is the mean over all positions of an image.
+
+    Args:
+        node: As of :func:`is_pointwise`, and so are the others.
+        module: Of the graph.
+        values: Of the nodes.
+    """
+    if node.op != 'call_module':
+        return False
+    part = module.get_submodule(node.target)
+    return (
+        type(part) is nn.AdaptiveAvgPool2d
+        and part.output_size in (1, (1, 1))
+        and is_image(values[node.args[0]])
+    )
+
+
+def windows_of(
+    node: fx.Node,
+    inputs: list[fx.Node],
+    module: nn.Module,
+    values: dict[fx.Node, Any],
+) -> list[list[int]] | None:
+    """Kernel, stride and padding of a max pooling that a board can compute.
+
+    Args:
+        node: As of :func:`is_pointwise`, and so are the others.
+        inputs: Of the node.
+        module: Of the graph.
+        values: Of the nodes.
+    """
+    if node.op != 'call_module' or len(inputs) != 1:
+        return None
+    part = module.get_submodule(node.target)
+    if (
+        type(part) is not nn.MaxPool2d
+        or part.return_indices
+        or part.dilation not in (1, (1, 1))
+        or not is_image(values[inputs[0]])
+    ):
+        return None
+    windows = part.kernel_size, part.stride, part.padding
+    return [[v, v] if isinstance(v, int) else list(v) for v in windows]
+
+
+def spread_of(
+    node: fx.Node, inputs: list[fx.Node], values: dict[fx.Node, Any]
+) -> Callable[[Tensor], Tensor] | None:
+    """How changes spread in what torch computes as a whole, a crop.
+
+    Args:
+        node: As of :func:`is_pointwise`, and so are the others.
+        inputs: Of the node.
+        values: Of the nodes.
+    """
+    if len(inputs) != 1 or not is_image(values[node]):
+        return None
+    if node.target is operator.getitem:
+        index = fx.map_arg(node.args[1], values.__getitem__)
+        crops = isinstance(index, tuple) and index[0] is Ellipsis
+        if crops and [type(i) for i in index[1:]] == [slice, slice]:
+            return lambda mask: mask[index].contiguous()
+    return None

@@ -1,0 +1,324 @@
+"""From a graph, and the values of one frame, to the steps of the next."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from mmskip.core.counting import may_do_macs
+from mmskip.skip_conv import StreamState
+from mmskip.skip_conv.state import CallSite
+
+from .graph import find_constants
+from .kinds import (
+    Sum,
+    affine,
+    find_sums,
+    is_image,
+    is_join,
+    is_mean,
+    is_pointwise,
+    spread_of,
+    windows_of,
+)
+from .plan import Fixed, Plan, PlannedConv, Slot, copy_slots
+from .record import compute, selects, tensors_read
+from .steps import Board, NativeSteps, PointStep, Step, WholeStep
+
+
+class NotPlannedError(Exception):
+    """A frame cannot be continued by a plan; says why."""
+
+
+class NodeCall:
+    """Computes a node of a graph from the values of its inputs.
+
+    It keeps the node and the constants that it reads, and nothing else of
+    the frame in which the plan was made.
+
+    Args:
+        node: The node.
+        module: The module whose graph it is of.
+        inputs: The nodes whose values are given in each call.
+        constants: Values of the other nodes that it reads.
+    """
+
+    def __init__(
+        self,
+        node: fx.Node,
+        module: nn.Module,
+        inputs: Sequence[fx.Node],
+        constants: dict[fx.Node, Any],
+    ) -> None:
+        self._node = node
+        self._module = module
+        self._inputs = inputs
+        self._constants = constants
+
+    def __call__(self, values: Sequence[Any]) -> Any:
+        """Compute it."""
+        given = dict(zip(self._inputs, values, strict=True))
+        given.update(self._constants)
+        return compute(self._node, self._module, given.__getitem__)
+
+
+class Planner:
+    """Gives each node of a graph a step, or a place in that of another.
+
+    Args:
+        graph: Of a part of a model.
+        module: The part.
+        values: Of the nodes, in the last frame.
+        sites: Where its Skip-Convolutions have their memory.
+        state: Of the stream.
+    """
+
+    def __init__(
+        self,
+        graph: fx.Graph,
+        module: nn.Module,
+        values: dict[fx.Node, Any],
+        sites: dict[fx.Node, CallSite],
+        state: StreamState,
+    ) -> None:
+        self._graph = graph
+        self._module = module
+        self._values = values
+        self._sites = sites
+        self._state = state
+        self._numbers = {node: i for i, node in enumerate(graph.nodes)}
+        # Behind the nodes: inputs, halves of pools.
+        size = 2 * len(self._numbers)
+        self._board = Board([values[node] for node in graph.nodes], size)
+        self._result = copy_slots(self._slots(), self._board.own)
+        self._sums, self._absorbed = find_sums(graph, module, values)
+        self._constants = find_constants(graph)
+        for node in self._constants:
+            self._board.mark(self._numbers[node], False)
+        #: Nodes without a step.
+        self._idle = {*self._absorbed, *self._constants}
+        self._steps: list[Step] = []
+        self._convs: dict[int, PlannedConv] = {}
+        self._norms: list[Tensor] = []
+        self._num_native = 0
+        self._num_hidden = 0
+        self._nbytes = 0
+
+    def plan(self, key: Any) -> Plan:
+        """Make the steps of the next frames.
+
+        Args:
+            key: Tells for which arguments the plan is.
+
+        Raises:
+            NotPlannedError: A layer is not prepared for a next frame, a
+                weight keeps no version, or a size depends on values.
+        """
+        # What is made here is written to in later frames, of any mode.
+        with torch.inference_mode(False), torch.no_grad():
+            return self._plan(key)
+
+    def _check(self, read: list[tuple[dict[str, Any], str, Tensor]]) -> None:
+        for node, site in self._sites.items():
+            layer = self._module.get_submodule(node.target)
+            if not layer.has_next(self._state.prepared(site)):
+                raise NotPlannedError(
+                    f'{site[0]} does not run on the native backend'
+                )
+        for _, name, tensor in read:
+            if tensor.is_inference():
+                raise NotPlannedError(
+                    f'a change of {name} could not be noticed, because it '
+                    'was made in inference mode'
+                )
+        for node in self._graph.nodes:
+            if selects(node, self._values):
+                raise NotPlannedError(
+                    f'the size of {node.name} depends on values'
+                )
+
+    def _plan(self, key: Any) -> Plan:
+        read = tensors_read(self._graph, self._module)
+        self._check(read)
+        for *_, tensor in read:
+            self._board.native.watch(tensor)
+        inputs = []
+        for node, number in self._numbers.items():
+            if node.op == 'placeholder':
+                inputs.append(self._add_input(node, number))
+            elif node in self._sites:
+                self._add_conv(node)
+            elif node in self._sums:
+                found = self._sums[node]
+                terms = [self._numbers[term] for term in found.terms]
+                self._add_sum(terms, node, found)
+            elif node not in self._idle and node.op != 'output':
+                self._add_other(node)
+        for node in self._absorbed:
+            self._board.drop(self._numbers[node])
+        return Plan(
+            key,
+            self._steps,
+            self._convs,
+            self._fixed(read),
+            self._board,
+            inputs,
+            self._slots(),
+            self._nbytes,
+        )
+
+    def _fixed(self, read: list[tuple[dict[str, Any], str, Tensor]]) -> Fixed:
+        """Note what the plan takes for granted."""
+        batch = next(
+            len(self._values[node.args[0]])
+            for node in self._graph.nodes
+            if node.op == 'call_module'
+            and may_do_macs(self._module.get_submodule(node.target))
+        )
+        return Fixed(read, self._norms, batch)
+
+    def result(self) -> Any:
+        """What the part returns in the recorded frame, in own tensors."""
+        return self._result
+
+    def _slots(self) -> Any:
+        output = next(reversed(self._graph.nodes))
+        return fx.map_arg(output.args[0], lambda n: Slot(self._numbers[n]))
+
+    def _add_input(self, node: fx.Node, number: int) -> int:
+        """Where the tensor of a frame goes.
+
+        A Skip-Convolution compares its input itself. For others there is a
+        copy, of which is known where it changed.
+        """
+        others = [n for n in node.users if n not in self._sites]
+        if not is_image(self._values[node]) or self._constants.issuperset(
+            others
+        ):
+            return number
+        copy = self._values[node].clone(memory_format=torch.channels_last)
+        self._nbytes += copy.nbytes
+        source = self._new_number()
+        self._board.native.add_follow(source, number, copy)
+        self._board.put(number, copy)
+        self._native_step()
+        return source
+
+    def _new_number(self) -> int:
+        """Of a value that no node knows."""
+        self._num_hidden += 1
+        return len(self._numbers) + self._num_hidden - 1
+
+    def _add_conv(self, node: fx.Node) -> None:
+        layer = self._module.get_submodule(node.target)
+        site = self._sites[node]
+        output = self._state.slots[site].output
+        source, target = self._numbers[node.args[0]], self._numbers[node]
+        result = None
+        if layer.activation is not None:
+            result = self._new_result(node).copy_(self._values[node])
+        mask = torch.ones_like(output[:, :1], dtype=torch.bool).contiguous()
+        self._state.note(site, mask.copy_(self._state.last_mask(site)))
+        call = self._state.prepared(site)
+        add = self._board.native.add_conv
+        add(source, target, mask, result, *call.arguments)
+        self._board.put(target, output if result is None else result)
+        self._board.native.watch(layer.weight)
+        self._convs[self._num_native] = PlannedConv(
+            layer, site, call, source, mask
+        )
+        self._native_step(site[0])
+
+    def _add_sum(self, terms: list[int], node: fx.Node, found: Sum) -> None:
+        result, target = self._new_result(node), self._numbers[node]
+        scale = shift = None
+        if found.norm is not None:
+            norm = self._module.get_submodule(found.norm)
+            scale, shift = affine(norm)
+            self._norms += [*norm.parameters(), *norm.buffers()]
+        self._board.native.add_sum(
+            terms, target, result, scale, shift, found.activation
+        )
+        self._board.put(target, result)
+        self._native_step()
+
+    def _add_join(self, sources: list[int], node: fx.Node) -> None:
+        result, target = self._new_result(node), self._numbers[node]
+        self._board.native.add_join(sources, target, result)
+        self._board.put(target, result)
+        self._native_step()
+
+    def _add_pool(
+        self, source: int, node: fx.Node, windows: list[list[int]]
+    ) -> None:
+        """Maxima in rows, and of those in columns: fewer to compare."""
+        rows = self._board.values[source].shape[:3]
+        between = self._new_image((*rows, self._values[node].shape[3]))
+        number = self._new_number()
+        steps = [
+            (1, source, number, between),
+            (0, number, self._numbers[node], self._new_result(node)),
+        ]
+        for axis, begin, end, result in steps:
+            along = [[1, 1], [1, 1], [0, 0]]
+            for values, window in zip(along, windows, strict=True):
+                values[axis] = window[axis]
+            self._board.native.add_pool(begin, end, result, *along)
+            self._board.put(end, result)
+            self._native_step()
+
+    def _add_mean(self, source: int, node: fx.Node) -> None:
+        result, target = self._new_result(node), self._numbers[node]
+        self._board.native.add_mean(source, target, result)
+        # What is kept of each row is that of the recorded frame.
+        self._board.native.run(self._num_native, self._num_native + 1)
+        self._board.put(target, result)
+        self._native_step()
+
+    def _new_result(self, node: fx.Node) -> Tensor:
+        return self._new_image(self._values[node].shape)
+
+    def _new_image(self, shape: Sequence[int]) -> Tensor:
+        image = torch.empty(tuple(shape), memory_format=torch.channels_last)
+        self._nbytes += image.nbytes
+        return image
+
+    def _add_points(
+        self,
+        function: Callable[[list[Tensor]], Tensor],
+        sources: list[int],
+        node: fx.Node,
+    ) -> None:
+        result, target = self._new_result(node), self._numbers[node]
+        self._steps.append(PointStep(function, sources, target, result))
+
+    def _native_step(self, name: str = '') -> None:
+        if not self._steps or not isinstance(self._steps[-1], NativeSteps):
+            self._steps.append(NativeSteps(self._num_native))
+        self._steps[-1].names.append(name)
+        self._num_native += 1
+
+    def _add_other(self, node: fx.Node) -> None:
+        inputs = [n for n in node.all_input_nodes if n not in self._constants]
+        sources = [self._numbers[n] for n in inputs]
+        fixed = {
+            n: self._values[n]
+            for n in node.all_input_nodes
+            if n in self._constants
+        }
+        function = NodeCall(node, self._module, inputs, fixed)
+        if is_mean(node, self._module, self._values):
+            self._add_mean(sources[0], node)
+            return
+        windows = windows_of(node, inputs, self._module, self._values)
+        if windows is not None:
+            self._add_pool(sources[0], node, windows)
+        elif is_join(node, self._values):
+            self._add_join([self._numbers[n] for n in node.args[0]], node)
+        elif is_pointwise(node, inputs, self._module, self._values):
+            self._add_points(function, sources, node)
+        else:
+            spread = spread_of(node, inputs, self._values)
+            target = self._numbers[node]
+            self._steps.append(WholeStep(function, sources, target, spread))

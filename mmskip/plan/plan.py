@@ -1,0 +1,328 @@
+"""The steps of a part of a model, in one stream."""
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmskip.native import convolve, fingerprint
+from mmskip.skip_conv import (
+    SkipConvMixin,
+    SkipMemory,
+    StreamBinding,
+    StreamState,
+)
+from mmskip.skip_conv.native_call import NativeCall
+from mmskip.skip_conv.state import CallSite
+
+from .steps import Board, NativeSteps, Step
+
+
+class Slot(NamedTuple):
+    """Stands for a value of the board.
+
+    Attributes:
+        index: Its number.
+    """
+
+    index: int
+
+
+class PlannedConv:
+    """A call of a Skip-Convolution that is a step of a plan.
+
+    Args:
+        layer: The layer that is called.
+        site: The call site, under which the stream keeps its memory.
+        call: The memory and the settings, as the native operator takes them.
+        source: Number of the layer's input in the plan.
+        mask: Bool (N, 1, H_out, W_out): the outputs that were computed in
+            the last frame.
+    """
+
+    def __init__(
+        self,
+        layer: SkipConvMixin,
+        site: CallSite,
+        call: NativeCall,
+        source: int,
+        mask: Tensor,
+    ) -> None:
+        self.layer = layer
+        self.site = site
+        self.source = source
+        self.mask = mask
+        self._call = call
+        self._memory = SkipMemory(*call.memory)
+        self._geometry = layer.geometry(self._memory.input)
+        # Looked up past torch's __getattr__: this is done in every frame.
+        self._parameters = layer._parameters
+        self._modules = layer._modules
+        self._weight = layer._parameters.get('weight')
+        self._bias = layer._parameters.get('bias')
+        self._gate = layer.gate.params()
+        self._others = layer.memory, layer.activation
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of its memory."""
+        return self._memory.nbytes
+
+    def is_current(self) -> bool:
+        """Whether no setting has changed; values of weights may have."""
+        layer = self.layer
+        return (
+            self._modules['gate'].params() is self._gate
+            and self._parameters.get('weight') is self._weight
+            and self._parameters.get('bias') is self._bias
+            and (layer.memory, layer.activation) == self._others
+        )
+
+    def has_its_weights(self) -> bool:
+        """Whether the weights hold the values that they had."""
+        return self.layer.has_weights_of(self._call)
+
+    def restart(self, board: Board, state: StreamState, step: int) -> None:
+        """Compute a reference frame into the memory that is there.
+
+        Args:
+            board: The values of the plan.
+            state: The stream, which gets its memory back.
+            step: Number of the native step.
+        """
+        x = board.values[self.source]
+        x = x.contiguous(memory_format=torch.channels_last)
+        output = convolve(x, self._weight, self._bias, self._geometry)
+        board.native.begin_conv(step, x, output)
+        state.keep(self.site, self._memory, self.mask)
+        state.prepare(self.site, self._call)
+        self.layer.record_frame(x.shape, self.mask, is_reference=True)
+
+
+class Postponed:
+    """Stands for a plan that is made if its arguments come again.
+
+    Args:
+        key: Tells for which arguments it would be.
+
+    Attributes:
+        runs: It computes frames at once if it is made.
+    """
+
+    runs = 0
+
+    def __init__(self, key: Any) -> None:
+        self.key = key
+
+    def memory_beside(self, slots: Mapping[CallSite, SkipMemory]) -> int:
+        """Bytes that it keeps."""
+        return 0
+
+
+class Plan:
+    """Computes the frames after one that was computed as a whole.
+
+    Args:
+        key: Tells for which arguments the plan is.
+        steps: The steps of a frame, in their order.
+        convs: The Skip-Convolutions among them, by number of their native
+            step.
+        fixed: What else must not change, see :class:`Fixed`.
+        board: The values that the steps work on.
+        inputs: Numbers of the tensors that the part gets.
+        result: What the part returns, with slots in place of tensors.
+        nbytes: Memory that is kept beside that of call sites.
+
+    Attributes:
+        clock: Seconds of native steps by name, if they are to be timed.
+        runs: How many frames the plan has computed.
+    """
+
+    clock: dict[str, float] | None = None
+
+    def __init__(
+        self,
+        key: Any,
+        steps: Sequence[Step],
+        convs: Mapping[int, PlannedConv],
+        fixed: 'Fixed',
+        board: Board,
+        inputs: Sequence[int],
+        result: Any,
+        nbytes: int,
+    ) -> None:
+        self.key = key
+        self.steps = steps
+        self.convs = list(convs.values())
+        self.nbytes = nbytes
+        self.runs = 0
+        self.counts = Counter(conv.layer for conv in self.convs)
+        self._numbers = convs
+        self._first = {c.layer: c.site[1] for c in reversed(self.convs)}
+        self._fixed = fixed
+        self._board = board
+        self._inputs = inputs
+        self._result = result
+
+    def is_current(self, binding: StreamBinding) -> bool:
+        """Whether the plan continues what the call sites remember.
+
+        No weight or setting may have changed since it was made; since the
+        last frame nothing else may have run at its call sites.
+
+        Args:
+            binding: The stream.
+        """
+        last_mask = binding.state.last_mask
+        for conv in self.convs:
+            if last_mask(conv.site) is not conv.mask:
+                return False
+        return self._holds(binding)
+
+    def is_new_video(self, binding: StreamBinding) -> bool:
+        """Whether the stream was reset, and the plan may begin again.
+
+        Args:
+            binding: The stream.
+        """
+        slots = binding.state.slots
+        return (
+            not any(conv.site in slots for conv in self.convs)
+            and self._holds(binding)
+            and self._fixed.has_its_values()
+            and all(conv.has_its_weights() for conv in self.convs)
+        )
+
+    def _holds(self, binding: StreamBinding) -> bool:
+        # Plain loops: this is done in every frame.
+        for layer, first in self._first.items():
+            if binding.calls_of(layer) != first:
+                return False
+        for conv in self.convs:
+            if not conv.is_current():
+                return False
+        return self._board.native.holds() and self._fixed.holds()
+
+    def run(self, inputs: Sequence[Tensor], binding: StreamBinding) -> Any:
+        """Compute the next frame.
+
+        Args:
+            inputs: What the part gets, in the shapes that it had.
+            binding: The stream.
+
+        Returns:
+            What the part returns, in tensors of its own.
+        """
+        board = self._board
+        ledger = self._begin(inputs)
+        for step in self.steps:
+            if self.clock is not None and isinstance(step, NativeSteps):
+                step.time(board, self.clock)
+            else:
+                step.run(board, always=ledger is not None)
+        for conv in self.convs:
+            binding.state.note(conv.site, conv.mask)
+        if ledger is not None:
+            for conv in self.convs:
+                size = board.values[conv.source].shape
+                conv.layer.record_frame(size, conv.mask)
+        binding.count(self.counts)
+        self.runs += 1
+        return copy_slots(self._result, board.own)
+
+    def restart(self, inputs: Sequence[Tensor], binding: StreamBinding) -> Any:
+        """Compute the first frame of another video, a reference frame.
+
+        Nothing is traced, planned or allocated anew for it.
+
+        Args:
+            inputs: What the part gets, in the shapes that it had.
+            binding: The stream, which was reset.
+
+        Returns:
+            What the part returns, in tensors of its own.
+        """
+        board = self._board
+        ledger = self._begin(inputs)
+        for step in self.steps:
+            if not isinstance(step, NativeSteps):
+                step.run(board, always=True)
+                continue
+            for number in step.numbers:
+                if number not in self._numbers:
+                    board.native.run(number, number + 1)
+                    continue
+                if ledger is not None:
+                    ledger.enter_layer()
+                self._numbers[number].restart(board, binding.state, number)
+                if ledger is not None:
+                    ledger.leave_layer()
+        binding.count(self.counts)
+        self.runs += 1
+        return copy_slots(self._result, board.own)
+
+    def memory_beside(self, slots: Mapping[CallSite, SkipMemory]) -> int:
+        """Bytes that the plan keeps and that are not in slots of a stream."""
+        return self.nbytes + sum(
+            conv.nbytes for conv in self.convs if conv.site not in slots
+        )
+
+    def _begin(self, inputs: Sequence[Tensor]) -> Any:
+        """Take the frame in; returns the ledger if MACs are counted."""
+        board = self._board
+        for index, value in zip(self._inputs, inputs, strict=True):
+            board.put(index, value)
+            board.mark(index, True)
+        ledgers = (conv.layer._ledger for conv in self.convs)
+        ledger = next((one for one in ledgers if one is not None), None)
+        if ledger is not None:
+            ledger.see_batch(self._fixed.batch)
+        return ledger
+
+
+class Fixed:
+    """What a plan takes for granted beside its Skip-Convolutions.
+
+    Args:
+        read: Other tensors that its steps read, see
+            :func:`.record.tensors_read`.
+        norms: Tensors of batch norms whose values are in the steps.
+        batch: Images that enter the first layer with weights.
+    """
+
+    def __init__(
+        self,
+        read: Sequence[tuple[dict[str, Any], str, Tensor]],
+        norms: Sequence[Tensor],
+        batch: int,
+    ) -> None:
+        self.batch = batch
+        self._read = read
+        self._norms = [(tensor, fingerprint(tensor)) for tensor in norms]
+
+    def holds(self) -> bool:
+        """Whether all is as it was; values of tensors may have changed."""
+        return all(
+            place.get(key) is tensor for place, key, tensor in self._read
+        )
+
+    def has_its_values(self) -> bool:
+        """Whether no value is another, however it was written."""
+        return all(fingerprint(norm) == known for norm, known in self._norms)
+
+
+def copy_slots(tree: Any, value_of: Callable[[int], Any]) -> Any:
+    """Lists, tuples and dicts with values in place of slots."""
+    if isinstance(tree, Slot):
+        return value_of(tree.index)
+    if isinstance(tree, dict):
+        return {k: copy_slots(v, value_of) for k, v in tree.items()}
+    if isinstance(tree, (list, tuple)):
+        items = [copy_slots(item, value_of) for item in tree]
+        if isinstance(tree, list):
+            return items
+        named = hasattr(tree, '_fields')
+        return type(tree)(*items) if named else type(tree)(items)
+    return tree

@@ -1,0 +1,285 @@
+"""``propagate_changes``: each layer tells the next one what changed."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree
+
+from mmskip.native import library as native
+from mmskip.skip_conv import SkipConvMixin, StreamBinding
+
+from .graph import TraceError, trace
+from .lower import NotPlannedError, Planner
+from .plan import Plan, Postponed
+from .record import StreamForward, check_convertible, record, skip_convs
+
+#: What may be among the arguments of a graph.
+_CONSTANTS = (bool, float, int, str, type(None))
+#: How many kinds of arguments a module keeps graphs for.
+MOST_GRAPHS = 8
+
+
+class _LeftToPartsError(NotPlannedError):
+    """A module has no plan for such arguments, but its parts may have."""
+
+    def __str__(self) -> str:
+        return f'its parts may have some; {self.args[0]}'
+
+
+class PropagationReport:
+    """Tells what runs in plans and what does not, and why.
+
+    It fills while frames run: nothing is known before the first one.
+
+    Attributes:
+        rows: For each part of the model that asked for a plan, by name: how
+            many frames ran in one, were recorded to make one, or ran without
+            one, by reason.
+    """
+
+    def __init__(self) -> None:
+        self.rows: dict[str, Counter[str]] = {}
+
+    def __str__(self) -> str:
+        if not self.rows:
+            return 'No frame of a stream has run since propagate_changes().'
+        lines = ['Frames of streams, by part of the model:']
+        for name, counts in self.rows.items():
+            for what, number in counts.most_common():
+                lines.append(
+                    f'  {name or "(the whole model)"}: {number} {what}'
+                )
+        return '\n'.join(lines)
+
+
+class PropagatedForward(StreamForward):
+    """The forward of a module of which :func:`propagate_changes` was asked.
+
+    Args:
+        module: The module whose forward it is.
+        name: Its name in the model.
+        report: Where frames are counted.
+    """
+
+    def __init__(
+        self, module: nn.Module, name: str, report: PropagationReport
+    ) -> None:
+        super().__init__(module)
+        self._graphs: OrderedDict[tuple, fx.Graph | str] = OrderedDict()
+        self._last_key: tuple | None = None
+        self._name = name
+        self._report = report
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        binding = self.layers[0]._binding
+        leaves, spec = _pytree.tree_flatten((args, kwargs))
+        inputs = [leaf for leaf in leaves if torch.is_tensor(leaf)]
+        # The stream may be of a part of this module only; and a tracer
+        # passes no tensors.
+        if (
+            not isinstance(binding, StreamBinding)
+            or not binding.in_forward
+            or not inputs
+        ):
+            return self.run_plain(*args, **kwargs)
+        _, number = binding.next_call(self.module, self._name)
+        plans, site = binding.state.plans, (self, number)
+        # Unless this frame ends well, what it knows is of an older one.
+        plan = plans.pop(site, None)
+        graph = None
+        try:
+            self._check_frame(binding, inputs)
+            key = self._key(spec, leaves, inputs)
+            known = plan is not None and plan.key == key
+            if plan is not None and not known and not plan.runs:
+                plans[site] = Postponed(key)
+                raise NotPlannedError('other arguments in each frame')
+            if not known or isinstance(plan, Postponed):
+                plan = None
+            goes_on = plan is not None and plan.is_current(binding)
+            begins = (
+                plan is not None and not goes_on and plan.is_new_video(binding)
+            )
+            if not (goes_on or begins):
+                graph = self._graph(key, args, kwargs)
+        except NotPlannedError as error:
+            if isinstance(error, _LeftToPartsError):
+                self._attach_parts()
+            self._count(f'without a plan: {error}')
+            return self.run_plain(*args, **kwargs)
+        if graph is not None:
+            result, plan = self._record(graph, key, inputs, binding)
+        elif begins:
+            self._count('first frames of videos, in a plan')
+            result = plan.restart(inputs, binding)
+        else:
+            self._count('in a plan')
+            result = plan.run(inputs, binding)
+        if plan is not None:
+            plans[site] = plan
+        return result
+
+    def _count(self, what: str) -> None:
+        self._report.rows.setdefault(self._name, Counter())[what] += 1
+
+    def _record(
+        self,
+        graph: fx.Graph,
+        key: tuple,
+        inputs: Sequence[Tensor],
+        binding: StreamBinding,
+    ) -> tuple[Any, Plan | None]:
+        """Compute a frame node by node, and plan the next ones."""
+        within = set(self.module.modules())
+        plans = binding.state.plans
+        for forward, number in list(plans):
+            if forward is not self and forward.module in within:
+                del plans[forward, number]  # of frames that ran in parts
+        values, sites = record(graph, self.module, inputs, binding)
+        planner = Planner(graph, self.module, values, sites, binding.state)
+        try:
+            plan = planner.plan(key)
+            self._count('recorded for a plan')
+        except NotPlannedError as error:
+            plan = None
+            self._count(f'without a plan: {error}')
+        return planner.result(), plan
+
+    def _key(self, spec: Any, leaves: list, inputs: list[Tensor]) -> tuple:
+        """Tell which graph and which plan a call has."""
+        others = tuple(leaf for leaf in leaves if not torch.is_tensor(leaf))
+        for other in others:
+            if not isinstance(other, _CONSTANTS):
+                raise _LeftToPartsError(
+                    f'an argument is a {type(other).__name__}'
+                )
+        shapes = tuple((x.shape, x.dtype) for x in inputs)
+        return id(self.module), str(spec), shapes, others
+
+    def _graph(self, key: tuple, args: tuple, kwargs: dict) -> fx.Graph:
+        """Trace the module for arguments of a kind, or look the graph up."""
+        for layer in self.layers:
+            refusal = layer.native_refusal()
+            if refusal:
+                raise NotPlannedError(f'a layer has {refusal}')
+        if key not in self._graphs:
+            # Numbers that are others in each frame would fill the memory.
+            if len(self._graphs) >= MOST_GRAPHS and self._last_key != key:
+                self._last_key = key
+                raise NotPlannedError(
+                    f'arguments of more than {MOST_GRAPHS} kinds'
+                )
+            if len(self._graphs) >= MOST_GRAPHS:
+                self._graphs.popitem(last=False)
+            try:
+                self._graphs[key] = trace(self.module, args, kwargs)
+            except TraceError as error:
+                self._graphs[key] = str(error)
+        self._graphs.move_to_end(key)
+        graph = self._graphs[key]
+        if isinstance(graph, str):
+            raise _LeftToPartsError(graph)
+        return graph
+
+    def _attach_parts(self) -> None:
+        for name, child in self.module.named_children():
+            _attach(child, _join(self._name, name), self._report)
+
+    def _check_frame(
+        self, binding: StreamBinding, inputs: Sequence[Tensor]
+    ) -> None:
+        """Raise if a frame of this kind runs without a plan."""
+        if binding.num_frames != 1 or binding.restarts:
+            raise NotPlannedError('several frames of a stream in one batch')
+        if not binding.is_plain:
+            raise NotPlannedError(
+                'the native backend does not run, see MMSKIP_BACKEND and '
+                'torch.no_grad()'
+            )
+        if self.trains():
+            raise NotPlannedError('a part is in training mode')
+        if torch.is_autocast_enabled('cpu'):
+            raise NotPlannedError('autocast is on')
+        for x in inputs:
+            if not x.is_cpu:
+                raise NotPlannedError(f'an input is on {x.device}')
+            if x.is_floating_point() and x.dtype != torch.float32:
+                raise NotPlannedError(f'an input is {x.dtype}')
+
+    def __getstate__(self) -> dict:
+        return {**super().__getstate__(), '_graphs': OrderedDict()}
+
+
+def _join(name: str, child: str) -> str:
+    return f'{name}.{child}' if name else child
+
+
+def _attach(module: nn.Module, name: str, report: PropagationReport) -> None:
+    """Replace the forward of a module, or of what is in a mere container."""
+    if (
+        isinstance(module, SkipConvMixin)
+        or not skip_convs(module)
+        or 'forward' in module.__dict__
+    ):
+        return
+    if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
+        for child_name, child in module.named_children():
+            _attach(child, _join(name, child_name), report)
+    else:
+        module.forward = PropagatedForward(module, name, report)
+
+
+def propagate_changes(module: nn.Module) -> PropagationReport:
+    """Let layers tell each other what changed inside streams, in place.
+
+    ``with mmskip.stream(model)`` stays as it is, for the module or a model
+    it is a part of; what it computes stays the same, to the last bit but for
+    SiLU and means over all positions, and batch norms on CPUs that do not
+    multiply and add at once, which are rounded differently. But what lies
+    between Skip-Convolutions (sums, ReLUs, batch norms that were not folded,
+    max pooling, enlarged images, and what else takes each position for
+    itself) is computed only where an input changed, and a
+    Skip-Convolution compares and writes only there: a static frame costs
+    next to nothing. For that a stream keeps the results of what lies in
+    between, too.
+
+    The forward of the module is traced (``torch.fx``) at its first frame; of
+    a module that cannot be traced, because its forward branches on values or
+    writes into its inputs, the children are. What is no Skip-Convolution and
+    no part of torch or mmcv is traced through: hooks on modules inside do
+    not run, and what is changed of modules later, but for weights, modes and
+    the settings of gates, goes unnoticed.
+
+    A stream keeps one plan for each call of a part, and makes another when
+    the arguments have another size or other numbers; arguments that are
+    others in each frame run without one, and no more than ``MOST_GRAPHS``
+    graphs are kept. A frame of another kind (several frames in a batch,
+    another dtype, an object among the arguments, a module in training mode,
+    no native backend) runs as it did before, and the ones after it run in a
+    plan again. A stream that is reset goes on with the plan that it has.
+    ``mmskip.revert`` undoes it all.
+
+    Fold first (:func:`mmskip.fold`), convert before that.
+
+    Args:
+        module: Converted, in eval mode, e.g. a whole detector.
+
+    Returns:
+        A report, to be printed after some frames: which parts ran in plans,
+        which did not, and why.
+
+    Raises:
+        ValueError: Nothing is converted, a forward is replaced already, or
+            there is no native backend.
+    """
+    check_convertible(module)
+    if native.MISSING:
+        raise ValueError(
+            f'expected a native backend, got none: {native.MISSING}'
+        )
+    report = PropagationReport()
+    _attach(module, '', report)
+    return report

@@ -1,0 +1,199 @@
+"""Compute a frame node by node, to know the values of all nodes."""
+
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+from torch.utils import _pytree
+
+from mmskip.native import library as native
+from mmskip.skip_conv import SkipConvMixin, StreamBinding
+from mmskip.skip_conv.state import CallSite
+
+from .graph import activation_of
+from .kinds import is_image, is_mean
+
+#: Modules that do the same in training mode; folding leaves new ones.
+_MODELESS = (SkipConvMixin, nn.Identity, nn.ReLU, nn.SiLU)
+
+
+class StreamForward:
+    """Runs a module its own way, where it can, and else as it is.
+
+    Args:
+        module: Whose forward it is.
+    """
+
+    #: ``mmskip.revert`` gives the module its own forward back.
+    ends_with_revert = True
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self.layers = skip_convs(module)
+        self._graphs: dict[Any, Any] = {}
+        gates = {part for layer in self.layers for part in layer.modules()}
+        self._moded = [
+            part
+            for part in module.modules()
+            if part not in gates and not isinstance(part, _MODELESS)
+        ]
+
+    def trains(self) -> bool:
+        """Whether a part is in training mode, and does something else."""
+        return any(part.training for part in self._moded)
+
+    def run_plain(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the forward of its class."""
+        return type(self.module).forward(self.module, *args, **kwargs)
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, '_graphs': {}}
+
+
+def skip_convs(module: nn.Module) -> list[SkipConvMixin]:
+    """The Skip-Convolutions of a module, in order of definition."""
+    return [m for m in module.modules() if isinstance(m, SkipConvMixin)]
+
+
+def check_convertible(module: nn.Module) -> None:
+    """Refuse what can have no forward of another kind.
+
+    Args:
+        module: In which there should be Skip-Convolutions.
+
+    Raises:
+        ValueError: Nothing is converted, or a forward is replaced already.
+    """
+    if not skip_convs(module):
+        raise ValueError(
+            f'expected a module with Skip-Convolutions, got '
+            f'{type(module).__name__} without any; call mmskip.convert() '
+            'on it first'
+        )
+    for name, part in module.named_modules():
+        if 'forward' in part.__dict__:
+            raise ValueError(
+                f'the forward of {name or type(module).__name__} is replaced '
+                'on the instance (by propagate_changes() already?); call '
+                'mmskip.revert() first, or take another part'
+            )
+
+
+def tensors_of(tree: Any) -> list[Tensor]:
+    """The tensors in lists, tuples and dicts, in their order."""
+    return [
+        leaf for leaf in _pytree.tree_leaves(tree) if torch.is_tensor(leaf)
+    ]
+
+
+def record(
+    graph: fx.Graph,
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    binding: StreamBinding,
+) -> tuple[dict[fx.Node, Any], dict[fx.Node, CallSite]]:
+    """Compute a frame, node by node, Skip-Convolutions in their stream.
+
+    SiLUs and means are rounded as in the frames to come, for which nothing
+    has changed then.
+
+    Args:
+        graph: Of the module.
+        module: Whose parts are called.
+        inputs: Tensors of the placeholders.
+        binding: Of the stream.
+
+    Returns:
+        The values of all nodes, of the last one those that the module
+        returns; where the Skip-Convolutions among them have their memory.
+    """
+    values: dict[fx.Node, Any] = {}
+    sites: dict[fx.Node, CallSite] = {}
+    remaining = iter(inputs)
+    for node in graph.nodes:
+        if node.op == 'placeholder':
+            # What is a view of it is kept.
+            values[node] = next(remaining).clone()
+        elif node.op == 'output':
+            values[node] = fx.map_arg(node.args[0], values.__getitem__)
+        else:
+            values[node] = compute(node, module, values.__getitem__)
+        before = None
+        if node.op == 'call_module':
+            part = module.get_submodule(node.target)
+            if isinstance(part, SkipConvMixin):
+                sites[node] = binding.site_of(part)
+                if part.activation == 'silu':
+                    before = binding.state.slots[sites[node]].output
+        if activation_of(node, module) == 'silu':
+            before = values[node.args[0]]
+        if is_image(before):
+            values[node] = native.silu(before)
+        if is_mean(node, module, values):
+            values[node] = native.mean(values[node.args[0]])
+    return values, sites
+
+
+def compute(
+    node: fx.Node, module: nn.Module, value_of: Callable[[fx.Node], Any]
+) -> Any:
+    """What a node returns; it never writes into its arguments."""
+    if node.op == 'get_attr':
+        return operator.attrgetter(node.target)(module)
+    args = fx.map_arg(node.args, value_of)
+    kwargs = fx.map_arg(node.kwargs, value_of)
+    if node.op == 'call_function':
+        return node.target(*args, **kwargs)
+    if node.op == 'call_method':
+        return getattr(args[0], node.target)(*args[1:], **kwargs)
+    part = module.get_submodule(node.target)
+    if getattr(part, 'inplace', False):
+        args = args[0].clone(), *args[1:]
+    return part(*args, **kwargs)
+
+
+def tensors_read(
+    graph: fx.Graph, module: nn.Module
+) -> list[tuple[dict[str, Any], str, Tensor]]:
+    """Parameters and buffers that a graph reads beside Skip-Convolutions.
+
+    Args:
+        graph: Of the module.
+        module: Whose parts are called.
+
+    Returns:
+        Where each is kept, under which name, and what it is now.
+    """
+    read = []
+    for node in graph.nodes:
+        if node.op == 'get_attr':
+            path, _, name = node.target.rpartition('.')
+            part, names = module.get_submodule(path), [name]
+        elif node.op == 'call_module':
+            part = module.get_submodule(node.target)
+            names = [*part._parameters, *part._buffers]
+            if isinstance(part, SkipConvMixin):
+                continue
+        else:
+            continue
+        for name in names:
+            places = part._parameters, part._buffers, vars(part)
+            place = next(place for place in places if name in place)
+            if torch.is_tensor(place[name]):
+                read.append((place, name, place[name]))
+    return read
+
+
+def selects(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
+    """Whether how much a node returns depends on values.
+
+    Args:
+        node: Of a graph.
+        values: Of its nodes.
+    """
+    if node.target is not operator.getitem:
+        return False
+    index = tensors_of(fx.map_arg(node.args[1], values.__getitem__))
+    return any(i.dtype in (torch.bool, torch.uint8) for i in index)

@@ -1,0 +1,239 @@
+"""The steps of a frame: native ones, and those that torch takes."""
+
+from collections.abc import Callable, Sequence
+from time import perf_counter
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch.utils import _pytree
+
+from mmskip.core import is_channels_last
+from mmskip.native import library as native
+
+#: Where a value differs from that of the frame before: a bool tensor
+#: (N, 1, H, W), True for anywhere, or False for nowhere.
+Change = Tensor | bool
+#: As in csrc/board.h.
+_NOWHERE, _MAPPED, _ANYWHERE = range(3)
+#: Share of changed positions from which all are computed.
+_MOST = 0.5
+
+
+class Board:
+    """The values of a graph, by number, and what of them has changed.
+
+    Args:
+        values: Tensors, or what else a node returns.
+        size: How many there will be.
+    """
+
+    def __init__(self, values: Sequence[Any], size: int) -> None:
+        self.native = native.new_board(size)
+        self.values = [None] * size
+        #: Of each value, those of the tensors in it.
+        self._layouts = [
+            list(map(_layout, _pytree.tree_leaves(value))) for value in values
+        ]
+        for index, value in enumerate(values):
+            self.put(index, value)
+
+    def put(self, index: int, value: Any) -> None:
+        """Set a value."""
+        self.values[index] = value
+        if torch.is_tensor(value):
+            self.native.put(index, value)
+
+    def drop(self, index: int) -> None:
+        """Forget a value that nothing reads."""
+        self.put(index, torch.empty(0))
+
+    def laid_out(self, index: int) -> Any:
+        """A value in the order in memory that the given one had."""
+        value = self.values[index]
+        if not torch.is_tensor(value):
+            return value
+        (layout,) = self._layouts[index]
+        if layout is torch.preserve_format:
+            return value
+        return value.contiguous(memory_format=layout)
+
+    def own(self, index: int) -> Any:
+        """A value that nobody else has, laid out as the given one was."""
+        return copy_tensors(self.values[index], self._layouts[index])
+
+    def mark(self, index: int, change: Change) -> None:
+        """Say where a value has changed."""
+        if torch.is_tensor(change):
+            self.native.mark(index, _MAPPED, change)
+        else:
+            self.native.mark(index, _ANYWHERE if change else _NOWHERE, None)
+
+    def change(self, index: int) -> Change:
+        """Where a value has changed."""
+        change = self.native.change(index)
+        return self.native.map(index) if change == _MAPPED else bool(change)
+
+
+class Step(Protocol):
+    """Brings values up to date."""
+
+    def run(self, board: Board, always: bool) -> None:
+        """Take the step.
+
+        Args:
+            board: Of the stream.
+            always: Compute what may be counted even if nothing changed.
+        """
+
+
+class NativeSteps:
+    """Steps that the board itself takes: Skip-Convolutions, sums, joins.
+
+    Args:
+        begin: Number of the first.
+
+    Attributes:
+        names: One for each; of Skip-Convolutions those of the layers.
+    """
+
+    def __init__(self, begin: int) -> None:
+        self.begin = begin
+        self.names: list[str] = []
+
+    @property
+    def numbers(self) -> range:
+        """Numbers of the steps."""
+        return range(self.begin, self.begin + len(self.names))
+
+    def run(self, board: Board, always: bool) -> None:
+        """Take the steps."""
+        board.native.run(self.begin, self.begin + len(self.names))
+
+    def time(self, board: Board, clock: dict[str, float]) -> None:
+        """Take the steps one by one, and add the seconds of each by name."""
+        for number, name in enumerate(self.names, self.begin):
+            start = perf_counter()
+            board.native.run(number, number + 1)
+            clock[name] = clock.get(name, 0.0) + perf_counter() - start
+
+
+class PointStep:
+    """An operation that takes each position of its images for itself.
+
+    Args:
+        function: Of images (K, C, 1, 1), or (N, C, H, W).
+        sources: Numbers of the images, of one size.
+        target: Number of the result.
+        result: Where it is kept, in channels_last.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[Tensor]], Tensor],
+        sources: Sequence[int],
+        target: int,
+        result: Tensor,
+    ) -> None:
+        self.function = function
+        self.sources = sources
+        self.target = target
+        self.result = result
+        self._known = False
+
+    def run(self, board: Board, always: bool) -> None:
+        """Bring the result up to date."""
+        changes = [board.change(i) for i in self.sources]
+        if not self._known:
+            self._known = True
+            board.put(self.target, self.result)
+            changes = [True]
+        board.mark(self.target, self._update(board, changes))
+
+    def _update(self, board: Board, changes: list[Change]) -> Change:
+        maps = [change for change in changes if change is not False]
+        if not maps:
+            return False
+        values = [board.values[i] for i in self.sources]
+        if any(change is True for change in maps):
+            self.result.copy_(self.function(values))
+            return True
+        mask = maps[0]
+        for other in maps[1:]:
+            mask = mask | other
+        places = mask.flatten().nonzero().flatten()
+        if len(places) > _MOST * mask.numel():
+            self.result.copy_(self.function(values))
+        else:
+            rows = [_rows(v).index_select(0, places) for v in values]
+            some = self.function([r[:, :, None, None] for r in rows])
+            _rows(self.result).index_copy_(0, places, some.flatten(1))
+        return mask
+
+
+class WholeStep:
+    """Anything else: computed whole if an input changed.
+
+    It gets tensors as the dense model would: torch normalises groups of an
+    image that is channels last with fewer digits, and some look into memory.
+
+    Args:
+        function: Of its inputs.
+        sources: Numbers of the inputs.
+        target: Number of the result.
+        spread: What makes a map of change of that of its only input; None:
+            anything may have changed.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[Any]], Any],
+        sources: Sequence[int],
+        target: int,
+        spread: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        self.function = function
+        self.sources = sources
+        self.target = target
+        self.spread = spread
+
+    def run(self, board: Board, always: bool) -> None:
+        """Bring the result up to date."""
+        changes = [board.change(i) for i in self.sources]
+        changed = any(change is not False for change in changes)
+        if changed or always:
+            values = [board.laid_out(i) for i in self.sources]
+            board.put(self.target, self.function(values))
+        change: Change = changed
+        if self.spread is not None and torch.is_tensor(changes[0]):
+            change = self.spread(changes[0])
+        board.mark(self.target, change)
+
+
+def copy_tensors(
+    value: Any, layouts: Sequence[torch.memory_format | None]
+) -> Any:
+    """A tensor, or what a node returns instead, in tensors of its own."""
+    if torch.is_tensor(value):
+        return value.clone(memory_format=layouts[0])  # in most frames
+    leaves, spec = _pytree.tree_flatten(value)
+    copies = [
+        leaf if layout is None else leaf.clone(memory_format=layout)
+        for leaf, layout in zip(leaves, layouts, strict=True)
+    ]
+    return _pytree.tree_unflatten(copies, spec)
+
+
+def _layout(value: Any) -> torch.memory_format | None:
+    if not torch.is_tensor(value):
+        return None
+    if value.is_contiguous():
+        return torch.contiguous_format
+    last = value.dim() == 4 and is_channels_last(value)  # no plan of clips
+    return torch.channels_last if last else torch.preserve_format
+
+
+def _rows(image: Tensor) -> Tensor:
+    """An image as positions (N * H * W, C)."""
+    image = image.contiguous(memory_format=torch.channels_last)
+    return image.permute(0, 2, 3, 1).flatten(0, 2)

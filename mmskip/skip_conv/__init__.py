@@ -1,0 +1,79 @@
+"""Skip-Convolutions (CVPR 2021): compute what changed since the last frame."""
+
+from .conversion import SkipConversion
+from .gate_mask import (
+    Folding,
+    GateParams,
+    block_mask,
+    gate_logits,
+    gate_macs,
+    gate_mask,
+    gate_scale,
+    gate_statistic,
+    relative_scale,
+    signal_norms,
+)
+from .gates import (
+    Gate,
+    GumbelGate,
+    InputNormGate,
+    NormGate,
+    OutputNormGate,
+    as_gate,
+)
+from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
+from .loss import GateCostLoss
+from .motion import HomographyMotion, Motion
+from .reference import (
+    MEMORY_RULES,
+    SkipMemory,
+    native_call,
+    skip_clip,
+    skip_conv,
+    skip_frames,
+)
+from .state import StreamState
+from .stream import Binding, ClipBinding, StreamBinding, clip, stream
+from .warp import WARP_MACS, WarpedMemory, warp, warp_memory
+
+__all__ = [
+    'MEMORY_RULES',
+    'WARP_MACS',
+    'Binding',
+    'ClipBinding',
+    'Folding',
+    'Gate',
+    'GateCostLoss',
+    'GateParams',
+    'GumbelGate',
+    'HomographyMotion',
+    'InputNormGate',
+    'Motion',
+    'NormGate',
+    'OutputNormGate',
+    'SkipConv2d',
+    'SkipConv3d',
+    'SkipConvMixin',
+    'SkipConversion',
+    'SkipMemory',
+    'StreamBinding',
+    'StreamState',
+    'WarpedMemory',
+    'as_gate',
+    'block_mask',
+    'clip',
+    'gate_logits',
+    'gate_macs',
+    'gate_mask',
+    'gate_scale',
+    'gate_statistic',
+    'native_call',
+    'relative_scale',
+    'signal_norms',
+    'skip_clip',
+    'skip_conv',
+    'skip_frames',
+    'stream',
+    'warp',
+    'warp_memory',
+]

@@ -1,0 +1,369 @@
+"""Gates decide from a residual which outputs are worth computing."""
+
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from mmskip.core import sample_gate
+from mmskip.native import ConvGeometry, address_of, fingerprint
+from mmskip.registry import MODELS, build_own
+
+from .gate_mask import Folding, GateParams, gate_logits, gate_macs, gate_mask
+
+BLOCK_SIZES = (1, 2, 4, 8)
+
+
+class Gate(nn.Module):
+    """Decides which outputs of a convolution are worth computing.
+
+    Args:
+        block_size: Outputs fire together in squares of 1, 2, 4 or 8.
+
+    Raises:
+        ValueError: Another block size.
+    """
+
+    kind: str
+
+    def __init__(self, block_size: int = 1) -> None:
+        super().__init__()
+        if block_size not in BLOCK_SIZES:
+            raise ValueError(
+                f'expected a block_size of {BLOCK_SIZES}, got {block_size!r}'
+            )
+        self.block_size = block_size
+
+    def attach(self, conv: nn.Module) -> None:
+        """Make what the gate needs for a convolution of this shape."""
+
+    def params(self) -> GateParams:
+        """The gate as the operators take it."""
+        raise NotImplementedError
+
+    def refresh(self) -> None:
+        """Notice what was written past torch's version counters."""
+
+    def macs(
+        self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
+    ) -> int:
+        """Overhead of gating one batch, in MACs.
+
+        Args:
+            input_shape: (N, C_in, ...).
+            output_shape: (N, C_out, ...).
+            kernel: Number of kernel positions.
+        """
+        raise NotImplementedError
+
+    def draw(
+        self,
+        residual: Tensor,
+        frame: Tensor,
+        scale: Tensor,
+        geometry: ConvGeometry,
+        kernel_size: tuple[int, ...],
+    ) -> tuple[Tensor, Tensor]:
+        """Decide in training.
+
+        Args:
+            residual: (N, C_in, ...).
+            frame: The frame it leads to, (N, C_in, ...).
+            scale: What a norm gate multiplies its norm by.
+            geometry: Of the layer.
+            kernel_size: Of the layer.
+
+        Returns:
+            The mask, 0 or 1, (N, 1, ...) of the output's size, and the
+            probability of a 1; gradients reach learned gates through both.
+        """
+        raise NotImplementedError
+
+
+def as_gate(gate: dict | Gate) -> Gate:
+    """The gate that an option asks for.
+
+    Args:
+        gate: Its config, or a gate.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    built = build_own(gate) if isinstance(gate, dict) else gate
+    if not isinstance(built, Gate):
+        raise ValueError(
+            f'expected gate to be a gate or its config, got {gate!r}'
+        )
+    return built
+
+
+class NormGate(Gate):
+    """A gate without parameters: fires where the residual is large.
+
+    Args:
+        threshold: The margin epsilon, shared by all layers of a model. The
+            gate fires iff its statistic is larger. Below 0 it is always
+            open.
+        block_size: Outputs fire together in squares of 1, 2, 4 or 8.
+        order: Order p of the norm, 1 (the paper) or 2.
+        relative: Take the threshold as a share of what the picture makes
+            of the layer's own signal: of how much neighbours in a row
+            differ, see :func:`mmskip.skip_conv.relative_scale`. So one value
+            suits all layers and models, by day and by night, where nearly
+            all of a signal is an offset that says nothing. It is taken in
+            the reference frame, and anew whenever half as many outputs were
+            computed as a frame has: a first frame that is black, white or
+            empty is forgotten by then, and so is the day at night. Ours;
+            the paper's thresholds are absolute.
+
+    Attributes:
+        folded: The normalisation that was folded into the layer, which
+            thresholds ignore.
+
+    Raises:
+        ValueError: An option is not one of the above.
+    """
+
+    def __init__(
+        self,
+        threshold: float,
+        block_size: int = 1,
+        order: int = 1,
+        relative: bool = False,
+    ) -> None:
+        super().__init__(block_size)
+        if order not in (1, 2):
+            raise ValueError(f'expected order 1 or 2, got {order!r}')
+        self.threshold = float(threshold)
+        self.order = order
+        self.relative = relative
+        self.folded: Folding | None = None
+        self._params: GateParams | None = None
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        self.__dict__['_params'] = None
+
+    def params(self) -> GateParams:
+        """The gate as the operators take it.
+
+        The same object as the last time if nothing was set since.
+        """
+        if self._params is None:
+            self.__dict__['_params'] = GateParams(
+                self.kind,
+                self.threshold,
+                self.block_size,
+                self.order,
+                self.relative,
+                folded=self.folded,
+            )
+        return self._params
+
+    def macs(
+        self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
+    ) -> int:
+        """Overhead of gating one batch; see :func:`.gate_mask.gate_macs`."""
+        return gate_macs(input_shape, output_shape, kernel)
+
+    def draw(
+        self,
+        residual: Tensor,
+        frame: Tensor,
+        scale: Tensor,
+        geometry: ConvGeometry,
+        kernel_size: tuple[int, ...],
+    ) -> tuple[Tensor, Tensor]:
+        """The same decision as in inference: nothing to learn."""
+        mask = gate_mask(residual, scale, kernel_size, geometry, self.params())
+        mask = mask.to(residual.dtype)
+        return mask, mask
+
+    def extra_repr(self) -> str:
+        return (
+            f'threshold={self.threshold}, block_size={self.block_size}, '
+            f'order={self.order}, relative={self.relative}'
+        )
+
+
+@MODELS.register_module()
+class InputNormGate(NormGate):
+    """Fires on the mean absolute residual in the kernel's support (Eq. 5).
+
+    The threshold is in units of the layer's input. The paper's norm is a
+    sum over the support; the mean lets one threshold suit all layers.
+    """
+
+    kind = 'input_norm'
+
+
+@MODELS.register_module()
+class OutputNormGate(NormGate):
+    """Fires on a bound of the change of the output (Eq. 7).
+
+    The norm of the residual times the norm of the kernel, normalised to
+    estimate the mean absolute change of one output channel. The threshold
+    is in units of the layer's output before its normalisation.
+    """
+
+    kind = 'output_norm'
+
+
+SIGHTS = ('residual', 'magnitude', 'frame')
+
+
+@MODELS.register_module()
+class GumbelGate(Gate):
+    """A one-channel convolution on the residual decides (Eq. 8).
+
+    It has its layer's kernel, stride, padding and dilation. In training its
+    decisions are drawn, with straight-through gradients; in inference the
+    sigmoid is rounded. It starts open everywhere: in inference the converted
+    model equals the dense one.
+
+    It learns whenever its model does, whatever the host freezes with its
+    layer (``frozen_stages``). One that is frozen alone
+    (``gate.requires_grad_(False)``) decides in training as in inference.
+
+    Ours: the kernel is kept as multiples of ``sensitivity / (C_in * K)``, so
+    that one learning rate suits layers of all sizes, and it starts at 1 if
+    the gate sees magnitudes (a norm gate that is still open), else at 0.
+
+    Args:
+        bias: Initial bias; an output starts open with the probability
+            ``sigmoid(bias)``. Ours (0.6 in the official code).
+        temperature: Of the relaxation; 2 / 3 in the official code.
+        block_size: Outputs fire together in squares of 1, 2, 4 or 8.
+        sees: ``residual`` (the paper), its ``magnitude`` (the official
+            code), or the ``frame`` (the paper's conditional-computation
+            baseline, section 4.2).
+        sensitivity: Score of a residual of mean magnitude 1 through a kernel
+            of ones. Ours.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    kind = 'learned'
+
+    def __init__(
+        self,
+        bias: float = 2.0,
+        temperature: float = 2 / 3,
+        block_size: int = 1,
+        sees: str = 'residual',
+        sensitivity: float = 20.0,
+    ) -> None:
+        super().__init__(block_size)
+        if not temperature > 0:
+            raise ValueError(f'expected temperature > 0, got {temperature!r}')
+        if not bias > 0:
+            raise ValueError(
+                f'expected bias > 0, got {bias!r}: the gate has to start open'
+            )
+        if not sensitivity > 0:
+            raise ValueError(f'expected sensitivity > 0, got {sensitivity!r}')
+        if sees not in SIGHTS:
+            raise ValueError(
+                f'expected sees to be one of {SIGHTS}, got {sees!r}'
+            )
+        self.initial_bias = float(bias)
+        self.temperature = float(temperature)
+        self.sees = sees
+        self.sensitivity = float(sensitivity)
+        self.register_parameter('weight', None)
+        self.register_parameter('bias', None)
+        self._kept: tuple[tuple, Tensor, GateParams] | None = None
+        self._fingerprint = 0
+
+    def attach(self, conv: nn.Module) -> None:
+        """Make the gate's kernel (1, C_in, ...) and bias (1,)."""
+        shape = (1, conv.in_channels, *conv.weight.shape[2:])
+        start = 1.0 if self.sees == 'magnitude' else 0.0
+        self.weight = nn.Parameter(conv.weight.new_full(shape, start))
+        self.bias = nn.Parameter(conv.weight.new_full((1,), self.initial_bias))
+
+    def params(self) -> GateParams:
+        """The gate as the operators take it.
+
+        Without gradients, the same object as the last time if nothing was
+        written since (past torch's version counters: until
+        :meth:`refresh`).
+        """
+        if torch.is_grad_enabled() or self.weight.is_inference():
+            return self._scaled()
+        key = (
+            self.weight._version,
+            address_of(self.weight),
+            address_of(self.bias),
+            self.block_size,
+            self.sees,
+            self.sensitivity,
+        )
+        if self._kept is None or self._kept[0] != key:
+            # The weight is kept, so that no other can get its address.
+            self._kept = key, self.weight.detach(), self._scaled()
+            if self.weight.is_cpu:
+                self._fingerprint = fingerprint(self.weight)
+        return self._kept[2]
+
+    def refresh(self) -> None:
+        """See :meth:`Gate.refresh`."""
+        weight = self.weight
+        # Values elsewhere are not read: that would wait for the device.
+        if not weight.is_cpu or self._fingerprint != fingerprint(weight):
+            self._kept = None
+
+    def _scaled(self) -> GateParams:
+        return GateParams(
+            self.kind,
+            0.0,
+            self.block_size,
+            sees=self.sees,
+            weight=self.weight * (self.sensitivity / self.weight.numel()),
+            bias=self.bias,
+        )
+
+    def macs(
+        self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
+    ) -> int:
+        """Overhead: a convolution with one output channel."""
+        positions = output_shape[0] * output_shape[2:].numel()
+        return positions * input_shape[1] * kernel
+
+    def draw(
+        self,
+        residual: Tensor,
+        frame: Tensor,
+        scale: Tensor,
+        geometry: ConvGeometry,
+        kernel_size: tuple[int, ...],
+    ) -> tuple[Tensor, Tensor]:
+        """Draw decisions; see :meth:`Gate.draw`.
+
+        Blocks share the largest of their scores: the mask of Eq. 8 pooled,
+        with one draw per block.
+        """
+        logits = gate_logits(residual, frame, geometry, self.params())
+        size, shape = self.block_size, logits.shape
+        logits = logits.reshape(-1, 1, *shape[-2:])
+        if size > 1:
+            logits = F.max_pool2d(logits, size, ceil_mode=True)
+        if self.weight.requires_grad:
+            mask = sample_gate(logits, self.temperature)
+        else:
+            mask = (~(logits <= 0)).to(logits.dtype)
+        both = torch.cat([mask, logits.sigmoid()], 1)
+        if size > 1:
+            both = both.repeat_interleave(size, -2)
+            both = both.repeat_interleave(size, -1)
+            both = both[..., : shape[-2], : shape[-1]]
+        mask, probability = both.unbind(1)
+        return mask.reshape(shape), probability.reshape(shape)
+
+    def extra_repr(self) -> str:
+        return (
+            f'temperature={self.temperature:.3g}, '
+            f'block_size={self.block_size}, sees={self.sees!r}'
+        )

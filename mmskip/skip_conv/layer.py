@@ -1,0 +1,392 @@
+"""Convolutions that compute, inside a stream or clip, only what changed.
+
+Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 3.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmskip.core import Converted, GateCost, SelfCounting, dense_macs
+from mmskip.native import (
+    ConvGeometry,
+    activate_,
+    active_backend,
+    is_exact_inference,
+    is_in_backward,
+)
+from mmskip.native import library as native
+from mmskip.native.geometry import conv_geometry
+from mmskip.registry import MODELS
+
+from .gate_mask import gate_scale
+from .gates import Gate, as_gate
+from .native_call import NativeCall, PackedWeight
+from .reference import (
+    MEMORY_RULES,
+    SkipMemory,
+    native_call,
+    skip_clip,
+    skip_conv,
+    skip_frames,
+)
+
+
+class SkipConvMixin(SelfCounting, Converted):
+    """The behaviour of a Skip-Convolution, over a torch convolution.
+
+    Outside ``stream`` and ``clip`` it is the torch layer, bit for bit.
+    """
+
+    gate: Gate
+    memory: str
+    # Estimates the camera's motion, if that is to be compensated.
+    motion: Any = None
+    # Of what is returned, see fold().
+    activation: str | None = None
+    # Whether a clip has ended before its backward ran the layer again.
+    left_clip: bool = False
+    _packed: PackedWeight | None = None
+
+    def set_skip(self, gate: dict | Gate, memory: str) -> None:
+        """Give a plain convolution what makes it a Skip-Convolution.
+
+        Args:
+            gate: A gate, or its config.
+            memory: ``previous`` or ``accumulated``, see
+                :func:`.reference.skip_conv`.
+
+        Raises:
+            ValueError: ``memory`` is neither.
+        """
+        if memory not in MEMORY_RULES:
+            raise ValueError(
+                f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
+            )
+        self.gate = as_gate(gate)
+        self.gate.attach(self)
+        self.memory = memory
+
+    def revert(self) -> None:
+        """Give a plain convolution back, in place."""
+        del self.gate
+        del self.memory
+        self.__dict__.pop('motion', None)
+        self.__dict__.pop('_packed', None)
+        self.__class__ = self.dense_class
+
+    def why_final(self) -> str | None:
+        """Why there is no way back: an activation would be forgotten."""
+        if self.activation is None:
+            return None
+        return (
+            f'it has the {self.activation} that mmskip.fold() made a part of '
+            'it'
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Run under the binding if there is one, else as the torch layer."""
+        if self._binding is not None:
+            return self._binding.run(self, input)
+        if self.left_clip:
+            self._refuse_backward()
+        output = super().forward(input)
+        if self._ledger is not None:
+            macs = dense_macs(self, output.shape)
+            self._ledger.record(self, macs, macs)
+        return activate_(output, self.activation)
+
+    def skip_frame(
+        self, x: Tensor, memory: SkipMemory | None
+    ) -> tuple[Tensor, Tensor, SkipMemory]:
+        """Compute one frame and record it; see :func:`.reference.skip_conv`.
+
+        Args:
+            x: (N, C_in, ...), one frame of each of N streams.
+            memory: Of this call site, None for a reference frame.
+        """
+        output, mask, after = skip_conv(x, memory, *self._job(x))
+        self.record_frame(x.shape, mask, memory is None)
+        return output, mask, after
+
+    def has_weights_of(self, call: NativeCall) -> bool:
+        """Whether a prepared call has the weights as they are now.
+
+        Their values are compared, so that it takes a while: what was
+        written past torch's version counters is noticed.
+        """
+        return self._packed is not None and call.packed is self._packed.get(
+            self.weight, self.groups, check=True
+        )
+
+    def next_frames(self, x: Tensor, memory: SkipMemory) -> NativeCall | None:
+        """What runs the frames after this one, as :meth:`skip_frame` would.
+
+        Args:
+            x: The input of this frame.
+            memory: What this frame left.
+
+        Returns:
+            None if the native operator is not to run.
+        """
+        job = self._job(x)
+        return None if job[-2] is None else native_call(x, memory, *job)
+
+    def has_next(self, call: NativeCall | None) -> bool:
+        """Whether no setting has changed since :meth:`next_frames`."""
+        # None where a parametrization computes the weight anew.
+        weight = self._parameters.get('weight')
+        if call is None or weight is None or not is_exact_inference():
+            return False
+        bias, gate = self._parameters.get('bias'), self.gate.params()
+        return call.holds(weight, bias, gate, self.memory, self.activation)
+
+    def run_next(
+        self, call: NativeCall | None, x: Tensor
+    ) -> tuple[Tensor, Tensor] | None:
+        """Compute a frame by what :meth:`next_frames` returned.
+
+        Returns output and mask; None if a setting or the shape has changed.
+        """
+        if not self.has_next(call) or not call.fits(x):
+            return None
+        output, mask = call.run(x)
+        self.record_frame(x.shape, mask)
+        return output, mask
+
+    def native_refusal(
+        self,
+        dtype: torch.dtype | None = None,
+        device: torch.device | None = None,
+    ) -> str | None:
+        """Why the native backend does not take this layer, None if it does.
+
+        Args:
+            dtype: As if its weights were of that.
+            device: As if they were there.
+        """
+        if self.motion is not None:
+            return 'motion compensation'
+        weight = self.weight
+        return native.refusal(
+            weight.dim() - 2,
+            self.padding_mode,
+            dtype or weight.dtype,
+            device or weight.device,
+        )
+
+    def _refuse_backward(self) -> None:
+        """Refuse to compute as a plain layer what was no plain layer."""
+        del self.left_clip
+        if is_in_backward():
+            raise RuntimeError(
+                'expected backward() inside mmskip.clip() of a model with '
+                'activation checkpointing (with_cp=True), which runs its '
+                'layers again, got it behind the block; move it inside'
+            )
+
+    def _job(self, x: Tensor) -> tuple:
+        """What the operators ask for after an input and its memory."""
+        settings = self.geometry(x), self.gate.params(), self.memory
+        how = self._native_kernel(x), self.activation
+        return self.weight, self.bias, *settings, *how
+
+    def _native_kernel(self, x: Tensor) -> PackedWeight | None:
+        """Where the native backend keeps its kernel, if it is to run.
+
+        It has no gradients and no precision but one; whoever wants others
+        gets the torch reference.
+        """
+        if (
+            not is_exact_inference()
+            or active_backend() != 'native'
+            or x.dtype != torch.float32
+            or self.native_refusal() is not None
+        ):
+            return None
+        if self._packed is None:
+            self._packed = PackedWeight()
+        return self._packed
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        state.pop('_packed', None)
+        state.pop('left_clip', None)
+        return state
+
+    def skip_clip(self, frames: Tensor) -> tuple[Tensor, GateCost]:
+        """Compute whole clips in training; see :func:`.reference.skip_clip`.
+
+        Frame by frame where a relative gate's level follows them.
+
+        Args:
+            frames: (B, T, C_in, ...).
+
+        Returns:
+            Output (B, T, C_out, ...), and what the gates cost.
+        """
+        geometry = self.geometry(frames[:, 0])
+        kernel_size = self.weight.shape[2:]
+        params = self.gate.params()
+        scale = gate_scale(params, self.weight)
+        drawn = []
+
+        def decide(residual: Tensor, frame: Tensor) -> Tensor:
+            drawn.append(
+                self.gate.draw(residual, frame, scale, geometry, kernel_size)
+            )
+            return drawn[-1][0]
+
+        job = self.weight, self.bias, geometry
+        if params.relative:
+            output, masks = skip_frames(frames, *job, params, self.memory)
+            drawn = [(mask.to(output.dtype),) * 2 for mask in masks]
+        else:
+            output = skip_clip(frames, *job, decide, self.memory)
+        frame_macs = dense_macs(self, output[:, 0].shape)
+        cost = GateCost.of(frame_macs * (frames.shape[1] - 1), drawn)
+        if self._ledger is not None:
+            self._record_clip(frames, output, frame_macs, drawn)
+        return activate_(output, self.activation), cost
+
+    def geometry(self, x: Tensor) -> ConvGeometry:
+        """Where this layer reads in an input like ``x`` (N, C, ...)."""
+        return conv_geometry(self)
+
+    def extra_repr(self) -> str:
+        text = f'{super().extra_repr()}, memory={self.memory!r}'
+        return f'{text}, {self.activation}' if self.activation else text
+
+    def record_frame(
+        self, size: torch.Size, mask: Tensor, is_reference: bool = False
+    ) -> None:
+        """Record the MACs of a frame, if a ledger is bound.
+
+        Its input has a size (N, C_in, ...), its mask is bool (N, 1, ...).
+        """
+        if self._ledger is None:
+            return
+        output = torch.Size((len(mask), self.out_channels, *mask.shape[2:]))
+        dense = dense_macs(self, output)
+        if is_reference:
+            self._ledger.record(self, dense, dense, reference=dense)
+            return
+        kernel = self.weight.shape[2:].numel()
+        self._ledger.record(
+            self,
+            dense,
+            mask.sum() * (self.weight.shape[1] * kernel * self.out_channels),
+            overhead=self.gate.macs(size, output, kernel),
+        )
+
+    def _record_clip(
+        self,
+        frames: Tensor,
+        output: Tensor,
+        frame_macs: int,
+        drawn: list[tuple[Tensor, Tensor]],
+    ) -> None:
+        later = frames.shape[1] - 1
+        per_output = self.weight[0].numel() * self.out_channels
+        fired = sum(mask.detach().sum().long() for mask, _ in drawn)
+        kernel = self.weight.shape[2:].numel()
+        sizes = frames[:, 0].shape, output[:, 0].shape
+        gate_macs = self.gate.macs(*sizes, kernel)
+        self._ledger.record(self, frame_macs, frame_macs, reference=frame_macs)
+        self._ledger.record(
+            self,
+            frame_macs * later,
+            fired * per_output,
+            overhead=gate_macs * later,
+        )
+
+
+@MODELS.register_module()
+class SkipConv2d(SkipConvMixin, nn.Conv2d):
+    """``torch.nn.Conv2d`` as a Skip-Convolution.
+
+    Args:
+        *args: As of ``torch.nn.Conv2d``.
+        gate: A gate or its config, e.g.
+            ``dict(type='OutputNormGate', threshold=0.05)``.
+        memory: ``previous`` (the paper) or ``accumulated``.
+        **kwargs: As of ``torch.nn.Conv2d``.
+    """
+
+    dense_class = nn.Conv2d
+
+    def __init__(
+        self, *args, gate: dict | Gate, memory: str = 'previous', **kwargs
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.set_skip(gate, memory)
+
+
+@MODELS.register_module()
+class SkipConv3d(SkipConvMixin, nn.Conv3d):
+    """``torch.nn.Conv3d`` as a Skip-Convolution over windows of a video.
+
+    A "frame" is a 5-D input (N, C, T, H, W): consecutive windows of one
+    shape. The mask is (N, 1, T_out, H_out, W_out).
+
+    Args:
+        *args: As of ``torch.nn.Conv3d``.
+        gate: A gate or its config.
+        memory: ``previous`` (the paper) or ``accumulated``.
+        **kwargs: As of ``torch.nn.Conv3d``.
+    """
+
+    dense_class = nn.Conv3d
+
+    def __init__(
+        self, *args, gate: dict | Gate, memory: str = 'previous', **kwargs
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.set_skip(gate, memory)
+
+
+SKIP_CLASSES = (SkipConv2d, SkipConv3d)
+try:
+    from mmcv.cnn.bricks import Conv2d as MMCVConv2d
+    from mmcv.cnn.bricks import Conv2dAdaptivePadding
+    from mmcv.cnn.bricks import Conv3d as MMCVConv3d
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    pass
+else:
+    # Each names torch's class as a base of its own: mmengine's
+    # initialisers match a layer by the names of its direct bases.
+    class SkipMMCVConv2d(SkipConvMixin, MMCVConv2d, nn.Conv2d):
+        """mmcv's ``Conv2d`` wrapper as a Skip-Convolution."""
+
+        dense_class = MMCVConv2d
+
+    class SkipMMCVConv3d(SkipConvMixin, MMCVConv3d, nn.Conv3d):
+        """mmcv's ``Conv3d`` wrapper as a Skip-Convolution."""
+
+        dense_class = MMCVConv3d
+
+    class SkipConv2dAdaptivePadding(
+        SkipConvMixin, Conv2dAdaptivePadding, nn.Conv2d
+    ):
+        """mmcv's TensorFlow-style padding, which depends on the input size."""
+
+        dense_class = Conv2dAdaptivePadding
+
+        def geometry(self, x: Tensor) -> ConvGeometry:
+            """As of the base, with the padding that this input size needs."""
+            pairs = []
+            for size, k, s, d in zip(
+                x.shape[2:],
+                self.kernel_size,
+                self.stride,
+                self.dilation,
+                strict=True,
+            ):
+                needed = max(
+                    (-(-size // s) - 1) * s + (k - 1) * d + 1 - size, 0
+                )
+                pairs.append((needed // 2, needed - needed // 2))
+            return super().geometry(x)._replace(padding=tuple(pairs))
+
+    SKIP_CLASSES += (SkipMMCVConv2d, SkipMMCVConv3d, SkipConv2dAdaptivePadding)

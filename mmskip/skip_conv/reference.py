@@ -1,0 +1,426 @@
+"""A Skip-Convolution in torch: one frame, and whole clips for training."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmskip.native import (
+    ConvGeometry,
+    activate_,
+    convolve,
+    cover_sum,
+    support_sum,
+)
+from mmskip.native import library as native
+
+from .gate_mask import (
+    GateParams,
+    block_mask,
+    fired_mask,
+    gate_logits,
+    gate_mask,
+    gate_scale,
+    relative_scale,
+    signal_norms,
+)
+from .native_call import NativeCall, PackedWeight
+
+MEMORY_RULES = ('previous', 'accumulated')
+
+
+class SkipMemory(NamedTuple):
+    """What one call site remembers between two frames.
+
+    Attributes:
+        input: The input that residuals are taken against, (N, C_in, ...).
+        output: The last output, (N, C_out, ...).
+        scale: The gate's factor, a scalar or, of a relative gate, one per
+            stream (N, 1, ...).
+        computed: Of a relative gate: how many outputs of each stream were
+            computed since its level was taken, int64 (N,).
+        exposed: Outputs of which nothing is known, bool (N, 1, ...): they
+            are computed next, whatever the gate says. None: no output.
+        pending: Motion of the picture that input and output have not
+            followed yet, (N, 3, 3), see :mod:`mmskip.skip_conv.warp`.
+    """
+
+    input: Tensor
+    output: Tensor
+    scale: Tensor
+    computed: Tensor | None = None
+    exposed: Tensor | None = None
+    pending: Tensor | None = None
+
+    def fits(self, x: Tensor) -> bool:
+        """Whether ``x`` continues this memory (shape, dtype, device).
+
+        Under autocast the output has another dtype than the input.
+        """
+        return (
+            self.input.shape == x.shape
+            and self.input.dtype == x.dtype
+            and self.input.device == x.device
+            and self.output.dtype == _output_dtype(x)
+        )
+
+    def detach(self) -> 'SkipMemory':
+        """The same memory, cut off from the autograd graph."""
+        return SkipMemory(*(None if t is None else t.detach() for t in self))
+
+    def clone(self) -> 'SkipMemory':
+        """A copy that the next frame does not change."""
+        return SkipMemory(*(None if t is None else t.clone() for t in self))
+
+    @property
+    def nbytes(self) -> int:
+        return self.input.nbytes + self.output.nbytes
+
+
+def skip_conv(
+    x: Tensor,
+    memory: SkipMemory | None,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    gate: GateParams,
+    rule: str = 'previous',
+    packed: PackedWeight | None = None,
+    activation: str | None = None,
+) -> tuple[Tensor, Tensor, SkipMemory]:
+    """Compute one frame.
+
+    The torch reference masks a dense convolution; it defines the results of
+    all backends, and saves no time.
+
+    Args:
+        x: Input (N, C_in, ...), N streams in lock-step.
+        memory: What the call site remembers, which is used up: a backend may
+            update it in place. None makes this frame a reference frame,
+            computed densely.
+        weight: Kernel (C_out, C_in / groups, ...).
+        bias: (C_out,) or None; enters in reference frames only.
+        geometry: Stride, padding, dilation, groups.
+        gate: The gate's parameters.
+        rule: ``previous`` (the paper): the residual is taken against the
+            previous input, a skipped change is forgotten.
+            ``accumulated`` (ours): against the last transmitted input, so
+            the output is exactly the convolution of that input and slow
+            change adds up until it fires.
+        packed: Asks for the native backend, which keeps the kernel there;
+            None for the torch reference.
+        activation: Of the output that is returned, see
+            :func:`mmskip.native.activate_`; what is remembered, and what gates
+            see, is the output before it.
+
+    Returns:
+        Output (N, C_out, ...); bool mask (N, 1, ...) of computed outputs;
+        the new memory. None of them aliases ``x`` or another; gradients
+        reach earlier frames through the memory of the torch reference.
+    """
+    job = weight, bias, geometry, gate
+    if memory is not None and packed is not None:
+        memory = _channels_last(memory)
+        call = native_call(x, memory, *job, rule, packed, activation)
+        return *call.run(x), memory
+    if memory is None:
+        output, mask, memory = _reference_frame(x, *job, packed)
+    else:
+        step = _accumulated if rule == 'accumulated' else _previous
+        output, mask, reference = step(x, memory, *job)
+        memory = memory._replace(
+            input=reference, output=_own(output), exposed=None
+        )
+        memory = _follow_level(memory, mask, weight, gate)
+    return activate_(output, activation), mask, memory
+
+
+def skip_frames(
+    frames: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    gate: GateParams,
+    rule: str,
+) -> tuple[Tensor, list[Tensor]]:
+    """Compute clips frame by frame, the first one a reference frame.
+
+    Differentiable but for the gate's decisions.
+
+    Args:
+        frames: (B, T, C_in, ...).
+        weight: As of :func:`skip_conv`.
+        bias: As of :func:`skip_conv`.
+        geometry: As of :func:`skip_conv`.
+        gate: The gate's parameters.
+        rule: As of :func:`skip_conv`.
+
+    Returns:
+        Output (B, T, C_out, ...); masks (B, 1, ...) of the frames after the
+        first.
+    """
+    memory, outputs, masks = None, [], []
+    for x in frames.unbind(1):
+        output, mask, memory = skip_conv(
+            x, memory, weight, bias, geometry, gate, rule
+        )
+        outputs.append(output)
+        masks.append(mask)
+    return torch.stack(outputs, 1), masks[1:]
+
+
+def _reference_frame(x, weight, bias, geometry, gate, packed):
+    """A dense frame, after which there is something to skip."""
+    layout, take = torch.preserve_format, relative_scale
+    if packed is not None:
+        # What it adds up for a relative gate is rounded in its own way.
+        layout, take = torch.channels_last, native.relative_scale
+        packed.get(weight, geometry.groups, check=True)
+        x = x.contiguous(memory_format=layout)
+    output = convolve(x, weight, bias, geometry)
+    mask = torch.ones_like(output[:, :1], dtype=torch.bool)
+    images = _own(x, layout), _own(output, layout)
+    if not gate.relative:
+        return output, mask, SkipMemory(*images, gate_scale(gate, weight))
+    computed = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+    scale = _scale_of(*images, weight, gate, take)
+    return output, mask, SkipMemory(*images, scale, computed)
+
+
+def _scale_of(x, output, weight, gate, take=relative_scale):
+    """The factor of a relative gate, given what is remembered."""
+    signal = x if gate.kind == 'input_norm' else output
+    return take(signal, signal_norms(gate, weight))
+
+
+def _follow_level(memory, mask, weight, gate):
+    """Take a level anew where half of a frame's outputs were computed.
+
+    So a first frame that is black, white or empty is forgotten, and day
+    turns into night, without a pass over what did not change.
+    """
+    if memory.computed is None:
+        return memory
+    computed = memory.computed + mask.flatten(1).sum(1)
+    due = 2 * computed >= mask[0].numel()
+    fresh = _scale_of(memory.input, memory.output, weight, gate)
+    scale = torch.where(due.view(fresh.shape), fresh, memory.scale)
+    return memory._replace(scale=scale, computed=computed.where(~due, 0))
+
+
+def native_call(
+    x: Tensor,
+    memory: SkipMemory,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    gate: GateParams,
+    rule: str,
+    packed: PackedWeight,
+    activation: str | None = None,
+) -> NativeCall:
+    """What runs the next frames of a call site, see :func:`skip_conv`.
+
+    Args:
+        x: An input of the site; later ones are as large.
+        memory: What it remembers, in the native layout.
+        weight: As of :func:`skip_conv`.
+        bias: As of :func:`skip_conv`.
+        geometry: As of :func:`skip_conv`.
+        gate: The gate's parameters.
+        rule: As of :func:`skip_conv`.
+        packed: Keeps the kernel.
+        activation: As of :func:`skip_conv`.
+    """
+    return NativeCall(
+        x.shape,
+        memory,
+        weight,
+        packed.get(weight, geometry.groups),
+        bias,
+        geometry,
+        gate,
+        rule,
+        activation,
+    )
+
+
+def _output_dtype(x: Tensor) -> torch.dtype:
+    """The dtype that a convolution of ``x`` returns."""
+    kind = x.device.type
+    if (
+        x.dtype == torch.float64
+        or not torch.amp.is_autocast_available(kind)
+        or not torch.is_autocast_enabled(kind)
+    ):
+        return x.dtype
+    return torch.get_autocast_dtype(kind)
+
+
+def _channels_last(memory):
+    """Memory in the layout that the native backend updates in place."""
+    layout = torch.channels_last
+    if memory.input.is_contiguous(
+        memory_format=layout
+    ) and memory.output.is_contiguous(memory_format=layout):
+        return memory
+    images = [t.contiguous(memory_format=layout) for t in memory[:2]]
+    return SkipMemory(*images, *memory[2:])
+
+
+def _previous(x, memory, weight, bias, geometry, gate):
+    """Eq. 3 as printed: residual against x_{t-1}.
+
+    What is exposed has no x_{t-1}: it is computed as in a reference frame.
+    """
+    residual = x - memory.input
+    mask = _fires(residual, x, memory, weight, geometry, gate)
+    if memory.exposed is not None:
+        mask = block_mask(mask | memory.exposed, gate.block_size)
+    change = convolve(residual, weight, None, geometry)
+    output = memory.output + torch.where(mask, change, 0)
+    if memory.exposed is not None:
+        whole = convolve(x, weight, bias, geometry)
+        output = torch.where(memory.exposed, whole, output)
+    return output, mask, _own(x)
+
+
+def _accumulated(x, memory, weight, bias, geometry, gate):
+    """Residual against the last transmitted input, per input position.
+
+    An input position is transmitted iff every output that reads it fires:
+    the outputs it touches are then a subset of those the gate chose, so
+    nothing is computed that the gate left out. Computed outputs are written
+    as the convolution of the transmitted input itself, not as a running
+    sum: rounding errors do not build up either.
+    """
+    kernel_size = weight.shape[2:]
+    residual = x - memory.input
+    fired = _fires(residual, x, memory, weight, geometry, gate)
+    if memory.exposed is not None:
+        fired = block_mask(fired | memory.exposed, gate.block_size)
+    silent = cover_sum(
+        (~fired).to(x.dtype), kernel_size, geometry, x.shape[2:]
+    )
+    # Counts, compared half-way: not every algorithm gives exact integers.
+    sent = silent < 0.5
+    touched = support_sum(sent.to(x.dtype), kernel_size, geometry) > 0.5
+    if memory.exposed is not None:
+        touched = touched | memory.exposed
+    mask = block_mask(touched, gate.block_size)
+    reference = torch.where(sent, x, memory.input)
+    dense = convolve(reference, weight, bias, geometry)
+    return torch.where(mask, dense, memory.output), mask, reference
+
+
+def _fires(residual, x, memory, weight, geometry, gate):
+    """Which outputs the gate wants computed, in inference."""
+    if gate.kind != 'learned':
+        return gate_mask(
+            residual, memory.scale, weight.shape[2:], geometry, gate
+        )
+    # The rounded sigmoid of Eq. 8; a NaN is computed, not hidden.
+    logits = gate_logits(residual, x, geometry, gate)
+    return fired_mask(~(logits <= 0), gate)
+
+
+def _own(tensor: Tensor, layout: torch.memory_format | None = None) -> Tensor:
+    """A copy that no in-place operation of the caller can reach."""
+    return tensor.clone(memory_format=layout or torch.preserve_format)
+
+
+Decide = Callable[[Tensor, Tensor], Tensor]
+
+
+def skip_clip(
+    frames: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    decide: Decide,
+    rule: str = 'previous',
+) -> Tensor:
+    """Compute clips whose first frame is the reference frame.
+
+    Differentiable: gradients reach the kernel, all frames and, through
+    ``decide``, the gate.
+
+    Args:
+        frames: (B, T, C_in, ...).
+        weight: Kernel (C_out, C_in / groups, ...).
+        bias: (C_out,) or None.
+        geometry: Stride, padding, dilation, groups.
+        decide: Takes residuals and the frames that they lead to, both
+            (N, C_in, ...), and returns masks of 0 and 1, (N, 1, ...) of the
+            output's size. Called with N = B * (T - 1), clip-major, or, for
+            ``accumulated``, T - 1 times with N = B.
+        rule: As of :func:`skip_conv`.
+
+    Returns:
+        (B, T, C_out, ...).
+    """
+    if rule == 'accumulated':
+        inputs = _transmitted(frames, weight.shape[2:], geometry, decide)
+        output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
+        return output.unflatten(0, frames.shape[:2])
+    return _clip_previous(frames, weight, bias, geometry, decide)
+
+
+def _clip_previous(
+    frames: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    decide: Decide,
+) -> Tensor:
+    """All residuals in one convolution; the outputs are running sums."""
+    residual = frames[:, 1:] - frames[:, :-1]
+    pieces = torch.cat([frames[:, :1], residual], 1)
+    change = convolve(pieces.flatten(0, 1), weight, None, geometry)
+    change = change.unflatten(0, frames.shape[:2])
+    first, later = change[:, :1], change[:, 1:]
+    if later.numel():
+        mask = decide(residual.flatten(0, 1), frames[:, 1:].flatten(0, 1))
+        later = mask.unflatten(0, residual.shape[:2]) * later
+    output = torch.cat([first, later], 1).cumsum(1)
+    if bias is None:
+        return output
+    return output + bias.view(-1, *[1] * (output.dim() - 3))
+
+
+def _transmitted(
+    frames: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    decide: Decide,
+) -> Tensor:
+    """The inputs that the frames stand for, one frame after the other."""
+    sent = [frames[:, 0]]
+    for frame in frames.unbind(1)[1:]:
+        residual = frame - sent[-1]
+        closed = 1 - decide(residual, frame)
+        whole = _all_open(closed, kernel_size, geometry, frame.shape[2:])
+        sent.append(sent[-1] + whole * residual)
+    return torch.stack(sent, 1)
+
+
+def _all_open(
+    closed: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    size: torch.Size,
+) -> Tensor:
+    """1 where no output that reads an input is closed, else 0.
+
+    The product over the outputs' gates, with its gradient: an input that one
+    gate alone holds back would be sent if that gate opened, so that gate has
+    to hear from it; else a gate that has closed would never open again.
+    """
+    count = cover_sum(closed, kernel_size, geometry, size)
+    whole = torch.relu(1 - count)
+    if not closed.requires_grad:
+        return whole
+    # The same count; only gates that are closed pass its gradient on.
+    held = cover_sum(closed * closed.detach(), kernel_size, geometry, size)
+    return whole + torch.where(count == 1, 1 - held, 0)

@@ -1,0 +1,288 @@
+"""The memory of one video stream."""
+
+import copy
+import weakref
+from collections.abc import Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from mmskip.native import address_of, fingerprint
+from mmskip.native import library as native
+
+from .layer import SkipConvMixin
+from .native_call import NativeCall
+from .reference import SkipMemory
+
+
+class Part(NamedTuple):
+    """The weights of a layer, or those of its gate.
+
+    Attributes:
+        layer: Name of the layer.
+        is_gate: Whether they are those of its gate.
+    """
+
+    layer: str
+    is_gate: bool
+
+
+class _Place(NamedTuple):
+    """Where a module keeps a tensor.
+
+    Attributes:
+        part: Which the tensor is of.
+        tensors: The module's parameters or buffers.
+        name: Of the tensor among them.
+        tensor: That was there; None for none.
+        is_read: Whether its values are compared in Python, all of them.
+        mark: What is known of it.
+    """
+
+    part: Part
+    tensors: dict[str, Any]
+    name: str
+    tensor: Tensor | None
+    is_read: bool
+    mark: tuple
+
+    def holds(self) -> bool:
+        """Whether the same tensor is there."""
+        return self.tensors.get(self.name) is self.tensor
+
+
+class WeightWatch:
+    """Tells which weights are others than when it was made.
+
+    Nothing is missed of what torch's version counters count, of parameters
+    that are replaced, and of their data. What is written past the counters
+    (``weight.data.copy_``, as the averaging of weights does) is found by the
+    values: by all of them in vectors and in layers that run on the torch
+    reference, which reads the weights themselves; by some of them where the
+    native backend runs on a copy of its own. On other devices than the CPU
+    values are not read, as that would wait for the device.
+
+    Args:
+        layers: Names of the layers.
+        is_native: Whether the native backend runs those that it takes.
+
+    Attributes:
+        is_native: The same.
+    """
+
+    def __init__(
+        self, layers: Mapping[SkipConvMixin, str], is_native: bool
+    ) -> None:
+        self.is_native = is_native
+        self._places = [
+            place
+            for layer, name in layers.items()
+            for place in _places(
+                layer, name, not is_native or bool(layer.native_refusal())
+            )
+        ]
+        found = [p for p in self._places if p.tensor is not None]
+        self._board = None if native.MISSING else native.new_board(0)
+        self._slow = [
+            p
+            for p in found
+            if p.is_read or self._board is None or not p.tensor.is_cpu
+        ]
+        slow = {id(p.tensor) for p in self._slow}
+        for place in found:
+            if id(place.tensor) not in slow:
+                self._board.watch(place.tensor)
+
+    def changed(self) -> set[Part]:
+        """What has changed since the watch began."""
+        # Plain loops: this is done in every frame.
+        if (
+            all(p.tensors.get(p.name) is p.tensor for p in self._places)
+            and (self._board is None or self._board.holds())
+            and all(p.mark == _mark(p.tensor, p.is_read) for p in self._slow)
+        ):
+            return set()
+        return {
+            p.part
+            for p in self._places
+            if not p.holds() or p.mark != _mark(p.tensor, p.is_read)
+        }
+
+
+def _places(
+    layer: SkipConvMixin, name: str, is_read: bool
+) -> Iterator[_Place]:
+    """Where a layer keeps tensors; where there is none, one may come."""
+    for owner in layer.modules():
+        part = Part(name, _is_in(owner, layer.gate))
+        for tensors in (owner._parameters, owner._buffers):
+            for key, tensor in tensors.items():
+                mark = _mark(tensor, is_read)
+                yield _Place(part, tensors, key, tensor, is_read, mark)
+
+
+def _is_in(module: nn.Module, whole: nn.Module) -> bool:
+    return any(module is part for part in whole.modules())
+
+
+def _mark(tensor: Tensor | None, is_read: bool) -> tuple:
+    """What differs if a tensor does."""
+    if tensor is None:
+        return ()
+    version = 0 if tensor.is_inference() else tensor._version
+    if not tensor.is_cpu:
+        return version, address_of(tensor)
+    whole = is_read or tensor.dim() < 2 or tensor.is_inference()
+    return version, address_of(tensor), fingerprint(tensor, 0 if whole else 16)
+
+
+CallSite = tuple[str, int]
+
+
+class StreamState:
+    """What a model remembers of one video, or of B videos in lock-step.
+
+    Memory is kept per call site, (layer name, n-th call in this frame): a
+    head shared by pyramid levels, or a network that runs twice a frame for
+    a flip test, has one slot for each use.
+
+    Attributes:
+        frames: Frames seen since the last reset.
+        shape_changes: How often a call site met an input of another shape,
+            dtype or device and became a reference frame again.
+        weight_changes: How often one did because the weights of its layer
+            had changed.
+        slots: The memory of each call site.
+        last_images: The last frame in grey, (N, H, W), where motion is
+            compensated.
+        lost_motion: Frames of streams whose motion could not be estimated,
+            and was taken for none.
+        plans: What parts of the model with a forward of their own keep, by
+            that forward and the number of its call in a frame.
+        watch: What would notice weights that change; None before the first
+            frame, and in copies, which trust the weights that they find.
+    """
+
+    def __init__(self) -> None:
+        self.frames = 0
+        self.shape_changes = 0
+        self.weight_changes = 0
+        self.slots: dict[CallSite, SkipMemory] = {}
+        self.last_images: Any = None
+        self.lost_motion = 0
+        self.plans: dict[tuple[Any, int], Any] = {}
+        self.watch: WeightWatch | None = None
+        self._masks: dict[CallSite, Tensor] = {}
+        self._calls: dict[CallSite, NativeCall] = {}
+        self._planned_for: weakref.ref[nn.Module] | None = None
+        self._owner: weakref.ref[nn.Module] | None = None
+
+    def reset(self) -> None:
+        """Forget the video: the next frame is a reference frame.
+
+        The memory of plans stays, and is used again by the next video of
+        the same model and size; drop the state to free it.
+        """
+        self.frames = 0
+        self.shape_changes = 0
+        self.weight_changes = 0
+        self.slots.clear()
+        self.last_images = None
+        self.lost_motion = 0
+        self._masks.clear()
+        self._calls.clear()
+        self._owner = None
+
+    def forget(self, layers: Collection[str]) -> None:
+        """Make the next call of layers a reference frame.
+
+        Args:
+            layers: Names of layers that have got other weights.
+        """
+        for site in [site for site in self.slots if site[0] in layers]:
+            self.weight_changes += 1
+            for kept in (self.slots, self._masks, self._calls):
+                kept.pop(site, None)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held by the memory of all call sites and parts."""
+        slots = sum(slot.nbytes for slot in self.slots.values())
+        plans = self.plans.values()
+        return slots + sum(plan.memory_beside(self.slots) for plan in plans)
+
+    def last_masks(self) -> dict[CallSite, Tensor]:
+        """Which outputs each call site computed in its last call.
+
+        Returns:
+            Bool (N, 1, H_out, W_out) per call site; (N, 1, T, H, W) for 3-D
+            convolutions. All ones in a reference frame.
+        """
+        return {site: mask.clone() for site, mask in self._masks.items()}
+
+    def last_mask(self, site: CallSite) -> Tensor | None:
+        """What a call site computed, no copy."""
+        return self._masks.get(site)
+
+    def recall(self, site: CallSite, x: Tensor) -> SkipMemory | None:
+        """The memory of a call site if ``x`` continues it, else None."""
+        memory = self.slots.get(site)
+        if memory is not None and not memory.fits(x):
+            self.shape_changes += 1
+            return None
+        return memory
+
+    def keep(self, site: CallSite, memory: SkipMemory, mask: Tensor) -> None:
+        """Remember what a call site computed."""
+        # A memory that was updated in place is here already.
+        if self.slots.get(site) is not memory:
+            self.slots[site] = memory.detach()
+        self._masks[site] = mask
+
+    def prepared(self, site: CallSite) -> NativeCall | None:
+        """What was prepared for the next frames of a call site."""
+        return self._calls.get(site)
+
+    def prepare(self, site: CallSite, call: NativeCall | None) -> None:
+        """Keep what runs the next frames of a call site."""
+        if call is None:
+            self._calls.pop(site, None)
+        else:
+            self._calls[site] = call
+
+    def note(self, site: CallSite, mask: Tensor) -> None:
+        """Remember what was computed by a call that was prepared."""
+        self._masks[site] = mask
+
+    def claim(self, model: nn.Module) -> None:
+        """Tie the memory to a model until the next reset.
+
+        Raises:
+            ValueError: The memory was made by another model.
+        """
+        if self._owner is not None and self._owner() is not model:
+            raise ValueError(
+                'expected the StreamState of this model, got one that holds '
+                "another model's memory; make a new StreamState() or call "
+                'its reset()'
+            )
+        self._owner = weakref.ref(model)
+        if self._planned_for is None or self._planned_for() is not model:
+            self.plans.clear()
+            self.watch = None
+            self._planned_for = self._owner
+
+    def __copy__(self) -> 'StreamState':
+        # A stream writes into its memory: nothing of it can be shared.
+        return copy.deepcopy(self)
+
+    def __getstate__(self) -> dict:
+        # Not what belongs to a model: in another process it is another one.
+        left = dict(plans={}, watch=None, _calls={}, _owner=None)
+        return {**self.__dict__, **left, '_planned_for': None}
+
+    def __repr__(self) -> str:
+        return (
+            f'StreamState(frames={self.frames}, '
+            f'call_sites={len(self.slots)}, nbytes={self.nbytes})'
+        )

@@ -1,0 +1,442 @@
+"""``stream`` and ``clip``: run a converted model over video."""
+
+import warnings
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmskip.core import (
+    GateCost,
+    SelfCounting,
+    follow_layout,
+    follow_mode,
+    refuse_bypasses,
+)
+from mmskip.core.counting import around_forward
+from mmskip.native import active_backend, is_exact_inference, is_in_backward
+from mmskip.native import library as native
+from mmskip.reading import InputError
+
+from .layer import SkipConvMixin
+from .loss import LateCosts
+from .motion import MotionFollower
+from .reference import SkipMemory
+from .state import CallSite, StreamState, WeightWatch
+
+
+def unfold(x: Tensor, num_frames: int) -> Tensor:
+    """Tell the frames of a batch apart.
+
+    Args:
+        x: (B*T, C, ...), clip-major.
+        num_frames: T.
+
+    Returns:
+        (B, T, C, ...).
+
+    Raises:
+        InputError: The batch is not a multiple of ``num_frames``.
+    """
+    if len(x) % num_frames:
+        raise InputError(
+            f'expected a batch of a multiple of num_frames={num_frames} '
+            f'frames, got {len(x)}; fold clips as (B*T, C, H, W): the same '
+            'num_frames in VideoHook and in ClipDataset'
+        )
+    return x.unflatten(0, (-1, num_frames))
+
+
+def run_frames(
+    layer: SkipConvMixin,
+    x: Tensor,
+    num_frames: int,
+    memory: SkipMemory | None,
+    restarts: Collection[int] = (),
+) -> tuple[Tensor, Tensor, SkipMemory]:
+    """Run a layer over the frames folded in a batch, one after the other.
+
+    Args:
+        layer: The converted layer.
+        x: (B*T, C, ...), clip-major.
+        num_frames: T.
+        memory: Of the frame before the first one.
+        restarts: Frames that are reference frames, whatever came before.
+
+    Returns:
+        Output (B*T, C_out, ...), mask (B*T, 1, ...), memory of the last
+        frame.
+
+    Raises:
+        ValueError: The batch is not a multiple of ``num_frames``.
+    """
+    if num_frames == 1 and not restarts:
+        return layer.skip_frame(x, memory)
+    frames = unfold(x, num_frames)
+    outputs, masks = [], []
+    for index in range(num_frames):
+        if index in restarts:
+            memory = None
+        output, mask, memory = layer.skip_frame(frames[:, index], memory)
+        outputs.append(output)
+        masks.append(mask)
+    if num_frames == 1:
+        return output, mask, memory
+    output = torch.stack(outputs, 1).flatten(0, 1)
+    return output, torch.stack(masks, 1).flatten(0, 1), memory
+
+
+class Binding:
+    """Ties the converted layers of a model to one way of running them.
+
+    Args:
+        model: A converted model.
+
+    Raises:
+        ValueError: The model has no converted layer.
+        RuntimeError: The model is in a stream or clip already.
+        InputError: A layer is computed past its forward.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        self.model = model
+        self.names = {
+            module: name
+            for name, module in model.named_modules()
+            if isinstance(module, SelfCounting)
+        }
+        if not self.names:
+            raise ValueError(
+                'expected a model with converted layers, got '
+                f'{type(model).__name__} without any; call mmskip.convert() '
+                "on it, or build it with type='mmskip.ConvertedModel'"
+            )
+        if any(module._binding is not None for module in self.names):
+            raise RuntimeError(
+                'this model is inside a stream or clip already; leave that '
+                "block first (for several cameras open each camera's "
+                'StreamState in turn)'
+            )
+        refuse_bypasses(model, set(self.names))
+        self._handles: list[Any] = []
+
+    def __enter__(self) -> 'Binding':
+        self._handles = around_forward(
+            self.model, lambda *_: self.begin(), lambda *_: self.end()
+        )
+        for module in self.names:
+            module._binding = self
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for handle in self._handles:
+            handle.remove()
+        for module in self.names:
+            del module._binding
+
+    def begin(self) -> None:
+        """A forward of the whole model starts."""
+
+    def end(self) -> None:
+        """It has ended, normally or not."""
+
+    def run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
+        """Compute a converted layer's output, laid out as the layer's own.
+
+        Raises:
+            ValueError: ``x`` has no batch dimension.
+        """
+        expected = layer.weight.dim()
+        if x.dim() != expected:
+            raise ValueError(
+                f'{self.names[layer]}: expected a batch of {expected} '
+                f'dimensions inside a stream or clip, got {tuple(x.shape)}'
+            )
+        return follow_layout(self._run(layer, x), x, layer.weight)
+
+    def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
+        raise NotImplementedError
+
+
+class StreamBinding(Binding):
+    """Memory lives on from one forward of the model to the next.
+
+    Args:
+        model: A converted model.
+        state: Where the memory is kept.
+        num_frames: Consecutive frames of each stream in one batch.
+    """
+
+    def __init__(
+        self, model: nn.Module, state: StreamState, num_frames: int = 1
+    ) -> None:
+        super().__init__(model)
+        self._told: set[str] = set()
+        if active_backend() == 'reference' and native.MISSING:
+            self._tell_slow(native.MISSING)
+        state.claim(model)
+        self.state = state
+        self.num_frames = num_frames
+        self.restarts: frozenset[int] = frozenset()
+        self._calls: dict[nn.Module, int] = {}
+        self._in_forward = False
+        self._native = False
+
+    def __enter__(self) -> 'StreamBinding':
+        super().__enter__()
+        self._handles += MotionFollower(self).attach()
+        return self
+
+    def begin(self) -> None:
+        self.state.claim(self.model)  # anew, after a reset in mid-stream
+        self._calls.clear()
+        wanted = active_backend() == 'native'
+        self._native = wanted and is_exact_inference()
+        if wanted and torch.is_grad_enabled():
+            self._tell_slow(
+                'gradients are enabled; use torch.no_grad() or '
+                'torch.inference_mode() around it'
+            )
+        elif wanted and not self._native:
+            self._tell_slow(
+                'autocast is enabled; the native backend computes in float32 '
+                'only, leave autocast to be faster'
+            )
+        self._follow_weights()
+        self._in_forward = True
+
+    def _follow_weights(self) -> None:
+        """Let layers whose weights have changed start anew.
+
+        What they remember is of the old ones, and would stay where nothing
+        moves.
+        """
+        state = self.state
+        begins = not state.frames
+        changed = set() if state.watch is None else state.watch.changed()
+        gates = {part.layer for part in changed if part.is_gate}
+        for layer, name in self.names.items():
+            if begins or name in gates:
+                layer.gate.refresh()
+        state.forget({p.layer for p in changed if not p.is_gate})
+        if (
+            state.watch is not None
+            and state.watch.is_native == self._native
+            and not changed
+        ):
+            return
+        state.watch = WeightWatch(self.names, self._native)
+        if self._native:
+            self._tell_moved()
+
+    def _tell_moved(self) -> None:
+        """Say which layers have left where the native backend runs."""
+        home = torch.float32, torch.device('cpu')
+        reasons = Counter(
+            layer.native_refusal()
+            for layer in self.names
+            if layer.native_refusal() and not layer.native_refusal(*home)
+        )
+        if reasons:
+            counts = ', '.join(f'{n} {why}' for why, n in reasons.items())
+            self._tell_slow(
+                f'of {len(self.names)} layers {counts}; the native backend '
+                'takes float32 on the CPU'
+            )
+
+    def _tell_slow(self, why: str) -> None:
+        """Warn, once in a stream, that nothing is saved."""
+        if why not in self._told:
+            self._told.add(why)
+            warnings.warn(
+                'Skip-Convolutions run on the torch reference, which saves '
+                f'no time: {why}',
+                stacklevel=3,
+            )
+
+    def end(self) -> None:
+        self._in_forward = False
+        self.state.frames += self.num_frames
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether the native operator runs one frame of each stream."""
+        return self._native and self.num_frames == 1 and not self.restarts
+
+    def next_call(self, module: nn.Module, name: str) -> CallSite:
+        """Count a call of a module, whose name is given, in this frame.
+
+        Raises:
+            RuntimeError: No forward of the model is under way.
+        """
+        if not self._in_forward:
+            raise RuntimeError(
+                f'{name} was called inside a stream but outside '
+                "the model's forward, so frames cannot be told apart; call "
+                'the model itself, or open the stream on the part you call'
+            )
+        number = self._calls.get(module, 0)
+        self._calls[module] = number + 1
+        return name, number
+
+    @property
+    def in_forward(self) -> bool:
+        """Whether a forward of the model is under way."""
+        return self._in_forward
+
+    def calls_of(self, layer: SkipConvMixin) -> int:
+        """How often a layer was called in this frame."""
+        return self._calls.get(layer, 0)
+
+    def site_of(self, layer: SkipConvMixin) -> CallSite:
+        """Where the last call of a layer in this frame has its memory."""
+        return self.names[layer], self._calls[layer] - 1
+
+    def count(self, calls: Mapping[nn.Module, int]) -> None:
+        """Count calls that are made elsewhere."""
+        for module, number in calls.items():
+            self._calls[module] = self._calls.get(module, 0) + number
+
+    def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
+        site = self.next_call(layer, self.names[layer])
+        if self.is_plain:
+            done = layer.run_next(self.state.prepared(site), x)
+            if done is not None:
+                self.state.note(site, done[1])
+                return done[0]
+        first = x if self.num_frames == 1 else x[:: self.num_frames]
+        memory = self.state.recall(site, first)
+        output, mask, memory = run_frames(
+            layer, x, self.num_frames, memory, self.restarts
+        )
+        self.state.keep(site, memory, mask)
+        memory = self.state.slots[site]
+        call = layer.next_frames(x, memory) if self.is_plain else None
+        self.state.prepare(site, call)
+        return output
+
+
+class ClipBinding(Binding):
+    """Every call starts with a reference frame and remembers nothing.
+
+    In training all frames of a clip are computed together, and what the
+    gates cost is collected for a loss; otherwise one after the other.
+
+    Args:
+        model: A converted model.
+        num_frames: Frames T of a clip; batches are (B*T, C, H, W).
+
+    Attributes:
+        costs: Of each call in the last forward, in training.
+    """
+
+    def __init__(self, model: nn.Module, num_frames: int) -> None:
+        super().__init__(model)
+        self.num_frames = num_frames
+        self.costs: list[GateCost] = []
+        self._late = LateCosts()
+        self._wants_gradients = False
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._late.close()
+        if error[0] is None:
+            self._late.check(self.names)
+
+    def begin(self) -> None:
+        self.costs = []
+        self._wants_gradients = torch.is_grad_enabled()
+        for layer in self.names:
+            follow_mode(layer, self.model.training)
+            layer.gate.refresh()
+        if any(getattr(m, 'motion', None) is not None for m in self.names):
+            raise RuntimeError(
+                'expected a model without motion compensation in a clip: it '
+                'is for streams; train without it, it has no parameters'
+            )
+
+    def end(self) -> None:
+        self._wants_gradients = False
+
+    def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
+        # Of the model: a frozen stage is in eval mode, and a block that is
+        # run again for its gradients has none at first.
+        trains = self.model.training and (
+            self._wants_gradients or torch.is_grad_enabled()
+        )
+        if not trains or self.num_frames == 1:
+            return run_frames(layer, x, self.num_frames, None)[0]
+        output, cost = layer.skip_clip(unfold(x, self.num_frames))
+        if is_in_backward():
+            # Activation checkpointing: the loss has had the cost already.
+            output = self._late.settle(layer, output, cost)
+        elif torch.is_grad_enabled():
+            self.costs.append(cost)
+        else:
+            self.costs.append(self._late.put_off(layer, cost))
+        return output.flatten(0, 1)
+
+
+@contextmanager
+def stream(
+    model: nn.Module, state: StreamState | None = None, num_frames: int = 1
+) -> Iterator[StreamState]:
+    """Show a converted model one video, forward by forward.
+
+    Every forward of ``model`` is the next frame; the first one is the
+    reference frame. A batch of B images is B streams in lock-step. A model
+    is in one stream at a time; for several cameras give each its own state
+    and open them in turn. For parallel threads, copy the model.
+
+    Frames have to be finite, which is not checked here: a NaN would stay
+    until the next reference frame where the memory is ``previous``.
+
+    Args:
+        model: A converted model, in eval mode.
+        state: Where memory is kept; a new one, which dies with the block,
+            if not given.
+        num_frames: Consecutive frames of each stream in one batch,
+            clip-major: (B*num_frames, C, H, W).
+
+    Yields:
+        The state.
+
+    Raises:
+        ValueError: Nothing is converted, ``num_frames`` < 1, or the state
+            holds another model's memory.
+        RuntimeError: The model is inside a stream or clip already.
+    """
+    _check_frames(num_frames)
+    state = StreamState() if state is None else state
+    with StreamBinding(model, state, num_frames):
+        yield state
+
+
+@contextmanager
+def clip(model: nn.Module, num_frames: int) -> Iterator[None]:
+    """Run a converted model over whole clips, in training or inference.
+
+    Outputs and MACs equal those of a stream over the clip's frames. No
+    memory is kept between calls.
+
+    Args:
+        model: A converted model.
+        num_frames: Frames T per clip; inputs are (B*T, C, H, W), clip-major.
+
+    Raises:
+        ValueError: Nothing is converted, or ``num_frames`` < 1.
+        RuntimeError: The model is inside a stream or clip already.
+    """
+    _check_frames(num_frames)
+    with ClipBinding(model, num_frames):
+        yield
+
+
+def _check_frames(num_frames: int) -> None:
+    if not isinstance(num_frames, int) or num_frames < 1:
+        raise ValueError(
+            f'expected num_frames to be a positive int, got {num_frames!r}'
+        )

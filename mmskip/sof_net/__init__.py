@@ -1,0 +1,49 @@
+"""SoF-Net: frames stop at a stage or go forward (needs mmaction2)."""
+
+import warnings
+from importlib.util import find_spec
+
+from .decisions import EarlyExit
+from .frame_choice import EveryKthFrame, RandomFrames
+from .losses import (
+    EfficiencyLoss,
+    PolicyGuidanceLoss,
+    inner_classification_loss,
+    self_supervision_loss,
+)
+from .policy import (
+    Judges,
+    PolicyStep,
+    Recollection,
+    StopOrForwardHead,
+    Verdict,
+)
+
+__all__ = [
+    'EarlyExit',
+    'EfficiencyLoss',
+    'EveryKthFrame',
+    'Judges',
+    'PolicyGuidanceLoss',
+    'PolicyStep',
+    'RandomFrames',
+    'Recollection',
+    'StopOrForwardHead',
+    'Verdict',
+    'inner_classification_loss',
+    'self_supervision_loss',
+]
+
+try:
+    from .recognizer import Answer, SoFRecognizer, SoFStream
+    from .stages import list_stages
+
+    __all__ += ['Answer', 'SoFRecognizer', 'SoFStream', 'list_stages']
+except (ImportError, AssertionError) as error:
+    # mmaction2 refuses by an AssertionError to work with other mmcv's.
+    if find_spec('mmaction') is not None:
+        warnings.warn(
+            f'mmaction is installed but cannot be imported ({error}), so '
+            'SoFRecognizer is not available',
+            stacklevel=2,
+        )

@@ -1,0 +1,229 @@
+"""Decisions over whole videos: policies in training, and the early exit."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor
+
+from mmskip.options import check_options
+
+from .policy import StopOrForwardHead
+
+
+def label_matrix(
+    data_samples: Sequence[BaseDataElement], num_classes: int
+) -> Tensor:
+    """One row per video with a 1 for each of its labels.
+
+    Args:
+        data_samples: Each with ``gt_label``: one index, shape (1,), or, with
+            several labels per video (``multi_class`` of mmaction2's data
+            sets) or blended videos, a row of shape (K,).
+        num_classes: K.
+
+    Returns:
+        Float (B, K).
+
+    Raises:
+        ValueError: A label does not fit the number of classes.
+    """
+    rows = []
+    for sample in data_samples:
+        label = sample.gt_label
+        if label.numel() == num_classes > 1:
+            rows.append(label.float())
+        elif label.numel() == 1 and 0 <= int(label) < num_classes:
+            row = torch.zeros(num_classes, device=label.device)
+            rows.append(row.index_fill(0, label.reshape(1).long(), 1))
+        else:
+            raise ValueError(
+                f'expected a label in [0, {num_classes}) or a row of '
+                f'{num_classes} labels, got {label.tolist()}; set '
+                'num_classes of the cls_head (and of the dataset, if '
+                'multi_class) to the number of classes of the data'
+            )
+    return torch.stack(rows)
+
+
+@check_options
+@dataclass(frozen=True)
+class EarlyExit:
+    """Terminate once a class is certain (Eq. 3.7).
+
+    Attributes:
+        rho: The highest probability has to exceed this; 0.999 in the thesis.
+            1 never terminates.
+        t_min: More than this many frames have to be looked at (stopped ones
+            count); 3 in the thesis. The authors' code looks at 5 frames at
+            least, which is 4 here.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    rho: float = 0.999
+    t_min: int = 3
+
+    def __post_init__(self) -> None:
+        if not 0 < self.rho <= 1:
+            raise ValueError(f'expected rho in (0, 1], got {self.rho!r}')
+        if not isinstance(self.t_min, int) or self.t_min < 0:
+            raise ValueError(
+                f'expected t_min to be an int >= 0, got {self.t_min!r}'
+            )
+
+    def check_length(self, frames: int) -> None:
+        """Refuse videos of so few frames that nothing could terminate.
+
+        Raises:
+            ValueError: ``t_min`` is not below the number of frames.
+        """
+        if self.t_min >= frames:
+            raise ValueError(
+                f'expected t_min below the number of frames T, got '
+                f't_min={self.t_min} and T={frames}: no video could '
+                'terminate early; lower t_min, sample more frames, or set '
+                'early_exit=None'
+            )
+
+    def enough(self, scores: Tensor, looked: int) -> Tensor:
+        """Which videos are done.
+
+        Args:
+            scores: Probabilities (B, K) after ``looked`` frames.
+            looked: Frames looked at.
+
+        Returns:
+            Bool (B,).
+        """
+        if looked <= self.t_min:
+            return scores.new_zeros(len(scores)).bool()
+        return scores.amax(-1) > self.rho
+
+
+def windows(
+    frames: int, lookahead: int, early_exit: EarlyExit | None
+) -> Iterator[slice]:
+    """Which frames of a video run together: none too early to end it.
+
+    Args:
+        frames: Of the video.
+        lookahead: How many run together; 1 looks ahead at nothing.
+        early_exit: What may end the video.
+
+    Yields:
+        Slices that cover all frames, in order.
+    """
+    start = 0
+    while start < frames:
+        length = lookahead
+        if early_exit is not None and start == 0 and length > 1:
+            length = early_exit.t_min + 1
+        yield slice(start, start + length)
+        start += length
+
+
+class Decisions(NamedTuple):
+    """What the policies did in training.
+
+    Attributes:
+        actions: ``g`` (B, T, N): 1 where a policy forwarded a frame that
+            reached it, else 0. So ``s`` is the last column.
+        margins: (B, T, N), whose sigmoid is the probability to forward.
+        inner_logits: (B, T, N, K) of the inner classifiers; None without.
+    """
+
+    actions: Tensor
+    margins: Tensor
+    inner_logits: Tensor | None
+
+
+def decide(
+    policies: Sequence[StopOrForwardHead], embedded: Sequence[Tensor]
+) -> Decisions:
+    """Draw all actions (Eq. 3.2-3.4), frame after frame.
+
+    All policies see all frames, whether they would have reached them or not;
+    what they see, the layers' work, has been computed for all frames at once.
+    All of them go on from the state of the last frame that *none* of them
+    skipped: the thesis writes one index of that frame for all places.
+
+    Args:
+        policies: The N policies.
+        embedded: (B, T, E) for each of them.
+    """
+    videos, frames = embedded[0].shape[:2]
+    states = [policy.initial_state(videos) for policy in policies]
+    gates, margins, hidden = [], [], []
+    for t in range(frames):
+        steps = [
+            policy.step(x[:, t], state)
+            for policy, x, state in zip(
+                policies, embedded, states, strict=True
+            )
+        ]
+        drawn = torch.stack(
+            [p.draw(s.margin) for p, s in zip(policies, steps, strict=True)], 1
+        )
+        passed = drawn.detach().prod(1).bool()[:, None, None]
+        states = [
+            torch.where(passed, step.state, state)
+            for step, state in zip(steps, states, strict=True)
+        ]
+        gates.append(drawn)
+        margins.append(torch.stack([step.margin for step in steps], 1))
+        hidden.append([step.hidden for step in steps])
+    return Decisions(
+        torch.stack(gates, 1).cumprod(-1),
+        torch.stack(margins, 1),
+        _answer(policies, hidden),
+    )
+
+
+def _answer(
+    policies: Sequence[StopOrForwardHead], hidden: list[list[Tensor]]
+) -> Tensor | None:
+    """Logits of the inner classifiers, from ``h`` of each frame and place."""
+    if any(policy.classifier is None for policy in policies):
+        return None
+    by_place = [torch.stack(place, 1) for place in zip(*hidden, strict=True)]
+    return torch.stack(
+        [p.classifier(h) for p, h in zip(policies, by_place, strict=True)], 2
+    )
+
+
+def used_frames(actions: Tensor) -> Tensor:
+    """Which frames the answer is made of: ``s`` of Eq. 3.6.
+
+    The equation has no value for a video whose frames were all stopped. The
+    frame of it that got furthest, the first if there are several, is then
+    used after all.
+
+    Args:
+        actions: ``g`` (B, T, N).
+
+    Returns:
+        (B, T), 0 or 1, at least one 1 per video. The gradient is that of
+        ``s``, so that in training such a video tells its policies which
+        frame would have helped.
+    """
+    used = actions[..., -1]
+    furthest = actions.detach().sum(-1).argmax(1, keepdim=True)
+    rescued = torch.zeros_like(used).scatter(1, furthest, 1.0)
+    return used + rescued * (used.detach().sum(1, keepdim=True) == 0)
+
+
+def aggregate(logits: Tensor, used: Tensor) -> Tensor:
+    """Mean logit of the used frames (Eq. 3.6, before the softmax).
+
+    Args:
+        logits: ``z`` (B, T, K).
+        used: ``s`` (B, T), at least one 1 per video.
+
+    Returns:
+        (B, K).
+    """
+    return (used[..., None] * logits).sum(1) / used.sum(1, keepdim=True)

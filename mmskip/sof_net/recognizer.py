@@ -1,0 +1,376 @@
+"""SoF-Net: a 2D recognizer whose frames stop or go forward."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+from mmaction.models import Recognizer2D
+from mmaction.structures import ActionDataSample
+from torch import Tensor, nn
+
+from mmskip.core import FrameSkipper
+from mmskip.options import check_least
+from mmskip.registry import MODELS, build_own
+
+from .decisions import (
+    EarlyExit,
+    aggregate,
+    decide,
+    label_matrix,
+    used_frames,
+    windows,
+)
+from .inference import UNSEEN, Parts, Viewing
+from .stages import StageCosts, list_stages, measure_stages
+
+if TYPE_CHECKING:
+    pass
+
+
+class Answer(NamedTuple):
+    """What is known after a frame.
+
+    Attributes:
+        scores: Probabilities (K,).
+        label: The most probable class.
+        enough: Enough has been seen (Eq. 3.7): further frames would change
+            nothing and cost nothing.
+        stop: Place where this frame stopped, the number of places if it was
+            forwarded to the end, -1 if it was not looked at.
+    """
+
+    scores: Tensor
+    label: int
+    enough: bool
+    stop: int
+
+
+class SoFStream:
+    """One video, frame by frame, as :meth:`SoFRecognizer.stream` opens it.
+
+    After t frames the answer is that of the recognizer for a video of those
+    t frames. While every frame so far was stopped, that takes the remaining
+    layers of the one that got furthest, which are run once for each frame
+    that gets further than those before it.
+
+    Args:
+        recognizer: In eval mode.
+
+    Raises:
+        RuntimeError: The recognizer is in training mode.
+    """
+
+    def __init__(self, recognizer: 'SoFRecognizer') -> None:
+        if recognizer.training:
+            raise RuntimeError(
+                'expected a recognizer in eval mode, got one in training '
+                'mode; call its eval()'
+            )
+        self.recognizer = recognizer
+        self._viewing: Viewing | None = None
+        self._answer: Answer | None = None
+
+    def look(self, frame: Tensor) -> Answer:
+        """Look at the next frame.
+
+        Args:
+            frame: (C, H, W), as the test pipeline packs it (0 to 255, not
+                normalised).
+
+        Raises:
+            ValueError: The frame has another number of dimensions.
+        """
+        if frame.dim() != 3:
+            raise ValueError(
+                f'expected a frame (C, H, W), got {tuple(frame.shape)}'
+            )
+        if self._answer is not None and self._answer.enough:
+            return self._answer._replace(stop=-1)
+        data = self.recognizer.data_preprocessor(
+            dict(inputs=[frame[None]], data_samples=[ActionDataSample()])
+        )
+        inputs = data['inputs']
+        if self._viewing is None:
+            self._viewing = Viewing(
+                self.recognizer.parts(inputs.shape[2:]), videos=1
+            )
+        scores = self.recognizer(inputs, mode='look', viewing=self._viewing)
+        self._answer = Answer(
+            scores[0],
+            int(scores[0].argmax()),
+            self._viewing.done[0],
+            self._viewing.stops[-1][0],
+        )
+        return self._answer
+
+
+PROBE = 64  # side of the image that tells the channels of the stages
+
+
+@MODELS.register_module()
+class SoFRecognizer(FrameSkipper, Recognizer2D):
+    """Stop or Forward on top of TSN.
+
+    A config of mmaction2's TSN with another ``type``; its checkpoints fit.
+    Inputs are (B, T, C, H, W): T frames of each video, one view.
+
+    In training all frames run through all stages, and the policies decide
+    what counts. In inference what they stop is not computed.
+
+    Args:
+        backbone: Of a kind that :func:`mmskip.sof_net.list_stages` knows.
+        cls_head: mmaction2's ``TSNHead``, or another that takes
+            ``(x, num_segs)``.
+        policy: Config of :class:`mmskip.sof_net.StopOrForwardHead`, without
+            the number of channels and classes; one is put behind each stage.
+            None: every frame that is looked at is forwarded.
+        early_exit: Keys of :class:`EarlyExit`; None never terminates.
+        efficiency_loss: Config of :class:`mmskip.sof_net.EfficiencyLoss`.
+        guidance_loss: Config of :class:`mmskip.sof_net.PolicyGuidanceLoss`;
+            None: no inner classifiers.
+        alpha: Weight of the classification loss against efficiency
+            (Eq. 3.8).
+        frame_choice: A baseline that chooses frames: config of
+            ``mmskip.EveryKthFrame`` or ``mmskip.RandomFrames``.
+        lookahead: In inference so many frames of a video run together.
+            Decisions and scores do not depend on it, but work beyond a frame
+            that is used or that ends the video may be for nothing (it is
+            counted). 1 computes nothing that was not asked for.
+        **options: Of mmaction2's ``Recognizer2D``.
+
+    Attributes:
+        warming_up: Policies are left out: all frames are forwarded, and only
+            the classification loss is there. Set by ``mmskip.WarmUpHook``.
+
+    Raises:
+        ValueError: An option is out of range, or the backbone cannot be run
+            stage by stage.
+        TypeError: The backbone is of an unknown kind.
+    """
+
+    def __init__(
+        self,
+        backbone: dict,
+        cls_head: dict,
+        policy: dict | None = None,
+        early_exit: dict | None = None,
+        efficiency_loss: dict | None = None,
+        guidance_loss: dict | None = None,
+        alpha: float = 0.9,
+        frame_choice: dict | None = None,
+        lookahead: int = 4,
+        **options: Any,
+    ) -> None:
+        if not 0 <= alpha <= 1:
+            raise ValueError(f'expected alpha in [0, 1], got {alpha!r}')
+        check_least(1, lookahead=lookahead)
+        super().__init__(backbone=backbone, cls_head=cls_head, **options)
+        if self.with_neck:
+            raise ValueError(
+                'expected no neck: it would mix the frames; got '
+                f'{type(self.neck).__name__}'
+            )
+        self.alpha = alpha
+        self.lookahead = lookahead
+        self.early_exit = (
+            None if early_exit is None else EarlyExit(**early_exit)
+        )
+        self.frame_choice = (
+            None if frame_choice is None else build_own(frame_choice)
+        )
+        self.efficiency_loss = build_own(
+            efficiency_loss or dict(type='EfficiencyLoss')
+        )
+        self.guidance_loss = (
+            None if guidance_loss is None else build_own(guidance_loss)
+        )
+        self.warming_up = False
+        self._costs: dict[tuple, StageCosts] = {}
+        self.policies = self._build_policies(policy)
+
+    def loss(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[ActionDataSample],
+        **options: Any,
+    ) -> dict[str, Tensor]:
+        """All losses (Eq. 3.8).
+
+        Args:
+            inputs: (B, T, C, H, W).
+            data_samples: With ``gt_label``.
+            **options: Of mmaction2; ignored.
+
+        Returns:
+            ``loss_*`` to be summed; ``used_frames``, the share of frames
+            that were forwarded to the end, and accuracies, to be logged.
+
+        Raises:
+            ValueError: A label does not fit the number of classes.
+        """
+        labels = label_matrix(data_samples, self.cls_head.num_classes)
+        asks = bool(self.policies) and not self.warming_up
+        frames = inputs.shape[1]
+        x, embedded = inputs.flatten(0, 1), []
+        for place, stage in enumerate(list_stages(self.backbone)):
+            x = stage(x)
+            if asks:
+                embedded.append(self.policies[place].embed(x))
+        logits = self.cls_head(x, num_segs=1).unflatten(0, (-1, frames))
+        if not asks:
+            return self.cls_head.loss_by_feat(logits.mean(1), data_samples)
+        decisions = decide(
+            self.policies, [e.unflatten(0, (-1, frames)) for e in embedded]
+        )
+        used = used_frames(decisions.actions)
+        losses = self.cls_head.loss_by_feat(
+            aggregate(logits, used), data_samples
+        )
+        for name in losses:
+            if 'loss' in name:
+                losses[name] = self.alpha * losses[name]
+        costs = self.measure(inputs.shape[2:])
+        efficiency = self.efficiency_loss(
+            decisions.actions, costs.remaining, costs.frame
+        )
+        losses['loss_efficiency'] = (1 - self.alpha) * efficiency
+        if self.guidance_loss is not None:
+            losses |= self.guidance_loss(
+                decisions.margins,
+                decisions.inner_logits,
+                labels,
+                decisions.actions,
+            )
+        losses['used_frames'] = used.detach().mean()
+        return losses
+
+    @torch.no_grad()
+    def predict(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[ActionDataSample],
+        **options: Any,
+    ) -> Sequence[ActionDataSample]:
+        """Look at videos as far as needed.
+
+        Args:
+            inputs: (B, T, C, H, W).
+            data_samples: Of the B videos.
+            **options: Of mmaction2, unused.
+
+        Returns:
+            The samples, each with ``pred_score``, ``pred_label``,
+            ``sof_stops`` (LongTensor (T,): the place where each frame
+            stopped; the number of places if it was forwarded to the end; -1
+            if it was not looked at), ``sof_exit`` (int, how many frames were
+            looked at) and ``sof_macs`` (int, MACs spent on the video).
+
+        Raises:
+            ValueError: ``t_min`` is not below T.
+        """
+        videos, frames = inputs.shape[:2]
+        if self.early_exit is not None:
+            self.early_exit.check_length(frames)
+        if self.mmskip_ledger is not None:
+            self.mmskip_ledger.see_batch(videos * frames)
+        chosen = torch.ones(videos, frames, dtype=torch.bool)
+        if self.frame_choice is not None:
+            chosen = self.frame_choice(frames, data_samples)
+        viewing = Viewing(self.parts(inputs.shape[2:]), videos)
+        for window in windows(frames, self.lookahead, self.early_exit):
+            viewing.look(inputs[:, window], chosen[:, window].tolist())
+        logits, stops, macs = viewing.finish()
+        self._settle(viewing, videos * frames, videos)
+        scores = viewing.parts.scores(logits)
+        for sample, score, places, cost in zip(
+            data_samples, scores, stops, macs, strict=True
+        ):
+            sample.set_pred_score(score)
+            sample.set_pred_label(score.argmax().reshape(1))
+            sample.sof_stops = torch.tensor(places)
+            sample.sof_exit = sum(place != UNSEEN for place in places)
+            sample.sof_macs = cost
+        return data_samples
+
+    def forward(
+        self,
+        inputs: Tensor,
+        data_samples: Sequence[ActionDataSample] | None = None,
+        mode: str = 'tensor',
+        **options: Any,
+    ) -> Any:
+        """As of mmaction2, with one mode more for :meth:`stream`.
+
+        ``tensor`` gives features of all layers for all frames; ``look``
+        takes a ``viewing`` and its next frame.
+        """
+        if mode == 'look':
+            return self._look(inputs, **options)
+        return super().forward(inputs, data_samples, mode, **options)
+
+    def stream(self) -> SoFStream:
+        """Take one video frame by frame, with an answer after each one."""
+        return SoFStream(self)
+
+    def measure(self, shape: Sequence[int]) -> StageCosts:
+        """MACs of a frame of shape (C, H, W), stage by stage."""
+        shape = tuple(shape)
+        if shape not in self._costs:
+            self._costs[shape] = measure_stages(
+                self.backbone, self.cls_head, shape
+            )
+        return self._costs[shape]
+
+    def parts(self, shape: Sequence[int]) -> Parts:
+        """What looks at frames of shape (C, H, W)."""
+        return Parts(
+            self.backbone,
+            self.cls_head,
+            [] if self.warming_up else list(self.policies),
+            self.early_exit,
+            self.measure(shape),
+            'BCE' in type(self.cls_head.loss_cls).__name__,
+        )
+
+    def _build_policies(self, policy: dict | None) -> nn.ModuleList:
+        """One policy per stage, of the stage's channels."""
+        stages = list_stages(self.backbone)
+        if policy is None:
+            return nn.ModuleList()
+        guided = self.guidance_loss is not None
+        if guided and len(stages) == 1:
+            raise ValueError(
+                'expected at least 2 stages for policies with guidance, got '
+                '1: a policy learns from the one behind it'
+            )
+        layers = self.backbone.modules()
+        stem = next(m for m in layers if isinstance(m, nn.Conv2d))
+        costs = self.measure((stem.in_channels, PROBE, PROBE))
+        return nn.ModuleList(
+            build_own(
+                policy,
+                in_channels=channels,
+                num_classes=self.cls_head.num_classes if guided else 0,
+            )
+            for channels in costs.channels
+        )
+
+    @torch.no_grad()
+    def _look(self, inputs: Tensor, viewing: Viewing) -> Tensor:
+        """Scores (1, K) after one more frame (1, 1, C, H, W) of a stream."""
+        if self.mmskip_ledger is not None:
+            self.mmskip_ledger.see_batch(1)
+        viewing.look(inputs)
+        scores = viewing.parts.scores(viewing.logits())
+        self._settle(viewing, 1, int(len(viewing.stops) == 1))
+        return scores
+
+    def _settle(self, viewing: Viewing, frames: int, videos: int) -> None:
+        """Tell the ledger what did not run; hooks have told of the rest."""
+        rows = viewing.meter.take_rows()
+        if self.mmskip_ledger is None:
+            return
+        modules = dict(self.named_modules())
+        costs = viewing.parts.costs
+        for name, macs in costs.missed(frames, videos, rows):
+            self.mmskip_ledger.record(modules[name], macs, 0)

@@ -1,0 +1,687 @@
+"""Write a toy UA-DETRAC in the layout of the original release."""
+
+import json
+import os
+import shutil
+import xml.etree.ElementTree as ET
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from .scene import FAR, Camera, choose_light, choose_scene
+from .scenery import distance_to, make_sprites, paint_background
+from .traffic import (
+    Outline,
+    Placed,
+    Traffic,
+    Vehicle,
+    cover,
+    paint_shadow,
+    paint_vehicle,
+)
+from .vehicles import make_shape
+
+Box = tuple[float, float, float, float]
+
+# A vehicle of which less than this share can be seen is not annotated.
+LEAST_VISIBLE = 0.15
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """Where a vehicle and something else cover each other.
+
+    Args:
+        other: Track number of the other vehicle, -1 for the background.
+        status: 0 hidden by ``other``, 1 hides it, -1 hidden by background.
+        box: ``(x1, y1, x2, y2)`` in pixels from 0.
+    """
+
+    other: int
+    status: int
+    box: Box
+
+
+@dataclass(frozen=True)
+class Sighting:
+    """A vehicle in a frame, as annotated.
+
+    Args:
+        track_id: Number of the vehicle, from 1.
+        kind: 'car', 'van', 'bus' or 'others'.
+        box: ``(x1, y1, x2, y2)`` in pixels from 0, clipped to the image, of
+            all of the vehicle whether hidden or not.
+        truncation: Share of the box that is outside of the image.
+        orientation: Direction it faces in the image, in degrees from the
+            right, anticlockwise.
+        overlaps: With what it overlaps.
+    """
+
+    track_id: int
+    kind: str
+    box: Box
+    truncation: float
+    orientation: float
+    overlaps: tuple[Overlap, ...]
+
+
+class Annotator:
+    """Annotates frames that were painted on a larger canvas.
+
+    Args:
+        camera: The camera of the canvas.
+        scale: How many times the canvas is larger than the image.
+
+    Attributes:
+        ignored_regions: Boxes ``(x1, y1, x2, y2)`` in pixels of the image;
+            vehicles that stand in one are not annotated.
+    """
+
+    def __init__(self, camera: Camera, scale: int) -> None:
+        self.camera = camera
+        self.scale = scale
+        self.ignored_regions: list[Box] = []
+
+    def clip(self, box: Sequence[float]) -> Box | None:
+        """Turn a box of the canvas into one of the image.
+
+        Returns:
+            The box in pixels of the image; None if it is outside.
+        """
+        limits = np.tile(self.camera.size, 2)
+        x1, y1, x2, y2 = np.clip(box, 0, limits) / self.scale
+        if x2 <= x1 or y2 <= y1:
+            return None
+        return float(x1), float(y1), float(x2), float(y2)
+
+    def annotate(
+        self,
+        vehicles: Sequence[Vehicle],
+        outlines: Sequence[Outline | None],
+        ids: np.ndarray,
+        hidden: dict[int, Sequence[float]],
+    ) -> list[Sighting]:
+        """Annotate a frame.
+
+        Args:
+            vehicles: The vehicles in traffic; the first has number 1.
+            outlines: Where each is on the canvas.
+            ids: Number of what is seen at each pixel of the canvas.
+            hidden: By number, the part hidden by the background.
+
+        Returns:
+            The annotated vehicles, by track number.
+        """
+        seen = np.bincount(ids.ravel(), minlength=256)
+        boxes: dict[int, Box] = {}
+        for number, outline in enumerate(outlines, 1):
+            box = outline and self.clip(outline.box)
+            if (
+                box is not None
+                and seen[number] >= LEAST_VISIBLE * outline.area
+                and not self._is_ignored(box)
+            ):
+                boxes[number] = box
+        overlaps = self._find_overlaps(vehicles, outlines, boxes, hidden)
+        sightings = [
+            Sighting(
+                track_id=vehicles[number - 1].track_id,
+                kind=vehicles[number - 1].kind,
+                box=box,
+                truncation=max(
+                    1 - _area(box) / self._full_area(outlines, number), 0.0
+                ),
+                orientation=self._orientation(vehicles[number - 1]),
+                overlaps=tuple(overlaps[number]),
+            )
+            for number, box in boxes.items()
+        ]
+        return sorted(sightings, key=lambda sighting: sighting.track_id)
+
+    def _find_overlaps(
+        self,
+        vehicles: Sequence[Vehicle],
+        outlines: Sequence[Outline | None],
+        boxes: dict[int, Box],
+        hidden: dict[int, Sequence[float]],
+    ) -> dict[int, list[Overlap]]:
+        """List for each annotated vehicle what it hides or is hidden by."""
+        found: dict[int, list[Overlap]] = {number: [] for number in boxes}
+        for number in boxes:
+            track = vehicles[number - 1].track_id
+            if number in hidden:
+                box = self.clip(hidden[number])
+                found[number].append(Overlap(-1, -1, box))
+            for other, region in outlines[number - 1].hides.items():
+                if other not in boxes:
+                    continue
+                box = self.clip(region)
+                behind = vehicles[other - 1].track_id
+                found[number].append(Overlap(behind, 1, box))
+                found[other].append(Overlap(track, 0, box))
+        return found
+
+    def _full_area(
+        self, outlines: Sequence[Outline | None], number: int
+    ) -> float:
+        """Area of a vehicle's whole box, in pixels of the image."""
+        return _area(outlines[number - 1].box) / self.scale**2
+
+    def _is_ignored(self, box: Box) -> bool:
+        """Whether a vehicle stands in an ignored region."""
+        x, y = (box[0] + box[2]) / 2, box[3]
+        return any(
+            left <= x <= right and top <= y <= bottom
+            for left, top, right, bottom in self.ignored_regions
+        )
+
+    def _orientation(self, vehicle: Vehicle) -> float:
+        """Direction of a vehicle's front in the image, in degrees."""
+        here = np.array([vehicle.x, vehicle.y, 0.0])
+        there = here + np.array([0, vehicle.direction * 0.5, 0])
+        start, end = self.camera.project(np.stack([here, there]))
+        angle = np.degrees(np.arctan2(start[1] - end[1], end[0] - start[0]))
+        return float(angle % 360)
+
+
+def _area(box: Sequence[float]) -> float:
+    """Area of a box ``(x1, y1, x2, y2)``."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
+# Frames are painted this many times as large and then shrunk.
+OVERSAMPLING = 2
+FRAMES_PER_SECOND = 12.5
+# Standard deviation of the sensor's noise at middle grey, of 255.
+NOISE = 2.2
+# Numbers in the map of what is seen where; vehicles in traffic have 1, 2, ...
+PARKED, SCENERY = 254, 255
+
+
+@dataclass(frozen=True)
+class SequencePlan:
+    """What happens in a sequence.
+
+    Args:
+        frames: Number of frames.
+        size: ``(width, height)`` of the images, in pixels.
+        place: Number of the place where the camera stands.
+        density: Vehicles per lane and second that want to enter.
+        busy: False: the road is empty at first.
+        traffic_light: Whether vehicles wait at a red light for a while.
+        light_change: Whether it slowly gets darker.
+        parking: Whether there are parked vehicles, not annotated.
+    """
+
+    frames: int
+    size: tuple[int, int]
+    place: int
+    density: float
+    busy: bool = True
+    traffic_light: bool = False
+    light_change: bool = False
+    parking: bool = False
+
+
+class ToySequence:
+    """A sequence ready to be filmed.
+
+    Args:
+        plan: What happens in it.
+        seed: Seed of the places. Sequences of one seed and place share
+            the camera, the road and what stands beside it.
+        number: Number of the sequence; light and traffic depend on it too.
+
+    Attributes:
+        plan: What happens in it.
+        scene: The scene.
+    """
+
+    def __init__(self, plan: SequencePlan, seed: int, number: int) -> None:
+        self.plan = plan
+        self._rng = rng = np.random.default_rng([seed, number])
+        # Numbers of sequences are positive, so the place has its own seed.
+        place = np.random.default_rng([seed, 0, plan.place])
+        self.scene = choose_scene(
+            place,
+            (plan.size[0] * OVERSAMPLING, plan.size[1] * OVERSAMPLING),
+            light=choose_light(rng, plan.light_change),
+            traffic_light=plan.traffic_light,
+            parking=plan.parking,
+        )
+        self._canvas = paint_background(self.scene, place)
+        self._sprites = make_sprites(self.scene, place)
+        green_at = 0.2 * plan.frames / FRAMES_PER_SECOND
+        self._traffic = Traffic(
+            self.scene, rng, plan.density, plan.busy, green_at
+        )
+        self._ids = np.zeros(self._canvas.shape[:2], np.uint8)
+        self._annotator = Annotator(self.scene.camera, OVERSAMPLING)
+        regions = (*self._far_regions(), self._park())
+        self._annotator.ignored_regions += filter(None, regions)
+
+    @property
+    def ignored_regions(self) -> list[Box]:
+        """Boxes ``(x1, y1, x2, y2)`` in pixels from 0, without annotation.
+
+        The far end of the road, one box for each direction, and the parked
+        vehicles.
+        """
+        return self._annotator.ignored_regions
+
+    def film(self) -> Iterator[tuple[np.ndarray, list[Sighting]]]:
+        """Film the sequence, once.
+
+        Yields:
+            For each frame the image, uint8 of shape (height, width, 3) in
+            blue, green, red, and what is annotated in it.
+        """
+        for index in range(self.plan.frames):
+            canvas, ids = self._canvas.copy(), self._ids.copy()
+            vehicles = self._traffic.vehicles
+            outlines, hidden = self._paint(canvas, ids, vehicles)
+            sightings = self._annotator.annotate(
+                vehicles, outlines, ids, hidden
+            )
+            yield self._expose(canvas, index), sightings
+            for _ in range(2):
+                self._traffic.step(0.5 / FRAMES_PER_SECOND)
+
+    def _far_regions(self) -> list[Box | None]:
+        """Where on the road vehicles are too small to annotate."""
+        left, right = self.scene.edges
+        boxes = []
+        for sides in ((left, self.scene.median), (self.scene.median, right)):
+            road = [
+                (x, y, z)
+                for x in sides
+                for y in (FAR, FAR + 60)
+                for z in (0.0, 3.2)
+            ]
+            pixels = self.scene.camera.project(np.array(road))
+            box = (*pixels.min(0), *pixels.max(0))
+            boxes.append(self._annotator.clip(box))
+        return boxes
+
+    def _park(self) -> Box | None:
+        """Paint the parked vehicles, and return the box around them."""
+        camera, light = self.scene.camera, self.scene.light
+        corners = []
+        for x, y, side in sorted(self.scene.parked, key=lambda p: -p[1]):
+            kind = str(self._rng.choice(('car', 'car', 'van')))
+            placed = Placed(make_shape(kind, self._rng), x, y, side)
+            paint_shadow(self._canvas, camera, placed, light)
+            outline = paint_vehicle(
+                self._canvas, self._ids, camera, placed, light, PARKED
+            )
+            if outline is not None:
+                corners.append(np.reshape(outline.box, (2, 2)))
+        if not corners:
+            return None
+        points = np.concatenate(corners)
+        return self._annotator.clip((*points.min(0), *points.max(0)))
+
+    def _paint(
+        self, canvas: np.ndarray, ids: np.ndarray, vehicles: list[Vehicle]
+    ) -> tuple[list[Outline | None], dict[int, tuple[int, int, int, int]]]:
+        """Paint the traffic and what stands in front of it, far to near.
+
+        Returns:
+            Where each vehicle is, and by number what the scenery hides of
+            it.
+        """
+        camera, light = self.scene.camera, self.scene.light
+        placed = [vehicle.placed() for vehicle in vehicles]
+        for vehicle in placed:
+            paint_shadow(canvas, camera, vehicle, light)
+        things = [
+            (distance_to(camera, thing.x, thing.y), index)
+            for index, thing in enumerate(placed)
+        ] + [
+            (sprite.distance, -1 - index)
+            for index, sprite in enumerate(self._sprites)
+        ]
+        outlines: list[Outline | None] = [None] * len(vehicles)
+        hidden: dict[int, tuple[int, int, int, int]] = {}
+        for _, index in sorted(things, reverse=True):
+            if index >= 0:
+                outlines[index] = paint_vehicle(
+                    canvas, ids, camera, placed[index], light, index + 1
+                )
+            else:
+                sprite = self._sprites[-1 - index]
+                sprite.paint(canvas)
+                hidden |= cover(ids, sprite.mask, sprite.corner, SCENERY)
+        return outlines, hidden
+
+    def _expose(self, canvas: np.ndarray, index: int) -> np.ndarray:
+        """Take a picture: shrink, light, noise of the sensor.
+
+        Args:
+            canvas: What is to be seen.
+            index: Index of the frame, from 0.
+
+        Returns:
+            The image, uint8.
+        """
+        image = cv2.resize(
+            canvas, self.plan.size, interpolation=cv2.INTER_AREA
+        )
+        light = self.scene.light
+        passed = index / max(self.plan.frames - 1, 1)
+        gain = light.gain[0] + (light.gain[1] - light.gain[0]) * passed
+        lit = image * (np.float32(light.tint) * np.float32(gain))
+        noise = self._rng.standard_normal(lit.shape, np.float32)
+        lit += noise * (NOISE * (0.6 + 0.4 / 128 * lit))
+        return np.clip(np.rint(lit), 0, 255).astype(np.uint8)
+
+
+def format_sequence(
+    name: str,
+    frames: Sequence[Sequence[Sighting]],
+    ignored_regions: Sequence[Box],
+    weather: str,
+) -> str:
+    """Format the annotation of a sequence.
+
+    Args:
+        name: Name of the sequence.
+        frames: What is annotated in each frame.
+        ignored_regions: Boxes ``(x1, y1, x2, y2)`` in pixels from 0.
+        weather: 'sunny' or 'cloudy'.
+
+    Returns:
+        The text of the XML file.
+    """
+    root = ET.Element('sequence', name=name)
+    # 'sence' is how the original spells it.
+    ET.SubElement(
+        root,
+        'sequence_attribute',
+        camera_state='stable',
+        sence_weather=weather,
+    )
+    regions = ET.SubElement(root, 'ignored_region')
+    for box in ignored_regions:
+        ET.SubElement(regions, 'box', _format_box(box))
+    lengths = Counter(s.track_id for frame in frames for s in frame)
+    before: dict[int, Box] = {}
+    for number, sightings in enumerate(frames, 1):
+        if sightings:
+            frame = ET.SubElement(
+                root, 'frame', density=str(len(sightings)), num=str(number)
+            )
+            targets = ET.SubElement(frame, 'target_list')
+            for sighting in sightings:
+                length = lengths[sighting.track_id]
+                speed = _speed(sighting.box, before.get(sighting.track_id))
+                _add_target(targets, sighting, length, speed)
+        before = {s.track_id: s.box for s in sightings}
+    ET.indent(root, space='   ')
+    body = ET.tostring(root, encoding='unicode')
+    return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
+
+
+def _add_target(
+    parent: ET.Element, sighting: Sighting, length: int, speed: float
+) -> None:
+    """Add one ``<target>``."""
+    target = ET.SubElement(parent, 'target', id=str(sighting.track_id))
+    ET.SubElement(target, 'box', _format_box(sighting.box))
+    ET.SubElement(
+        target,
+        'attribute',
+        orientation=_format(sighting.orientation),
+        speed=_format(speed),
+        trajectory_length=str(length),
+        truncation_ratio=_format(sighting.truncation),
+        vehicle_type=sighting.kind,
+    )
+    if sighting.overlaps:
+        occlusion = ET.SubElement(target, 'occlusion')
+        for overlap in sighting.overlaps:
+            ET.SubElement(
+                occlusion,
+                'region_overlap',
+                _format_box(overlap.box),
+                occlusion_id=str(overlap.other),
+                occlusion_status=str(overlap.status),
+            )
+
+
+def _speed(box: Box, before: Box | None) -> float:
+    """Pixels that the middle of a box moved since the frame before."""
+    if before is None:
+        return 0.0
+    moved = np.reshape(box, (2, 2)).mean(0) - np.reshape(before, (2, 2)).mean(
+        0
+    )
+    return float(np.hypot(*moved))
+
+
+def _format_box(box: Box) -> dict[str, str]:
+    """A box as attributes, pixels from 1."""
+    x1, y1, x2, y2 = box
+    return dict(
+        left=_format(x1 + 1),
+        top=_format(y1 + 1),
+        width=_format(x2 - x1),
+        height=_format(y2 - y1),
+    )
+
+
+def _format(value: float) -> str:
+    """A number with at most four digits behind the point."""
+    return f'{value:.4f}'.rstrip('0').rstrip('.')
+
+
+MARKER = 'toy_ua_detrac.json'
+# Grows when the same arguments give other bytes.
+VERSION = 3
+JPEG_QUALITY = 95
+PLACES = 4
+# Frames within which vehicles come into sight on an empty road.
+LONG = 20
+FIRST_NUMBER = dict(train=90001, test=95001)
+
+
+def make_toy_ua_detrac(
+    root: str | os.PathLike,
+    *,
+    train_sequences: int = 96,
+    test_sequences: int = 6,
+    frames: int = 40,
+    train_frames: int | None = None,
+    size: tuple[int, int] = (448, 256),
+    density: float = 0.4,
+    seed: int = 0,
+    on_frame: Callable[[], None] | None = None,
+) -> Path:
+    """Write a toy UA-DETRAC, unless it is there already.
+
+    It is written to ``{root}.partial`` and moved when it is complete.
+
+    Four cameras take turns, in training and in test: the first and the third
+    see parked vehicles, the third a light that is red at first. Of the
+    sequences of each split the second gets slowly darker; the fourth begins
+    with an empty road, if it is long enough for vehicles to come. The same
+    arguments give the same bytes with the same releases of numpy and OpenCV.
+
+    Args:
+        root: Folder to write to; made if need be.
+        train_sequences: Number of training sequences.
+        test_sequences: Number of test sequences.
+        frames: Number of frames of each.
+        train_frames: That of training sequences, if it is another: many
+            short ones teach more than few long ones.
+        size: ``(width, height)`` of the images in pixels.
+        density: Vehicles per lane and second that want to enter.
+        seed: Seed of all that is random.
+        on_frame: Called after each frame written.
+
+    Returns:
+        ``root``, for ``data_root`` of ``mmskip.UADETRACDataset``.
+
+    Raises:
+        ValueError: An argument is out of range.
+        FileExistsError: ``root`` holds something else.
+    """
+    arguments = dict(
+        version=VERSION,
+        train_sequences=train_sequences,
+        test_sequences=test_sequences,
+        frames=frames,
+        train_frames=frames if train_frames is None else train_frames,
+        size=list(size),
+        density=density,
+        seed=seed,
+    )
+    _check(arguments)
+    root = Path(root).absolute()
+    if not is_complete(root, arguments):
+        partial = _start_over(root)
+        _write_all(partial, arguments, on_frame)
+        if root.exists():
+            root.rmdir()
+        partial.rename(root)
+    return root
+
+
+def plan_sequence(
+    index: int, frames: int, size: tuple[int, int], density: float
+) -> SequencePlan:
+    """Decide what happens in a sequence, see :func:`make_toy_ua_detrac`."""
+    place = index % PLACES
+    return SequencePlan(
+        frames=frames,
+        size=size,
+        place=place,
+        density=density,
+        busy=index != 3 or frames < LONG,
+        traffic_light=place == 2,
+        light_change=index == 1,
+        parking=place in (0, 2),
+    )
+
+
+def is_complete(root: Path, arguments: dict) -> bool:
+    """Whether a folder holds this very data set.
+
+    Args:
+        root: The folder; it need not exist.
+        arguments: What the data set is to be made with.
+
+    Returns:
+        True if all is there, False if there is nothing at all.
+
+    Raises:
+        FileExistsError: There is something else.
+    """
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f'{root}: expected a folder, got a file')
+    if not root.exists() or not any(root.iterdir()):
+        return False
+    marker = root / MARKER
+    if not marker.is_file():
+        raise FileExistsError(
+            f'{root}: expected an empty folder or a toy UA-DETRAC, '
+            f'got a folder without {MARKER}; remove it or choose another'
+        )
+    found = json.loads(marker.read_text())
+    if found != arguments:
+        differing = ', '.join(
+            f'{key}={found.get(key)!r} instead of {value!r}'
+            for key, value in arguments.items()
+            if found.get(key) != value
+        )
+        raise FileExistsError(
+            f'{root}: holds a toy UA-DETRAC made with {differing}; remove it '
+            'or choose another folder'
+        )
+    return True
+
+
+def _check(arguments: dict) -> None:
+    """Refuse arguments out of range."""
+    for name, least in (
+        ('train_sequences', 0),
+        ('test_sequences', 0),
+        ('frames', 1),
+        ('train_frames', 1),
+        ('seed', 0),
+    ):
+        value = arguments[name]
+        if not isinstance(value, int) or value < least:
+            raise ValueError(f'expected {name} >= {least}, got {value!r}')
+    size = arguments['size']
+    if len(size) != 2 or min(size) < 64:
+        raise ValueError(
+            f'expected size (width, height) of at least 64 each, got {size}'
+        )
+    if arguments['density'] <= 0:
+        raise ValueError(f'expected density > 0, got {arguments["density"]!r}')
+
+
+def _start_over(root: Path) -> Path:
+    """Make an empty folder beside ``root``; remove what was interrupted."""
+    partial = root.with_name(f'{root.name}.partial')
+    if partial.exists():
+        if not (partial / MARKER).is_file():
+            raise FileExistsError(
+                f'{partial}: expected what an interrupted run left, got '
+                'something else; remove it'
+            )
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def _write_all(
+    root: Path, arguments: dict, on_frame: Callable[[], None] | None
+) -> None:
+    """Write the marker and every sequence."""
+    (root / MARKER).write_text(json.dumps(arguments, indent=2) + '\n')
+    lengths = dict(train=arguments['train_frames'], test=arguments['frames'])
+    for split, frames in lengths.items():
+        for index in range(arguments[f'{split}_sequences']):
+            number = FIRST_NUMBER[split] + index
+            plan = plan_sequence(
+                index, frames, tuple(arguments['size']), arguments['density']
+            )
+            sequence = ToySequence(plan, arguments['seed'], number)
+            _write_sequence(root, split, number, sequence, on_frame)
+
+
+def _write_sequence(
+    root: Path,
+    split: str,
+    number: int,
+    sequence: ToySequence,
+    on_frame: Callable[[], None] | None,
+) -> None:
+    """Write images and annotation of a sequence."""
+    name = f'MVI_{number}'
+    images = root / f'Insight-MVT_Annotation_{split.capitalize()}' / name
+    annotations = root / f'DETRAC-{split.capitalize()}-Annotations-XML'
+    images.mkdir(parents=True)
+    annotations.mkdir(exist_ok=True)
+    frames = []
+    for frame, (image, sightings) in enumerate(sequence.film(), 1):
+        _, data = cv2.imencode(
+            '.jpg', image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
+        )
+        (images / f'img{frame:05d}.jpg').write_bytes(data.tobytes())
+        frames.append(sightings)
+        if on_frame is not None:
+            on_frame()
+    text = format_sequence(
+        name,
+        frames,
+        ignored_regions=sequence.ignored_regions,
+        weather=sequence.scene.light.weather,
+    )
+    (annotations / f'{name}.xml').write_text(text, encoding='utf-8')

@@ -1,0 +1,126 @@
+"""Turn convolutions into dynamic convolutions (VA-RED^2)."""
+
+from torch import nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from mmskip.core.convert import ROI_REASON
+from mmskip.registry import MODELS
+
+from .cheap_maps import TIME_MAPS
+from .gate import SoftModulationGate
+from .layer import DYNAMIC_CLASSES
+from .options import refuse_options
+
+SEARCH_SPACES = (2, 3)
+KERNELS = ('spatial', 'all')
+
+
+@MODELS.register_module()
+class DynamicConversion:
+    """Convert 2-D and 3-D convolutions to dynamic convolutions.
+
+    B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S.
+    thesis, MIT, 2023. As it does "mainly to 2D convolutions in R(2+1)D", by
+    default those with a spatial kernel are converted: in pointwise, temporal
+    and depthwise ones the cheap maps are a large part of what they save.
+    Convolutions of images have the channel axis only.
+
+    Args:
+        search_space: Options per axis, 2 (all, half) or 3 (and a quarter).
+        time: Whether the temporal axis is dynamic (Tables 4.11, 4.12).
+        channels: Whether the channel axis is.
+        kernels: ``spatial`` as above, or ``all``: pointwise, temporal and
+            depthwise convolutions, too.
+        hidden_channels: D_h of the gates.
+        start: See :class:`mmskip.va_red2.SoftModulationGate`.
+        leak: See :class:`mmskip.va_red2.SoftModulationGate`.
+        time_map: See :class:`mmskip.va_red2.CheapMaps`.
+        roi_heads: Also convert layers inside RoI heads.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        search_space: int = 2,
+        time: bool = True,
+        channels: bool = True,
+        kernels: str = 'spatial',
+        hidden_channels: int = 16,
+        start: float = 0.1,
+        leak: float = 0.1,
+        time_map: str = 'neighbours',
+        roi_heads: bool = False,
+    ) -> None:
+        for name, value, known in (
+            ('search_space', search_space, SEARCH_SPACES),
+            ('kernels', kernels, KERNELS),
+            ('time_map', time_map, TIME_MAPS),
+        ):
+            if value not in known:
+                raise ValueError(
+                    f'expected {name} to be one of {known}, got {value!r}'
+                )
+        if not (time or channels):
+            raise ValueError(
+                'expected time or channels to be dynamic, got neither'
+            )
+        self.search_space = search_space
+        self.time = time
+        self.channels = channels
+        self.kernels = kernels
+        self.gate = dict(
+            type='SoftModulationGate',
+            hidden_channels=hidden_channels,
+            start=start,
+            leak=leak,
+        )
+        SoftModulationGate(hidden_channels, start, leak)  # checks them
+        self.time_map = time_map
+        self.roi_heads = roi_heads
+        self._dynamic_class = {
+            kind.dense_class: kind for kind in DYNAMIC_CLASSES
+        }
+
+    def concerns(self, module: nn.Module) -> bool:
+        """Whether a module is of a kind that this conversion is about."""
+        return isinstance(module, (_ConvNd, nn.Linear))
+
+    def refusal(self, name: str, module: nn.Module) -> str | None:
+        """Why a layer stays as it is, None if it can be converted."""
+        if isinstance(module, nn.Linear):
+            return 'not a convolution'
+        if isinstance(module, _ConvTransposeNd):
+            return 'transposed convolution'
+        if 'forward' in module.__dict__:
+            return 'its forward is replaced on the instance'
+        if type(module) not in self._dynamic_class:
+            return (
+                f'{type(module).__name__} is not a class known to only '
+                'convolve'
+            )
+        if self.kernels == 'spatial':
+            if max(module.kernel_size[-2:]) == 1:
+                return "no spatial kernel (kernels='all' converts it)"
+            if module.weight.shape[1] == 1 and module.groups > 1:
+                return "depthwise (kernels='all' converts it)"
+        if not self.roi_heads and 'roi_head' in name.split('.'):
+            return ROI_REASON
+        return refuse_options(module, *self._options(module))
+
+    def apply(self, name: str, module: nn.Module) -> None:
+        """Convert one layer in place; parameters, hooks and name stay."""
+        module.__class__ = self._dynamic_class[type(module)]
+        module.set_dynamic(*self._options(module), self.gate, self.time_map)
+        # The new parts follow the layer they belong to.
+        for part in (module.gate, module.cheap):
+            part.to(module.weight.device).train(module.training)
+
+    def _options(self, module: nn.Module) -> tuple[int, int]:
+        """S_t and S_c for a layer; 1 for an axis that is not dynamic."""
+        clips = module.weight.dim() == 5
+        return (
+            self.search_space if self.time and clips else 1,
+            self.search_space if self.channels else 1,
+        )

@@ -1,0 +1,37 @@
+from mmskip.apis import Row, append_row, read_rows, write_tables
+
+
+def row(model, mode='stream', status='equal', **values):
+    return Row('host', model, mode, status, configs=(f'{model}.py',), **values)
+
+
+def test_rows_come_back_and_the_last_one_of_a_model_counts(tmp_path):
+    path = tmp_path / 'rows.jsonl'
+    rows = [row('a', error=1e-6), row('b', status='fails', reason='x\ny')]
+    for item in [row('b', status='differs'), *rows]:
+        append_row(path, item)
+    with path.open('a') as file:
+        file.write('{"host": "host", "model": "c", "mo')  # killed
+
+    assert sorted(read_rows(path), key=lambda r: r.model) == rows
+
+
+def test_the_table_counts_all_and_lists_what_is_not_equal(tmp_path):
+    rows = [
+        row('a', error=2e-6),
+        row('a', 'plan', 'differs', reason='1.0e-02 at neck'),
+        row('b', error=1e-6),
+        row('b', 'plan', error=1e-6),
+        row('c', status='does not run densely', reason='no a|b'),
+        row('c', 'plan', 'does not run densely', reason='no a|b'),
+    ]
+
+    text = write_tables(tmp_path, 'host', rows)
+
+    assert text == (tmp_path / 'host.md').read_text()
+    assert '3 distinct models of 3 configs.' in text
+    assert '| equal | 2 | 1 |' in text
+    assert '| does not run densely | 1 | 1 |' in text
+    assert '| 1.0e-02 at neck | plan | 1: `a` |' in text
+    assert '| no a\\|b | stream, plan | 1: `c` |' in text
+    assert len((tmp_path / 'host.csv').read_text().splitlines()) == 7
