@@ -14,7 +14,7 @@ from mmskip.skip_conv import (
     StreamBinding,
     StreamState,
 )
-from mmskip.skip_conv.native_call import NativeCall
+from mmskip.skip_conv.native_layer import NativeCall
 from mmskip.skip_conv.state import CallSite
 
 from .steps import Board, NativeSteps, Step

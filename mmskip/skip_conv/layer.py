@@ -22,7 +22,7 @@ from mmskip.registry import MODELS
 
 from .gate_mask import gate_scale
 from .gates import Gate, as_gate
-from .native_call import NativeCall, PackedWeight
+from .native_layer import NativeCall, PackedWeight
 from .reference import (
     MEMORY_RULES,
     SkipMemory,

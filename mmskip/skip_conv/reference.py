@@ -25,7 +25,7 @@ from .gate_mask import (
     relative_scale,
     signal_norms,
 )
-from .native_call import NativeCall, PackedWeight
+from .native_layer import NativeCall, PackedWeight
 
 MEMORY_RULES = ('previous', 'accumulated')
 

@@ -11,7 +11,7 @@ from mmskip.native import address_of, fingerprint
 from mmskip.native import library as native
 
 from .layer import SkipConvMixin
-from .native_call import NativeCall
+from .native_layer import NativeCall
 from .reference import SkipMemory
 
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from mmskip.native import ConvGeometry, activate_
 from mmskip.native import library as native
 from mmskip.skip_conv import MEMORY_RULES, GateParams, native_call, skip_conv
-from mmskip.skip_conv.native_call import PackedWeight
+from mmskip.skip_conv.native_layer import PackedWeight
 from tests.helpers.any_layer import gated_layers, make_frames
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)

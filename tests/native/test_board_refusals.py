@@ -6,7 +6,7 @@ import torch
 from mmskip.native import ConvGeometry
 from mmskip.native import library as native
 from mmskip.skip_conv import GateParams, native_call, skip_conv
-from mmskip.skip_conv.native_call import PackedWeight
+from mmskip.skip_conv.native_layer import PackedWeight
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 

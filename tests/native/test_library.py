@@ -20,7 +20,7 @@ from mmskip.skip_conv import (
     native_call,
     skip_conv,
 )
-from mmskip.skip_conv.native_call import PackedWeight
+from mmskip.skip_conv.native_layer import PackedWeight
 from tests.helpers.any_layer import gated_layers, make_frames
 from tests.helpers.convs import make_video
 
