@@ -125,7 +125,7 @@ def support_sum(
 
     Returns:
         (N, 1, ...) of the output's spatial size. Padding counts as the
-        convolution sees it (zeros, or the mirrored values).
+        convolution pads (zeros, or the mirrored values).
     """
     ones = x.new_ones(1, 1, *kernel_size)
     return convolve(x, ones, None, geometry._replace(groups=1))

@@ -11,19 +11,23 @@ import torch
 from torch import Tensor
 
 _LIBRARY = Path(__file__).with_name('_native.so')
-#: Arguments of the operators and methods that have got new ones, with self,
-#: as in csrc/library.cpp.
-_ARGUMENTS = {
-    'skip_frame': 22,
-    'Board.add_conv': 26,
-    'Board.add_mean': 4,
-    'Board.add_pool': 7,
-    'Board.add_sum': 7,
-    'Board.begin_conv': 4,
-    'relative_scale': 2,
+#: Operators of the library and the number of their arguments, and methods of
+#: its plans, as in csrc/library.cpp.
+_OPERATORS = {
     'fingerprint': 2,
-    'soft_gate': 11,
-    'mix_options': 11,
+    'mix_options': 7,
+    'relative_scale': 2,
+    'soft_gate': 8,
+}
+_METHODS = {
+    'add_conv': 6,
+    'add_follow': 4,
+    'add_join': 4,
+    'add_mean': 4,
+    'add_pool': 7,
+    'add_sum': 7,
+    'begin': 3,
+    'run': 3,
 }
 
 
@@ -49,30 +53,39 @@ def _load() -> str:
 
 def _check_age() -> None:
     """Refuse a library of other sources, before a stream fails in it."""
-    board = torch.classes.mmskip.Board(0)
-    for name in _ARGUMENTS:
-        if name.startswith('Board.'):
-            schema = board._get_method(name.removeprefix('Board.')).schema
-        elif not hasattr(torch.ops.mmskip, name):
+    for name, count in _OPERATORS.items():
+        if not hasattr(torch.ops.mmskip, name):
             raise RuntimeError(f'expected mmskip::{name}, got none')
-        else:
-            schema = getattr(torch.ops.mmskip, name).default._schema
-        if len(schema.arguments) != _ARGUMENTS[name]:
-            raise RuntimeError(
-                f'expected mmskip::{name} with {_ARGUMENTS[name]} arguments, '
-                f'got one with {len(schema.arguments)}, of another version'
-            )
+        schema = getattr(torch.ops.mmskip, name).default._schema
+        _check_count(name, schema, count)
+    plan = torch.classes.mmskip.Plan(0)
+    for name, count in _METHODS.items():
+        _check_count(f'Plan.{name}', plan._get_method(name).schema, count)
+    # Classes take the arguments of this version, or raise RuntimeError.
+    classes = torch.classes.mmskip
+    geometry = classes.ConvGeometry((1, 1), (0, 0, 0, 0), (1, 1), 1)
+    gate = classes.Gate(0.0, 1, 1, None, None, None, 'residual')
+    pixel = torch.zeros(1, 1, 1, 1)
+    layer = classes.Layer(pixel, None, geometry, gate, False, None)
+    classes.CallSite(layer, [pixel, pixel, pixel.flatten()])
+
+
+def _check_count(name: str, schema: torch.FunctionSchema, count: int) -> None:
+    if len(schema.arguments) != count:
+        raise RuntimeError(
+            f'expected mmskip::{name} with {count} arguments, got one with '
+            f'{len(schema.arguments)}, of another version'
+        )
 
 
 #: Why there is no native backend; empty if there is one.
 MISSING = _load()
 #: The operators as torch registers them, see csrc.
-skip_frame = None if MISSING else torch.ops.mmskip.skip_frame.default
 soft_gate = None if MISSING else torch.ops.mmskip.soft_gate.default
 relative_scale = None if MISSING else torch.ops.mmskip.relative_scale.default
 mix_options = None if MISSING else torch.ops.mmskip.mix_options.default
-#: Makes the board of a part of a model, see csrc/board.h, of a given size.
-new_board = None if MISSING else torch.classes.mmskip.Board
+#: Makes the plan of a part of a model, see csrc/plan.h, of a given size.
+new_plan = None if MISSING else torch.classes.mmskip.Plan
 
 
 def silu(x: Tensor) -> Tensor:
@@ -82,15 +95,15 @@ def silu(x: Tensor) -> Tensor:
         x: Float32 image (N, C, H, W) on the CPU.
     """
     result = torch.empty_like(x, memory_format=torch.channels_last)
-    board = new_board(2)
-    board.put(0, x)
-    board.add_sum([0], 1, result, None, None, 'silu')
-    board.run(0, 1)
+    plan = new_plan(2)
+    plan.put(0, x)
+    plan.add_sum([0], 1, result, None, None, 'silu')
+    plan.run(0, 1)
     return result
 
 
 def mean(x: Tensor) -> Tensor:
-    """The mean over all positions as a board computes it.
+    """The mean over all positions as a plan computes it.
 
     Args:
         x: Float32 image (N, C, H, W) on the CPU.
@@ -99,10 +112,10 @@ def mean(x: Tensor) -> Tensor:
         (N, C, 1, 1).
     """
     result = x.new_empty(*x.shape[:2], 1, 1)
-    board = new_board(2)
-    board.put(0, x)
-    board.add_mean(0, 1, result)
-    board.run(0, 1)
+    plan = new_plan(2)
+    plan.put(0, x)
+    plan.add_mean(0, 1, result)
+    plan.run(0, 1)
     return result
 
 

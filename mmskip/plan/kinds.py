@@ -44,7 +44,7 @@ def find_sums(
 
     Returns:
         Sums by the nodes they compute; the nodes that are a part of them and
-        that nobody else sees.
+        that nobody else reads.
     """
     sums: dict[fx.Node, Sum] = {}
     absorbed: set[fx.Node] = set()
@@ -84,7 +84,7 @@ def is_norm(node: Any, module: nn.Module) -> bool:
 
 
 def _is_own(inner: Any, node: fx.Node) -> bool:
-    """Whether nobody but a node, or what it absorbs, sees an inner one."""
+    """Whether nobody but a node, or what it absorbs, reads an inner one."""
     return inner is node or (
         isinstance(inner, fx.Node) and len(inner.users) == 1
     )
@@ -312,7 +312,7 @@ def windows_of(
     module: nn.Module,
     values: dict[fx.Node, Any],
 ) -> list[list[int]] | None:
-    """Kernel, stride and padding of a max pooling that a board can compute.
+    """Kernel, stride and padding of a max pooling that a plan takes.
 
     Args:
         node: As of :func:`is_pointwise`, and so are the others.

@@ -24,7 +24,7 @@ from .kinds import (
 )
 from .plan import Fixed, Plan, PlannedConv, Slot, copy_slots
 from .record import compute, selects, tensors_read
-from .steps import Board, NativeSteps, PointStep, Step, WholeStep
+from .steps import FrameValues, NativeSteps, PointStep, Step, WholeStep
 
 
 class NotPlannedError(Exception):
@@ -90,16 +90,16 @@ class Planner:
         self._numbers = {node: i for i, node in enumerate(graph.nodes)}
         # Behind the nodes: inputs, halves of pools.
         size = 2 * len(self._numbers)
-        self._board = Board([values[node] for node in graph.nodes], size)
-        self._result = copy_slots(self._slots(), self._board.own)
+        self._frame = FrameValues([values[node] for node in graph.nodes], size)
+        self._result = copy_slots(self._slots(), self._frame.own)
         self._sums, self._absorbed = find_sums(graph, module, values)
         self._constants = find_constants(graph)
         for node in self._constants:
-            self._board.mark(self._numbers[node], False)
+            self._frame.mark(self._numbers[node], False)
         #: Nodes without a step.
         self._idle = {*self._absorbed, *self._constants}
         self._steps: list[Step] = []
-        self._convs: dict[int, PlannedConv] = {}
+        self._convs: list[PlannedConv] = []
         self._norms: list[Tensor] = []
         self._num_native = 0
         self._num_hidden = 0
@@ -122,7 +122,7 @@ class Planner:
     def _check(self, read: list[tuple[dict[str, Any], str, Tensor]]) -> None:
         for node, site in self._sites.items():
             layer = self._module.get_submodule(node.target)
-            if not layer.has_next(self._state.prepared(site)):
+            if not layer.is_prepared(self._state.prepared(site)):
                 raise NotPlannedError(
                     f'{site[0]} does not run on the native backend'
                 )
@@ -142,7 +142,7 @@ class Planner:
         read = tensors_read(self._graph, self._module)
         self._check(read)
         for *_, tensor in read:
-            self._board.native.watch(tensor)
+            self._frame.native.watch(tensor)
         inputs = []
         for node, number in self._numbers.items():
             if node.op == 'placeholder':
@@ -156,13 +156,13 @@ class Planner:
             elif node not in self._idle and node.op != 'output':
                 self._add_other(node)
         for node in self._absorbed:
-            self._board.drop(self._numbers[node])
+            self._frame.drop(self._numbers[node])
         return Plan(
             key,
             self._steps,
             self._convs,
             self._fixed(read),
-            self._board,
+            self._frame,
             inputs,
             self._slots(),
             self._nbytes,
@@ -200,8 +200,8 @@ class Planner:
         copy = self._values[node].clone(memory_format=torch.channels_last)
         self._nbytes += copy.nbytes
         source = self._new_number()
-        self._board.native.add_follow(source, number, copy)
-        self._board.put(number, copy)
+        self._frame.native.add_follow(source, number, copy)
+        self._frame.put(number, copy)
         self._native_step()
         return source
 
@@ -213,20 +213,20 @@ class Planner:
     def _add_conv(self, node: fx.Node) -> None:
         layer = self._module.get_submodule(node.target)
         site = self._sites[node]
-        output = self._state.slots[site].output
+        memory = self._state.slots[site]
         source, target = self._numbers[node.args[0]], self._numbers[node]
         result = None
         if layer.activation is not None:
             result = self._new_result(node).copy_(self._values[node])
-        mask = torch.ones_like(output[:, :1], dtype=torch.bool).contiguous()
-        self._state.note(site, mask.copy_(self._state.last_mask(site)))
+        mask = torch.ones_like(memory.output[:, :1], dtype=torch.bool)
+        mask = mask.contiguous().copy_(self._state.last_mask(site))
+        self._state.note(site, mask)
         call = self._state.prepared(site)
-        add = self._board.native.add_conv
-        add(source, target, mask, result, *call.arguments)
-        self._board.put(target, output if result is None else result)
-        self._board.native.watch(layer.weight)
-        self._convs[self._num_native] = PlannedConv(
-            layer, site, call, source, mask
+        self._frame.native.add_conv(source, target, call.site, mask, result)
+        self._frame.put(target, memory.output if result is None else result)
+        self._frame.native.watch(layer.weight)
+        self._convs.append(
+            PlannedConv(layer, site, call, memory, source, mask)
         )
         self._native_step(site[0])
 
@@ -237,23 +237,23 @@ class Planner:
             norm = self._module.get_submodule(found.norm)
             scale, shift = affine(norm)
             self._norms += [*norm.parameters(), *norm.buffers()]
-        self._board.native.add_sum(
+        self._frame.native.add_sum(
             terms, target, result, scale, shift, found.activation
         )
-        self._board.put(target, result)
+        self._frame.put(target, result)
         self._native_step()
 
     def _add_join(self, sources: list[int], node: fx.Node) -> None:
         result, target = self._new_result(node), self._numbers[node]
-        self._board.native.add_join(sources, target, result)
-        self._board.put(target, result)
+        self._frame.native.add_join(sources, target, result)
+        self._frame.put(target, result)
         self._native_step()
 
     def _add_pool(
         self, source: int, node: fx.Node, windows: list[list[int]]
     ) -> None:
         """Maxima in rows, and of those in columns: fewer to compare."""
-        rows = self._board.values[source].shape[:3]
+        rows = self._frame[source].shape[:3]
         between = self._new_image((*rows, self._values[node].shape[3]))
         number = self._new_number()
         steps = [
@@ -264,16 +264,16 @@ class Planner:
             along = [[1, 1], [1, 1], [0, 0]]
             for values, window in zip(along, windows, strict=True):
                 values[axis] = window[axis]
-            self._board.native.add_pool(begin, end, result, *along)
-            self._board.put(end, result)
+            self._frame.native.add_pool(begin, end, result, *along)
+            self._frame.put(end, result)
             self._native_step()
 
     def _add_mean(self, source: int, node: fx.Node) -> None:
         result, target = self._new_result(node), self._numbers[node]
-        self._board.native.add_mean(source, target, result)
+        self._frame.native.add_mean(source, target, result)
         # What is kept of each row is that of the recorded frame.
-        self._board.native.run(self._num_native, self._num_native + 1)
-        self._board.put(target, result)
+        self._frame.native.run(self._num_native, self._num_native + 1)
+        self._frame.put(target, result)
         self._native_step()
 
     def _new_result(self, node: fx.Node) -> Tensor:

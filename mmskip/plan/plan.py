@@ -4,10 +4,9 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
-from mmskip.native import convolve, fingerprint
+from mmskip.native import fingerprint
 from mmskip.skip_conv import (
     SkipConvMixin,
     SkipMemory,
@@ -17,11 +16,11 @@ from mmskip.skip_conv import (
 from mmskip.skip_conv.native_layer import NativeCall
 from mmskip.skip_conv.state import CallSite
 
-from .steps import Board, NativeSteps, Step
+from .steps import FrameValues, NativeSteps, Step
 
 
 class Slot(NamedTuple):
-    """Stands for a value of the board.
+    """Stands for a value of a frame.
 
     Attributes:
         index: Its number.
@@ -36,7 +35,8 @@ class PlannedConv:
     Args:
         layer: The layer that is called.
         site: The call site, under which the stream keeps its memory.
-        call: The memory and the settings, as the native operator takes them.
+        call: The memory and the settings, as the native backend takes them.
+        memory: That is updated in place.
         source: Number of the layer's input in the plan.
         mask: Bool (N, 1, H_out, W_out): the outputs that were computed in
             the last frame.
@@ -47,6 +47,7 @@ class PlannedConv:
         layer: SkipConvMixin,
         site: CallSite,
         call: NativeCall,
+        memory: SkipMemory,
         source: int,
         mask: Tensor,
     ) -> None:
@@ -55,8 +56,7 @@ class PlannedConv:
         self.source = source
         self.mask = mask
         self._call = call
-        self._memory = SkipMemory(*call.memory)
-        self._geometry = layer.geometry(self._memory.input)
+        self._memory = memory
         # Looked up past torch's __getattr__: this is done in every frame.
         self._parameters = layer._parameters
         self._modules = layer._modules
@@ -84,21 +84,10 @@ class PlannedConv:
         """Whether the weights hold the values that they had."""
         return self.layer.has_weights_of(self._call)
 
-    def restart(self, board: Board, state: StreamState, step: int) -> None:
-        """Compute a reference frame into the memory that is there.
-
-        Args:
-            board: The values of the plan.
-            state: The stream, which gets its memory back.
-            step: Number of the native step.
-        """
-        x = board.values[self.source]
-        x = x.contiguous(memory_format=torch.channels_last)
-        output = convolve(x, self._weight, self._bias, self._geometry)
-        board.native.begin_conv(step, x, output)
-        state.keep(self.site, self._memory, self.mask)
-        state.prepare(self.site, self._call)
-        self.layer.record_frame(x.shape, self.mask, is_reference=True)
+    def restore(self, state: StreamState) -> None:
+        """Give a stream that was reset the memory of its call site back."""
+        state.restore(self.site, self._memory, self._call)
+        state.note(self.site, self.mask)
 
 
 class Postponed:
@@ -127,10 +116,9 @@ class Plan:
     Args:
         key: Tells for which arguments the plan is.
         steps: The steps of a frame, in their order.
-        convs: The Skip-Convolutions among them, by number of their native
-            step.
+        convs: The Skip-Convolutions among them.
         fixed: What else must not change, see :class:`Fixed`.
-        board: The values that the steps work on.
+        frame: The values that the steps work on.
         inputs: Numbers of the tensors that the part gets.
         result: What the part returns, with slots in place of tensors.
         nbytes: Memory that is kept beside that of call sites.
@@ -146,23 +134,22 @@ class Plan:
         self,
         key: Any,
         steps: Sequence[Step],
-        convs: Mapping[int, PlannedConv],
+        convs: Sequence[PlannedConv],
         fixed: 'Fixed',
-        board: Board,
+        frame: FrameValues,
         inputs: Sequence[int],
         result: Any,
         nbytes: int,
     ) -> None:
         self.key = key
         self.steps = steps
-        self.convs = list(convs.values())
+        self.convs = convs
         self.nbytes = nbytes
         self.runs = 0
         self.counts = Counter(conv.layer for conv in self.convs)
-        self._numbers = convs
         self._first = {c.layer: c.site[1] for c in reversed(self.convs)}
         self._fixed = fixed
-        self._board = board
+        self._frame = frame
         self._inputs = inputs
         self._result = result
 
@@ -203,7 +190,7 @@ class Plan:
         for conv in self.convs:
             if not conv.is_current():
                 return False
-        return self._board.native.holds() and self._fixed.holds()
+        return self._frame.native.holds() and self._fixed.holds()
 
     def run(self, inputs: Sequence[Tensor], binding: StreamBinding) -> Any:
         """Compute the next frame.
@@ -215,27 +202,21 @@ class Plan:
         Returns:
             What the part returns, in tensors of its own.
         """
-        board = self._board
+        frame = self._frame
         ledger = self._begin(inputs)
         for step in self.steps:
             if self.clock is not None and isinstance(step, NativeSteps):
-                step.time(board, self.clock)
+                step.time(frame, self.clock)
             else:
-                step.run(board, always=ledger is not None)
+                step.run(frame, always=ledger is not None)
         for conv in self.convs:
             binding.state.note(conv.site, conv.mask)
-        if ledger is not None:
-            for conv in self.convs:
-                size = board.values[conv.source].shape
-                conv.layer.record_frame(size, conv.mask)
-        binding.count(self.counts)
-        self.runs += 1
-        return copy_slots(self._result, board.own)
+        return self._end(binding, ledger)
 
     def restart(self, inputs: Sequence[Tensor], binding: StreamBinding) -> Any:
         """Compute the first frame of another video, a reference frame.
 
-        Nothing is traced, planned or allocated anew for it.
+        Nothing is traced or planned anew for it.
 
         Args:
             inputs: What the part gets, in the shapes that it had.
@@ -244,24 +225,12 @@ class Plan:
         Returns:
             What the part returns, in tensors of its own.
         """
-        board = self._board
         ledger = self._begin(inputs)
         for step in self.steps:
-            if not isinstance(step, NativeSteps):
-                step.run(board, always=True)
-                continue
-            for number in step.numbers:
-                if number not in self._numbers:
-                    board.native.run(number, number + 1)
-                    continue
-                if ledger is not None:
-                    ledger.enter_layer()
-                self._numbers[number].restart(board, binding.state, number)
-                if ledger is not None:
-                    ledger.leave_layer()
-        binding.count(self.counts)
-        self.runs += 1
-        return copy_slots(self._result, board.own)
+            step.restart(self._frame, ledger)
+        for conv in self.convs:
+            conv.restore(binding.state)
+        return self._end(binding, ledger, is_reference=True)
 
     def memory_beside(self, slots: Mapping[CallSite, SkipMemory]) -> int:
         """Bytes that the plan keeps and that are not in slots of a stream."""
@@ -271,15 +240,27 @@ class Plan:
 
     def _begin(self, inputs: Sequence[Tensor]) -> Any:
         """Take the frame in; returns the ledger if MACs are counted."""
-        board = self._board
+        frame = self._frame
         for index, value in zip(self._inputs, inputs, strict=True):
-            board.put(index, value)
-            board.mark(index, True)
+            frame.put(index, value)
+            frame.mark(index, True)
         ledgers = (conv.layer._ledger for conv in self.convs)
         ledger = next((one for one in ledgers if one is not None), None)
         if ledger is not None:
             ledger.see_batch(self._fixed.batch)
         return ledger
+
+    def _end(
+        self, binding: StreamBinding, ledger: Any, is_reference: bool = False
+    ) -> Any:
+        """Count what was done; returns what the part does."""
+        if ledger is not None:
+            for conv in self.convs:
+                size = self._frame[conv.source].shape
+                conv.layer.record_frame(size, conv.mask, is_reference)
+        binding.count(self.counts)
+        self.runs += 1
+        return copy_slots(self._result, self._frame.own)
 
 
 class Fixed:

@@ -14,13 +14,13 @@ from mmskip.native import library as native
 #: Where a value differs from that of the frame before: a bool tensor
 #: (N, 1, H, W), True for anywhere, or False for nowhere.
 Change = Tensor | bool
-#: As in csrc/board.h.
+#: As in csrc/plan.h.
 _NOWHERE, _MAPPED, _ANYWHERE = range(3)
 #: Share of changed positions from which all are computed.
 _MOST = 0.5
 
 
-class Board:
+class FrameValues:
     """The values of a graph, by number, and what of them has changed.
 
     Args:
@@ -29,8 +29,8 @@ class Board:
     """
 
     def __init__(self, values: Sequence[Any], size: int) -> None:
-        self.native = native.new_board(size)
-        self.values = [None] * size
+        self.native = native.new_plan(size)
+        self._values = [None] * size
         #: Of each value, those of the tensors in it.
         self._layouts = [
             list(map(_layout, _pytree.tree_leaves(value))) for value in values
@@ -38,9 +38,12 @@ class Board:
         for index, value in enumerate(values):
             self.put(index, value)
 
+    def __getitem__(self, index: int) -> Any:
+        return self._values[index]
+
     def put(self, index: int, value: Any) -> None:
         """Set a value."""
-        self.values[index] = value
+        self._values[index] = value
         if torch.is_tensor(value):
             self.native.put(index, value)
 
@@ -50,7 +53,7 @@ class Board:
 
     def laid_out(self, index: int) -> Any:
         """A value in the order in memory that the given one had."""
-        value = self.values[index]
+        value = self._values[index]
         if not torch.is_tensor(value):
             return value
         (layout,) = self._layouts[index]
@@ -60,7 +63,7 @@ class Board:
 
     def own(self, index: int) -> Any:
         """A value that nobody else has, laid out as the given one was."""
-        return copy_tensors(self.values[index], self._layouts[index])
+        return copy_tensors(self._values[index], self._layouts[index])
 
     def mark(self, index: int, change: Change) -> None:
         """Say where a value has changed."""
@@ -78,17 +81,37 @@ class Board:
 class Step(Protocol):
     """Brings values up to date."""
 
-    def run(self, board: Board, always: bool) -> None:
+    def restart(self, frame: FrameValues, ledger: Any) -> None:
+        """Take the step in the first frame of a video.
+
+        Args:
+            frame: Of the stream.
+            ledger: In which MACs are counted, or None.
+        """
+
+    def run(self, frame: FrameValues, always: bool) -> None:
         """Take the step.
 
         Args:
-            board: Of the stream.
+            frame: Of the stream.
             always: Compute what may be counted even if nothing changed.
         """
 
 
+class PythonStep:
+    """A step that is the same in all frames."""
+
+    def run(self, frame: FrameValues, always: bool) -> None:
+        """Bring the result up to date."""
+        raise NotImplementedError
+
+    def restart(self, frame: FrameValues, ledger: Any) -> None:
+        """Compute it whole."""
+        self.run(frame, always=True)
+
+
 class NativeSteps:
-    """Steps that the board itself takes: Skip-Convolutions, sums, joins.
+    """Steps that the library takes: Skip-Convolutions, sums, joins.
 
     Args:
         begin: Number of the first.
@@ -101,24 +124,27 @@ class NativeSteps:
         self.begin = begin
         self.names: list[str] = []
 
-    @property
-    def numbers(self) -> range:
-        """Numbers of the steps."""
-        return range(self.begin, self.begin + len(self.names))
-
-    def run(self, board: Board, always: bool) -> None:
+    def run(self, frame: FrameValues, always: bool) -> None:
         """Take the steps."""
-        board.native.run(self.begin, self.begin + len(self.names))
+        frame.native.run(self.begin, self.begin + len(self.names))
 
-    def time(self, board: Board, clock: dict[str, float]) -> None:
+    def restart(self, frame: FrameValues, ledger: Any) -> None:
+        """Take them in the first frame of a video."""
+        if ledger is not None:
+            ledger.enter_layer()
+        frame.native.begin(self.begin, self.begin + len(self.names))
+        if ledger is not None:
+            ledger.leave_layer()
+
+    def time(self, frame: FrameValues, clock: dict[str, float]) -> None:
         """Take the steps one by one, and add the seconds of each by name."""
         for number, name in enumerate(self.names, self.begin):
             start = perf_counter()
-            board.native.run(number, number + 1)
+            frame.native.run(number, number + 1)
             clock[name] = clock.get(name, 0.0) + perf_counter() - start
 
 
-class PointStep:
+class PointStep(PythonStep):
     """An operation that takes each position of its images for itself.
 
     Args:
@@ -141,20 +167,20 @@ class PointStep:
         self.result = result
         self._known = False
 
-    def run(self, board: Board, always: bool) -> None:
+    def run(self, frame: FrameValues, always: bool) -> None:
         """Bring the result up to date."""
-        changes = [board.change(i) for i in self.sources]
+        changes = [frame.change(i) for i in self.sources]
         if not self._known:
             self._known = True
-            board.put(self.target, self.result)
+            frame.put(self.target, self.result)
             changes = [True]
-        board.mark(self.target, self._update(board, changes))
+        frame.mark(self.target, self._update(frame, changes))
 
-    def _update(self, board: Board, changes: list[Change]) -> Change:
+    def _update(self, frame: FrameValues, changes: list[Change]) -> Change:
         maps = [change for change in changes if change is not False]
         if not maps:
             return False
-        values = [board.values[i] for i in self.sources]
+        values = [frame[i] for i in self.sources]
         if any(change is True for change in maps):
             self.result.copy_(self.function(values))
             return True
@@ -171,7 +197,7 @@ class PointStep:
         return mask
 
 
-class WholeStep:
+class WholeStep(PythonStep):
     """Anything else: computed whole if an input changed.
 
     It gets tensors as the dense model would: torch normalises groups of an
@@ -197,17 +223,17 @@ class WholeStep:
         self.target = target
         self.spread = spread
 
-    def run(self, board: Board, always: bool) -> None:
+    def run(self, frame: FrameValues, always: bool) -> None:
         """Bring the result up to date."""
-        changes = [board.change(i) for i in self.sources]
+        changes = [frame.change(i) for i in self.sources]
         changed = any(change is not False for change in changes)
         if changed or always:
-            values = [board.laid_out(i) for i in self.sources]
-            board.put(self.target, self.function(values))
+            values = [frame.laid_out(i) for i in self.sources]
+            frame.put(self.target, self.function(values))
         change: Change = changed
         if self.spread is not None and torch.is_tensor(changes[0]):
             change = self.spread(changes[0])
-        board.mark(self.target, change)
+        frame.mark(self.target, change)
 
 
 def copy_tensors(

@@ -24,8 +24,8 @@ from .gates import (
 from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
 from .loss import GateCostLoss
 from .motion import HomographyMotion, Motion
+from .native_layer import MEMORY_RULES, SkipParams
 from .reference import (
-    MEMORY_RULES,
     SkipMemory,
     native_call,
     skip_clip,
@@ -56,6 +56,7 @@ __all__ = [
     'SkipConvMixin',
     'SkipConversion',
     'SkipMemory',
+    'SkipParams',
     'StreamBinding',
     'StreamState',
     'WarpedMemory',

@@ -8,7 +8,7 @@ from mmskip.registry import MODELS, build_own
 
 from .gates import as_gate
 from .layer import SKIP_CLASSES
-from .reference import MEMORY_RULES
+from .native_layer import MEMORY_RULES
 
 COSTLY_REASON = (
     'depthwise: a learned gate would cost as much as the layer (a norm gate '

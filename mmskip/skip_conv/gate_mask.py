@@ -59,8 +59,6 @@ class GateParams(NamedTuple):
         weight: Kernel (1, C_in, ...) of a learned gate.
         bias: Its bias (1,).
         folded: What was folded into the layer since its threshold was set.
-        region: Where outputs may fire at all: bool (N or 1, 1, ...) of the
-            output's size; None for everywhere.
     """
 
     kind: str
@@ -71,7 +69,6 @@ class GateParams(NamedTuple):
     sees: str = 'residual'
     weight: Tensor | None = None
     bias: Tensor | None = None
-    region: Tensor | None = None
     folded: Folding | None = None
 
 
@@ -211,14 +208,7 @@ def gate_mask(
         residual.detach(), scale, kernel_size, geometry, gate.order
     )
     # Not `>`: a NaN residual must be computed, not hidden.
-    return fired_mask(~(statistic <= gate.threshold), gate)
-
-
-def fired_mask(mask: Tensor, gate: GateParams) -> Tensor:
-    """Keep what fires inside the gate's region, in whole blocks."""
-    if gate.region is not None:
-        mask = mask & gate.region
-    return block_mask(mask, gate.block_size)
+    return block_mask(~(statistic <= gate.threshold), gate.block_size)
 
 
 def block_mask(mask: Tensor, block_size: int) -> Tensor:

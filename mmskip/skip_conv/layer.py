@@ -22,9 +22,8 @@ from mmskip.registry import MODELS
 
 from .gate_mask import gate_scale
 from .gates import Gate, as_gate
-from .native_layer import NativeCall, PackedWeight
+from .native_layer import MEMORY_RULES, LayerCache, NativeCall, SkipParams
 from .reference import (
-    MEMORY_RULES,
     SkipMemory,
     native_call,
     skip_clip,
@@ -47,7 +46,7 @@ class SkipConvMixin(SelfCounting, Converted):
     activation: str | None = None
     # Whether a clip has ended before its backward ran the layer again.
     left_clip: bool = False
-    _packed: PackedWeight | None = None
+    _native_layers: LayerCache | None = None
 
     def set_skip(self, gate: dict | Gate, memory: str) -> None:
         """Give a plain convolution what makes it a Skip-Convolution.
@@ -73,7 +72,7 @@ class SkipConvMixin(SelfCounting, Converted):
         del self.gate
         del self.memory
         self.__dict__.pop('motion', None)
-        self.__dict__.pop('_packed', None)
+        self.__dict__.pop('_native_layers', None)
         self.__class__ = self.dense_class
 
     def why_final(self) -> str | None:
@@ -106,7 +105,8 @@ class SkipConvMixin(SelfCounting, Converted):
             x: (N, C_in, ...), one frame of each of N streams.
             memory: Of this call site, None for a reference frame.
         """
-        output, mask, after = skip_conv(x, memory, *self._job(x))
+        layers = self._layers_for(x)
+        output, mask, after = skip_conv(x, memory, self.params(x), layers)
         self.record_frame(x.shape, mask, memory is None)
         return output, mask, after
 
@@ -116,25 +116,27 @@ class SkipConvMixin(SelfCounting, Converted):
         Their values are compared, so that it takes a while: what was
         written past torch's version counters is noticed.
         """
-        return self._packed is not None and call.packed is self._packed.get(
-            self.weight, self.groups, check=True
-        )
+        layers = self._native_layers
+        params = call.params._replace(weight=self.weight)
+        return layers is not None and call.layer is layers.get(params, True)
 
-    def next_frames(self, x: Tensor, memory: SkipMemory) -> NativeCall | None:
-        """What runs the frames after this one, as :meth:`skip_frame` would.
+    def prepare(self, x: Tensor, memory: SkipMemory) -> NativeCall | None:
+        """Make what runs the frames after this one, as :meth:`skip_frame`.
 
         Args:
             x: The input of this frame.
             memory: What this frame left.
 
         Returns:
-            None if the native operator is not to run.
+            None if the native backend is not to run.
         """
-        job = self._job(x)
-        return None if job[-2] is None else native_call(x, memory, *job)
+        layers = self._layers_for(x)
+        if layers is None:
+            return None
+        return native_call(memory, self.params(x), layers)
 
-    def has_next(self, call: NativeCall | None) -> bool:
-        """Whether no setting has changed since :meth:`next_frames`."""
+    def is_prepared(self, call: NativeCall | None) -> bool:
+        """Whether no setting has changed since :meth:`prepare`."""
         # None where a parametrization computes the weight anew.
         weight = self._parameters.get('weight')
         if call is None or weight is None or not is_exact_inference():
@@ -142,14 +144,14 @@ class SkipConvMixin(SelfCounting, Converted):
         bias, gate = self._parameters.get('bias'), self.gate.params()
         return call.holds(weight, bias, gate, self.memory, self.activation)
 
-    def run_next(
+    def run_prepared(
         self, call: NativeCall | None, x: Tensor
     ) -> tuple[Tensor, Tensor] | None:
-        """Compute a frame by what :meth:`next_frames` returned.
+        """Compute a frame by what :meth:`prepare` returned.
 
         Returns output and mask; None if a setting or the shape has changed.
         """
-        if not self.has_next(call) or not call.fits(x):
+        if not self.is_prepared(call) or not call.fits(x):
             return None
         output, mask = call.run(x)
         self.record_frame(x.shape, mask)
@@ -186,14 +188,19 @@ class SkipConvMixin(SelfCounting, Converted):
                 'layers again, got it behind the block; move it inside'
             )
 
-    def _job(self, x: Tensor) -> tuple:
-        """What the operators ask for after an input and its memory."""
-        settings = self.geometry(x), self.gate.params(), self.memory
-        how = self._native_kernel(x), self.activation
-        return self.weight, self.bias, *settings, *how
+    def params(self, x: Tensor) -> SkipParams:
+        """What the operators ask for with an input like ``x``."""
+        return SkipParams(
+            self.weight,
+            self.bias,
+            self.geometry(x),
+            self.gate.params(),
+            self.memory,
+            self.activation,
+        )
 
-    def _native_kernel(self, x: Tensor) -> PackedWeight | None:
-        """Where the native backend keeps its kernel, if it is to run.
+    def _layers_for(self, x: Tensor) -> LayerCache | None:
+        """Where the native backend keeps its layer, if it is to run.
 
         It has no gradients and no precision but one; whoever wants others
         gets the torch reference.
@@ -205,13 +212,13 @@ class SkipConvMixin(SelfCounting, Converted):
             or self.native_refusal() is not None
         ):
             return None
-        if self._packed is None:
-            self._packed = PackedWeight()
-        return self._packed
+        if self._native_layers is None:
+            self._native_layers = LayerCache()
+        return self._native_layers
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
-        state.pop('_packed', None)
+        state.pop('_native_layers', None)
         state.pop('left_clip', None)
         return state
 
@@ -226,10 +233,10 @@ class SkipConvMixin(SelfCounting, Converted):
         Returns:
             Output (B, T, C_out, ...), and what the gates cost.
         """
-        geometry = self.geometry(frames[:, 0])
+        params = self.params(frames[:, 0])
+        geometry = params.geometry
         kernel_size = self.weight.shape[2:]
-        params = self.gate.params()
-        scale = gate_scale(params, self.weight)
+        scale = gate_scale(params.gate, self.weight)
         drawn = []
 
         def decide(residual: Tensor, frame: Tensor) -> Tensor:
@@ -238,11 +245,11 @@ class SkipConvMixin(SelfCounting, Converted):
             )
             return drawn[-1][0]
 
-        job = self.weight, self.bias, geometry
-        if params.relative:
-            output, masks = skip_frames(frames, *job, params, self.memory)
+        if params.gate.relative:
+            output, masks = skip_frames(frames, params)
             drawn = [(mask.to(output.dtype),) * 2 for mask in masks]
         else:
+            job = params[:3]
             output = skip_clip(frames, *job, decide, self.memory)
         frame_macs = dense_macs(self, output[:, 0].shape)
         cost = GateCost.of(frame_macs * (frames.shape[1] - 1), drawn)

@@ -1,146 +1,171 @@
 """A Skip-Convolution at one call site, prepared for the C++ library."""
 
+from collections.abc import Sequence
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
 from mmskip.native import ConvGeometry
-from mmskip.native import library as native
 
 from .gate_mask import GateParams, signal_norms
 
+MEMORY_RULES = ('previous', 'accumulated')
 
-class PackedWeight:
-    """A kernel in the order in which the native operator reads it.
 
-    It is packed anew when the kernel is written to or replaced. What writes
-    past torch's version counters (``weight.data.copy_``) is noticed where
-    all values are compared, in reference frames.
+class SkipParams(NamedTuple):
+    """What a backend needs to know of a layer.
+
+    Attributes:
+        weight: Kernel (C_out, C_in / groups, ...).
+        bias: (C_out,) or None; enters in reference frames only.
+        geometry: Stride, padding, dilation, groups.
+        gate: The gate's parameters.
+        rule: ``previous`` (the paper): the residual is taken against the
+            previous input, a skipped change is forgotten.
+            ``accumulated`` (ours): against the last transmitted input, so
+            the output is exactly the convolution of that input and slow
+            change adds up until it fires.
+        activation: Of the output that is returned, see
+            :func:`mmskip.native.activate_`; what is remembered, and what gates
+            are given, is the output before it.
+    """
+
+    weight: Tensor
+    bias: Tensor | None
+    geometry: ConvGeometry
+    gate: GateParams
+    rule: str = 'previous'
+    activation: str | None = None
+
+
+def make_layer(params: SkipParams) -> torch.ScriptObject:
+    """Make a layer of the library, which keeps the kernel in its own order.
+
+    Args:
+        params: Of a layer that :func:`refusal` does not refuse.
+    """
+    classes = torch.classes.mmskip
+    weight, bias, geometry, gate, rule, activation = params
+    return classes.Layer(
+        weight,
+        bias,
+        classes.ConvGeometry(
+            geometry.stride,
+            [amount for pair in geometry.padding for amount in pair],
+            geometry.dilation,
+            geometry.groups,
+        ),
+        classes.Gate(
+            gate.threshold,
+            gate.block_size,
+            gate.order,
+            signal_norms(gate, weight) if gate.relative else None,
+            gate.weight,
+            gate.bias,
+            gate.sees,
+        ),
+        rule == 'accumulated',
+        activation,
+    )
+
+
+class LayerCache:
+    """The native layer of a Skip-Convolution, made anew when that changes.
+
+    What writes to the kernel past torch's version counters
+    (``weight.data.copy_``) is noticed where all values are compared, in
+    reference frames. Padding that depends on the size of the input makes a
+    layer for each.
     """
 
     def __init__(self) -> None:
-        self._source: Tensor | None = None
-        self._version = 0
+        self._layers: dict[ConvGeometry, torch.ScriptObject] = {}
+        self._params: SkipParams | None = None
+        self._mark: tuple = ()
         self._fingerprint = 0
-        self._packed: Tensor | None = None
 
-    def get(self, weight: Tensor, groups: int, check: bool = False) -> Tensor:
-        """The packed kernel.
+    def get(
+        self, params: SkipParams, check: bool = False
+    ) -> torch.ScriptObject:
+        """The layer.
 
         Args:
-            weight: Kernel (C_out, C_in / groups, h, w).
-            groups: Of the convolution.
-            check: Compare its values, too, all of them.
+            params: What it is made of.
+            check: Compare the values of the kernel, too, all of them.
         """
-        print_of = torch.ops.mmskip.fingerprint
-        # An inference tensor has no version: what it holds is read anew.
-        version = -1 if weight.is_inference() else weight._version
-        if (
-            self._source is None
-            or version < 0
-            or self._version != version
-            or self._source.data_ptr() != weight.data_ptr()
-            or self._source.shape != weight.shape
-            or (check and self._fingerprint != print_of(weight.detach(), 0))
+        weight = params.weight
+        if not self._holds(params) or (
+            check and self._fingerprint != _print_of(weight)
         ):
+            self._layers.clear()
             # Kept, so that no other tensor can get its address.
-            self._source = weight.detach()
-            self._version = version
-            self._fingerprint = print_of(self._source, 0)
-            self._packed = torch.ops.mmskip.pack_weight(self._source, groups)
-        return self._packed
+            self._params = params._replace(weight=weight.detach())
+            self._mark = _mark_of(weight)
+            self._fingerprint = _print_of(weight)
+        if params.geometry not in self._layers:
+            self._layers[params.geometry] = make_layer(params)
+        return self._layers[params.geometry]
+
+    def _holds(self, params: SkipParams) -> bool:
+        known = self._params
+        return (
+            known is not None
+            # An inference tensor has no version: what it holds is read anew.
+            and not params.weight.is_inference()
+            and self._mark == _mark_of(params.weight)
+            and params.bias is known.bias
+            and params.gate is known.gate
+            and params[4:] == known[4:]
+        )
+
+
+def _mark_of(weight: Tensor) -> tuple:
+    version = 0 if weight.is_inference() else weight._version
+    return version, weight.data_ptr(), weight.shape
+
+
+def _print_of(weight: Tensor) -> int:
+    return torch.ops.mmskip.fingerprint(weight.detach(), 0)
 
 
 class NativeCall:
-    """A call site with all that the native operator asks for but the frame.
+    """A call site, prepared for frames that are no reference frames.
 
     It is right as long as :meth:`holds` and :meth:`fits` say so.
 
     Args:
-        shape: Of the input (N, C_in, H, W).
+        params: Of the layer.
+        layer: The native layer that :class:`LayerCache` keeps of it.
         memory: What the call site remembers: input and output, channels
-            last, updated in place, and the gate's factor.
-        weight: Kernel (C_out, C_in / groups, h, w).
-        packed: The same as :class:`PackedWeight` keeps it.
-        bias: (C_out,) or None.
-        geometry: Of the layer.
-        gate: The gate's parameters.
-        rule: Which of the memories it is.
-        activation: Of what is returned, see :func:`mmskip.native.activate_`.
+            last, the gate's factor and, of a relative gate, how much was
+            computed. It is updated in place.
+
+    Attributes:
+        params: The same.
+        layer: The same.
+        site: Layer and memory as the library takes them.
     """
 
-    __slots__ = (
-        '_activation',
-        '_bias',
-        '_gate',
-        '_pointer',
-        '_rule',
-        '_source',
-        '_version',
-        'arguments',
-        'shape',
-    )
+    __slots__ = ('_mark', '_shape', 'layer', 'params', 'site')
 
     def __init__(
         self,
-        shape: torch.Size,
-        memory: tuple[Tensor, Tensor, Tensor, Tensor | None],
-        weight: Tensor,
-        packed: Tensor,
-        bias: Tensor | None,
-        geometry: ConvGeometry,
-        gate: GateParams,
-        rule: str,
-        activation: str | None,
+        params: SkipParams,
+        layer: torch.ScriptObject,
+        memory: Sequence[Tensor | None],
     ) -> None:
-        self.shape = shape
-        self._bias = bias
-        self._rule = rule
-        self._activation = activation
-        self._gate = gate
-        self._version = -1 if weight.is_inference() else weight._version
-        # Kept, so that no other tensor can get its address.
-        self._source = weight.detach()
-        self._pointer = weight.data_ptr()
-        self.arguments = (
-            *memory[:4],
-            None if memory[3] is None else signal_norms(gate, weight),
-            packed,
-            bias,
-            gate.region,
-            tuple(weight.shape[2:]),
-            geometry.stride,
-            (*geometry.padding[0], *geometry.padding[1]),
-            geometry.dilation,
-            geometry.groups,
-            # A tensor, so that graphs take any threshold.
-            torch.tensor(gate.threshold, dtype=torch.float32),
-            gate.block_size,
-            gate.order,
-            rule == 'accumulated',
-            gate.weight,
-            gate.bias,
-            gate.sees,
-            activation,
-        )
-
-    @property
-    def memory(self) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        """The memory of the call site: input, output, scale, count."""
-        return self.arguments[:4]
-
-    @property
-    def norms(self) -> Tensor | None:
-        """The units of a relative gate's level, by channel."""
-        return self.arguments[4]
-
-    @property
-    def packed(self) -> Tensor:
-        """The packed kernel."""
-        return self.arguments[5]
+        self.params = params
+        self.layer = layer
+        kept = [tensor for tensor in memory[:4] if tensor is not None]
+        self.site = torch.classes.mmskip.CallSite(layer, kept)
+        self._shape = kept[0].shape
+        weight = params.weight
+        self._mark = () if weight.is_inference() else _mark_of(weight)
 
     def fits(self, x: Tensor) -> bool:
         """Whether ``x`` may be a next frame."""
-        return x.shape == self.shape and x.dtype is torch.float32 and x.is_cpu
+        return x.shape == self._shape and x.dtype is torch.float32 and x.is_cpu
 
     def holds(
         self,
@@ -151,14 +176,13 @@ class NativeCall:
         activation: str | None,
     ) -> bool:
         """Whether the settings are those of the call."""
+        known = self.params
         return (
-            gate is self._gate
-            and bias is self._bias
-            and rule == self._rule
-            and activation == self._activation
-            and self._version >= 0
-            and weight.data_ptr() == self._pointer
-            and weight._version == self._version
+            gate is known.gate
+            and bias is known.bias
+            and rule == known.rule
+            and activation == known.activation
+            and self._mark == _mark_of(weight)
         )
 
     def run(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -168,7 +192,7 @@ class NativeCall:
             x: Input (N, C_in, H, W), any layout.
 
         Returns:
-            Output (N, C_out, H_out, W_out), a copy; bool mask
-            (N, 1, H_out, W_out).
+            Output (N, C_out, H_out, W_out), a copy that is laid out as
+            torch's convolution would; bool mask (N, 1, H_out, W_out).
         """
-        return native.skip_frame(x, *self.arguments)
+        return self.site.run(x)

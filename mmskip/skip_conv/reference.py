@@ -16,18 +16,14 @@ from mmskip.native import (
 from mmskip.native import library as native
 
 from .gate_mask import (
-    GateParams,
     block_mask,
-    fired_mask,
     gate_logits,
     gate_mask,
     gate_scale,
     relative_scale,
     signal_norms,
 )
-from .native_layer import NativeCall, PackedWeight
-
-MEMORY_RULES = ('previous', 'accumulated')
+from .native_layer import LayerCache, NativeCall, SkipParams
 
 
 class SkipMemory(NamedTuple):
@@ -81,13 +77,8 @@ class SkipMemory(NamedTuple):
 def skip_conv(
     x: Tensor,
     memory: SkipMemory | None,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: ConvGeometry,
-    gate: GateParams,
-    rule: str = 'previous',
-    packed: PackedWeight | None = None,
-    activation: str | None = None,
+    params: SkipParams,
+    layers: LayerCache | None = None,
 ) -> tuple[Tensor, Tensor, SkipMemory]:
     """Compute one frame.
 
@@ -99,50 +90,33 @@ def skip_conv(
         memory: What the call site remembers, which is used up: a backend may
             update it in place. None makes this frame a reference frame,
             computed densely.
-        weight: Kernel (C_out, C_in / groups, ...).
-        bias: (C_out,) or None; enters in reference frames only.
-        geometry: Stride, padding, dilation, groups.
-        gate: The gate's parameters.
-        rule: ``previous`` (the paper): the residual is taken against the
-            previous input, a skipped change is forgotten.
-            ``accumulated`` (ours): against the last transmitted input, so
-            the output is exactly the convolution of that input and slow
-            change adds up until it fires.
-        packed: Asks for the native backend, which keeps the kernel there;
+        params: Of the layer.
+        layers: Asks for the native backend, which keeps its layer there;
             None for the torch reference.
-        activation: Of the output that is returned, see
-            :func:`mmskip.native.activate_`; what is remembered, and what gates
-            see, is the output before it.
 
     Returns:
         Output (N, C_out, ...); bool mask (N, 1, ...) of computed outputs;
         the new memory. None of them aliases ``x`` or another; gradients
         reach earlier frames through the memory of the torch reference.
     """
-    job = weight, bias, geometry, gate
-    if memory is not None and packed is not None:
+    if memory is not None and layers is not None:
         memory = _channels_last(memory)
-        call = native_call(x, memory, *job, rule, packed, activation)
+        call = native_call(memory, params, layers)
         return *call.run(x), memory
     if memory is None:
-        output, mask, memory = _reference_frame(x, *job, packed)
+        output, mask, memory = _reference_frame(x, params, layers)
     else:
-        step = _accumulated if rule == 'accumulated' else _previous
-        output, mask, reference = step(x, memory, *job)
+        step = _accumulated if params.rule == 'accumulated' else _previous
+        output, mask, reference = step(x, memory, *params[:4])
         memory = memory._replace(
             input=reference, output=_own(output), exposed=None
         )
-        memory = _follow_level(memory, mask, weight, gate)
-    return activate_(output, activation), mask, memory
+        memory = _follow_level(memory, mask, params.weight, params.gate)
+    return activate_(output, params.activation), mask, memory
 
 
 def skip_frames(
-    frames: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: ConvGeometry,
-    gate: GateParams,
-    rule: str,
+    frames: Tensor, params: SkipParams
 ) -> tuple[Tensor, list[Tensor]]:
     """Compute clips frame by frame, the first one a reference frame.
 
@@ -150,11 +124,7 @@ def skip_frames(
 
     Args:
         frames: (B, T, C_in, ...).
-        weight: As of :func:`skip_conv`.
-        bias: As of :func:`skip_conv`.
-        geometry: As of :func:`skip_conv`.
-        gate: The gate's parameters.
-        rule: As of :func:`skip_conv`.
+        params: Of the layer.
 
     Returns:
         Output (B, T, C_out, ...); masks (B, 1, ...) of the frames after the
@@ -162,21 +132,20 @@ def skip_frames(
     """
     memory, outputs, masks = None, [], []
     for x in frames.unbind(1):
-        output, mask, memory = skip_conv(
-            x, memory, weight, bias, geometry, gate, rule
-        )
+        output, mask, memory = skip_conv(x, memory, params)
         outputs.append(output)
         masks.append(mask)
     return torch.stack(outputs, 1), masks[1:]
 
 
-def _reference_frame(x, weight, bias, geometry, gate, packed):
+def _reference_frame(x, params, layers):
     """A dense frame, after which there is something to skip."""
+    weight, bias, geometry, gate = params[:4]
     layout, take = torch.preserve_format, relative_scale
-    if packed is not None:
+    if layers is not None:
         # What it adds up for a relative gate is rounded in its own way.
         layout, take = torch.channels_last, native.relative_scale
-        packed.get(weight, geometry.groups, check=True)
+        layers.get(params, check=True)
         x = x.contiguous(memory_format=layout)
     output = convolve(x, weight, bias, geometry)
     mask = torch.ones_like(output[:, :1], dtype=torch.bool)
@@ -210,40 +179,16 @@ def _follow_level(memory, mask, weight, gate):
 
 
 def native_call(
-    x: Tensor,
-    memory: SkipMemory,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: ConvGeometry,
-    gate: GateParams,
-    rule: str,
-    packed: PackedWeight,
-    activation: str | None = None,
+    memory: SkipMemory, params: SkipParams, layers: LayerCache
 ) -> NativeCall:
-    """What runs the next frames of a call site, see :func:`skip_conv`.
+    """Prepare the next frames of a call site, see :func:`skip_conv`.
 
     Args:
-        x: An input of the site; later ones are as large.
         memory: What it remembers, in the native layout.
-        weight: As of :func:`skip_conv`.
-        bias: As of :func:`skip_conv`.
-        geometry: As of :func:`skip_conv`.
-        gate: The gate's parameters.
-        rule: As of :func:`skip_conv`.
-        packed: Keeps the kernel.
-        activation: As of :func:`skip_conv`.
+        params: Of the layer.
+        layers: Keeps the native layer.
     """
-    return NativeCall(
-        x.shape,
-        memory,
-        weight,
-        packed.get(weight, geometry.groups),
-        bias,
-        geometry,
-        gate,
-        rule,
-        activation,
-    )
+    return NativeCall(params, layers.get(params), memory)
 
 
 def _output_dtype(x: Tensor) -> torch.dtype:
@@ -304,12 +249,12 @@ def _accumulated(x, memory, weight, bias, geometry, gate):
         (~fired).to(x.dtype), kernel_size, geometry, x.shape[2:]
     )
     # Counts, compared half-way: not every algorithm gives exact integers.
-    sent = silent < 0.5
-    touched = support_sum(sent.to(x.dtype), kernel_size, geometry) > 0.5
+    transmitted = silent < 0.5
+    touched = support_sum(transmitted.to(x.dtype), kernel_size, geometry) > 0.5
     if memory.exposed is not None:
         touched = touched | memory.exposed
     mask = block_mask(touched, gate.block_size)
-    reference = torch.where(sent, x, memory.input)
+    reference = torch.where(transmitted, x, memory.input)
     dense = convolve(reference, weight, bias, geometry)
     return torch.where(mask, dense, memory.output), mask, reference
 
@@ -322,7 +267,7 @@ def _fires(residual, x, memory, weight, geometry, gate):
         )
     # The rounded sigmoid of Eq. 8; a NaN is computed, not hidden.
     logits = gate_logits(residual, x, geometry, gate)
-    return fired_mask(~(logits <= 0), gate)
+    return block_mask(~(logits <= 0), gate.block_size)
 
 
 def _own(tensor: Tensor, layout: torch.memory_format | None = None) -> Tensor:
@@ -396,13 +341,13 @@ def _transmitted(
     decide: Decide,
 ) -> Tensor:
     """The inputs that the frames stand for, one frame after the other."""
-    sent = [frames[:, 0]]
+    transmitted = [frames[:, 0]]
     for frame in frames.unbind(1)[1:]:
-        residual = frame - sent[-1]
+        residual = frame - transmitted[-1]
         closed = 1 - decide(residual, frame)
         whole = _all_open(closed, kernel_size, geometry, frame.shape[2:])
-        sent.append(sent[-1] + whole * residual)
-    return torch.stack(sent, 1)
+        transmitted.append(transmitted[-1] + whole * residual)
+    return torch.stack(transmitted, 1)
 
 
 def _all_open(
@@ -414,8 +359,9 @@ def _all_open(
     """1 where no output that reads an input is closed, else 0.
 
     The product over the outputs' gates, with its gradient: an input that one
-    gate alone holds back would be sent if that gate opened, so that gate has
-    to hear from it; else a gate that has closed would never open again.
+    gate alone holds back would be transmitted if that gate opened, so that
+    gate has to hear from it; else a gate that has closed would never open
+    again.
     """
     count = cover_sum(closed, kernel_size, geometry, size)
     whole = torch.relu(1 - count)

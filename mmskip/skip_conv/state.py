@@ -82,23 +82,23 @@ class WeightWatch:
             )
         ]
         found = [p for p in self._places if p.tensor is not None]
-        self._board = None if native.MISSING else native.new_board(0)
+        self._native = None if native.MISSING else native.new_plan(0)
         self._slow = [
             p
             for p in found
-            if p.is_read or self._board is None or not p.tensor.is_cpu
+            if p.is_read or self._native is None or not p.tensor.is_cpu
         ]
         slow = {id(p.tensor) for p in self._slow}
         for place in found:
             if id(place.tensor) not in slow:
-                self._board.watch(place.tensor)
+                self._native.watch(place.tensor)
 
     def changed(self) -> set[Part]:
         """What has changed since the watch began."""
         # Plain loops: this is done in every frame.
         if (
             all(p.tensors.get(p.name) is p.tensor for p in self._places)
-            and (self._board is None or self._board.holds())
+            and (self._native is None or self._native.holds())
             and all(p.mark == _mark(p.tensor, p.is_read) for p in self._slow)
         ):
             return set()
@@ -249,6 +249,19 @@ class StreamState:
             self._calls.pop(site, None)
         else:
             self._calls[site] = call
+
+    def restore(
+        self, site: CallSite, memory: SkipMemory, call: NativeCall
+    ) -> None:
+        """Give a call site its memory back, with what was prepared for it.
+
+        Args:
+            site: The call site.
+            memory: That the call updates in place, and that has no gradients.
+            call: What runs the next frames.
+        """
+        self.slots[site] = memory
+        self._calls[site] = call
 
     def note(self, site: CallSite, mask: Tensor) -> None:
         """Remember what was computed by a call that was prepared."""

@@ -303,7 +303,7 @@ class StreamBinding(Binding):
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
         site = self.next_call(layer, self.names[layer])
         if self.is_plain:
-            done = layer.run_next(self.state.prepared(site), x)
+            done = layer.run_prepared(self.state.prepared(site), x)
             if done is not None:
                 self.state.note(site, done[1])
                 return done[0]
@@ -314,7 +314,7 @@ class StreamBinding(Binding):
         )
         self.state.keep(site, memory, mask)
         memory = self.state.slots[site]
-        call = layer.next_frames(x, memory) if self.is_plain else None
+        call = layer.prepare(x, memory) if self.is_plain else None
         self.state.prepare(site, call)
         return output
 

@@ -62,29 +62,26 @@ def mix_options(
     frames_first = by_frames.is_contiguous()
     used = [mix and mix.options for mix in (channels, time)]
     table = tables(TableKey(full, *used, frames_first), y)
+    tables_of = [(channels, table.channels), (time, table.time)]
+    of_channels, of_time = (
+        [] if mix is None else [_used(mix), rows] for mix, rows in tables_of
+    )
     if runs_native(y):
         # One pass over what it writes, in which memory is what limits it.
         pattern = table.terms.pattern
         return native.mix_options(
             y if frames_first else y.contiguous(),
-            *(None, None, ())
-            if time is None
-            else (time.weights, table.time, time.options),
-            *(None, None, ())
-            if channels is None
-            else (channels.weights, table.channels, channels.options),
+            of_time,
+            of_channels,
             pattern.sources,
             pattern.starts,
             bias,
             full,
         )
     values = y.new_ones(())
-    for mix, rows in ((channels, table.channels), (time, table.time)):
-        if mix is not None:
-            weights = mix.weights
-            if weights.shape[1] > len(mix.options):
-                weights = weights[:, list(mix.options)]
-            values = values * (weights @ rows)
+    for axis in (of_channels, of_time):
+        if axis:
+            values = values * (axis[0] @ axis[1])
     planes = (by_frames if frames_first else y.contiguous()).flatten(1, 2)
     mixed = mix_planes(
         planes.flatten(2), values.to(y.dtype), table.terms.pattern
@@ -94,6 +91,13 @@ def mix_options(
         return mixed
     bias = bias.view(-1, 1, 1, 1)
     return mixed + bias if torch.is_grad_enabled() else mixed.add_(bias)
+
+
+def _used(mix: Mix) -> Tensor:
+    """The weights (N, used) of the options that are used."""
+    if mix.weights.shape[1] == len(mix.options):
+        return mix.weights
+    return mix.weights[:, list(mix.options)]
 
 
 def convolve_part(

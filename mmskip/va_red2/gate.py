@@ -155,16 +155,16 @@ class SoftModulationGate(nn.Module):
 
     def _infer(self, x: Tensor) -> Tensor:
         norm = self.norm
-        statistics = (None,) * 4, 0.0
+        statistics, eps = (), 0.0
         if isinstance(norm, nn.BatchNorm1d):  # it was not folded
             of_norm = norm.running_mean, norm.running_var
-            statistics = (*of_norm, norm.weight, norm.bias), norm.eps
+            statistics, eps = (*of_norm, norm.weight, norm.bias), norm.eps
         return native.soft_gate(
             x,
             self.squeeze.weight,
             self.squeeze.bias,
-            *statistics[0],
-            statistics[1],
+            statistics,
+            eps,
             self.decide.weight,
             self.beta,
             self.options[0],

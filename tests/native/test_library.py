@@ -15,12 +15,13 @@ from mmskip.native import library as native
 from mmskip.skip_conv import (
     MEMORY_RULES,
     GateParams,
+    SkipParams,
     gate_logits,
     gate_statistic,
     native_call,
     skip_conv,
 )
-from mmskip.skip_conv.native_layer import PackedWeight
+from mmskip.skip_conv.native_layer import LayerCache, make_layer
 from tests.helpers.any_layer import gated_layers, make_frames
 from tests.helpers.convs import make_video
 
@@ -65,7 +66,6 @@ def is_near_the_threshold(x, memory, kernel, geometry, gate):
     share=st.sampled_from([0.0, 0.03, 0.3, 1.0]),
     with_bias=st.booleans(),
     activation=st.sampled_from([None, 'relu', 'silu']),
-    region=st.sampled_from([None, None, 'shared', 'by stream']),
     seed=st.integers(0, 99),
 )
 @torch.no_grad()
@@ -77,7 +77,6 @@ def test_native_equals_the_reference(
     share,
     with_bias,
     activation,
-    region,
     seed,
 ):
     (geometry, shape, channels, size), gate = gated_layer
@@ -85,14 +84,10 @@ def test_native_equals_the_reference(
     frames = make_frames(number, batch, channels, size, share)
     weight = torch.randn(shape) / torch.Size(shape[1:]).numel() ** 0.5
     bias = torch.randn(shape[0]) if with_bias else None
-    if region is not None:
-        like = convolve(frames[0], weight, None, geometry)[:, :1]
-        place = torch.rand_like(like if region == 'by stream' else like[:1])
-        gate = gate._replace(region=place < 0.5)
-    job = (frames, weight, bias, geometry, gate, rule)
+    params = SkipParams(weight, bias, geometry, gate, rule, activation)
 
-    expected = run(*job, None, activation)
-    found = run(*job, PackedWeight(), activation)
+    expected = run(frames, params)
+    found = run(frames, params, LayerCache())
 
     before = None
     for x, (output, mask, memory), step in zip(
@@ -117,11 +112,11 @@ def make_call(rule='previous', threshold=0.0, batch=2):
     x = torch.zeros(batch, 20, 6, 7)
     weight = torch.randn(40, 20, 3, 3)
     gate = GateParams('input_norm', threshold)
-    packed = PackedWeight()
+    params = SkipParams(weight, None, SAME_3X3, gate, rule)
+    layers = LayerCache()
     with torch.no_grad():
-        job = (weight, None, SAME_3X3, gate, rule, packed)
-        memory = skip_conv(x, None, *job)[2]
-        return native_call(x, memory, *job), x, memory
+        memory = skip_conv(x, None, params, layers)[2]
+        return native_call(memory, params, layers), x, memory
 
 
 @pytest.mark.parametrize('rule', MEMORY_RULES)
@@ -155,6 +150,25 @@ def test_any_layout_of_the_input_gives_the_same(rule):
     assert all(torch.equal(first, other) for other in others)
 
 
+@pytest.mark.parametrize('activation', [None, 'relu', 'silu'])
+@pytest.mark.parametrize('shape', [(2, 20, 6, 7), (1, 20, 1, 33)])
+def test_outputs_are_laid_out_as_those_of_torch(shape, activation):
+    weight = torch.randn(40, 20, 3, 3)
+    gate = GateParams('input_norm', 0.0)
+    params = SkipParams(weight, None, SAME_3X3, gate, activation=activation)
+    last = dict(memory_format=torch.channels_last)
+    x, y = torch.randn(2, *shape)
+    outputs = [
+        run([a, b], params, LayerCache())[-1][0]
+        for a, b in ((x, y), (x.contiguous(**last), y.contiguous(**last)))
+    ]
+
+    assert torch.equal(*outputs)
+    for output, image in zip(outputs, (y, y.contiguous(**last)), strict=True):
+        dense = convolve(image, weight, None, SAME_3X3)
+        assert output.stride() == dense.stride()
+
+
 def make_call_of(rule):
     torch.manual_seed(1)
     return make_call(rule)[0]
@@ -170,127 +184,143 @@ def test_the_output_is_no_part_of_the_memory():
     assert torch.equal(memory.output, kept)
 
 
-BAD_ARGUMENTS = {
-    'dtype': (
-        0,
-        lambda t: t.double(),
-        TypeError,
-        'x of dtype float32.*Double',
+def test_frames_of_another_kind_are_refused():
+    call, x, _ = make_call()
+
+    with pytest.raises(TypeError, match=r'x of dtype float32.*Double'):
+        call.run(x.double())
+    with pytest.raises(ValueError, match=r'\[2, 20, 6, 7\].*6, 6'):
+        call.run(x[..., 1:])
+
+
+@pytest.mark.parametrize(
+    ('place', 'spoil', 'message'),
+    [
+        (0, lambda t: t.contiguous(), 'input to be contiguous in channels_la'),
+        (0, lambda t: channels_last(t[:, 1:]), r'input \(N, 20, H, W\).*19'),
+        (
+            1,
+            lambda t: channels_last(t[:, :, 1:]),
+            r'output of shape \[2, 40, 6, 7\], got \[2, 40, 5, 7\]',
+        ),
+        (2, lambda _: torch.ones(3), 'for each of 2'),
+        (
+            3,
+            lambda _: torch.zeros(2),
+            r'computed \(int64\).*value for each of 2 streams.*Float',
+        ),
+    ],
+)
+def test_bad_memory_is_refused_by_name(place, spoil, message):
+    call, _, memory = make_call()
+    memory = [*memory[:3], torch.zeros(2, dtype=torch.int64)]
+    memory[2] = torch.ones(2)
+    memory[place] = spoil(memory[place])
+
+    with pytest.raises(ValueError, match=f'(?s){message}'):
+        torch.classes.mmskip.CallSite(call.layer, memory)
+
+
+def channels_last(x):
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+def test_a_relative_gate_needs_something_to_count_in():
+    gate = GateParams('output_norm', 0.1, relative=True)
+    params = make_call()[0].params._replace(gate=gate)
+    _, _, memory = make_call()
+
+    with pytest.raises(ValueError, match='expected computed to remember'):
+        torch.classes.mmskip.CallSite(make_layer(params), memory[:3])
+
+
+ONE_GATE = dict(weight=torch.ones(1, 20, 3, 3), bias=torch.ones(1))
+BAD_LAYERS = {
+    'weight': ('weight', torch.ones(40, 20, 3), r'h, w\), got shape'),
+    'bias': ('bias', torch.ones(3), r'shape \[40\], got \[3'),
+    'groups': ('groups', 3, 'groups that divide 40.*got 3'),
+    'stride': ('stride', (1, 0), 'stride of at least 1'),
+    'padding': ('padding', ((1, 1),), '4 values of padding'),
+    'block': ('block_size', 3, 'block_size 1, 2, 4 or 8, got 3'),
+    'order': ('order', 0, 'order 1 or 2, got 0'),
+    'half a gate': ('gate', dict(weight=ONE_GATE['weight']), 'or none, got'),
+    'gate': (
+        'gate',
+        dict(ONE_GATE, weight=torch.ones(1, 19, 3, 3)),
+        r'gate weight of shape \[1, 20, 3, 3\]',
     ),
-    'shape': (0, lambda t: t[..., 1:], ValueError, r'\[2, 20, 6, 7\].*6, 6'),
-    'layout': (
-        1,
-        lambda t: t.contiguous(),
-        ValueError,
-        'input to be contiguous in channels_last, got strides',
-    ),
-    'output': (
-        2,
-        lambda t: t[:, :, 1:].contiguous(memory_format=torch.channels_last),
-        ValueError,
-        r'output of shape \[2, 40, 6, 7\], got \[2, 40, 5, 7\]',
-    ),
-    'scale': (3, lambda t: torch.ones(3), ValueError, 'one for each of 2'),
-    'computed': (
-        4,
-        lambda _: torch.zeros(2),
-        ValueError,
-        r'computed \(int64\).*one value for each of 2 streams.*Float',
-    ),
-    'norms alone': (5, lambda _: torch.ones(40), ValueError, 'got them alone'),
-    'weight': (6, lambda t: t[1:], ValueError, 'packed by mmskip::pack_wei'),
-    'bias': (7, lambda _: torch.ones(3), ValueError, r'shape \[40\], got \[3'),
-    'region': (
-        8,
-        lambda _: torch.ones(2, 1, 6, 6, dtype=torch.bool),
-        ValueError,
-        r'region of shape \[1 or 2, 1, 6, 7\]',
-    ),
-    'stride': (10, lambda _: (1, 0), ValueError, r'stride of at least 1'),
-    'padding': (11, lambda _: [1, 1], ValueError, '4 values of padding'),
-    'groups': (13, lambda _: 3, ValueError, 'groups that divide 20.*got 3'),
-    'threshold': (
-        14,
-        lambda _: torch.ones(2),
-        ValueError,
-        r'one value.*2',
-    ),
-    'block': (15, lambda _: 3, ValueError, 'block_size 1, 2, 4 or 8, got 3'),
-    'order': (16, lambda _: 0, ValueError, 'order 1 or 2, got 0'),
-    'one part of a gate': (18, lambda _: torch.ones(1), ValueError, 'or none'),
-    'sees': (20, lambda _: 'past', ValueError, "'frame', got 'past'"),
-    'activation': (21, lambda _: 'gelu', ValueError, "or none, got 'gelu'"),
+    'gate bias': ('gate', dict(ONE_GATE, bias=torch.ones(2)), r'shape \[1\]'),
+    'gate input': ('sees', 'past', "'frame', got 'past'"),
+    'activation': ('activation', 'gelu', "or none, got 'gelu'"),
 }
 
 
-@pytest.mark.parametrize('name', BAD_ARGUMENTS)
-def test_bad_arguments_are_refused_by_name(name):
-    place, spoil, error, message = BAD_ARGUMENTS[name]
-    call, x, _ = make_call()
-    arguments = [x, *call.arguments]
-    arguments[place] = spoil(arguments[place])
+@pytest.mark.parametrize('name', BAD_LAYERS)
+def test_bad_layers_are_refused_by_name(name):
+    key, value, message = BAD_LAYERS[name]
+    params = make_call()[0].params
+    settings = value if key == 'gate' else {key: value}
+    if key in params._fields and key != 'gate':
+        params = params._replace(**settings)
+    elif key in params.geometry._fields:
+        geometry = params.geometry._replace(**settings)
+        params = params._replace(geometry=geometry)
+    else:
+        params = params._replace(gate=params.gate._replace(**settings))
 
-    with pytest.raises(error, match=f'(?s){message}'):
-        torch.ops.mmskip.skip_frame(*arguments)
-
-
-@pytest.mark.parametrize('rule', MEMORY_RULES)
-def test_torch_accepts_the_operators(rule):
-    call, x, _ = make_call(rule)
-    operators = torch.ops.mmskip
-    checks = 'test_schema', 'test_autograd_registration'
-
-    learned = torch.randn(1, 20, 3, 3), torch.randn(1), 'magnitude', 'silu'
-    for arguments in (call.arguments, (*call.arguments[:-4], *learned)):
-        torch.library.opcheck(
-            operators.skip_frame.default,
-            (x + 1, *arguments),
-            test_utils=checks,
-        )
-    for shape, groups in (((40, 20, 3, 3), 1), ((8, 1, 3, 3), 8)):
-        torch.library.opcheck(
-            operators.pack_weight.default,
-            (torch.randn(shape), groups),
-            test_utils=checks,
-        )
+    with pytest.raises(ValueError, match=f'(?s){message}'):
+        make_layer(params)
 
 
-def test_a_weight_is_packed_anew_only_when_it_changes():
-    weight, packed = torch.nn.Parameter(torch.randn(8, 4, 3, 3)), None
-    holder = PackedWeight()
+def test_a_layer_is_made_anew_only_when_it_changes():
+    weight = torch.nn.Parameter(torch.randn(8, 4, 3, 3))
+    gate = GateParams('output_norm', 0.1)
+    params = SkipParams(weight, None, SAME_3X3, gate)
+    layers = LayerCache()
 
-    packed = holder.get(weight, 1)
-    assert holder.get(weight, 1) is packed
+    layer = layers.get(params)
+    assert layers.get(params) is layer
+    wider = SAME_3X3._replace(padding=((2, 2), (2, 2)))
+    assert layers.get(params._replace(geometry=wider)) is not layer
+    assert layers.get(params) is layer
     with torch.no_grad():
         weight.mul_(2)
-    assert torch.equal(holder.get(weight, 1), 2 * packed)
+    changed = [layers.get(params)]
     weight.data = 3 * weight.data
-    assert torch.equal(holder.get(weight, 1), 6 * packed)
+    changed.append(layers.get(params))
+    for other in (
+        dict(bias=torch.zeros(8)),
+        dict(gate=gate._replace(threshold=0.2)),
+        dict(rule='accumulated'),
+        dict(activation='relu'),
+    ):
+        changed.append(layers.get(params._replace(**other)))
+
+    assert len({id(one) for one in [layer, *changed]}) == 7
 
 
 def test_a_write_past_the_version_counter_is_seen_in_reference_frames():
     # Whole numbers, whose sum does not depend on their order.
     weight = torch.nn.Parameter(torch.randint(-9, 9, (8, 4, 3, 3)).float())
-    holder = PackedWeight()
-    packed = holder.get(weight, 1)
-
-    weight.data.mul_(2)
-    assert torch.equal(holder.get(weight, 1, check=True), 2 * packed)
+    gate = GateParams('output_norm', 0.1)
+    params = SkipParams(weight, None, SAME_3X3, gate)
+    layers = LayerCache()
+    layer = layers.get(params)
 
     weight.data.copy_(weight.data.flip(0))
-    fresh = PackedWeight().get(weight, 1)
-    assert torch.equal(holder.get(weight, 1, check=True), fresh)
-    assert not torch.equal(fresh, 2 * packed)
+
+    assert layers.get(params) is layer
+    assert layers.get(params, check=True) is not layer
 
 
-def test_a_library_of_other_sources_is_not_used(monkeypatch):
-    known = native._ARGUMENTS
-    assert len(make_call()[0].arguments) + 1 == known['skip_frame']
-    for name, count in known.items():
-        other = {**known, name: 99}
-        monkeypatch.setattr(native, '_ARGUMENTS', other)
-        text = f'mmskip::{name} with 99 arguments, got one with {count}'
-        assert text in native._load()
+@pytest.mark.parametrize('table', ['_OPERATORS', '_METHODS'])
+def test_a_library_of_other_sources_is_not_used(monkeypatch, table):
+    for name, count in getattr(native, table).items():
+        other = {**getattr(native, table), name: 99}
+        with monkeypatch.context() as patch:
+            patch.setattr(native, table, other)
+            text = native._load()
+        assert f'{name} with 99 arguments, got one with {count}' in text
 
 
 @pytest.mark.parametrize('capability', ['avx2', 'default'])
@@ -319,14 +349,14 @@ def test_the_operators_share_work_among_threads():
 def test_results_do_not_depend_on_the_number_of_threads():
     torch.manual_seed(0)
     weight = torch.randn(40, 24, 3, 3)
-    gate = GateParams('input_norm', 2.0, 1, 1, False)
+    gate = GateParams('input_norm', 2.0)
     frames = make_video(4, 2, 24, 40, 40, share=0.3)
     number, found = torch.get_num_threads(), []
     try:
         for threads in (1, 4):
             torch.set_num_threads(threads)
-            job = (weight, None, SAME_3X3, gate, 'accumulated')
-            found.append(run(frames, *job, PackedWeight()))
+            params = SkipParams(weight, None, SAME_3X3, gate, 'accumulated')
+            found.append(run(frames, params, LayerCache()))
     finally:
         torch.set_num_threads(number)
 

@@ -150,7 +150,7 @@ def test_a_mean_is_not_computed_anew_in_a_frame_that_is_the_same():
     both.watch([x, x])
 
     (plan,) = both.plans
-    assert plan._board.change(plan.convs[1].source) is False
+    assert plan._frame.change(plan.convs[1].source) is False
 
 
 def test_images_whose_number_depends_on_values_run_as_before():
@@ -168,8 +168,8 @@ def test_constants_are_no_change():
     both.watch([x, x, x])
 
     (plan,) = both.plans
-    board = plan._board
-    assert board.change(plan.convs[1].source) is False
+    frame = plan._frame
+    assert frame.change(plan.convs[1].source) is False
 
 
 def test_an_image_that_only_convolutions_read_is_not_kept():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from mmskip.native import library as native
-from mmskip.plan.steps import Board, PointStep, WholeStep
+from mmskip.plan.steps import FrameValues, PointStep, WholeStep
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 
@@ -28,40 +28,40 @@ class Counting:
 def test_points_are_computed_where_something_changed(channels):
     function = Counting()
     x, y = image(2, channels, 6, 8), torch.randn(2, channels, 6, 8)
-    board = Board([x, y, None], 3)
+    frame = FrameValues([x, y, None], 3)
     result = torch.empty_like(x)
     step = PointStep(function, [0, 1], 2, result)
-    board.mark(0, False)
-    board.mark(1, False)
+    frame.mark(0, False)
+    frame.mark(1, False)
 
-    step.run(board, always=False)
-    assert board.values[2] is result
-    assert board.change(2) is True
+    step.run(frame, always=False)
+    assert frame[2] is result
+    assert frame.change(2) is True
     assert torch.equal(result, x * y)
 
-    step.run(board, always=True)
-    assert board.change(2) is False
+    step.run(frame, always=True)
+    assert frame.change(2) is False
 
     x += 1
     masks = [torch.zeros(2, 1, 6, 8, dtype=torch.bool) for _ in range(2)]
     masks[0][0, 0, 1, 2] = masks[1][1, 0, 5, 7] = True
     before = result.clone()
     for index, mask in enumerate(masks):
-        board.mark(index, mask)
-    step.run(board, always=False)
+        frame.mark(index, mask)
+    step.run(frame, always=False)
     where = masks[0] | masks[1]
-    assert torch.equal(board.change(2), where)
+    assert torch.equal(frame.change(2), where)
     assert torch.equal(result, torch.where(where, x * y, before))
 
-    board.mark(0, torch.ones_like(where))
-    step.run(board, always=False)
+    frame.mark(0, torch.ones_like(where))
+    step.run(frame, always=False)
     assert torch.equal(result, x * y)
     assert function.sizes == [96, 2, 96]
 
 
 def test_the_whole_is_computed_if_an_input_changed_or_it_is_counted():
     function = Counting()
-    board = Board([image(1, 2, 4, 4), None], 2)
+    frame = FrameValues([image(1, 2, 4, 4), None], 2)
     step = WholeStep(function, [0], 1)
 
     for change, always, calls, changed in (
@@ -70,38 +70,38 @@ def test_the_whole_is_computed_if_an_input_changed_or_it_is_counted():
         (False, True, 2, False),
         (torch.eye(4).bool()[None, None], False, 3, True),
     ):
-        board.mark(0, change)
-        step.run(board, always)
+        frame.mark(0, change)
+        step.run(frame, always)
         assert len(function.sizes) == calls
-        assert board.change(1) is changed
+        assert frame.change(1) is changed
 
 
 def test_a_map_of_changes_spreads():
-    board = Board([image(1, 2, 4, 4), None], 2)
+    frame = FrameValues([image(1, 2, 4, 4), None], 2)
     step = WholeStep(
         lambda values: values[0][..., ::2, ::2],
         [0],
         1,
         lambda mask: mask[..., ::2, ::2].contiguous(),
     )
-    board.mark(0, torch.eye(4).bool()[None, None])
+    frame.mark(0, torch.eye(4).bool()[None, None])
 
-    step.run(board, always=False)
+    step.run(frame, always=False)
 
-    assert torch.equal(board.change(1), torch.eye(2).bool()[None, None])
-    board.mark(0, True)
-    step.run(board, always=False)
-    assert board.change(1) is True
+    assert torch.equal(frame.change(1), torch.eye(2).bool()[None, None])
+    frame.mark(0, True)
+    step.run(frame, always=False)
+    assert frame.change(1) is True
 
 
 def test_what_is_owned_is_nobody_elses():
     x = image(1, 4, 2, 2)
-    board = Board([x, x.chunk(2, 1), 3, None], 4)
+    frame = FrameValues([x, x.chunk(2, 1), 3, None], 4)
 
-    assert board.own(0).data_ptr() != x.data_ptr()
-    parts = board.own(1)
+    assert frame.own(0).data_ptr() != x.data_ptr()
+    parts = frame.own(1)
     assert isinstance(parts, tuple)
     assert all(map(torch.equal, parts, x.chunk(2, 1)))
     assert x.data_ptr() not in [part.data_ptr() for part in parts]
-    assert board.own(2) == 3
-    assert board.own(3) is None
+    assert frame.own(2) == 3
+    assert frame.own(3) is None

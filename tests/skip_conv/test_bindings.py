@@ -100,8 +100,8 @@ def test_leaving_a_binding_leaves_no_trace():
     net = skipping(TinyNet())
 
     def traces():
-        # What is worked out once stays: packed weights, a gate's numbers.
-        kept = ('_packed', '_params')
+        # What is worked out once stays: native layers, a gate's numbers.
+        kept = ('_native_layers', '_params')
         return [
             {k: v for k, v in vars(module).items() if k not in kept}
             for module in net.modules()

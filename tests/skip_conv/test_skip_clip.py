@@ -9,6 +9,7 @@ from mmskip.native import ConvGeometry, convolve
 from mmskip.skip_conv import (
     MEMORY_RULES,
     GateParams,
+    SkipParams,
     gate_mask,
     skip_clip,
     skip_conv,
@@ -51,9 +52,8 @@ def test_a_clip_equals_its_frames_one_by_one(rule, geometry, with_bias):
     gate = gate_of(0.3)
     memory, expected, fired = None, [], []
     for x in video:
-        output, mask, memory = skip_conv(
-            x, memory, weight, bias, geometry, gate, rule
-        )
+        params = SkipParams(weight, bias, geometry, gate, rule)
+        output, mask, memory = skip_conv(x, memory, params)
         expected.append(output)
         fired.append(mask)
 

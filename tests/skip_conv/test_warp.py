@@ -6,6 +6,7 @@ from mmskip.skip_conv import (
     MEMORY_RULES,
     WARP_MACS,
     GateParams,
+    SkipParams,
     skip_conv,
     warp,
     warp_memory,
@@ -38,9 +39,9 @@ class Panned:
     def step(self, frame, memory, gate, rule='accumulated'):
         conv = self.conv
         geometry = conv_geometry(conv)
-        parts = conv.weight, conv.bias, geometry, gate, rule
+        params = SkipParams(conv.weight, conv.bias, geometry, gate, rule)
         with torch.no_grad():
-            return skip_conv(frame, memory, *parts)
+            return skip_conv(frame, memory, params)
 
     def follow(self, memory, x, y=0, interpolate=False):
         return warp_memory(

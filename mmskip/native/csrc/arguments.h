@@ -11,36 +11,10 @@
 
 namespace mmskip {
 
-// The geometry of a call whose arguments are as they should be; else throws
-// with what was expected and what came.
-Geometry check_arguments(
-    const at::Tensor& input,
-    const at::Tensor& output,
-    const at::Tensor& scale,
-    const at::Tensor& weight,
-    const std::optional<at::Tensor>& bias,
-    const std::optional<at::Tensor>& region,
-    at::IntArrayRef kernel_size,
-    at::IntArrayRef stride,
-    at::IntArrayRef padding,
-    at::IntArrayRef dilation,
-    int64_t groups,
-    int64_t block_size,
-    int64_t order);
-
-// The same for the parts of a gate; weight and bias are of a learned one.
-void check_gate(
-    const Geometry& geometry,
-    const at::Tensor& threshold,
-    const std::optional<at::Tensor>& weight,
-    const std::optional<at::Tensor>& bias);
-
-// The same for what a relative gate follows its level by.
-void check_level(
-    const Geometry& geometry,
-    const at::Tensor& scale,
-    const std::optional<at::Tensor>& computed,
-    const std::optional<at::Tensor>& norms);
+// A contiguous int64 tensor on the CPU with a value for each stream, and so
+// many scales.
+void check_counts(
+    const at::Tensor& computed, const at::Tensor& scale, int64_t streams);
 
 // A frame is like what is remembered of one.
 void check_frame(const at::Tensor& x, const at::Tensor& input);
@@ -71,14 +45,11 @@ void check_list(
 // it, the same whole number in both directions.
 int64_t check_factor(const at::Tensor& image, const at::Tensor& result);
 
-Sight parse_sight(std::string_view name);
+GateInput parse_gate_input(std::string_view name);
 
 Activation parse_activation(std::optional<std::string_view> name);
 
 // One filter per channel; it has kernels and a packing of its own.
 bool is_depthwise(const Geometry& geometry);
-
-// Elements of a packed weight.
-int64_t packed_size(const Geometry& geometry);
 
 } // namespace mmskip

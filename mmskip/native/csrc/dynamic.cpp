@@ -52,40 +52,37 @@ void keep_one_open(at::Tensor& weights, int64_t begin, int64_t end) {
 
 // Multiplies the factors (N, K) by what an axis gives to the terms.
 void weigh(
-    const std::optional<at::Tensor>& weights,
-    const std::optional<at::Tensor>& table,
-    at::IntArrayRef options,
+    at::TensorList axis,
     std::vector<float>& factors,
     int64_t samples,
     int64_t terms) {
-  if (options.empty()) {
+  if (axis.empty()) {
     return;
   }
   TORCH_CHECK_VALUE(
-      weights && table, "expected weights and a table with options");
-  check_floats(*weights, "weights");
-  check_floats(*table, "table");
-  const int64_t used = options.size();
+      axis.size() == 2, "expected weights and a table of an axis, got ",
+      axis.size(), " tensors");
+  const at::Tensor &weights = axis[0], &table = axis[1];
+  check_floats(weights, "weights");
+  check_floats(table, "table");
   TORCH_CHECK_VALUE(
-      weights->dim() == 2 && weights->size(0) == samples &&
-          *std::max_element(options.begin(), options.end()) <
-              weights->size(1) &&
-          *std::min_element(options.begin(), options.end()) >= 0,
-      "expected weights of ", samples, " samples and of options ", options,
-      ", got shape ", weights->sizes());
+      weights.dim() == 2 && weights.size(0) == samples,
+      "expected weights of ", samples, " samples, got shape ",
+      weights.sizes());
+  const int64_t used = weights.size(1);
   TORCH_CHECK_VALUE(
-      table->is_contiguous() && table->dim() == 2 &&
-          table->size(0) == used && table->size(1) == terms,
+      table.is_contiguous() && table.dim() == 2 && table.size(0) == used &&
+          table.size(1) == terms,
       "expected a contiguous table of shape [", used, ", ", terms,
-      "], got ", table->sizes());
-  const auto weight = weights->accessor<float, 2>();
-  const float* rows = table->const_data_ptr<float>();
+      "], got ", table.sizes());
+  const auto weight = weights.accessor<float, 2>();
+  const float* rows = table.const_data_ptr<float>();
   for (int64_t n = 0; n < samples; ++n) {
     float* own = factors.data() + n * terms;
     for (int64_t k = 0; k < terms; ++k) {
       float sum = 0;
       for (int64_t option = 0; option < used; ++option) {
-        sum += weight[n][options[option]] * rows[option * terms + k];
+        sum += weight[n][option] * rows[option * terms + k];
       }
       own[k] *= sum;
     }
@@ -98,10 +95,7 @@ at::Tensor soft_gate(
     const at::Tensor& x,
     const at::Tensor& squeeze,
     const std::optional<at::Tensor>& squeeze_bias,
-    const std::optional<at::Tensor>& mean,
-    const std::optional<at::Tensor>& var,
-    const std::optional<at::Tensor>& scale,
-    const std::optional<at::Tensor>& shift,
+    const c10::List<std::optional<at::Tensor>>& norm,
     double eps,
     const at::Tensor& decide,
     const at::Tensor& beta,
@@ -111,15 +105,20 @@ at::Tensor soft_gate(
       (x.dim() == 4 || x.dim() == 5) && x.numel() > 0,
       "expected clips (N, C, T, H, W) or images (N, C, H, W), got shape ",
       x.sizes());
-  const int64_t seen = x.dim() == 5 ? 2 * x.size(1) : x.size(1);
+  const int64_t pooled = x.dim() == 5 ? 2 * x.size(1) : x.size(1);
   TORCH_CHECK_VALUE(
-      squeeze.dim() == 2 && squeeze.size(1) == seen,
-      "expected a layer of ", seen, " inputs, got ", squeeze.sizes());
+      squeeze.dim() == 2 && squeeze.size(1) == pooled,
+      "expected a layer of ", pooled, " inputs, got ", squeeze.sizes());
   at::Tensor hidden =
       at::linear(pool_clips(x, x.dim() == 5), squeeze, squeeze_bias);
-  if (mean) {
+  TORCH_CHECK_VALUE(
+      norm.empty() || norm.size() == 4,
+      "expected mean, variance, scale and shift of a norm, or nothing, got ",
+      norm.size(), " tensors");
+  if (!norm.empty()) {
     hidden = at::batch_norm(
-        hidden, scale, shift, mean, var, false, 0, eps, false);
+        hidden, norm.get(2), norm.get(3), norm.get(0), norm.get(1), false, 0,
+        eps, false);
   }
   at::Tensor weights =
       at::linear(hidden.tanh_(), decide).add_(beta).tanh_().clamp_min_(0);
@@ -134,12 +133,8 @@ at::Tensor soft_gate(
 
 at::Tensor mix_options(
     const at::Tensor& y,
-    const std::optional<at::Tensor>& time,
-    const std::optional<at::Tensor>& time_table,
-    at::IntArrayRef time_options,
-    const std::optional<at::Tensor>& channels,
-    const std::optional<at::Tensor>& channel_table,
-    at::IntArrayRef channel_options,
+    at::TensorList time,
+    at::TensorList channels,
     const at::Tensor& sources,
     const at::Tensor& starts,
     const std::optional<at::Tensor>& bias,
@@ -170,8 +165,8 @@ at::Tensor mix_options(
               [&](int64_t s) { return 0 <= s && s < planes; }),
       "expected terms of ", sums, " sums of ", planes, " planes");
   std::vector<float> factors(samples * terms, 1.0f);
-  weigh(time, time_table, time_options, factors, samples, terms);
-  weigh(channels, channel_table, channel_options, factors, samples, terms);
+  weigh(time, factors, samples, terms);
+  weigh(channels, factors, samples, terms);
   if (bias) {
     check_channels(*bias, full[0], "bias");
   }

@@ -63,7 +63,7 @@ void Frame::compare(const float* x, float* reference, bool subtract) {
       subtract,
       rule_.order,
       gate_.kernel,
-      gate_.sees,
+      gate_.input,
       residuals_.scores,
       residuals_.changed,
       counts_.data()};
@@ -73,8 +73,8 @@ void Frame::compare(const float* x, float* reference, bool subtract) {
   });
 }
 
-bool Frame::sees_frames() const {
-  return gate_.kernel != nullptr && gate_.sees == Sight::kFrame;
+bool Frame::reads_frames() const {
+  return gate_.kernel != nullptr && gate_.input == GateInput::kFrame;
 }
 
 bool Frame::fires_at_rest() const {
@@ -83,16 +83,16 @@ bool Frame::fires_at_rest() const {
       return true;
     }
   }
-  return sees_frames();
+  return reads_frames();
 }
 
-bool Frame::rests() const {
+bool Frame::is_idle() const {
   return !fires_at_rest() &&
       std::all_of(
           counts_.begin(), counts_.end(), [](int32_t n) { return n == 0; });
 }
 
-bool Frame::is_restless() const {
+bool Frame::stays_active() const {
   // Where nothing was computed, the next frame decides from the same
   // residuals. Where something was, what is pending around it may still fire:
   // outputs are computed anew even if no input that they read is.
@@ -115,28 +115,28 @@ void Frame::decide(uint8_t* mask) const {
   grow(mask);
 }
 
-void Frame::send(uint8_t* mask, const float* x, float* reference) {
-  std::vector<uint8_t> sent(g_.streams * g_.padded_size());
+void Frame::transmit(uint8_t* mask, const float* x, float* reference) {
+  std::vector<uint8_t> transmitted(g_.streams * g_.padded_size());
   const int64_t work =
       g_.padded_width() * (g_.kernel_height + g_.kernel_width);
   const int64_t grain = std::max<int64_t>(kGrainFloats / work, 1);
   const int64_t in_rows = g_.streams * g_.padded_height();
   share_rows(in_rows, grain, [&](int64_t begin, int64_t end) {
-    send_inputs(g_, mask, sent.data(), begin, end);
+    transmit_inputs(g_, mask, transmitted.data(), begin, end);
   });
   const int64_t out_rows = g_.streams * g_.out_height;
   share_rows(out_rows, grain, [&](int64_t begin, int64_t end) {
-    touched_outputs(g_, sent.data(), mask, begin, end);
+    touched_outputs(g_, transmitted.data(), mask, begin, end);
   });
   grow(mask);
-  renew(x, reference, sent.data());
+  renew(x, reference, transmitted.data());
 }
 
-void Frame::renew(const float* x, float* reference, const uint8_t* sent) {
+void Frame::renew(const float* x, float* reference, const uint8_t* transmitted) {
   const int64_t rows = g_.streams * g_.height, C = g_.in_channels;
   const int64_t step = g_.streams * g_.padded_size();
   const int64_t maps =
-      sees_frames() ? 0 : score_maps(g_, gate_.kernel != nullptr);
+      reads_frames() ? 0 : score_maps(g_, gate_.kernel != nullptr);
   share_rows(rows, input_grain(), [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       if (counts_[row] == 0) {
@@ -144,7 +144,7 @@ void Frame::renew(const float* x, float* reference, const uint8_t* sent) {
       }
       const int64_t padded = g_.padded_row(row);
       const auto renewed = [&](int64_t i) {
-        return residuals_.changed[i] && (sent == nullptr || sent[i]);
+        return residuals_.changed[i] && (transmitted == nullptr || transmitted[i]);
       };
       for (int64_t i = padded; i < padded + g_.width; ++i) {
         // What is renewed side by side is copied at once.
@@ -184,9 +184,7 @@ void Frame::accumulate(
     const float* input,
     const float* weight,
     const float* bias,
-    float* output,
-    float* activated,
-    Activation activation) const {
+    const Results& results) const {
   const std::vector<float> zeros(g_.kernel_width * g_.in_channels);
   std::vector<uint8_t> all;
   if (bias != nullptr) {
@@ -202,9 +200,9 @@ void Frame::accumulate(
       zeros.data(),
       weight,
       bias,
-      output,
-      activated,
-      activation,
+      results.output,
+      results.activated,
+      results.activation,
       active_.data()};
   const bool depthwise = is_depthwise(g_);
   const int64_t out = g_.out_channels / g_.groups;

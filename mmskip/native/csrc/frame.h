@@ -17,7 +17,7 @@ const Kernels& kernels();
 struct LearnedGate {
   // [position][C_in].
   const float* kernel = nullptr;
-  Sight sees = Sight::kResidual;
+  GateInput input = GateInput::kResidual;
 };
 
 // What is known of the residuals, see Comparison.
@@ -25,6 +25,13 @@ struct Residuals {
   const uint8_t* candidates;
   uint8_t* changed;
   float* scores;
+};
+
+// Where outputs go, and what an activation makes of them; null: nowhere.
+struct Results {
+  float* output;
+  float* activated;
+  Activation activation;
 };
 
 // Maps of scores: one, or one for each position of a learned gate's kernel.
@@ -45,18 +52,19 @@ class Frame {
   void compare(const float* x, float* reference, bool subtract);
 
   // Whether nothing fires, because nothing has changed.
-  bool rests() const;
+  bool is_idle() const;
 
   // Which outputs the gate wants.
   void decide(uint8_t* mask) const;
 
-  // From what the gate wants to what is sent and, by that, computed; the
-  // reference becomes x where it is sent.
-  void send(uint8_t* mask, const float* x, float* reference);
+  // From what the gate wants to what is transmitted and, by that, computed;
+  // the reference becomes x where it is transmitted.
+  void transmit(uint8_t* mask, const float* x, float* reference);
 
   // The changed positions of the reference become those of x, all or those
-  // that are sent, and have changed no more.
-  void renew(const float* x, float* reference, const uint8_t* sent = nullptr);
+  // that are transmitted, and have changed no more.
+  void renew(
+      const float* x, float* reference, const uint8_t* transmitted = nullptr);
 
   // Lists the outputs to compute.
   void list(const uint8_t* mask);
@@ -65,22 +73,19 @@ class Frame {
   int64_t total() const { return total_; }
 
   // Computes them: adds what the changed inputs give to the output, or
-  // replaces it by what all of them give, and the bias. What an activation
-  // makes of them goes elsewhere, if that is not null.
+  // replaces it by what all of them give, and the bias.
   void accumulate(
       const float* input,
       const float* weight,
       const float* bias,
-      float* output,
-      float* activated,
-      Activation activation) const;
+      const Results& results) const;
 
   // Whether the next frame, should x stay the same, can compute anything.
-  bool is_restless() const;
+  bool stays_active() const;
 
  private:
   bool fires_at_rest() const;
-  bool sees_frames() const;
+  bool reads_frames() const;
   void grow(uint8_t* mask) const;
   int64_t input_grain() const;
 

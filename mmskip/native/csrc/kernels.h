@@ -17,7 +17,7 @@ constexpr int64_t kMaxTerms = 8;
 enum class Activation : int64_t { kNone, kReLU, kSiLU };
 
 // What a learned gate convolves.
-enum class Sight : int64_t { kResidual, kMagnitude, kFrame };
+enum class GateInput : int64_t { kResidual, kMagnitude, kFrame };
 
 // A frame beside what is remembered of it. Maps are padded, 0 outside of the
 // image.
@@ -35,7 +35,7 @@ struct Comparison {
   int order;
   // Of a learned gate: its kernel [position][C_in]; null for a norm gate.
   const float* gate;
-  Sight sees;
+  GateInput gate_input;
   // What each input adds to the statistics of the outputs that read it. Of a
   // norm gate: one map, the mean over channels of |residual|^order. Of a
   // learned gate: for each kernel position a map of products with it.
@@ -122,9 +122,6 @@ struct Rule {
   bool scale_by_stream;
   // Of a learned gate; null for a norm gate.
   const float* bias;
-  // (N or 1, H_out, W_out): where outputs may fire at all; null: everywhere.
-  const uint8_t* region;
-  bool region_by_stream;
 
   // Whether outputs without any change in their support fire in a stream.
   bool fires_at_rest(int64_t stream) const;
@@ -152,7 +149,7 @@ struct Accumulation {
   const int32_t* active;
 };
 
-// What a gate sees of clips.
+// What a gate reads of clips.
 struct ClipPool {
   // (N, C, T) planes of `size` floats each, so many floats apart.
   int64_t channels, frames, size;

@@ -39,10 +39,10 @@ void grow_blocks(
   }
 }
 
-void send_inputs(
+void transmit_inputs(
     const Geometry& g,
     const uint8_t* mask,
-    uint8_t* sent,
+    uint8_t* transmitted,
     int64_t begin,
     int64_t end) {
   const int64_t padded = g.padded_width(), stride = g.stride_width;
@@ -53,7 +53,7 @@ void send_inputs(
   for (int64_t row = begin; row < end; ++row) {
     const int64_t stream = row / g.padded_height();
     const int64_t h = row % g.padded_height();
-    uint8_t* to = sent + row * padded;
+    uint8_t* to = transmitted + row * padded;
     if (h < g.top || h >= g.top + g.height) {
       std::memset(to, 0, padded);
       continue;
@@ -85,7 +85,7 @@ void send_inputs(
 
 void touched_outputs(
     const Geometry& g,
-    const uint8_t* sent,
+    const uint8_t* transmitted,
     uint8_t* mask,
     int64_t begin,
     int64_t end) {
@@ -95,7 +95,7 @@ void touched_outputs(
   for (int64_t row = begin; row < end; ++row) {
     const int64_t stream = row / g.out_height;
     const int64_t top = row % g.out_height * g.stride_height;
-    const uint8_t* from = sent + (stream * g.padded_height() + top) * padded;
+    const uint8_t* from = transmitted + (stream * g.padded_height() + top) * padded;
     std::fill(rows.begin(), rows.end(), 0);
     for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
       const uint8_t* line = from + kh * g.dilation_height * padded;

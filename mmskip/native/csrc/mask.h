@@ -12,20 +12,20 @@ namespace mmskip {
 void grow_blocks(
     uint8_t* mask, int64_t height, int64_t width, int64_t block_size);
 
-// An input is sent if all outputs that read it fire. Rows [begin, end), of all
-// streams, of `sent`, a padded map that is 0 outside of the image.
-void send_inputs(
+// An input is transmitted if all outputs that read it fire. Rows [begin, end),
+// of all streams, of a padded map that is 0 outside of the image.
+void transmit_inputs(
     const Geometry& geometry,
     const uint8_t* mask,
-    uint8_t* sent,
+    uint8_t* transmitted,
     int64_t begin,
     int64_t end);
 
-// The outputs that read an input that is sent: rows [begin, end) of the mask,
-// of all streams.
+// The outputs that read an input that is transmitted: rows [begin, end) of the
+// mask, of all streams.
 void touched_outputs(
     const Geometry& geometry,
-    const uint8_t* sent,
+    const uint8_t* transmitted,
     uint8_t* mask,
     int64_t begin,
     int64_t end);

@@ -57,28 +57,28 @@ MMSKIP_INLINE float measure(
 // Positions of a learned gate's kernel whose products are summed at a time.
 constexpr int kProducts = 4;
 
-// What a learned gate sees of channels c, c + 1, ...
-template <Sight sees>
+// What a learned gate reads of channels c, c + 1, ...
+template <GateInput input>
 MMSKIP_INLINE Vector seen(const float* x, const float* reference, int64_t c) {
-  if (sees == Sight::kFrame) {
+  if (input == GateInput::kFrame) {
     return load(x + c);
   }
   const Vector residual = load(x + c) - load(reference + c);
-  return sees == Sight::kMagnitude ? magnitude_of(residual, false) : residual;
+  return input == GateInput::kMagnitude ? magnitude_of(residual, false) : residual;
 }
 
-template <Sight sees>
+template <GateInput input>
 MMSKIP_INLINE float seen_one(
     const float* x, const float* reference, int64_t c) {
-  if (sees == Sight::kFrame) {
+  if (input == GateInput::kFrame) {
     return x[c];
   }
   const float residual = x[c] - reference[c];
-  return sees == Sight::kMagnitude ? __builtin_fabsf(residual) : residual;
+  return input == GateInput::kMagnitude ? __builtin_fabsf(residual) : residual;
 }
 
 // The products of one input position with `count` positions of the kernel.
-template <Sight sees, int count>
+template <GateInput input, int count>
 MMSKIP_INLINE void products(
     const float* x,
     const float* reference,
@@ -89,7 +89,7 @@ MMSKIP_INLINE void products(
   Vector sums[count] = {};
   int64_t c = 0;
   for (; c + kLanes <= C; c += kLanes) {
-    const Vector value = seen<sees>(x, reference, c);
+    const Vector value = seen<input>(x, reference, c);
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
       sums[k] += value * load(gate + k * C + c);
@@ -98,13 +98,13 @@ MMSKIP_INLINE void products(
   for (int k = 0; k < count; ++k) {
     float sum = total(sums[k]);
     for (int64_t rest = c; rest < C; ++rest) {
-      sum += seen_one<sees>(x, reference, rest) * gate[k * C + rest];
+      sum += seen_one<input>(x, reference, rest) * gate[k * C + rest];
     }
     scores[k * step] = sum;
   }
 }
 
-template <Sight sees>
+template <GateInput input>
 void learned_scores(
     const Comparison& job,
     const float* x,
@@ -115,11 +115,11 @@ void learned_scores(
   const int64_t step = g.streams * g.padded_size();
   int64_t k = 0;
   for (; k + kProducts <= taps; k += kProducts) {
-    products<sees, kProducts>(
+    products<input, kProducts>(
         x, reference, job.gate + k * C, C, scores + k * step, step);
   }
   for (; k < taps; ++k) {
-    products<sees, 1>(
+    products<input, 1>(
         x, reference, job.gate + k * C, C, scores + k * step, step);
   }
 }
@@ -134,10 +134,10 @@ MMSKIP_INLINE void score(
         : measure<false>(x, reference, C, job.subtract);
     return;
   }
-  if (job.sees == Sight::kResidual) {
-    learned_scores<Sight::kResidual>(job, x, reference, scores);
-  } else if (job.sees == Sight::kMagnitude) {
-    learned_scores<Sight::kMagnitude>(job, x, reference, scores);
+  if (job.gate_input == GateInput::kResidual) {
+    learned_scores<GateInput::kResidual>(job, x, reference, scores);
+  } else if (job.gate_input == GateInput::kMagnitude) {
+    learned_scores<GateInput::kMagnitude>(job, x, reference, scores);
   }
   for (int64_t c = 0; job.subtract && c < C; ++c) {
     reference[c] = x[c] - reference[c];
@@ -156,7 +156,7 @@ MMSKIP_INLINE bool compare_position(
   }
   if (job.gate == nullptr) {
     job.scores[at] = 0;
-  } else if (job.sees != Sight::kFrame) {
+  } else if (job.gate_input != GateInput::kFrame) {
     for (int64_t k = 0; k < g.positions(); ++k) {
       job.scores[k * g.streams * g.padded_size() + at] = 0;
     }
@@ -172,7 +172,8 @@ MMSKIP_INLINE int32_t compare_candidates(
     float* reference,
     int64_t padded) {
   const int64_t C = job.geometry->in_channels, width = job.geometry->width;
-  const bool sees_frames = job.gate != nullptr && job.sees == Sight::kFrame;
+  const bool reads_frames =
+      job.gate != nullptr && job.gate_input == GateInput::kFrame;
   int32_t count = 0;
   for (int64_t w = 0; w < width; ++w) {
     if (are_zero(candidates + w, width - w) &&
@@ -184,8 +185,8 @@ MMSKIP_INLINE int32_t compare_candidates(
       count += job.changed[padded + w];
       continue;
     }
-    if (sees_frames) {
-      learned_scores<Sight::kFrame>(
+    if (reads_frames) {
+      learned_scores<GateInput::kFrame>(
           job, x + w * C, reference, job.scores + padded + w);
     }
     // What changes lies together: the row below is likely to be next.
@@ -199,9 +200,10 @@ MMSKIP_INLINE int32_t compare_candidates(
 MMSKIP_INLINE int32_t compare_row(
     const Comparison& job, const float* x, float* reference, int64_t padded) {
   const int64_t C = job.geometry->in_channels, width = job.geometry->width;
-  const bool sees_frames = job.gate != nullptr && job.sees == Sight::kFrame;
-  for (int64_t w = 0; sees_frames && w < width; ++w) {
-    learned_scores<Sight::kFrame>(
+  const bool reads_frames =
+      job.gate != nullptr && job.gate_input == GateInput::kFrame;
+  for (int64_t w = 0; reads_frames && w < width; ++w) {
+    learned_scores<GateInput::kFrame>(
         job, x + w * C, reference, job.scores + padded + w);
   }
   int32_t count = 0;

@@ -44,16 +44,8 @@ void threshold_rows(
   for (int64_t row = begin; row < end; ++row) {
     const int64_t stream = row / geometry.out_height;
     const float scale = rule.scale[rule.scale_by_stream ? stream : 0];
-    uint8_t* to = mask + row * width;
-    threshold_row(rule, scale, positions, sums + row * width, to, width);
-    if (rule.region != nullptr) {
-      const int64_t skipped =
-          rule.region_by_stream ? 0 : stream * geometry.out_size();
-      const uint8_t* region = rule.region + row * width - skipped;
-      for (int64_t w = 0; w < width; ++w) {
-        to[w] &= static_cast<uint8_t>(region[w] != 0);
-      }
-    }
+    threshold_row(
+        rule, scale, positions, sums + row * width, mask + row * width, width);
   }
 }
 

@@ -1,12 +1,13 @@
-// How a board takes its steps.
+// How a plan takes its steps.
 #include <algorithm>
 #include <cstring>
 #include <tuple>
 #include <vector>
 
 #include "arguments.h"
-#include "board.h"
+#include "plan.h"
 #include "frame.h"
+#include "layout.h"
 #include "share_rows.h"
 
 namespace mmskip {
@@ -65,15 +66,15 @@ void copy_channels(
 
 } // namespace
 
-void Board::run_step(ConvStep& step) {
+void Plan::run_step(ConvStep& step) {
   const Value& from = value(step.source);
-  if (from.change == Change::kNowhere && !step.restless) {
+  if (from.change == Change::kNowhere && !step.active) {
     if (step.fired > 0) {
       step.mask.zero_();
       step.fired = 0;
     }
   } else {
-    const Geometry& g = step.layer.geometry();
+    const Geometry& g = step.site->geometry();
     std::vector<uint8_t> none;
     const uint8_t* candidates = nullptr;
     if (!step.known || from.change == Change::kAnywhere) {
@@ -85,10 +86,10 @@ void Board::run_step(ConvStep& step) {
       none.resize(g.streams * g.in_size());
       candidates = none.data();
     }
-    std::tie(step.fired, step.restless) = step.layer.run(
+    std::tie(step.fired, step.active) = step.site->update(
         from.tensor,
         {candidates, step.changed.data(), step.scores.data()},
-        bytes(step.mask));
+        step.activated, bytes(step.mask));
     step.known = true;
   }
   Value& to = value(step.target);
@@ -96,27 +97,19 @@ void Board::run_step(ConvStep& step) {
   to.map = step.mask;
 }
 
-void Board::begin_conv(
-    int64_t number, const at::Tensor& x, const at::Tensor& output) {
-  const int64_t count = steps_.size();
-  TORCH_CHECK_INDEX(
-      0 <= number && number < count, "expected one of ", count,
-      " steps, got ", number);
-  ConvStep* step = std::get_if<ConvStep>(&steps_[number]);
-  TORCH_CHECK_VALUE(
-      step != nullptr, "expected a convolution as step ", number);
-  step->layer.begin(x, output);
-  step->mask.fill_(true);
-  step->fired = step->mask.numel();
-  step->restless = true;
-  step->known = false;
-  value(step->target).change = Change::kAnywhere;
+void Plan::begin_step(ConvStep& step) {
+  step.site->begin(value(step.source).tensor, step.activated);
+  step.mask.fill_(true);
+  step.fired = step.mask.numel();
+  step.active = true;
+  step.known = false;
+  value(step.target).change = Change::kAnywhere;
 }
 
-void Board::run_step(FollowStep& step) {
+void Plan::run_step(FollowStep& step) {
   const at::Tensor& from = value(step.source).tensor;
   check_frame(from, step.copy);
-  const at::Tensor image = from.contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor image = to_channels_last(from);
   const int64_t rows = image.size(0) * image.size(2);
   const int64_t width = image.size(3), channels = image.size(1);
   std::vector<int32_t> counts(rows);
@@ -136,7 +129,7 @@ void Board::run_step(FollowStep& step) {
   to.map = step.mask;
 }
 
-void Board::run_step(SumStep& step) {
+void Plan::run_step(SumStep& step) {
   at::Tensor tensors[kMaxTerms];
   const float* images[kMaxTerms];
   const uint8_t* maps[kMaxTerms];
@@ -195,7 +188,7 @@ void Board::run_step(SumStep& step) {
   to.change = is_any(counts) ? Change::kMapped : Change::kNowhere;
 }
 
-void Board::check_join(const JoinStep& step) const {
+void Plan::check_join(const JoinStep& step) const {
   int64_t channels = 0;
   for (const int64_t source : step.sources) {
     const at::Tensor& image = value(source).tensor;
@@ -212,7 +205,7 @@ void Board::check_join(const JoinStep& step) const {
       " channels altogether, got ", channels);
 }
 
-void Board::run_step(JoinStep& step) {
+void Plan::run_step(JoinStep& step) {
   const int64_t channels = step.result.size(1);
   float* result = step.result.mutable_data_ptr<float>();
   uint8_t* mask = bytes(step.mask);

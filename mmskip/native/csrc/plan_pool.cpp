@@ -1,9 +1,9 @@
-// How a board takes the steps that pool images.
+// How a plan takes the steps that pool images.
 #include <algorithm>
 #include <vector>
 
 #include "arguments.h"
-#include "board.h"
+#include "plan.h"
 #include "frame.h"
 #include "share_rows.h"
 
@@ -29,7 +29,7 @@ const uint8_t* map_of(const Value& from, bool known) {
 
 } // namespace
 
-void Board::check_pool(const PoolStep& step) const {
+void Plan::check_pool(const PoolStep& step) const {
   const at::Tensor& image = value(step.source).tensor;
   TORCH_CHECK_VALUE(
       image.dim() == 4 && image.size(0) == step.result.size(0) &&
@@ -41,14 +41,14 @@ void Board::check_pool(const PoolStep& step) const {
         (step.result.size(2 + i) - 1) * step.stride[i] - step.padding[i];
     TORCH_CHECK_VALUE(
         step.padding[i] < step.kernel[i] && last < image.size(2 + i),
-        "expected windows that see something of an image of size ",
+        "expected windows that reach into an image of size ",
         image.size(2 + i), ", got ", step.result.size(2 + i), " of size ",
         step.kernel[i], ", stride ", step.stride[i], " and padding ",
         step.padding[i]);
   }
 }
 
-void Board::run_step(PoolStep& step) {
+void Plan::run_step(PoolStep& step) {
   const Value& from = value(step.source);
   Value& to = value(step.target);
   to.map = step.mask;
@@ -87,7 +87,7 @@ void Board::run_step(PoolStep& step) {
   to.change = any ? Change::kMapped : Change::kNowhere;
 }
 
-void Board::run_step(MeanStep& step) {
+void Plan::run_step(MeanStep& step) {
   const Value& from = value(step.source);
   Value& to = value(step.target);
   if (step.known && from.change == Change::kNowhere) {

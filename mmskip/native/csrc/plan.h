@@ -10,7 +10,7 @@
 #include <variant>
 #include <vector>
 
-#include "layer.h"
+#include "call_site.h"
 
 namespace mmskip {
 
@@ -25,8 +25,10 @@ struct Value {
 };
 
 struct ConvStep {
-  Layer layer;
+  c10::intrusive_ptr<CallSite> site;
   int64_t source, target;
+  // What an activation makes of the output.
+  std::optional<at::Tensor> activated;
   // What lives on of a frame, see Comparison.
   std::vector<uint8_t> changed;
   std::vector<float> scores;
@@ -34,7 +36,7 @@ struct ConvStep {
   // Of the last frame: how many outputs, and whether the next one may differ
   // even if nothing changes.
   int64_t fired = 0;
-  bool restless = true;
+  bool active = true;
   // Whether changed and scores are those of the frame before.
   bool known = false;
 };
@@ -84,9 +86,9 @@ struct JoinStep {
   bool known = false;
 };
 
-class Board : public torch::CustomClassHolder {
+class Plan : public torch::CustomClassHolder {
  public:
-  explicit Board(int64_t values);
+  explicit Plan(int64_t values);
 
   void put(int64_t index, const at::Tensor& tensor);
 
@@ -98,40 +100,19 @@ class Board : public torch::CustomClassHolder {
 
   // A Skip-Convolution; the target becomes its output memory, or, with an
   // activation, the result, which holds what that made of the output. The
-  // mask says which outputs were computed in the last frame. The other
-  // arguments are those of skip_frame.
+  // mask says which outputs were computed in the last frame.
   void add_conv(
       int64_t source,
       int64_t target,
+      c10::intrusive_ptr<CallSite> site,
       at::Tensor mask,
-      std::optional<at::Tensor> result,
-      at::Tensor input,
-      at::Tensor output,
-      at::Tensor scale,
-      std::optional<at::Tensor> computed,
-      std::optional<at::Tensor> norms,
-      at::Tensor weight,
-      std::optional<at::Tensor> bias,
-      std::optional<at::Tensor> region,
-      std::vector<int64_t> kernel_size,
-      std::vector<int64_t> stride,
-      std::vector<int64_t> padding,
-      std::vector<int64_t> dilation,
-      int64_t groups,
-      at::Tensor threshold,
-      int64_t block_size,
-      int64_t order,
-      bool accumulated,
-      std::optional<at::Tensor> gate_weight,
-      std::optional<at::Tensor> gate_bias,
-      std::string sees,
-      std::optional<std::string> activation);
+      std::optional<at::Tensor> result);
 
   // The target becomes the copy, which follows the source.
   void add_follow(int64_t source, int64_t target, at::Tensor copy);
 
   // A sum, times a scale plus a shift (C) if they are given, and its
-  // activation as of skip_frame. Sources have the size of the result, or are
+  // activation as of a layer. Sources have the size of the result, or are
   // smaller by a whole factor, the same in both directions, and count as
   // enlarged.
   void add_sum(
@@ -166,12 +147,11 @@ class Board : public torch::CustomClassHolder {
   // Whether none was.
   bool holds() const;
 
-  // A video begins: the step of a Skip-Convolution gets the input and the
-  // output of a reference frame, which it copies.
-  void begin_conv(int64_t step, const at::Tensor& x, const at::Tensor& output);
-
   // Steps [begin, end), in the order in which they were added.
   void run(int64_t begin, int64_t end);
+  // The same for the first frame of a video: Skip-Convolutions compute
+  // reference frames.
+  void begin(int64_t begin, int64_t end);
 
  private:
   struct Watched {
@@ -183,8 +163,14 @@ class Board : public torch::CustomClassHolder {
 
   Value& value(int64_t index);
   const Value& value(int64_t index) const;
+  void check_steps(int64_t begin, int64_t end) const;
   void check_pool(const PoolStep& step) const;
   void check_join(const JoinStep& step) const;
+  void begin_step(ConvStep& step);
+  template <typename Step>
+  void begin_step(Step& step) {
+    run_step(step);
+  }
   void run_step(ConvStep& step);
   void run_step(FollowStep& step);
   void run_step(SumStep& step);

@@ -1,4 +1,4 @@
-#include "board.h"
+#include "plan.h"
 
 #include <algorithm>
 #include <cstring>
@@ -33,13 +33,13 @@ at::Tensor empty_mask(const at::Tensor& image) {
 
 } // namespace
 
-Board::Board(int64_t values) : values_(values) {}
+Plan::Plan(int64_t values) : values_(values) {}
 
-Value& Board::value(int64_t index) {
+Value& Plan::value(int64_t index) {
   return const_cast<Value&>(std::as_const(*this).value(index));
 }
 
-const Value& Board::value(int64_t index) const {
+const Value& Plan::value(int64_t index) const {
   const int64_t count = values_.size();
   TORCH_CHECK_INDEX(
       0 <= index && index < count, "expected the number of one of ", count,
@@ -47,11 +47,11 @@ const Value& Board::value(int64_t index) const {
   return values_[index];
 }
 
-void Board::put(int64_t index, const at::Tensor& tensor) {
+void Plan::put(int64_t index, const at::Tensor& tensor) {
   value(index).tensor = tensor;
 }
 
-void Board::mark(
+void Plan::mark(
     int64_t index, int64_t change, const std::optional<at::Tensor>& map) {
   Value& to = value(index);
   to.change = static_cast<Change>(change);
@@ -63,69 +63,50 @@ void Board::mark(
   }
 }
 
-int64_t Board::change(int64_t index) const {
+int64_t Plan::change(int64_t index) const {
   return static_cast<int64_t>(value(index).change);
 }
 
-at::Tensor Board::map(int64_t index) const {
+at::Tensor Plan::map(int64_t index) const {
   return value(index).map;
 }
 
-void Board::add_conv(
+void Plan::add_conv(
     int64_t source,
     int64_t target,
+    c10::intrusive_ptr<CallSite> site,
     at::Tensor mask,
-    std::optional<at::Tensor> result,
-    at::Tensor input,
-    at::Tensor output,
-    at::Tensor scale,
-    std::optional<at::Tensor> computed,
-    std::optional<at::Tensor> norms,
-    at::Tensor weight,
-    std::optional<at::Tensor> bias,
-    std::optional<at::Tensor> region,
-    std::vector<int64_t> kernel_size,
-    std::vector<int64_t> stride,
-    std::vector<int64_t> padding,
-    std::vector<int64_t> dilation,
-    int64_t groups,
-    at::Tensor threshold,
-    int64_t block_size,
-    int64_t order,
-    bool accumulated,
-    std::optional<at::Tensor> gate_weight,
-    std::optional<at::Tensor> gate_bias,
-    std::string sees,
-    std::optional<std::string> activation) {
-  const Activation applied = parse_activation(activation);
+    std::optional<at::Tensor> result) {
+  const bool activates = site->layer().activation != Activation::kNone;
   TORCH_CHECK_VALUE(
-      result.has_value() == (applied != Activation::kNone),
+      result.has_value() == activates,
       "expected a result with an activation and none without");
-  ConvStep step{
-      Layer({input, output, scale, computed, norms, weight, bias, region,
-             kernel_size, stride, padding, dilation, groups, threshold,
-             block_size, order, accumulated, gate_weight, gate_bias,
-             sees, result, applied}),
-      source,
-      target};
-  const Geometry& g = step.layer.geometry();
+  const at::Tensor& output = site->output();
+  if (result) {
+    check_memory(*result, "result");
+    TORCH_CHECK_VALUE(
+        result->sizes() == output.sizes(), "expected a result of shape ",
+        output.sizes(), ", got ", result->sizes());
+  }
+  const Geometry& g = site->geometry();
   check_map(mask, g.streams, g.out_height, g.out_width, "mask");
-  step.changed.resize(step.layer.num_changed());
-  step.scores.resize(step.layer.num_scores());
-  step.mask = mask;
   value(source);
-  value(target).tensor = step.layer.result();
+  value(target).tensor = result ? *result : output;
+  ConvStep step{std::move(site), source, target, std::move(result)};
+  step.changed.resize(step.site->num_changed());
+  step.scores.resize(step.site->num_scores());
+  step.mask = std::move(mask);
   steps_.emplace_back(std::move(step));
 }
 
-void Board::add_follow(int64_t source, int64_t target, at::Tensor copy) {
+void Plan::add_follow(int64_t source, int64_t target, at::Tensor copy) {
   check_memory(copy, "copy");
   value(source);
   value(target).tensor = copy;
   steps_.emplace_back(FollowStep{source, target, copy, empty_mask(copy)});
 }
 
-void Board::add_sum(
+void Plan::add_sum(
     std::vector<int64_t> sources,
     int64_t target,
     at::Tensor result,
@@ -155,7 +136,7 @@ void Board::add_sum(
   steps_.emplace_back(std::move(step));
 }
 
-void Board::add_pool(
+void Plan::add_pool(
     int64_t source,
     int64_t target,
     at::Tensor result,
@@ -174,7 +155,7 @@ void Board::add_pool(
   steps_.emplace_back(std::move(step));
 }
 
-void Board::add_mean(int64_t source, int64_t target, at::Tensor result) {
+void Plan::add_mean(int64_t source, int64_t target, at::Tensor result) {
   check_memory(result, "result");
   const at::Tensor& image = value(source).tensor;
   TORCH_CHECK_VALUE(
@@ -189,7 +170,7 @@ void Board::add_mean(int64_t source, int64_t target, at::Tensor result) {
   steps_.emplace_back(std::move(step));
 }
 
-void Board::add_join(
+void Plan::add_join(
     std::vector<int64_t> sources, int64_t target, at::Tensor result) {
   check_memory(result, "result");
   JoinStep step{std::move(sources), target, result, empty_mask(result)};
@@ -198,13 +179,13 @@ void Board::add_join(
   steps_.emplace_back(std::move(step));
 }
 
-void Board::watch(const at::Tensor& tensor) {
+void Plan::watch(const at::Tensor& tensor) {
   watched_.push_back(
       {tensor, tensor.const_data_ptr(), version_of(tensor),
        look_at(tensor)});
 }
 
-bool Board::holds() const {
+bool Plan::holds() const {
   return std::all_of(watched_.begin(), watched_.end(), [](const Watched& w) {
     return w.tensor.const_data_ptr() == w.data &&
         version_of(w.tensor) == w.version &&
@@ -212,13 +193,24 @@ bool Board::holds() const {
   });
 }
 
-void Board::run(int64_t begin, int64_t end) {
+void Plan::check_steps(int64_t begin, int64_t end) const {
   const int64_t count = steps_.size();
   TORCH_CHECK_INDEX(
       0 <= begin && begin <= end && end <= count, "expected some of ", count,
       " steps, got [", begin, ", ", end, ")");
+}
+
+void Plan::run(int64_t begin, int64_t end) {
+  check_steps(begin, end);
   for (int64_t i = begin; i < end; ++i) {
     std::visit([this](auto& step) { run_step(step); }, steps_[i]);
+  }
+}
+
+void Plan::begin(int64_t begin, int64_t end) {
+  check_steps(begin, end);
+  for (int64_t i = begin; i < end; ++i) {
+    std::visit([this](auto& step) { begin_step(step); }, steps_[i]);
   }
 }
 

@@ -7,6 +7,7 @@ from mmskip.native import ConvGeometry, convolve
 from mmskip.skip_conv import (
     MEMORY_RULES,
     GateParams,
+    SkipParams,
     block_mask,
     gate_mask,
     skip_conv,
@@ -33,11 +34,10 @@ ALL_GEOMETRIES = pytest.mark.parametrize(
 
 def run(video, weight, bias, geometry, gate, rule):
     """Outputs, masks and memories of all frames."""
+    params = SkipParams(weight, bias, geometry, gate, rule)
     memory, steps = None, []
     for x in video:
-        output, mask, memory = skip_conv(
-            x, memory, weight, bias, geometry, gate, rule
-        )
+        output, mask, memory = skip_conv(x, memory, params)
         steps.append((output, mask, memory))
     return zip(*steps, strict=True)
 
@@ -50,7 +50,8 @@ def test_the_first_frame_is_computed_densely(rule):
         whole_numbers(4),
     )
 
-    output, mask, _ = skip_conv(x, None, weight, bias, SAME_3X3, NEVER, rule)
+    params = SkipParams(weight, bias, SAME_3X3, NEVER, rule)
+    output, mask, _ = skip_conv(x, None, params)
 
     assert torch.equal(output, convolve(x, weight, bias, SAME_3X3))
     assert mask.shape == (2, 1, 6, 7)
@@ -203,9 +204,8 @@ def test_memory_is_never_aliased(rule):
     memory = None
     for frame, expected in zip(video, undisturbed, strict=True):
         x = frame.clone()
-        output, _, memory = skip_conv(
-            x, memory, weight, bias, SAME_3X3, gate, rule
-        )
+        params = SkipParams(weight, bias, SAME_3X3, gate, rule)
+        output, _, memory = skip_conv(x, memory, params)
         assert torch.equal(output, expected)
         output.relu_().add_(100)
         x.zero_()

@@ -1,0 +1,289 @@
+#include "call_site.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <utility>
+
+#include "arguments.h"
+#include "kernels.h"
+#include "layout.h"
+#include "share_rows.h"
+
+namespace mmskip {
+namespace {
+
+// Rows of a map that are enough to tell a level, and the least one; as in
+// gate_mask.py.
+constexpr int64_t kRows = 32;
+constexpr double kLeast = 1e-6;
+
+// How much neighbours in a row differ in a stream's signal, in units of the
+// norms: see relative_scale in gate_mask.py.
+float level(const at::Tensor& signal, int64_t stream, const float* norms) {
+  const int64_t channels = signal.size(1), height = signal.size(2),
+                width = signal.size(3);
+  const int64_t step = (height + kRows - 1) / kRows;
+  const int64_t count = (height + step - 1) / step * (width - 1);
+  const float* first =
+      signal.const_data_ptr<float>() + stream * height * width * channels;
+  std::vector<double> sums(channels);
+  for (int64_t h = 0; h < height; h += step) {
+    for (int64_t w = 1; w < width; ++w) {
+      const float* x = first + (h * width + w) * channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        sums[c] += std::abs(x[c] - x[c - channels]);
+      }
+    }
+  }
+  double power = 0;
+  for (int64_t c = 0; c < channels; ++c) {
+    const double mean = sums[c] / std::max<int64_t>(count, 1);
+    const double share = mean / (norms == nullptr ? 1 : norms[c]);
+    power += share * share;
+  }
+  return static_cast<float>(std::max(std::sqrt(power / channels), kLeast));
+}
+
+void copy_floats(const at::Tensor& from, at::Tensor& to) {
+  const float* source = from.const_data_ptr<float>();
+  float* target = to.mutable_data_ptr<float>();
+  at::parallel_for(
+      0, from.numel(), kGrain, [&](int64_t begin, int64_t end) {
+        std::memcpy(
+            target + begin, source + begin, (end - begin) * sizeof(float));
+      });
+}
+
+// Gives a tensor the values of another of its size and layout, which nobody
+// else has: their memory, where it is all of a storage.
+void take_over(const at::Tensor& from, at::Tensor& to) {
+  const size_t bytes = from.nbytes();
+  if (from.storage().nbytes() != bytes || to.storage().nbytes() != bytes) {
+    copy_floats(from, to);
+    return;
+  }
+  at::DataPtr nothing(nullptr, at::kCPU);
+  to.storage().set_data_ptr_noswap(
+      from.storage().set_data_ptr(std::move(nothing)));
+}
+
+// A copy on which the activation was applied, channels last or contiguous.
+// How torch rounds depends on where a value lies: it is applied first.
+at::Tensor activated_copy(
+    const at::Tensor& output, Activation activation, bool channels_last) {
+  if (activation == Activation::kNone && !channels_last) {
+    return contiguous_copy(output);
+  }
+  at::Tensor result = at::empty_like(output);
+  if (activation == Activation::kReLU) {
+    at::clamp_min_out(result, output, 0);
+  } else if (activation == Activation::kSiLU) {
+    at::silu_out(result, output);
+  } else {
+    copy_floats(output, result);
+  }
+  return channels_last ? result : contiguous_copy(result);
+}
+
+// Rounded as the kernels round, which activate what they compute.
+void activate_rows(
+    const at::Tensor& output, Activation activation, const at::Tensor& to) {
+  const float* from = output.const_data_ptr<float>();
+  const int64_t channels = output.size(1), width = output.size(3);
+  const int64_t rows = output.size(0) * output.size(2);
+  std::vector<uint8_t> mask(rows * width);
+  std::vector<int32_t> counts(rows);
+  const int64_t factor = 1;
+  const Sum job{
+      output.size(0), output.size(2), width, channels, 1, &from, &factor, 0,
+      nullptr, nullptr, true, nullptr, nullptr, activation,
+      to.mutable_data_ptr<float>(), mask.data(), counts.data()};
+  share_rows(rows, grain_of(width * channels), [&](int64_t b, int64_t e) {
+    kernels().add(job, b, e);
+  });
+}
+
+} // namespace
+
+CallSite::CallSite(
+    c10::intrusive_ptr<Layer> layer, std::vector<at::Tensor> memory)
+    : layer_(std::move(layer)) {
+  TORCH_CHECK_VALUE(
+      memory.size() == 3 || memory.size() == 4,
+      "expected input, output and scale to remember and, of a relative gate, "
+      "computed, got ", memory.size(), " tensors");
+  input_ = memory[0];
+  output_ = memory[1];
+  scale_ = memory[2];
+  check_memory(input_, "input");
+  check_memory(output_, "output");
+  geometry_ = layer_->geometry_for(input_.sizes());
+  const std::vector<int64_t> expected{
+      geometry_.streams, geometry_.out_channels, geometry_.out_height,
+      geometry_.out_width};
+  TORCH_CHECK_VALUE(
+      output_.sizes() == at::IntArrayRef(expected),
+      "expected output of shape ", at::IntArrayRef(expected), ", got ",
+      output_.sizes());
+  check_floats(scale_, "scale");
+  TORCH_CHECK_VALUE(
+      scale_.is_contiguous() &&
+          (scale_.numel() == 1 || scale_.numel() == geometry_.streams),
+      "expected one scale, or contiguous ones for each of ",
+      geometry_.streams, " streams, got shape ", scale_.sizes());
+  if (memory.size() == 4) {
+    computed_ = memory[3];
+    check_counts(*computed_, scale_, geometry_.streams);
+  } else {
+    TORCH_CHECK_VALUE(
+        !layer_->gate->norms,
+        "expected computed to remember, which a gate with norms counts, got "
+        "none");
+  }
+}
+
+Rule CallSite::rule() const {
+  const Gate& gate = *layer_->gate;
+  return {
+      gate.threshold,
+      gate.order,
+      scale_.const_data_ptr<float>(),
+      scale_.numel() > 1,
+      gate.bias ? gate.bias->const_data_ptr<float>() : nullptr};
+}
+
+std::tuple<at::Tensor, at::Tensor> CallSite::run(const at::Tensor& x) {
+  at::Tensor mask = at::empty(
+      {geometry_.streams, 1, geometry_.out_height, geometry_.out_width},
+      output_.options().dtype(at::kBool));
+  std::vector<uint8_t> changed(num_changed());
+  std::vector<float> scores(num_scores());
+  update(
+      x, {nullptr, changed.data(), scores.data()}, std::nullopt,
+      reinterpret_cast<uint8_t*>(mask.mutable_data_ptr<bool>()));
+  const bool channels_last =
+      is_channels_last(x) || is_channels_last(layer_->weight);
+  return {activated_copy(output_, layer_->activation, channels_last), mask};
+}
+
+void CallSite::begin(
+    const at::Tensor& x, const std::optional<at::Tensor>& activated) {
+  check_frame(x, input_);
+  const at::Tensor image = to_channels_last(x);
+  const at::Tensor output =
+      layer_->convolve(image).contiguous(at::MemoryFormat::ChannelsLast);
+  check_frame(output, output_);
+  copy_floats(image, input_);
+  take_over(output, output_);
+  if (activated) {
+    activate_rows(output_, layer_->activation, *activated);
+  }
+  if (computed_) {
+    computed_->zero_();
+    for (int64_t n = 0; n < geometry_.streams; ++n) {
+      scale_.mutable_data_ptr<float>()[n] = level_scale(n);
+    }
+  }
+}
+
+int64_t CallSite::num_changed() const {
+  return geometry_.streams * geometry_.padded_size();
+}
+
+int64_t CallSite::num_scores() const {
+  return num_changed() *
+      score_maps(geometry_, layer_->gate->kernel.has_value());
+}
+
+std::pair<int64_t, bool> CallSite::update(
+    const at::Tensor& x,
+    const Residuals& residuals,
+    const std::optional<at::Tensor>& activated,
+    uint8_t* mask) {
+  check_frame(x, input_);
+  if (layer_->bias) {
+    // It is the layer's own, and may have been given other values.
+    check_channels(*layer_->bias, geometry_.out_channels, "bias");
+  }
+  if (output_.numel() == 0) {
+    return {0, false};
+  }
+  const at::Tensor image = to_channels_last(x);
+  const Gate& gate = *layer_->gate;
+  const Rule rule = this->rule();
+  const LearnedGate learned{
+      gate.kernel ? gate.kernel->const_data_ptr<float>() : nullptr,
+      gate.input};
+  Frame frame(geometry_, rule, learned, residuals, gate.block_size);
+  const int64_t count = update(
+      frame, image.const_data_ptr<float>(),
+      activated ? activated->mutable_data_ptr<float>() : nullptr, mask);
+  return {count, frame.stays_active()};
+}
+
+int64_t CallSite::update(
+    Frame& frame, const float* x, float* activated, uint8_t* mask) {
+  const bool accumulated = layer_->accumulated;
+  float* reference = input_.mutable_data_ptr<float>();
+  frame.compare(x, reference, !accumulated);
+  if (frame.is_idle()) {
+    std::memset(mask, 0, geometry_.streams * geometry_.out_size());
+    return 0;
+  }
+  frame.decide(mask);
+  if (accumulated) {
+    frame.transmit(mask, x, reference);
+  }
+  frame.list(mask);
+  frame.accumulate(
+      reference, layer_->packed.const_data_ptr<float>(),
+      accumulated ? layer_->start.const_data_ptr<float>() : nullptr,
+      {output_.mutable_data_ptr<float>(), activated, layer_->activation});
+  if (!accumulated) {
+    frame.renew(x, reference);
+  }
+  renew_level(frame.counts());
+  return frame.total();
+}
+
+void CallSite::renew_level(const std::vector<int64_t>& counts) {
+  if (!computed_) {
+    return;
+  }
+  int64_t* computed = computed_->mutable_data_ptr<int64_t>();
+  float* scale = scale_.mutable_data_ptr<float>();
+  for (size_t n = 0; n < counts.size(); ++n) {
+    computed[n] += counts[n];
+    if (2 * computed[n] >= geometry_.out_size()) {
+      computed[n] = 0;
+      scale[n] = level_scale(n);
+    }
+  }
+}
+
+float CallSite::level_scale(int64_t stream) const {
+  const std::optional<at::Tensor>& norms = layer_->gate->norms;
+  return 1 /
+      (norms ? level(output_, stream, norms->const_data_ptr<float>())
+             : level(input_, stream, nullptr));
+}
+
+at::Tensor relative_scale(
+    const at::Tensor& signal, const std::optional<at::Tensor>& norms) {
+  check_memory(signal, "signal");
+  if (norms) {
+    check_channels(*norms, signal.size(1), "norms");
+  }
+  at::Tensor scale = at::empty({signal.size(0), 1, 1, 1}, signal.options());
+  float* to = scale.mutable_data_ptr<float>();
+  for (int64_t n = 0; n < signal.size(0); ++n) {
+    to[n] =
+        1 / level(signal, n, norms ? norms->const_data_ptr<float>() : nullptr);
+  }
+  return scale;
+}
+
+} // namespace mmskip

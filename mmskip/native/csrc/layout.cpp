@@ -1,0 +1,70 @@
+#include "layout.h"
+
+#include <ATen/Parallel.h>
+
+#include <algorithm>
+
+#include "share_rows.h"
+
+namespace mmskip {
+namespace {
+
+// Floats in a cache line.
+constexpr int64_t kTile = 16;
+
+// [images][rows][columns] to [images][columns][rows], in tiles of whole cache
+// lines: torch's copy reads or writes one float of each.
+void transpose(
+    const float* from,
+    float* to,
+    int64_t images,
+    int64_t rows,
+    int64_t columns) {
+  const int64_t bands = (rows + kTile - 1) / kTile;
+  at::parallel_for(
+      0, images * bands, grain_of(kTile * columns),
+      [&](int64_t begin, int64_t end) {
+        for (int64_t band = begin; band < end; ++band) {
+          const int64_t first = band % bands * kTile;
+          const int64_t last = std::min(first + kTile, rows);
+          const int64_t image = band / bands * rows * columns;
+          for (int64_t left = 0; left < columns; left += kTile) {
+            const int64_t right = std::min(left + kTile, columns);
+            for (int64_t c = left; c < right; ++c) {
+              for (int64_t r = first; r < last; ++r) {
+                to[image + c * rows + r] = from[image + r * columns + c];
+              }
+            }
+          }
+        }
+      });
+}
+
+} // namespace
+
+bool is_channels_last(const at::Tensor& image) {
+  return image.dim() == 4 && image.stride(1) == 1 && image.size(1) > 1 &&
+      image.stride(3) >= image.size(1);
+}
+
+at::Tensor to_channels_last(const at::Tensor& image) {
+  constexpr auto layout = at::MemoryFormat::ChannelsLast;
+  if (!image.is_contiguous() || image.is_contiguous(layout)) {
+    return image.contiguous(layout);
+  }
+  at::Tensor result = at::empty_like(image, layout);
+  transpose(
+      image.const_data_ptr<float>(), result.mutable_data_ptr<float>(),
+      image.size(0), image.size(1), image.size(2) * image.size(3));
+  return result;
+}
+
+at::Tensor contiguous_copy(const at::Tensor& image) {
+  at::Tensor result = at::empty_like(image, at::MemoryFormat::Contiguous);
+  transpose(
+      image.const_data_ptr<float>(), result.mutable_data_ptr<float>(),
+      image.size(0), image.size(2) * image.size(3), image.size(1));
+  return result;
+}
+
+} // namespace mmskip
