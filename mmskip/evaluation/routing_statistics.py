@@ -12,14 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmskip.va_red2 import ChoiceRecord
+from mmskip.va_red2 import RoutingRecord
 
 AXES = ('time', 'channels')
 
 Clip = Mapping[str, Any]
 
 
-class ClipChoices(NamedTuple):
+class ClipRouting(NamedTuple):
     """What was computed for N clips, in order.
 
     Attributes:
@@ -34,8 +34,8 @@ class ClipChoices(NamedTuple):
     ratio: Tensor
 
 
-def read_choices(record: ChoiceRecord) -> ClipChoices:
-    """Read what ``mmskip.record_choices`` collected.
+def read_routing(record: RoutingRecord) -> ClipRouting:
+    """Read what ``mmskip.record_routing`` collected.
 
     Layers that see each frame on its own have their means over the frames
     of a clip.
@@ -47,7 +47,7 @@ def read_choices(record: ChoiceRecord) -> ClipChoices:
     clips = len(macs)
     if not clips:
         raise ValueError(
-            'expected a model that ran inside record_choices, got no clip'
+            'expected a model that ran inside record_routing, got no clip'
         )
     shares: dict[str, dict[str, Tensor]] = {axis: {} for axis in AXES}
     spent, dense = torch.zeros(clips), 0.0
@@ -63,10 +63,10 @@ def read_choices(record: ChoiceRecord) -> ClipChoices:
             shares[axis][name] = share.view(clips, -1).mean(1)
         spent += layer.executed.view(clips, -1).sum(1)
         dense += layer.dense * rows / clips
-    return ClipChoices(shares, macs, spent / dense)
+    return ClipRouting(shares, macs, spent / dense)
 
 
-def join_choices(parts: Sequence[ClipChoices]) -> ClipChoices:
+def join_routing(parts: Sequence[ClipRouting]) -> ClipRouting:
     """Put what was read of several batches behind each other."""
     layers = list(parts[0].shares['time'])
     shares = {
@@ -77,16 +77,16 @@ def join_choices(parts: Sequence[ClipChoices]) -> ClipChoices:
         for axis in AXES
     }
     macs = torch.cat([part.macs for part in parts])
-    return ClipChoices(shares, macs, torch.cat([p.ratio for p in parts]))
+    return ClipRouting(shares, macs, torch.cat([p.ratio for p in parts]))
 
 
 def share_by_class(
-    choices: ClipChoices, labels: Sequence[int]
+    routing: ClipRouting, labels: Sequence[int]
 ) -> list[dict[str, Any]]:
     """Mean share of computed features of each class in each layer.
 
     Args:
-        choices: Of the clips.
+        routing: What was computed for the clips.
         labels: Their classes.
 
     Returns:
@@ -102,11 +102,11 @@ def share_by_class(
                 layer=layer,
                 clips=int(members.sum()),
                 **{
-                    axis: float(choices.shares[axis][layer][members].mean())
+                    axis: float(routing.shares[axis][layer][members].mean())
                     for axis in AXES
                 },
             )
-            for layer in choices.shares['time']
+            for layer in routing.shares['time']
         ]
     return rows
 

@@ -1,4 +1,4 @@
-"""Convolutions of which a part is computed and the rest rebuilt."""
+"""Convolutions that compute some outputs and rebuild the rest."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -10,13 +10,13 @@ from mmskip.native import ConvGeometry, convolve, runs_native
 from mmskip.native import library as native
 from mmskip.native.geometry import output_size
 
-from .options import (
+from .mixing import (
     CheapKernels,
-    OptionTables,
-    TableKey,
+    MixFactors,
+    MixKey,
+    mix_indices,
     mix_planes,
     option_sizes,
-    option_terms,
     taps_of,
 )
 
@@ -24,101 +24,16 @@ CPU = torch.device('cpu')
 
 
 class Mix(NamedTuple):
-    """How much each option of an axis counts.
+    """Weights the options of an axis.
 
     Attributes:
         weights: (N, S), 0 for an option that is not used.
-        options: Indices of those that are used by any sample, ascending. The
+        options: Indices of the options that any sample uses, ascending. The
             first is the largest, the one that was computed.
     """
 
     weights: Tensor
     options: tuple[int, ...]
-
-
-def mix_options(
-    y: Tensor,
-    full: tuple[int, int],
-    time: Mix | None,
-    channels: Mix | None,
-    tables: Callable[[TableKey, Tensor], OptionTables],
-    bias: Tensor | None = None,
-) -> Tensor:
-    """Weighted sum over the options of both axes (Eq. 3.5), and the bias.
-
-    Args:
-        y: What was computed, (N, C', T', H, W) without bias: channels and
-            frames of the largest used options.
-        full: C and T.
-        time: Of the temporal axis; None: it is not dynamic.
-        channels: Of the channel axis; None: it is not dynamic.
-        tables: Gives the tables for a key and a tensor like them.
-        bias: (C,), or None.
-
-    Returns:
-        (N, C, T, H, W).
-    """
-    by_frames = y.transpose(1, 2)
-    frames_first = by_frames.is_contiguous()
-    used = [mix and mix.options for mix in (channels, time)]
-    table = tables(TableKey(full, *used, frames_first), y)
-    if runs_native(y):
-        # One pass over what it writes, in which memory is what limits it.
-        pattern = table.terms.pattern
-        return native.mix_options(
-            y if frames_first else y.contiguous(),
-            *(None, None, ())
-            if time is None
-            else (time.weights, table.time, time.options),
-            *(None, None, ())
-            if channels is None
-            else (channels.weights, table.channels, channels.options),
-            pattern.sources,
-            pattern.starts,
-            bias,
-            full,
-        )
-    values = y.new_ones(())
-    for mix, rows in ((channels, table.channels), (time, table.time)):
-        if mix is not None:
-            weights = mix.weights
-            if weights.shape[1] > len(mix.options):
-                weights = weights[:, list(mix.options)]
-            values = values * (weights @ rows)
-    planes = (by_frames if frames_first else y.contiguous()).flatten(1, 2)
-    mixed = mix_planes(
-        planes.flatten(2), values.to(y.dtype), table.terms.pattern
-    )
-    mixed = mixed.view(len(y), *full, *y.shape[3:])
-    if bias is None:
-        return mixed
-    bias = bias.view(-1, 1, 1, 1)
-    return mixed + bias if torch.is_grad_enabled() else mixed.add_(bias)
-
-
-def convolve_part(
-    x: Tensor,
-    weight: Tensor,
-    geometry: ConvGeometry,
-    channels: int,
-    stride: int,
-) -> Tensor:
-    """The first output channels of every ``stride``-th frame, without bias.
-
-    Args:
-        x: (N, C_in, ...).
-        weight: (C, C_in / groups, ...).
-        geometry: Of the full convolution.
-        channels: How many; whole groups if there are groups.
-        stride: R; 1 for images.
-    """
-    if geometry.groups > 1:
-        groups = geometry.groups * channels // len(weight)
-        x = x[:, : groups * weight.shape[1]]
-        geometry = geometry._replace(groups=groups)
-    step = geometry.stride[0] * stride
-    geometry = geometry._replace(stride=(step, *geometry.stride[1:]))
-    return convolve(x, weight[:channels], None, geometry)
 
 
 def dynamic_conv(
@@ -128,7 +43,7 @@ def dynamic_conv(
     geometry: ConvGeometry,
     time: Mix | None,
     channels: Mix | None,
-    tables: Callable[[TableKey, Tensor], OptionTables],
+    make_factors: Callable[[MixKey, Tensor], MixFactors],
 ) -> Tensor:
     """Compute the largest used option on each axis, rebuild the rest.
 
@@ -139,10 +54,11 @@ def dynamic_conv(
         x: (N, C_in, T, H, W), or (N, C_in, H, W) with ``time=None``.
         weight: (C, C_in / groups, ...).
         bias: (C,), or None.
-        geometry: Of the convolution.
+        geometry: Geometry of the convolution.
         time: Weights of the temporal options; None: the axis is not dynamic.
         channels: The same of the channel options.
-        tables: See :func:`option_tables`, for the cheap maps of the layer.
+        make_factors: Function that makes the factors of the sums for a key, on
+            the device of a tensor; see :meth:`CheapMaps.factors`.
 
     Returns:
         (N, C, ...) of the size of the full convolution.
@@ -156,9 +72,8 @@ def dynamic_conv(
     y = convolve_part(x, weight, geometry, count, stride)
     size = output_size(x.shape[2:], weight.shape[2:], geometry)
     full = (len(weight), 1 if images else size[0])
-    mixed = mix_options(
-        y.unsqueeze(2) if images else y, full, time, channels, tables, bias
-    )
+    y = y.unsqueeze(2) if images else y
+    mixed = mix_options(y, full, time, channels, make_factors, bias)
     return mixed.squeeze(2) if images else mixed
 
 
@@ -169,25 +84,109 @@ def dynamic_macs(
     channels: tuple[int, ...],
     kernels: CheapKernels,
 ) -> tuple[int, int]:
-    """MACs of one sample: of the convolution, and of the rest.
+    """Count the MACs of one sample: of the convolution, and of the rest.
 
-    The rest: one per position and term of the weighted sum; what makes the
+    The rest has one per position and term of the weighted sum. Making the
     factors of the terms, which have no positions, is not counted.
 
     Args:
-        output_shape: (C, ...) of the full output.
-        fan_in: Inputs of one output.
+        output_shape: Shape (C, ...) of the full output.
+        fan_in: Number of inputs of one output.
         time: Options used on the temporal axis, (0,) if it is not dynamic.
         channels: The same of the channel axis.
-        kernels: The cheap maps.
+        kernels: Cheap maps of the layer.
     """
     full, *size = output_shape
     frames = size[0] if len(size) == 3 else 1
     area = output_shape[-1] * output_shape[-2]
     count = option_sizes(full, channels[0] + 1)[-1]
     rows = option_sizes(frames, time[0] + 1)[-1]
-    terms = option_terms(
+    indices = mix_indices(
         full, channels, frames, time, taps_of(kernels), False, CPU
     )
-    rest = len(terms.channel) * area
+    rest = len(indices.channel) * area
     return count * rows * area * fan_in, rest
+
+
+def convolve_part(
+    x: Tensor,
+    weight: Tensor,
+    geometry: ConvGeometry,
+    channels: int,
+    stride: int,
+) -> Tensor:
+    """Compute the first channels of every ``stride``-th frame, without bias.
+
+    Args:
+        x: (N, C_in, ...).
+        weight: (C, C_in / groups, ...).
+        geometry: Geometry of the full convolution.
+        channels: Number of channels; whole groups if there are groups.
+        stride: R; 1 for images.
+    """
+    if geometry.groups > 1:
+        groups = geometry.groups * channels // len(weight)
+        x = x[:, : groups * weight.shape[1]]
+        geometry = geometry._replace(groups=groups)
+    step = geometry.stride[0] * stride
+    geometry = geometry._replace(stride=(step, *geometry.stride[1:]))
+    return convolve(x, weight[:channels], None, geometry)
+
+
+def mix_options(
+    y: Tensor,
+    full: tuple[int, int],
+    time: Mix | None,
+    channels: Mix | None,
+    make_factors: Callable[[MixKey, Tensor], MixFactors],
+    bias: Tensor | None = None,
+) -> Tensor:
+    """Sum the options of both axes by their weights (Eq. 3.5), add the bias.
+
+    Args:
+        y: Computed channels and frames, those of the largest used options,
+            (N, C', T', H, W) without bias.
+        full: C and T.
+        time: Weights of the temporal options; None: the axis is not dynamic.
+        channels: The same of the channel options.
+        make_factors: Function that makes the factors of the sums for a key, on
+            the device of a tensor.
+        bias: (C,), or None.
+
+    Returns:
+        (N, C, T, H, W).
+    """
+    by_frames = y.transpose(1, 2)
+    frames_first = by_frames.is_contiguous()
+    used = [mix and mix.options for mix in (channels, time)]
+    factors = make_factors(MixKey(full, *used, frames_first), y)
+    pattern = factors.indices.pattern
+    if runs_native(y):
+        # One pass over what it writes, in which memory is what limits it.
+        return native.mix_options(
+            y if frames_first else y.contiguous(),
+            *(None, None, ())
+            if time is None
+            else (time.weights, factors.time, time.options),
+            *(None, None, ())
+            if channels is None
+            else (channels.weights, factors.channels, channels.options),
+            pattern.sources,
+            pattern.starts,
+            bias,
+            full,
+        )
+    values = y.new_ones(())
+    for mix, rows in ((channels, factors.channels), (time, factors.time)):
+        if mix is not None:
+            weights = mix.weights
+            if weights.shape[1] > len(mix.options):
+                weights = weights[:, list(mix.options)]
+            values = values * (weights @ rows)
+    planes = (by_frames if frames_first else y.contiguous()).flatten(1, 2)
+    mixed = mix_planes(planes.flatten(2), values.to(y.dtype), pattern)
+    mixed = mixed.view(len(y), *full, *y.shape[3:])
+    if bias is None:
+        return mixed
+    bias = bias.view(-1, 1, 1, 1)
+    return mixed + bias if torch.is_grad_enabled() else mixed.add_(bias)
