@@ -17,9 +17,8 @@ class FactorizedConv(CountedWhole, Converted):
     The factors ``first`` and ``second`` are plain layers of torch: another
     conversion may convert them in turn. Their MACs are counted here, as
     ``executed``, beside those of the convolution that they replace,
-    ``dense``. With ``first`` and
-    ``second`` as Skip-Convolutions the firing rate of this entry is hence a
-    share of the original MACs.
+    ``dense``. With ``first`` and ``second`` as Skip-Convolutions the firing
+    rate of this entry is hence a share of the original MACs.
 
     Weights of the plain convolution, in a ``state_dict``, are factorised
     when they are loaded.

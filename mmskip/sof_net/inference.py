@@ -323,7 +323,7 @@ class _Furthest(NamedTuple):
 
     Attributes:
         place: Place where it stopped.
-        frame: Its index in the video.
+        frame: Index of the frame in the video.
         depth: Number of stages that it has been through.
         feature: (C, h, w), the output of the last of them.
     """

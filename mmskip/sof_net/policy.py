@@ -18,7 +18,7 @@ class PolicyStep(NamedTuple):
     """Holds the decision of one policy on one frame of each video.
 
     Attributes:
-        margin: (B,), how much ``forward`` is preferred to ``stop``: the
+        margin: (B,), preference for ``forward`` over ``stop``: the
             difference of the two entries of ``q`` (Eq. 3.3).
         hidden: ``h`` (B, H) of Eq. 3.2.
         state: Recurrent state that the next frame of a video starts from if
@@ -205,7 +205,7 @@ class PolicyDecision(NamedTuple):
     """Holds the decisions of N policies on n frames of each of B videos.
 
     Attributes:
-        margin: How much ``forward`` is preferred, (N, B, n).
+        margin: Preference for ``forward``, (N, B, n).
         hidden: ``h`` (N, B, n, H).
         cell: (N, B, n, H); (N, B, n, 0) without memory.
     """

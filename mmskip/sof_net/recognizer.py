@@ -324,7 +324,9 @@ class StreamPrediction(NamedTuple):
 
 
 class SoFStream:
-    """Classifies one video frame by frame; see :meth:`SoFRecognizer.stream`.
+    """Classifies one video frame by frame.
+
+    :meth:`SoFRecognizer.stream` opens it.
 
     After t frames the prediction is that of the recognizer for a video of
     those t frames. While every frame so far was stopped, that takes the

@@ -1,4 +1,4 @@
-"""Turn convolutions into dynamic convolutions (VA-RED^2)."""
+"""The conversion of convolutions to dynamic ones (VA-RED^2)."""
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd

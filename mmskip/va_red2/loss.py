@@ -107,8 +107,8 @@ class DynamicCostLoss(nn.Module):
             frames, rest = divmod(len(cost.ratio), samples)
             if rest:
                 raise InputError(
-                    'expected dynamic layers to run on whole samples in '
-                    f'training, {samples} of them, got a batch of '
+                    'expected dynamic layers to run on whole frames of '
+                    f'{samples} samples in training, got a batch of '
                     f'{len(cost.ratio)}'
                 )
             ratio = cost.ratio.unflatten(0, (samples, frames)).mean(1)

@@ -46,9 +46,9 @@ class LayerRouting(NamedTuple):
 
 
 class RoutingRecord:
-    """Collects routing and MACs; read it inside :func:`record_routing`.
+    """Collects the routing and the MACs of a model, sample by sample.
 
-    It may be read after that block, too.
+    It can be read inside the block of :func:`record_routing` and after it.
 
     Args:
         names: Names of the layers that are counted.

@@ -1,4 +1,4 @@
-"""What a model with dynamic convolutions computes, for which clips.
+"""Routing of a model with dynamic convolutions, by class and clip.
 
 The figures of chapter 4 and appendix B of the thesis on VA-RED^2. Writes to
 --out:
@@ -90,21 +90,21 @@ def main(argv: Sequence[str] | None = None) -> int:
 def watch(
     model: nn.Module, videos: int | None
 ) -> tuple[ClipRouting, list[dict[str, Any]], ExtremeClips]:
-    """Run the test set and collect what was chosen for every clip.
+    """Run the test set and collect the routing of every clip.
 
     Raises:
         UserError: There is no video.
         ValueError: The model has no dynamic convolution.
     """
     dynamic_layers(model)
-    parts, clips, extremes = [], [], ExtremeClips()
+    batches, clips, extremes = [], [], ExtremeClips()
     for batch in load_test_set(model, videos):
         with record_routing(model) as record:
             samples = predict(model, batch)
-        parts.append(read_routing(record))
-        views = len(parts[-1].macs) // len(samples)
+        batches.append(read_routing(record))
+        views = len(batches[-1].macs) // len(samples)
         costs = zip(
-            parts[-1].macs.tolist(), parts[-1].ratio.tolist(), strict=True
+            batches[-1].macs.tolist(), batches[-1].ratio.tolist(), strict=True
         )
         for index, (macs, ratio) in enumerate(costs):
             video, view = divmod(index, views)
@@ -119,9 +119,9 @@ def watch(
             clips.append(clip)
             frames = clip_frames(batch['inputs'][video], view)
             extremes.add(dict(clip, frames=frames))
-    if not parts:
+    if not batches:
         raise UserError('expected at least one video in the test set')
-    return join_routing(parts), clips, extremes
+    return join_routing(batches), clips, extremes
 
 
 def write_shares(
