@@ -28,8 +28,8 @@ from .va_red2 import (  # noqa: E402
     DynamicConv2d,
     DynamicConv3d,
     DynamicConversion,
-    force_choices,
-    record_choices,
+    force_routing,
+    record_routing,
 )
 
 __version__ = '0.2.0'
@@ -51,9 +51,21 @@ __all__ = [
     'convert',
     'count_macs',
     'fold',
-    'force_choices',
+    'force_routing',
     'propagate_changes',
-    'record_choices',
+    'record_routing',
     'revert',
     'stream',
 ]
+
+_RENAMED = {
+    'force_choices': 'force_routing',
+    'record_choices': 'record_routing',
+}
+
+
+def __getattr__(name: str) -> None:
+    message = f'module {__name__!r} has no attribute {name!r}'
+    if name in _RENAMED:
+        message += f'; use mmskip.{_RENAMED[name]}'
+    raise AttributeError(message)

@@ -1,4 +1,4 @@
-"""Fewer channels (SVD, L0): baselines that compose with skipping."""
+"""Compression by SVD and L0 pruning, which composes with skipping."""
 
 from .factorized_conv import (
     SVD_METHODS,

@@ -1,4 +1,4 @@
-"""Convolutions as two smaller ones, by an SVD of their kernel."""
+"""Convolutions in two factors, by an SVD of their kernel."""
 
 from math import prod
 from typing import Any
@@ -8,140 +8,17 @@ from torch import Tensor, nn
 
 from mmskip.core import Converted, CountedWhole, dense_macs
 
-
-def full_rank(shape: torch.Size, split: int) -> int:
-    """The rank beyond which a kernel of this shape gains nothing.
-
-    Args:
-        shape: (C_out, C_in, ...).
-        split: Number of kernel axes that go into the first factor.
-    """
-    rows = shape[1] * prod(shape[2 : 2 + split])
-    return min(rows, shape[0] * prod(shape[2 + split :]))
-
-
-def singular_values(weight: Tensor, split: int) -> Tensor:
-    """Of the matrix of a kernel, largest first, in double precision.
-
-    Args:
-        weight: (C_out, C_in, ...).
-        split: Number of kernel axes that go into the first factor.
-    """
-    return torch.linalg.svdvals(_matrix(weight.detach().double(), split))
-
-
-def factorize(weight: Tensor, split: int, rank: int) -> tuple[Tensor, Tensor]:
-    """The best factors of a rank, by a truncated SVD.
-
-    Both get the square root of the singular values. The decomposition is
-    done in double precision.
-
-    Args:
-        weight: (C_out, C_in, ...).
-        split: Number of kernel axes that go into the first factor.
-        rank: R, from 1 to :func:`full_rank`.
-
-    Returns:
-        (R, C_in, ...) and (C_out, R, ...), with size 1 along the kernel axes
-        of the other one, of the dtype of ``weight``.
-
-    Raises:
-        ValueError: ``rank`` is out of range.
-    """
-    most = full_rank(weight.shape, split)
-    if not 1 <= rank <= most:
-        raise ValueError(
-            f'expected a rank from 1 to {most} for a kernel of shape '
-            f'{tuple(weight.shape)}, got {rank}'
-        )
-    kernel = weight.shape[2:]
-    matrix = _matrix(weight.detach().double(), split)
-    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
-    root = values[:rank].sqrt()
-    first = (left[:, :rank] * root).T.reshape(
-        rank, weight.shape[1], *kernel[:split], *[1] * len(kernel[split:])
-    )
-    second = (root[:, None] * right[:rank]).reshape(
-        rank, *[1] * split, *kernel[split:], weight.shape[0]
-    )
-    return (
-        first.to(weight.dtype).contiguous(),
-        second.movedim(-1, 0).to(weight.dtype).contiguous(),
-    )
-
-
-def recompose(first: Tensor, second: Tensor) -> Tensor:
-    """The kernel that two factors stand for.
-
-    Args:
-        first: (R, C_in, ...), of :func:`factorize`.
-        second: (C_out, R, ...).
-
-    Returns:
-        (C_out, C_in, ...).
-    """
-    rank = len(first)
-    rows = first.double().reshape(rank, -1)
-    columns = second.double().movedim(0, -1).reshape(rank, -1)
-    # Along each axis one of the two has size 1.
-    sizes = zip(first.shape[2:], second.shape[2:], strict=True)
-    shape = (first.shape[1], *(a * b for a, b in sizes), len(second))
-    weight = (rows.T @ columns).reshape(shape).movedim(-1, 0)
-    return weight.to(first.dtype).contiguous()
-
-
-def _matrix(weight: Tensor, split: int) -> Tensor:
-    rows = weight.shape[1] * prod(weight.shape[2 : 2 + split])
-    return weight.movedim(0, -1).reshape(rows, -1)
-
-
 SVD_METHODS = ('spatial', 'weight')
 
 
-def split_of(conv: nn.Module, method: str) -> int:
-    """Number of kernel axes that the first factor takes.
-
-    ``spatial``: all but the last one, (k_h, 1) and (1, k_w); where the last
-    one has size 1 there is nothing to separate, and it is as ``weight``: all
-    of them, and a pointwise convolution behind it.
-    """
-    axes = len(conv.kernel_size)
-    separable = method == 'spatial' and conv.kernel_size[-1] > 1
-    return axes - 1 if separable else axes
-
-
-def macs_per_rank(
-    conv: nn.Module,
-    method: str,
-    input_shape: tuple[int, ...],
-    output_shape: tuple[int, ...],
-) -> int:
-    """What each rank of a factorised convolution costs in one call.
-
-    Args:
-        conv: The plain convolution.
-        method: ``spatial`` or ``weight``.
-        input_shape: (N, C_in, ...) of its input.
-        output_shape: (N, C_out, ...) of its output.
-    """
-    split = split_of(conv, method)
-    second = first = output_shape[0] * prod(output_shape[2:])
-    if split < len(conv.kernel_size):
-        # Between the two the last axis is still as long as in the input.
-        first = first // output_shape[-1] * input_shape[-1]
-    return first * conv.in_channels * prod(
-        conv.kernel_size[:split]
-    ) + second * conv.out_channels * prod(conv.kernel_size[split:])
-
-
 class FactorizedConv(CountedWhole, Converted):
-    """A convolution as two, ``first`` to R channels and ``second`` from them.
+    """Convolves in two cheaper steps, to R channels and from them.
 
-    The parts are plain layers of torch: another conversion may convert them
-    in turn. What both cost is counted here, as ``executed``, beside the MACs
-    of the convolution that they replace, ``dense``. With ``first`` and
-    ``second`` as Skip-Convolutions the firing rate of this entry is hence a
-    share of the original MACs.
+    The factors ``first`` and ``second`` are plain layers of torch: another
+    conversion may convert them in turn. Their MACs are counted here, as
+    ``executed``, beside those of the convolution that they replace,
+    ``dense``. With ``first`` and ``second`` as Skip-Convolutions the firing
+    rate of this entry is hence a share of the original MACs.
 
     Weights of the plain convolution, in a ``state_dict``, are factorised
     when they are loaded.
@@ -152,7 +29,7 @@ class FactorizedConv(CountedWhole, Converted):
         method: ``spatial``: (k_h, 1), then (1, k_w). ``weight``: the whole
             kernel, then a pointwise one.
         rank: R.
-        plain_class: What it was.
+        plain_class: Class that it had before.
     """
 
     first: nn.Module
@@ -175,7 +52,7 @@ class FactorizedConv(CountedWhole, Converted):
         self.register_parameter('bias', bias)
 
     def forward(self, input: Tensor) -> Tensor:
-        """Run both parts, and report for them if MACs are counted."""
+        """Run both factors, and report for them if MACs are counted."""
         if self._ledger is None:
             return self.second(self.first(input))
         tally = _Tally()
@@ -223,44 +100,10 @@ class FactorizedConv(CountedWhole, Converted):
             state_dict[f'{prefix}second.bias'] = bias
 
 
-class _Tally:
-    """Stands in for a ledger while the parts of a layer run."""
-
-    def __init__(self) -> None:
-        self.executed: int | Tensor = 0
-        self.overhead = 0
-        self.reference = 0
-
-    def run(self, part: nn.Module, x: Tensor) -> Tensor:
-        """Run a part and add up its MACs."""
-        if not isinstance(part, CountedWhole):
-            output = part(x)
-            self.executed = self.executed + dense_macs(part, output.shape)
-            return output
-        part._ledger = self
-        try:
-            return part(x)
-        finally:
-            del part._ledger
-
-    def record(
-        self,
-        module: nn.Module,
-        dense: int,
-        executed: int | Tensor,
-        overhead: int = 0,
-        reference: int = 0,
-    ) -> None:
-        """As of the ledger."""
-        self.executed = self.executed + executed
-        self.overhead += overhead
-        self.reference += reference
-
-
 def factorize_conv(conv: nn.Module, method: str, rank: int) -> None:
     """Turn a plain convolution into a :class:`FactorizedConv`, in place.
 
-    Its factors are those of its weights; name and hooks stay.
+    The factors are those of its weights; name and hooks stay.
 
     Args:
         conv: ``torch.nn.Conv2d``, or ``Conv3d`` for ``weight``, without
@@ -274,22 +117,179 @@ def factorize_conv(conv: nn.Module, method: str, rank: int) -> None:
     split = split_of(conv, method)
     weight, bias = conv.weight, conv.bias
     first, second = factorize(weight, split, rank)
-    parts = (
-        _part(conv, first, None, range(split)),
-        _part(conv, second, bias, range(split, len(conv.kernel_size))),
+    factors = (
+        _conv_along(conv, first, None, range(split)),
+        _conv_along(conv, second, bias, range(split, len(conv.kernel_size))),
     )
     del conv.weight
     del conv.bias
     conv.plain_class = type(conv)
     conv.__class__ = FactorizedConv
     conv.method, conv.rank = method, rank
-    conv.first, conv.second = parts
+    conv.first, conv.second = factors
 
 
-def _part(
+def full_rank(shape: torch.Size, split: int) -> int:
+    """Compute the rank beyond which a kernel of this shape gains nothing.
+
+    Args:
+        shape: (C_out, C_in, ...).
+        split: Number of kernel axes that go into the first factor.
+    """
+    rows = shape[1] * prod(shape[2 : 2 + split])
+    return min(rows, shape[0] * prod(shape[2 + split :]))
+
+
+def singular_values(weight: Tensor, split: int) -> Tensor:
+    """Compute the singular values of a kernel, largest first.
+
+    Args:
+        weight: Kernel (C_out, C_in, ...).
+        split: Number of kernel axes that go into the first factor.
+
+    Returns:
+        (:func:`full_rank`,), in double precision.
+    """
+    return torch.linalg.svdvals(_matrix(weight.detach().double(), split))
+
+
+def factorize(weight: Tensor, split: int, rank: int) -> tuple[Tensor, Tensor]:
+    """Compute the best factors of a rank, by a truncated SVD.
+
+    Both get the square root of the singular values. The decomposition is
+    done in double precision.
+
+    Args:
+        weight: Kernel (C_out, C_in, ...).
+        split: Number of kernel axes that go into the first factor.
+        rank: R, from 1 to :func:`full_rank`.
+
+    Returns:
+        (R, C_in, ...) and (C_out, R, ...), with size 1 along the kernel axes
+        of the other one, of the dtype of ``weight``.
+
+    Raises:
+        ValueError: ``rank`` is out of range.
+    """
+    most = full_rank(weight.shape, split)
+    if not 1 <= rank <= most:
+        raise ValueError(
+            f'expected a rank from 1 to {most} for a kernel of shape '
+            f'{tuple(weight.shape)}, got {rank}'
+        )
+    kernel = weight.shape[2:]
+    matrix = _matrix(weight.detach().double(), split)
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    root = values[:rank].sqrt()
+    first = (left[:, :rank] * root).T.reshape(
+        rank, weight.shape[1], *kernel[:split], *[1] * len(kernel[split:])
+    )
+    second = (root[:, None] * right[:rank]).reshape(
+        rank, *[1] * split, *kernel[split:], weight.shape[0]
+    )
+    return (
+        first.to(weight.dtype).contiguous(),
+        second.movedim(-1, 0).to(weight.dtype).contiguous(),
+    )
+
+
+def recompose(first: Tensor, second: Tensor) -> Tensor:
+    """Multiply two factors to the kernel that they stand for.
+
+    Args:
+        first: First factor (R, C_in, ...) from :func:`factorize`.
+        second: Second factor (C_out, R, ...).
+
+    Returns:
+        (C_out, C_in, ...).
+    """
+    rank = len(first)
+    rows = first.double().reshape(rank, -1)
+    columns = second.double().movedim(0, -1).reshape(rank, -1)
+    # Along each axis one of the two has size 1.
+    sizes = zip(first.shape[2:], second.shape[2:], strict=True)
+    shape = (first.shape[1], *(a * b for a, b in sizes), len(second))
+    weight = (rows.T @ columns).reshape(shape).movedim(-1, 0)
+    return weight.to(first.dtype).contiguous()
+
+
+def split_of(conv: nn.Module, method: str) -> int:
+    """Count the kernel axes that go into the first factor.
+
+    Args:
+        conv: Plain convolution.
+        method: ``spatial`` takes all but the last one, (k_h, 1) and (1, k_w).
+            ``weight`` takes all of them, with a pointwise convolution behind
+            it; so does ``spatial`` where the last one has size 1, which
+            leaves nothing to separate.
+    """
+    axes = len(conv.kernel_size)
+    separable = method == 'spatial' and conv.kernel_size[-1] > 1
+    return axes - 1 if separable else axes
+
+
+def macs_per_rank(
+    conv: nn.Module,
+    method: str,
+    input_shape: tuple[int, ...],
+    output_shape: tuple[int, ...],
+) -> int:
+    """Count the MACs of each rank of a factorised convolution in one call.
+
+    Args:
+        conv: Plain convolution.
+        method: ``spatial`` or ``weight``.
+        input_shape: Shape (N, C_in, ...) of its input.
+        output_shape: Shape (N, C_out, ...) of its output.
+    """
+    split = split_of(conv, method)
+    second = first = output_shape[0] * prod(output_shape[2:])
+    if split < len(conv.kernel_size):
+        # Between the two the last axis is still as long as in the input.
+        first = first // output_shape[-1] * input_shape[-1]
+    return first * conv.in_channels * prod(
+        conv.kernel_size[:split]
+    ) + second * conv.out_channels * prod(conv.kernel_size[split:])
+
+
+class _Tally:
+    """Stands in for a ledger while the factors of a layer run."""
+
+    def __init__(self) -> None:
+        self.executed: int | Tensor = 0
+        self.overhead = 0
+        self.reference = 0
+
+    def run(self, factor: nn.Module, x: Tensor) -> Tensor:
+        """Run a factor and add up its MACs."""
+        if not isinstance(factor, CountedWhole):
+            output = factor(x)
+            self.executed = self.executed + dense_macs(factor, output.shape)
+            return output
+        factor._ledger = self
+        try:
+            return factor(x)
+        finally:
+            del factor._ledger
+
+    def record(
+        self,
+        module: nn.Module,
+        dense: int,
+        executed: int | Tensor,
+        overhead: int = 0,
+        reference: int = 0,
+    ) -> None:
+        """Add up the arguments of :meth:`MacLedger.record`."""
+        self.executed = self.executed + executed
+        self.overhead += overhead
+        self.reference += reference
+
+
+def _conv_along(
     conv: nn.Module, weight: Tensor, bias: nn.Parameter | None, axes: range
 ) -> nn.Module:
-    """A plain convolution with the geometry of another along some axes."""
+    """Make a plain convolution, with another's geometry along some axes."""
 
     def along(values: Any, neutral: int) -> tuple[int, ...]:
         return tuple(
@@ -299,7 +299,7 @@ def _part(
 
     kind = {4: nn.Conv2d, 5: nn.Conv3d}[weight.dim()]
     padding = conv.padding
-    part = kind(
+    factor = kind(
         weight.shape[1],
         weight.shape[0],
         weight.shape[2:],
@@ -310,6 +310,13 @@ def _part(
         padding_mode=conv.padding_mode,
         device='meta',
     )
-    part.weight = nn.Parameter(weight, requires_grad=conv.weight.requires_grad)
-    part.bias = bias
-    return part.train(conv.training)
+    factor.weight = nn.Parameter(
+        weight, requires_grad=conv.weight.requires_grad
+    )
+    factor.bias = bias
+    return factor.train(conv.training)
+
+
+def _matrix(weight: Tensor, split: int) -> Tensor:
+    rows = weight.shape[1] * prod(weight.shape[2 : 2 + split])
+    return weight.movedim(0, -1).reshape(rows, -1)

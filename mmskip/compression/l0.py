@@ -1,4 +1,4 @@
-"""Convolutions that learn which of their output channels are needed."""
+"""Convolutions that learn by L0 regularisation which channels to keep."""
 
 from math import log
 from typing import Any
@@ -24,16 +24,18 @@ LOW, HIGH = -0.1, 1.1
 
 
 class HardConcreteGate(nn.Module):
-    """One hard-concrete gate per channel (Eq. 10 to 13).
+    """Opens or closes channels by hard-concrete gates (Eq. 10 to 13).
 
-    beta, gamma and zeta are those of the paper's experiments.
+    There is one gate per channel. beta, gamma and zeta are those of the
+    paper's experiments.
 
     Args:
         channels: Number of gates.
-        start: Initial log alpha. Ours: the paper begins with a layer's rate
-            of dropout, here the default of 2.5 leaves a trained model as it
-            is in inference and closes 1.6 % of its channels in training.
-        like: A tensor whose device and dtype the gates get.
+        start: Initial log alpha. (Ours: the paper begins with a layer's rate
+            of dropout. :class:`L0Conversion` begins with 2.5, which leaves a
+            trained model as it is in inference and closes 1.6 % of its
+            channels in training.)
+        like: Tensor whose device and dtype the gates get.
     """
 
     def __init__(
@@ -60,23 +62,18 @@ class HardConcreteGate(nn.Module):
         return _stretch(((noise + self.log_alpha) / TEMPERATURE).sigmoid())
 
     def open_probability(self) -> Tensor:
-        """Probability that a gate is not 0 in training (Eq. 12), (C,)."""
+        """Compute how likely gates are not 0 in training (Eq. 12), (C,)."""
         shift = TEMPERATURE * log(-LOW / HIGH)
         return (self.log_alpha - shift).sigmoid()
 
 
-def _stretch(soft: Tensor) -> Tensor:
-    """From (0, 1) to beyond, and cut off (Eq. 11)."""
-    return (soft * (HIGH - LOW) + LOW).clamp(0, 1)
-
-
 class L0ConvMixin(CountedWhole, Converted):
-    """The behaviour of an L0-regularised convolution, over a torch one.
+    """Makes a torch convolution learn which output channels it needs.
 
-    Louizos et al. (ICLR 2018), with one gate per output channel, which
-    multiplies its weights: drawn once per batch in training, deterministic
-    in eval mode. Then channels whose gate is 0 are not computed; they are
-    their bias everywhere (0 without one).
+    It follows Louizos et al. (ICLR 2018), with one gate per output channel,
+    which multiplies its weights: drawn once per batch in training,
+    deterministic in eval mode. Then channels whose gate is 0 are not
+    computed; they are their bias everywhere (0 without one).
 
     Deviations: gates are not combined with other norms (section 2.4), that
     is with weight decay. The layer that reads closed channels still reads
@@ -91,14 +88,14 @@ class L0ConvMixin(CountedWhole, Converted):
         """Give a plain convolution its gates.
 
         Args:
-            start: See :class:`HardConcreteGate`.
+            start: Initial log alpha of the gates.
         """
         self.gate = HardConcreteGate(self.out_channels, start, self.weight)
 
     def revert(self) -> None:
         """Give a plain convolution with the gates in its weights back."""
         with torch.no_grad():
-            self.weight.copy_(gated(self.weight, self.gate.eval()()))
+            self.weight.copy_(_gated(self.weight, self.gate.eval()()))
         del self.gate
         self.__dict__.pop('_costs', None)
         self.__class__ = self.dense_class
@@ -143,7 +140,7 @@ class L0ConvMixin(CountedWhole, Converted):
         return output
 
     def _convolve(self, x: Tensor, gates: Tensor) -> Tensor:
-        weight = gated(self.weight, gates)
+        weight = _gated(self.weight, gates)
         return convolve(x, weight, self.bias, conv_geometry(self))
 
     def _convolve_kept(self, x: Tensor, gates: Tensor, kept: Tensor) -> Tensor:
@@ -160,29 +157,24 @@ class L0ConvMixin(CountedWhole, Converted):
             output = wide.expand(shape).clone()
         if not kept.any():
             return output
-        weight = gated(self.weight[kept], gates[kept])
+        weight = _gated(self.weight[kept], gates[kept])
         bias = bias if bias is None else bias[kept]
-        part = convolve(x, weight, bias, geometry)
-        output = output.to(part.dtype)  # that of autocast
-        output[:, kept] = part
+        computed = convolve(x, weight, bias, geometry)
+        output = output.to(computed.dtype)  # that of autocast
+        output[:, kept] = computed
         return output
 
 
 class L0Conv2d(L0ConvMixin, nn.Conv2d):
-    """``torch.nn.Conv2d`` with L0 regularisation of its channels."""
+    """Prunes channels of a ``torch.nn.Conv2d`` by L0 regularisation."""
 
     dense_class = nn.Conv2d
 
 
 class L0Conv3d(L0ConvMixin, nn.Conv3d):
-    """``torch.nn.Conv3d`` with L0 regularisation of its channels."""
+    """Prunes channels of a ``torch.nn.Conv3d`` by L0 regularisation."""
 
     dense_class = nn.Conv3d
-
-
-def gated(weight: Tensor, gates: Tensor) -> Tensor:
-    """Weights (C_out, ...) times gates (C_out,)."""
-    return weight * gates.view(-1, *[1] * (weight.dim() - 1))
 
 
 L0_CLASSES = (L0Conv2d, L0Conv3d)
@@ -195,12 +187,12 @@ else:
     # Each names torch's class as a base of its own: mmengine's
     # initialisers match a layer by the names of its direct bases.
     class L0MMCVConv2d(L0ConvMixin, MMCVConv2d, nn.Conv2d):
-        """mmcv's ``Conv2d`` wrapper with L0 regularisation of its channels."""
+        """Prunes channels of mmcv's ``Conv2d`` wrapper."""
 
         dense_class = MMCVConv2d
 
     class L0MMCVConv3d(L0ConvMixin, MMCVConv3d, nn.Conv3d):
-        """mmcv's ``Conv3d`` wrapper with L0 regularisation of its channels."""
+        """Prunes channels of mmcv's ``Conv3d`` wrapper."""
 
         dense_class = MMCVConv3d
 
@@ -209,12 +201,13 @@ else:
 
 @MODELS.register_module()
 class L0Conversion:
-    """Prune output channels by L0 regularisation (channel pruning).
+    """Prunes output channels of convolutions by L0 regularisation.
 
-    The baseline L0 of Skip-Convolutions (CVPR 2021), section 4.2, after C.
-    Louizos, M. Welling, D. P. Kingma, ICLR 2018. Gates learn with the model
-    under ``efficiency_loss=dict(type='mmskip.L0Loss', ...)``; what differs
-    from the paper is told in :class:`mmskip.compression.L0ConvMixin`.
+    It is the baseline L0 of Skip-Convolutions (CVPR 2021), section 4.2, after
+    C. Louizos, M. Welling, D. P. Kingma, ICLR 2018. Gates learn with the
+    model under ``efficiency_loss=dict(type='mmskip.L0Loss', ...)``;
+    :class:`mmskip.compression.L0ConvMixin` lists the deviations from the
+    paper.
 
     Leave a layer out (``exclude``) whose channels all are results, such as
     the last one: a closed channel is the same everywhere.
@@ -232,11 +225,11 @@ class L0Conversion:
         self._l0_class = {kind.dense_class: kind for kind in L0_CLASSES}
 
     def concerns(self, module: nn.Module) -> bool:
-        """Whether a module is of a kind that this conversion is about."""
+        """Tell if a module is of a kind that this conversion is about."""
         return isinstance(module, (_ConvNd, nn.Linear))
 
     def refusal(self, name: str, module: nn.Module) -> str | None:
-        """Why a layer stays as it is, None if it can be converted."""
+        """Say why a layer stays as it is, None if it can be converted."""
         if isinstance(module, nn.Linear):
             return 'not a convolution'
         if isinstance(module, _ConvTransposeNd):
@@ -259,8 +252,73 @@ class L0Conversion:
         module.gate.train(module.training)
 
 
+@MODELS.register_module()
+class L0Loss(nn.Module):
+    """Penalises the expected MACs of layers under L0 regularisation.
+
+    It is Eq. 12 of Louizos et al. (ICLR 2018): the sum of the probabilities
+    that gates are open, each times its cost. Ours: the cost is MACs, not
+    parameters, and the sum is divided by the MACs with all gates open, so
+    that one weight suits all models.
+
+    Args:
+        weight: lambda.
+
+    Raises:
+        ValueError: ``weight`` is negative.
+    """
+
+    def __init__(self, weight: float) -> None:
+        super().__init__()
+        if not weight >= 0:
+            raise ValueError(f'expected weight >= 0, got {weight!r}')
+        self.weight = float(weight)
+
+    def attach(self, model: nn.Module) -> None:
+        """Make a model return this loss beside its own ones.
+
+        Args:
+            model: A model with L0-regularised convolutions whose forward
+                returns a dict of losses in training.
+
+        Raises:
+            InputError: The model has no such layer.
+        """
+        if not _layers(model):
+            raise InputError(
+                'expected L0-regularised convolutions for '
+                f'{type(self).__name__}, got {type(model).__name__} without '
+                "any; add dict(type='mmskip.L0Conversion') to conversions"
+            )
+        collector = _Collector(self)
+        model.register_forward_pre_hook(collector.begin)
+        model.register_forward_hook(collector.end)
+
+    def forward(self, costs: list[GateCost]) -> dict[str, Tensor]:
+        """Turn costs into entries for a dict of losses.
+
+        Args:
+            costs: Costs of every call of a layer with gates in one forward.
+
+        Returns:
+            ``loss_l0``, to be summed; ``l0_cost_expected`` and
+            ``l0_cost_hard``, shares between 0 and 1, to be logged.
+        """
+        dense = sum(cost.dense for cost in costs)
+        expected = sum(cost.dense / dense * cost.expected for cost in costs)
+        hard = sum(cost.dense / dense * cost.hard for cost in costs)
+        return dict(
+            loss_l0=self.weight * expected,
+            l0_cost_expected=expected.detach(),
+            l0_cost_hard=hard,
+        )
+
+    def extra_repr(self) -> str:
+        return f'weight={self.weight}'
+
+
 class _Collector:
-    """Hooks that collect costs in one forward."""
+    """Collects costs in one forward, by hooks."""
 
     def __init__(self, loss: nn.Module) -> None:
         self.loss = loss
@@ -290,66 +348,11 @@ def _layers(model: nn.Module) -> list[L0ConvMixin]:
     return [m for m in model.modules() if isinstance(m, L0ConvMixin)]
 
 
-@MODELS.register_module()
-class L0Loss(nn.Module):
-    """Expected MACs of layers under L0 regularisation.
+def _stretch(soft: Tensor) -> Tensor:
+    """Stretch values beyond (0, 1), and cut them off (Eq. 11)."""
+    return (soft * (HIGH - LOW) + LOW).clamp(0, 1)
 
-    Louizos et al. (ICLR 2018), Eq. 12: the sum of the probabilities that
-    gates are open, each times what it costs. Ours: the cost is MACs, not
-    parameters, and the sum is divided by the MACs with all gates open, so
-    that one weight suits all models.
 
-    Args:
-        weight: Of the loss, lambda.
-
-    Raises:
-        ValueError: ``weight`` is negative.
-    """
-
-    def __init__(self, weight: float) -> None:
-        super().__init__()
-        if not weight >= 0:
-            raise ValueError(f'expected weight >= 0, got {weight!r}')
-        self.weight = float(weight)
-
-    def attach(self, model: nn.Module) -> None:
-        """Let a model return this loss beside its own ones.
-
-        Args:
-            model: A model with L0-regularised convolutions whose forward
-                returns a dict of losses in training.
-
-        Raises:
-            InputError: The model has no such layer.
-        """
-        if not _layers(model):
-            raise InputError(
-                'expected L0-regularised convolutions for '
-                f'{type(self).__name__}, got {type(model).__name__} without '
-                "any; add dict(type='mmskip.L0Conversion') to conversions"
-            )
-        collector = _Collector(self)
-        model.register_forward_pre_hook(collector.begin)
-        model.register_forward_hook(collector.end)
-
-    def forward(self, costs: list[GateCost]) -> dict[str, Tensor]:
-        """Turn costs into entries for a dict of losses.
-
-        Args:
-            costs: Of every call of a layer with gates in one forward.
-
-        Returns:
-            ``loss_l0``, to be summed; ``l0_cost_expected`` and
-            ``l0_cost_hard``, shares between 0 and 1, to be logged.
-        """
-        dense = sum(cost.dense for cost in costs)
-        expected = sum(cost.dense / dense * cost.expected for cost in costs)
-        hard = sum(cost.dense / dense * cost.hard for cost in costs)
-        return dict(
-            loss_l0=self.weight * expected,
-            l0_cost_expected=expected.detach(),
-            l0_cost_hard=hard,
-        )
-
-    def extra_repr(self) -> str:
-        return f'weight={self.weight}'
+def _gated(weight: Tensor, gates: Tensor) -> Tensor:
+    """Multiply weights (C_out, ...) by gates (C_out,)."""
+    return weight * gates.view(-1, *[1] * (weight.dim() - 1))

@@ -1,4 +1,4 @@
-"""Turn convolutions into two smaller ones each."""
+"""The conversion of convolutions into two factors, and its ranks."""
 
 import heapq
 from collections import Counter
@@ -24,14 +24,121 @@ from .factorized_conv import (
     split_of,
 )
 
+#: Classes that only convolve, with a padding that no input changes.
+PLAIN_CLASSES = {nn.Conv2d, nn.Conv3d}
+try:
+    from mmcv.cnn.bricks import Conv2d, Conv3d
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    pass
+else:
+    PLAIN_CLASSES |= {Conv2d, Conv3d}
+
+_FIRST, _SECOND = '.first.weight', '.second.weight'
+_WRAPPER = 'module.'
+_REMEDY = (
+    'use the config that was written or trained with the checkpoint (an '
+    'SVDConversion of the same method and ranks), or plain weights'
+)
+
+
+@MODELS.register_module()
+class SVDConversion:
+    """Compresses convolutions by a truncated SVD of their kernels.
+
+    The methods are the baselines S-SVD and W-SVD of Skip-Convolutions
+    (CVPR 2021), section 4.2; see :class:`mmskip.compression.FactorizedConv`
+    for the layer that a convolution becomes. The paper searches ranks
+    greedily with the toolkit AIMET, by the accuracy on data; here ``ranks``
+    may come from :func:`mmskip.compression.choose_ranks`
+    (``tools/compress.py``), which needs none. Compose it with another method
+    by a list: ``conversions=[SVDConversion, SkipConversion]``.
+
+    Args:
+        method: ``spatial`` or ``weight``.
+        macs: Share of its MACs that each layer may cost at most; it gets the
+            largest such rank (for inputs whose size its stride divides).
+        ranks: In place of ``macs`` the rank of each layer, by name; the
+            others stay.
+
+    Raises:
+        ValueError: An option is out of range, or not one of ``macs`` and
+            ``ranks`` is given.
+    """
+
+    def __init__(
+        self,
+        method: str = 'spatial',
+        macs: float | None = None,
+        ranks: Mapping[str, int] | None = None,
+    ) -> None:
+        if method not in SVD_METHODS:
+            raise ValueError(
+                f'expected method to be one of {SVD_METHODS}, got {method!r}'
+            )
+        if (macs is None) == (ranks is None):
+            raise ValueError(
+                'expected either macs (a share) or ranks (by layer), got '
+                f'macs={macs!r} and ranks={ranks!r}'
+            )
+        if macs is not None and not 0 < macs <= 1:
+            raise ValueError(f'expected macs from 0 to 1, got {macs!r}')
+        for name, rank in (ranks or {}).items():
+            if not isinstance(rank, int) or rank < 1:
+                raise ValueError(
+                    f'expected a positive int as the rank of {name}, got '
+                    f'{rank!r}'
+                )
+        self.method = method
+        self.macs = macs
+        self.ranks = None if ranks is None else dict(ranks)
+
+    @property
+    def layers(self) -> Collection[str]:
+        """Names of the layers that it has settings for."""
+        return () if self.ranks is None else self.ranks
+
+    def concerns(self, module: nn.Module) -> bool:
+        """Tell if a module is of a kind that this conversion is about."""
+        return isinstance(module, (_ConvNd, nn.Linear))
+
+    def refusal(self, name: str, module: nn.Module) -> str | None:
+        """Say why a layer stays as it is, None if it can be converted."""
+        reason = refuse_svd(module, self.method)
+        if reason is not None:
+            return reason
+        if self.ranks is not None and name not in self.ranks:
+            return 'no rank is given for it'
+        rank = self._rank(name, module)
+        if not rank:
+            return f'rank 1 costs more than macs={self.macs} of it'
+        most = full_rank(module.weight.shape, split_of(module, self.method))
+        if rank > most:
+            return f'its full rank is {most}, less than {rank}'
+        return None
+
+    def apply(self, name: str, module: nn.Module) -> None:
+        """Convert one layer in place; hooks and name stay."""
+        factorize_conv(module, self.method, self._rank(name, module))
+
+    def _rank(self, name: str, conv: nn.Module) -> int:
+        if self.ranks is not None:
+            return self.ranks[name]
+        axes = len(conv.kernel_size)
+        # Each output position stands for `stride` ones of the input.
+        inputs = (1, conv.in_channels, *conv.stride)
+        outputs = (1, conv.out_channels, *[1] * axes)
+        each = macs_per_rank(conv, self.method, inputs, outputs)
+        most = full_rank(conv.weight.shape, split_of(conv, self.method))
+        return min(int(self.macs * conv.weight.numel() / each), most)
+
 
 class Spectrum(NamedTuple):
-    """What is to be known of a layer to choose its rank.
+    """Describes a layer for the choice of its rank.
 
     Attributes:
-        name: Of the layer.
+        name: Name of the layer.
         values: Singular values of its kernel, largest first (R_max,).
-        dense: Its MACs as it is.
+        dense: MACs of the plain layer.
         per_rank: MACs per rank once it is factorised.
     """
 
@@ -55,11 +162,11 @@ def choose_ranks(layers: Sequence[Spectrum], budget: int) -> dict[str, int]:
     of responses to data, not that of kernels.
 
     Args:
-        layers: The layers that may be factorised.
+        layers: Layers that may be factorised.
         budget: MACs that all of them together may have.
 
     Returns:
-        Rank by name, of the layers that are to be factorised.
+        Rank by name, for the layers that are to be factorised.
 
     Raises:
         InputError: Not even rank 1 everywhere is within the budget.
@@ -96,58 +203,19 @@ def choose_ranks(layers: Sequence[Spectrum], budget: int) -> dict[str, int]:
     }
 
 
-class _Steps:
-    """The levels of a layer: rank 1, 2, ..., and last the plain layer."""
-
-    def __init__(self, layer: Spectrum) -> None:
-        self.layer = layer
-        # Only ranks that cost less than the plain layer are worth having.
-        self.last = min((layer.dense - 1) // layer.per_rank, len(layer.values))
-        energy = layer.values.double().square().cumsum(0)
-        if not energy[-1] > 0:
-            energy = energy + 1.0  # nothing to lose
-        share = (energy / energy[-1]).tolist()
-        self.gains = [log(value) for value in share[: self.last]] + [0.0]
-
-    def cost(self, level: int) -> int:
-        """MACs at a level."""
-        if level == self.last:
-            return self.layer.dense
-        return self.layer.per_rank * (level + 1)
-
-    def from_(
-        self, level: int, index: int
-    ) -> list[tuple[float, int, int, int]]:
-        """Steps up from a level that add something, the best the least."""
-        ends = [
-            end
-            for end in sorted({min(level + 1, self.last), self.last})
-            if self.gains[end] > self.gains[level]
-        ]
-        return [
-            (
-                (self.gains[level] - self.gains[end])
-                / (self.cost(end) - self.cost(level)),
-                index,
-                level,
-                end,
-            )
-            for end in ends
-        ]
-
-
 def measure_spectra(
     model: nn.Module, forward: Callable[[], Any], method: str
 ) -> list[Spectrum]:
-    """Singular values and MACs of all layers that can be factorised.
+    """Measure all layers that can be factorised.
 
     Args:
         model: A plain model.
-        forward: Runs it once, on an input of the size that is to be cheap.
+        forward: Function that runs it once, on an input of the size that is
+            to be cheap.
         method: ``spatial`` or ``weight``.
 
     Returns:
-        Of each layer that ran, in the order of the model.
+        One spectrum for each layer that ran, in the order of the model.
     """
     dense: Counter[nn.Module] = Counter()
     per_rank: Counter[nn.Module] = Counter()
@@ -182,108 +250,8 @@ def measure_spectra(
     ]
 
 
-#: Those that only convolve, with a padding that no input changes.
-PLAIN_CLASSES = {nn.Conv2d, nn.Conv3d}
-try:
-    from mmcv.cnn.bricks import Conv2d, Conv3d
-except ImportError:  # mmcv is optional: torch and mmengine suffice
-    pass
-else:
-    PLAIN_CLASSES |= {Conv2d, Conv3d}
-
-
-@MODELS.register_module()
-class SVDConversion:
-    """Compress convolutions by a truncated SVD of their kernels.
-
-    The baselines S-SVD and W-SVD of Skip-Convolutions (CVPR 2021), section
-    4.2; what they are is told in
-    :class:`mmskip.compression.FactorizedConv`. The paper searches ranks
-    greedily with the toolkit AIMET, by the accuracy on data; here ``ranks``
-    may come from :func:`mmskip.compression.choose_ranks`
-    (``tools/compress.py``), which needs none. Compose it with another method
-    by a list: ``conversions=[SVDConversion, SkipConversion]``.
-
-    Args:
-        method: ``spatial`` or ``weight``.
-        macs: Every layer gets the largest rank that costs at most this share
-            of its MACs (for inputs whose size its stride divides).
-        ranks: Instead: the rank of each layer, by name; the others stay.
-
-    Raises:
-        ValueError: An option is out of range, or not one of ``macs`` and
-            ``ranks`` is given.
-    """
-
-    def __init__(
-        self,
-        method: str = 'spatial',
-        macs: float | None = None,
-        ranks: Mapping[str, int] | None = None,
-    ) -> None:
-        if method not in SVD_METHODS:
-            raise ValueError(
-                f'expected method to be one of {SVD_METHODS}, got {method!r}'
-            )
-        if (macs is None) == (ranks is None):
-            raise ValueError(
-                'expected either macs (a share) or ranks (by layer), got '
-                f'macs={macs!r} and ranks={ranks!r}'
-            )
-        if macs is not None and not 0 < macs <= 1:
-            raise ValueError(f'expected macs from 0 to 1, got {macs!r}')
-        for name, rank in (ranks or {}).items():
-            if not isinstance(rank, int) or rank < 1:
-                raise ValueError(
-                    f'expected a positive int as the rank of {name}, got '
-                    f'{rank!r}'
-                )
-        self.method = method
-        self.macs = macs
-        self.ranks = None if ranks is None else dict(ranks)
-
-    @property
-    def layers(self) -> Collection[str]:
-        """Layers that it has settings for."""
-        return () if self.ranks is None else self.ranks
-
-    def concerns(self, module: nn.Module) -> bool:
-        """Whether a module is of a kind that this conversion is about."""
-        return isinstance(module, (_ConvNd, nn.Linear))
-
-    def refusal(self, name: str, module: nn.Module) -> str | None:
-        """Why a layer stays as it is, None if it can be converted."""
-        reason = refuse_svd(module, self.method)
-        if reason is not None:
-            return reason
-        if self.ranks is not None and name not in self.ranks:
-            return 'no rank is given for it'
-        rank = self._rank(name, module)
-        if not rank:
-            return f'rank 1 costs more than macs={self.macs} of it'
-        most = full_rank(module.weight.shape, split_of(module, self.method))
-        if rank > most:
-            return f'its full rank is {most}, less than {rank}'
-        return None
-
-    def apply(self, name: str, module: nn.Module) -> None:
-        """Convert one layer in place; hooks and name stay."""
-        factorize_conv(module, self.method, self._rank(name, module))
-
-    def _rank(self, name: str, conv: nn.Module) -> int:
-        if self.ranks is not None:
-            return self.ranks[name]
-        axes = len(conv.kernel_size)
-        # Each output position stands for `stride` ones of the input.
-        inputs = (1, conv.in_channels, *conv.stride)
-        outputs = (1, conv.out_channels, *[1] * axes)
-        each = macs_per_rank(conv, self.method, inputs, outputs)
-        most = full_rank(conv.weight.shape, split_of(conv, self.method))
-        return min(int(self.macs * conv.weight.numel() / each), most)
-
-
 def refuse_svd(module: nn.Module, method: str) -> str | None:
-    """Why a layer cannot be factorised, None if it can."""
+    """Say why a layer cannot be factorised, None if it can."""
     if isinstance(module, nn.Linear):
         return 'not a convolution'
     if isinstance(module, _ConvTransposeNd):
@@ -304,23 +272,15 @@ def refuse_svd(module: nn.Module, method: str) -> str | None:
     return None
 
 
-_FIRST, _SECOND = '.first.weight', '.second.weight'
-_WRAPPER = 'module.'
-_REMEDY = (
-    'use the config that was written or trained with the checkpoint (an '
-    'SVDConversion of the same method and ranks), or plain weights'
-)
-
-
 def check_factors(
     model: nn.Module, saved: Mapping[str, Tensor], path: str
 ) -> None:
     """Check that weights have plain kernels, or the model's factors.
 
     Args:
-        model: The model that they are loaded into, wrapped or not.
-        saved: The weights.
-        path: What the message calls them.
+        model: Model that they are loaded into, wrapped or not.
+        saved: Weights by name.
+        path: Name of their file, for the message.
 
     Raises:
         InputError: Factors of another rank or method, or of layers that the
@@ -358,3 +318,43 @@ def _compare(
             f'{module.rank}, method {module.method!r}) in {path}, got '
             f'{tuple(found)}; {_REMEDY}'
         )
+
+
+class _Steps:
+    """Lists the levels of a layer: rank 1, 2, ..., and the plain layer."""
+
+    def __init__(self, layer: Spectrum) -> None:
+        self.layer = layer
+        # Only ranks that cost less than the plain layer are worth having.
+        self.last = min((layer.dense - 1) // layer.per_rank, len(layer.values))
+        energy = layer.values.double().square().cumsum(0)
+        if not energy[-1] > 0:
+            energy = energy + 1.0  # nothing to lose
+        share = (energy / energy[-1]).tolist()
+        self.gains = [log(value) for value in share[: self.last]] + [0.0]
+
+    def cost(self, level: int) -> int:
+        """Count the MACs at a level."""
+        if level == self.last:
+            return self.layer.dense
+        return self.layer.per_rank * (level + 1)
+
+    def from_(
+        self, level: int, index: int
+    ) -> list[tuple[float, int, int, int]]:
+        """List the steps up that gain something, the best as the least."""
+        ends = [
+            end
+            for end in sorted({min(level + 1, self.last), self.last})
+            if self.gains[end] > self.gains[level]
+        ]
+        return [
+            (
+                (self.gains[level] - self.gains[end])
+                / (self.cost(end) - self.cost(level)),
+                index,
+                level,
+                end,
+            )
+            for end in ends
+        ]

@@ -193,7 +193,7 @@ def revert(model: nn.Module) -> None:
         ValueError: Nothing is converted, or ``mmskip.fold`` made an
             activation a part of a layer.
         RuntimeError: The model is inside a stream, clip, count_macs or
-            record_choices.
+            record_routing.
     """
     converted = [m for m in model.modules() if isinstance(m, Converted)]
     if not converted:
@@ -204,7 +204,7 @@ def revert(model: nn.Module) -> None:
     if any(map(_is_in_use, converted)):
         raise RuntimeError(
             'the model is inside stream(), clip(), count_macs() or '
-            'record_choices(); leave that block before revert()'
+            'record_routing(); leave that block before revert()'
         )
     _refuse_final(model)
     _undo_forwards(model)
@@ -233,7 +233,7 @@ def _refuse_final(model: nn.Module) -> None:
 
 
 def _is_in_use(module: nn.Module) -> bool:
-    names = ('_binding', '_ledger', '_choices')
+    names = ('_binding', '_ledger', '_routing')
     return any(getattr(module, name, None) is not None for name in names)
 
 

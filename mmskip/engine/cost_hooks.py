@@ -11,7 +11,7 @@ from torch import nn
 
 from mmskip.reading import InputError
 from mmskip.registry import HOOKS
-from mmskip.va_red2 import ChoiceRecord, record_choices
+from mmskip.va_red2 import RoutingRecord, record_routing
 
 from .video_hook import unwrap
 
@@ -148,7 +148,7 @@ class ClipCostHook(Hook):
 
     def _start(self, model: nn.Module) -> None:
         self._open.close()  # an iteration that failed
-        record = self._open.enter_context(record_choices(model))
+        record = self._open.enter_context(record_routing(model))
 
         # Registered after those of the record, which ends a forward first.
         def write(module: nn.Module, inputs: tuple, output: Any) -> None:
@@ -158,7 +158,7 @@ class ClipCostHook(Hook):
         self._open.callback(handle.remove)
 
 
-def write_costs(record: ChoiceRecord, samples: Any) -> None:
+def write_costs(record: RoutingRecord, samples: Any) -> None:
     """Give each data sample of a forward what its views cost.
 
     Raises:

@@ -12,9 +12,9 @@ from torch.nn.modules.conv import _ConvNd
 
 from mmskip.va_red2 import (
     DynamicConvMixin,
-    force_choices,
+    force_routing,
     option_sizes,
-    record_choices,
+    record_routing,
 )
 
 
@@ -82,26 +82,26 @@ def capture_maps(
     def keep(_: nn.Module, inputs: tuple, output: Tensor) -> None:
         seen.append((inputs[0], output))
 
-    with record_choices(model) as record:
+    with record_routing(model) as record:
         handle = module.register_forward_hook(keep)
         try:
             run()
         finally:
             handle.remove()
-    choices = record.by_layer()[layer]
+    routing = record.by_layer()[layer]
     inputs, outputs = (torch.cat(parts) for parts in zip(*seen, strict=True))
     if not 0 <= sample < len(inputs):
         raise ValueError(
             f'expected one of {len(inputs)} samples of {layer}, got {sample}'
         )
-    with force_choices(model), torch.no_grad():
+    with force_routing(model), torch.no_grad():
         full = module(inputs[sample : sample + 1])[0]
     mixed = outputs[sample]
     if mixed.dim() == 3:
         full, mixed = full.unsqueeze(1), mixed.unsqueeze(1)
-    option = int(choices.channels[sample])
+    option = int(routing.channels[sample])
     count = option_sizes(len(mixed), option + 1)[option]
-    stride = 2 ** int(choices.time[sample])
+    stride = 2 ** int(routing.time[sample])
     return LayerMaps(
         full.cpu(),
         mixed.cpu(),

@@ -1,4 +1,4 @@
-"""What dynamic convolutions chose, by class, layer and clip (VA-RED^2).
+"""Routing of dynamic convolutions by class, layer and clip (VA-RED^2).
 
 B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S.
 thesis, MIT, 2023, Fig. 4-1, 4-2, B-4 and B-6.
@@ -12,20 +12,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmskip.va_red2 import ChoiceRecord
+from mmskip.va_red2 import RoutingRecord
 
 AXES = ('time', 'channels')
 
 Clip = Mapping[str, Any]
 
 
-class ClipChoices(NamedTuple):
-    """What was computed for N clips, in order.
+class ClipRouting(NamedTuple):
+    """Holds the routing of N clips, in order.
 
     Attributes:
         shares: By axis and layer, the share of the features that were
             computed, (N,): 1 / R of the frames, r of the channels.
-        macs: Of the whole model, (N,) int64.
+        macs: MACs of the whole model, (N,) int64.
         ratio: MACs of the dynamic layers by those of the plain ones, (N,).
     """
 
@@ -34,10 +34,10 @@ class ClipChoices(NamedTuple):
     ratio: Tensor
 
 
-def read_choices(record: ChoiceRecord) -> ClipChoices:
-    """Read what ``mmskip.record_choices`` collected.
+def read_routing(record: RoutingRecord) -> ClipRouting:
+    """Read the routing of clips from what ``record_routing`` collected.
 
-    Layers that see each frame on its own have their means over the frames
+    Layers that run on each frame on its own have their means over the frames
     of a clip.
 
     Raises:
@@ -47,7 +47,7 @@ def read_choices(record: ChoiceRecord) -> ClipChoices:
     clips = len(macs)
     if not clips:
         raise ValueError(
-            'expected a model that ran inside record_choices, got no clip'
+            'expected a model that ran inside record_routing, got no clip'
         )
     shares: dict[str, dict[str, Tensor]] = {axis: {} for axis in AXES}
     spent, dense = torch.zeros(clips), 0.0
@@ -63,31 +63,31 @@ def read_choices(record: ChoiceRecord) -> ClipChoices:
             shares[axis][name] = share.view(clips, -1).mean(1)
         spent += layer.executed.view(clips, -1).sum(1)
         dense += layer.dense * rows / clips
-    return ClipChoices(shares, macs, spent / dense)
+    return ClipRouting(shares, macs, spent / dense)
 
 
-def join_choices(parts: Sequence[ClipChoices]) -> ClipChoices:
-    """Put what was read of several batches behind each other."""
-    layers = list(parts[0].shares['time'])
+def join_routing(batches: Sequence[ClipRouting]) -> ClipRouting:
+    """Join the routing of several batches, one behind the other."""
+    layers = list(batches[0].shares['time'])
     shares = {
         axis: {
-            layer: torch.cat([part.shares[axis][layer] for part in parts])
+            layer: torch.cat([batch.shares[axis][layer] for batch in batches])
             for layer in layers
         }
         for axis in AXES
     }
-    macs = torch.cat([part.macs for part in parts])
-    return ClipChoices(shares, macs, torch.cat([p.ratio for p in parts]))
+    macs = torch.cat([batch.macs for batch in batches])
+    return ClipRouting(shares, macs, torch.cat([b.ratio for b in batches]))
 
 
 def share_by_class(
-    choices: ClipChoices, labels: Sequence[int]
+    routing: ClipRouting, labels: Sequence[int]
 ) -> list[dict[str, Any]]:
-    """Mean share of computed features of each class in each layer.
+    """Average the share of computed features by class and layer.
 
     Args:
-        choices: Of the clips.
-        labels: Their classes.
+        routing: Routing of the clips.
+        labels: Class of each clip.
 
     Returns:
         Rows with ``label``, ``layer``, ``clips`` and the share on each axis.
@@ -102,11 +102,11 @@ def share_by_class(
                 layer=layer,
                 clips=int(members.sum()),
                 **{
-                    axis: float(choices.shares[axis][layer][members].mean())
+                    axis: float(routing.shares[axis][layer][members].mean())
                     for axis in AXES
                 },
             )
-            for layer in choices.shares['time']
+            for layer in routing.shares['time']
         ]
     return rows
 
@@ -114,12 +114,12 @@ def share_by_class(
 def cost_distribution(
     macs: Sequence[int], limits: tuple[int, int], bins: int = 10
 ) -> list[dict[str, Any]]:
-    """Share of the clips in ranges of cost of one width.
+    """Count the share of the clips in ranges of cost of one width.
 
     Args:
-        macs: Of each clip.
-        limits: Of the ranges, in MACs; the same for groups that are to be
-            compared.
+        macs: MACs of each clip.
+        limits: Limits of the ranges, in MACs; the same for groups that are
+            to be compared.
         bins: Number of ranges; one if the limits are equal.
 
     Returns:
@@ -150,7 +150,7 @@ class ExtremeClips:
         self.by_label: dict[int, tuple[Clip, Clip]] = {}
 
     def add(self, clip: Clip) -> None:
-        """Look at a clip, with ``label`` and ``macs``."""
+        """Take a clip, with ``label`` and ``macs``."""
         label = clip['label']
         low, high = self.by_label.get(label, (clip, clip))
         self.by_label[label] = (

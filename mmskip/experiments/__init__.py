@@ -13,7 +13,6 @@ from .arguments import (
 from .benchmark import (
     PATTERNS,
     Pair,
-    RegionGate,
     best_of_pairs,
     break_even,
     build_pair,
@@ -59,7 +58,6 @@ __all__ = [
     'Done',
     'Job',
     'Pair',
-    'RegionGate',
     'Tell',
     'Tested',
     'ToolRuns',

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from mmskip.apis import UserError, import_host, load_config, open_reader
 from mmskip.core import convert, count_macs, revert
+from mmskip.native import library as native
 from mmskip.plan import fold
 from mmskip.skip_conv import (
-    GateParams,
     InputNormGate,
     SkipConversion,
     SkipConvMixin,
@@ -34,26 +34,6 @@ from .plan import write_csv, write_json
 #: Spatial size of the output of each layer.
 Sizes = dict[SkipConvMixin, torch.Size]
 PATTERNS = ('blob', 'blocks', 'pixels')
-
-
-class RegionGate(InputNormGate):
-    """A norm gate that fires in a given region only."""
-
-    def __init__(self) -> None:
-        super().__init__(threshold=0.0)
-        self.region: Tensor | None = None
-
-    def params(self) -> GateParams:
-        params = super().params()
-        if params.region is not self.region:
-            params = params._replace(region=self.region)
-            self.__dict__['_params'] = params
-        return params
-
-    def force(self, region: Tensor) -> None:
-        """Fire exactly there; nowhere means: where something changes."""
-        self.region = region if region.any() else None
-        self.threshold = -1.0 if region.any() else 0.0
 
 
 def converted(model: nn.Module) -> list[SkipConvMixin]:
@@ -93,9 +73,18 @@ def region(pattern: str, share: float, size: torch.Size) -> Tensor:
 
 
 def force(sizes: Sizes, pattern: str, share: float) -> None:
-    """Make a share of every layer fire."""
+    """Make a share of every layer fire; 0 means: where something changes.
+
+    Raises:
+        UserError: The C++ library is missing, without which masks cannot be
+            forced.
+    """
+    if native.MISSING:
+        raise UserError(f'masks cannot be forced: {native.MISSING}')
     for layer, size in sizes.items():
-        layer.gate.force(region(pattern, share, size))
+        mask = region(pattern, share, size)[0, 0]
+        layer.gate.threshold = -1.0 if mask.any() else 0.0
+        layer.force_mask(mask if mask.any() else None)
 
 
 def forced_frames(
@@ -214,7 +203,7 @@ def build_pair(
         )
     if threshold is None:
         for layer in converted(skip):
-            layer.gate, layer.memory = RegionGate(), 'previous'
+            layer.gate, layer.memory = InputNormGate(0.0), 'previous'
     for module in (dense, skip):
         fold(module)
         module.to(memory_format=torch.channels_last)

@@ -178,6 +178,15 @@ class SkipConvMixin(SelfCounting, Converted):
             device or weight.device,
         )
 
+    def force_mask(self, mask: Tensor | None) -> None:
+        """Let the native backend compute a given share of outputs, to time it.
+
+        Args:
+            mask: Bool (H_out, W_out); outputs fire nowhere else from the next
+                reference frame on. None: wherever the gate says.
+        """
+        self._native_layers = LayerCache(mask)
+
     def _refuse_backward(self) -> None:
         """Refuse to compute as a plain layer what was no plain layer."""
         del self.left_clip

@@ -77,9 +77,13 @@ class LayerCache:
     (``weight.data.copy_``) is noticed where all values are compared, in
     reference frames. Padding that depends on the size of the input makes a
     layer for each.
+
+    Args:
+        forced: Bool (H_out, W_out); outputs fire nowhere else.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, forced: Tensor | None = None) -> None:
+        self._forced = forced
         self._layers: dict[ConvGeometry, torch.ScriptObject] = {}
         self._params: SkipParams | None = None
         self._mark: tuple = ()
@@ -104,7 +108,10 @@ class LayerCache:
             self._mark = _mark_of(weight)
             self._fingerprint = _print_of(weight)
         if params.geometry not in self._layers:
-            self._layers[params.geometry] = make_layer(params)
+            layer = make_layer(params)
+            if self._forced is not None:
+                layer.force(self._forced)
+            self._layers[params.geometry] = layer
         return self._layers[params.geometry]
 
     def _holds(self, params: SkipParams) -> bool:

@@ -1,4 +1,4 @@
-"""SoF-Net: frames stop at a stage or go forward (needs mmaction2)."""
+"""SoF-Net, whose frames stop at a stage or go forward (for mmaction2)."""
 
 import warnings
 from importlib.util import find_spec
@@ -12,33 +12,38 @@ from .losses import (
     self_supervision_loss,
 )
 from .policy import (
-    Judges,
+    PolicyDecision,
     PolicyStep,
-    Recollection,
+    RecurrentState,
+    StackedPolicies,
     StopOrForwardHead,
-    Verdict,
 )
 
 __all__ = [
     'EarlyExit',
     'EfficiencyLoss',
     'EveryKthFrame',
-    'Judges',
+    'PolicyDecision',
     'PolicyGuidanceLoss',
     'PolicyStep',
     'RandomFrames',
-    'Recollection',
+    'RecurrentState',
+    'StackedPolicies',
     'StopOrForwardHead',
-    'Verdict',
     'inner_classification_loss',
     'self_supervision_loss',
 ]
 
 try:
-    from .recognizer import Answer, SoFRecognizer, SoFStream
+    from .recognizer import SoFRecognizer, SoFStream, StreamPrediction
     from .stages import list_stages
 
-    __all__ += ['Answer', 'SoFRecognizer', 'SoFStream', 'list_stages']
+    __all__ += [
+        'SoFRecognizer',
+        'SoFStream',
+        'StreamPrediction',
+        'list_stages',
+    ]
 except (ImportError, AssertionError) as error:
     # mmaction2 refuses by an AssertionError to work with other mmcv's.
     if find_spec('mmaction') is not None:

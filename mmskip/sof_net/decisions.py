@@ -1,4 +1,4 @@
-"""Decisions over whole videos: policies in training, and the early exit."""
+"""Decisions over whole videos: actions in training, and the early exit."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ from .policy import StopOrForwardHead
 def label_matrix(
     data_samples: Sequence[BaseDataElement], num_classes: int
 ) -> Tensor:
-    """One row per video with a 1 for each of its labels.
+    """Write the labels of videos as rows with a 1 for each label.
 
     Args:
-        data_samples: Each with ``gt_label``: one index, shape (1,), or, with
-            several labels per video (``multi_class`` of mmaction2's data
-            sets) or blended videos, a row of shape (K,).
+        data_samples: Samples with ``gt_label``: one index, shape (1,), or,
+            with several labels per video (``multi_class`` of mmaction2's
+            data sets) or blended videos, a row of shape (K,).
         num_classes: K.
 
     Returns:
@@ -51,14 +51,14 @@ def label_matrix(
 @check_options
 @dataclass(frozen=True)
 class EarlyExit:
-    """Terminate once a class is certain (Eq. 3.7).
+    """Terminates a video once its class is certain (Eq. 3.7).
 
     Attributes:
-        rho: The highest probability has to exceed this; 0.999 in the thesis.
-            1 never terminates.
-        t_min: More than this many frames have to be looked at (stopped ones
-            count); 3 in the thesis. The authors' code looks at 5 frames at
-            least, which is 4 here.
+        rho: Probability that the best class has to exceed; 0.999 in the
+            thesis. 1 never terminates.
+        t_min: Number of frames that have to be exceeded by those examined
+            (stopped ones count); 3 in the thesis. The authors' code examines
+            5 frames at least, which is 4 here.
 
     Raises:
         ValueError: An option is out of range.
@@ -78,6 +78,9 @@ class EarlyExit:
     def check_length(self, frames: int) -> None:
         """Refuse videos of so few frames that nothing could terminate.
 
+        Args:
+            frames: T.
+
         Raises:
             ValueError: ``t_min`` is not below the number of frames.
         """
@@ -89,17 +92,17 @@ class EarlyExit:
                 'early_exit=None'
             )
 
-    def enough(self, scores: Tensor, looked: int) -> Tensor:
-        """Which videos are done.
+    def terminates(self, scores: Tensor, examined: int) -> Tensor:
+        """Tell for each video if it ends here.
 
         Args:
-            scores: Probabilities (B, K) after ``looked`` frames.
-            looked: Frames looked at.
+            scores: Probabilities (B, K) after the frames so far.
+            examined: Number of frames examined so far.
 
         Returns:
             Bool (B,).
         """
-        if looked <= self.t_min:
+        if examined <= self.t_min:
             return scores.new_zeros(len(scores)).bool()
         return scores.amax(-1) > self.rho
 
@@ -107,12 +110,14 @@ class EarlyExit:
 def windows(
     frames: int, lookahead: int, early_exit: EarlyExit | None
 ) -> Iterator[slice]:
-    """Which frames of a video run together: none too early to end it.
+    """Cut a video into windows of frames that run together.
+
+    The first one ends where the video may first terminate.
 
     Args:
-        frames: Of the video.
-        lookahead: How many run together; 1 looks ahead at nothing.
-        early_exit: What may end the video.
+        frames: T.
+        lookahead: Number of frames that run together.
+        early_exit: Rule that may end the video; None: it runs to the end.
 
     Yields:
         Slices that cover all frames, in order.
@@ -127,13 +132,14 @@ def windows(
 
 
 class Decisions(NamedTuple):
-    """What the policies did in training.
+    """Holds the actions that policies drew in training.
 
     Attributes:
         actions: ``g`` (B, T, N): 1 where a policy forwarded a frame that
             reached it, else 0. So ``s`` is the last column.
         margins: (B, T, N), whose sigmoid is the probability to forward.
-        inner_logits: (B, T, N, K) of the inner classifiers; None without.
+        inner_logits: Logits (B, T, N, K) of the inner classifiers; None
+            without them.
     """
 
     actions: Tensor
@@ -146,14 +152,14 @@ def decide(
 ) -> Decisions:
     """Draw all actions (Eq. 3.2-3.4), frame after frame.
 
-    All policies see all frames, whether they would have reached them or not;
-    what they see, the layers' work, has been computed for all frames at once.
-    All of them go on from the state of the last frame that *none* of them
-    skipped: the thesis writes one index of that frame for all places.
+    All policies decide on all frames, whether these would have reached them
+    or not: their features have been computed for all frames at once. All of
+    them go on from the state of the last frame that *none* of them skipped:
+    the thesis writes one index of that frame for all places.
 
     Args:
         policies: The N policies.
-        embedded: (B, T, E) for each of them.
+        embedded: Embedded features (B, T, E) for each of them.
     """
     videos, frames = embedded[0].shape[:2]
     states = [policy.initial_state(videos) for policy in policies]
@@ -179,24 +185,12 @@ def decide(
     return Decisions(
         torch.stack(gates, 1).cumprod(-1),
         torch.stack(margins, 1),
-        _answer(policies, hidden),
-    )
-
-
-def _answer(
-    policies: Sequence[StopOrForwardHead], hidden: list[list[Tensor]]
-) -> Tensor | None:
-    """Logits of the inner classifiers, from ``h`` of each frame and place."""
-    if any(policy.classifier is None for policy in policies):
-        return None
-    by_place = [torch.stack(place, 1) for place in zip(*hidden, strict=True)]
-    return torch.stack(
-        [p.classifier(h) for p, h in zip(policies, by_place, strict=True)], 2
+        _classify(policies, hidden),
     )
 
 
 def used_frames(actions: Tensor) -> Tensor:
-    """Which frames the answer is made of: ``s`` of Eq. 3.6.
+    """Select the frames that are aggregated: ``s`` of Eq. 3.6.
 
     The equation has no value for a video whose frames were all stopped. The
     frame of it that got furthest, the first if there are several, is then
@@ -217,7 +211,7 @@ def used_frames(actions: Tensor) -> Tensor:
 
 
 def aggregate(logits: Tensor, used: Tensor) -> Tensor:
-    """Mean logit of the used frames (Eq. 3.6, before the softmax).
+    """Average the logits of the used frames (Eq. 3.6, before the softmax).
 
     Args:
         logits: ``z`` (B, T, K).
@@ -227,3 +221,15 @@ def aggregate(logits: Tensor, used: Tensor) -> Tensor:
         (B, K).
     """
     return (used[..., None] * logits).sum(1) / used.sum(1, keepdim=True)
+
+
+def _classify(
+    policies: Sequence[StopOrForwardHead], hidden: list[list[Tensor]]
+) -> Tensor | None:
+    """Run the inner classifiers on ``h`` of each frame and place."""
+    if any(policy.classifier is None for policy in policies):
+        return None
+    by_place = [torch.stack(place, 1) for place in zip(*hidden, strict=True)]
+    return torch.stack(
+        [p.classifier(h) for p, h in zip(policies, by_place, strict=True)], 2
+    )

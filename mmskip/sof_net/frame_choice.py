@@ -1,4 +1,4 @@
-"""Baselines that choose frames before they look at them."""
+"""Baselines that choose frames without examining them."""
 
 import zlib
 from collections.abc import Sequence
@@ -12,10 +12,10 @@ from mmskip.registry import MODELS
 
 @MODELS.register_module()
 class EveryKthFrame:
-    """Look at frames 0, k, 2k, ...
+    """Chooses frames 0, k, 2k, ...
 
     Args:
-        k: Distance of the frames.
+        k: Distance between the chosen frames.
 
     Raises:
         ValueError: ``k`` is not a positive int.
@@ -29,11 +29,11 @@ class EveryKthFrame:
     def __call__(
         self, frames: int, data_samples: Sequence[BaseDataElement]
     ) -> Tensor:
-        """Choose.
+        """Choose frames of B videos.
 
         Args:
             frames: T.
-            data_samples: Of the B videos.
+            data_samples: One sample per video.
 
         Returns:
             Bool (B, T), on the CPU.
@@ -44,14 +44,14 @@ class EveryKthFrame:
 
 @MODELS.register_module()
 class RandomFrames:
-    """Look at some frames, drawn anew for each video.
+    """Chooses some frames at random, drawn anew for each video.
 
     The draw depends on the video's name and on nothing else, hence neither
     on the batch size nor on the number of ranks.
 
     Args:
-        num_frames: How many of the T.
-        seed: Of the draws.
+        num_frames: Number of frames to choose.
+        seed: Seed of the draws.
         key: Key of the video's name in the data samples' meta information.
 
     Raises:
@@ -72,7 +72,15 @@ class RandomFrames:
     def __call__(
         self, frames: int, data_samples: Sequence[BaseDataElement]
     ) -> Tensor:
-        """Choose; see :meth:`EveryKthFrame.__call__`.
+        """Choose frames of B videos.
+
+        Args:
+            frames: T.
+            data_samples: One sample per video, whose meta information names
+                the video.
+
+        Returns:
+            Bool (B, T), on the CPU.
 
         Raises:
             KeyError: A data sample does not tell its video.

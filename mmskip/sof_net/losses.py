@@ -1,4 +1,4 @@
-"""The losses of SoF-Net: what a frame is good for, and what it costs."""
+"""Losses of SoF-Net, for guiding its policies and for their cost."""
 
 from collections.abc import Sequence
 
@@ -7,21 +7,24 @@ from torch import Tensor, nn
 
 from mmskip.registry import MODELS
 
+UNITS = ('gmac', 'share')
+GIGA = 1e9
+
 
 def inner_classification_loss(
     logits: Tensor, labels: Tensor, actions: Tensor
 ) -> Tensor:
-    """Cross entropy of the inner classifiers (Eq. 3.13).
+    """Compute the cross entropy of the inner classifiers (Eq. 3.13).
 
-    Of those frames only that the policy beside the classifier forwarded. The
+    Frames count where the policy beside the classifier forwarded them. The
     actions choose the terms and get no gradient from them: "the inner
     classifiers are learned", not the policies.
 
     Args:
-        logits: (B, T, N, K).
+        logits: Logits (B, T, N, K) of the inner classifiers.
         labels: (B, K), 1 for each label of a video; the cross entropy of a
             video with several is the sum over them.
-        actions: (B, T, N), 0 or 1.
+        actions: ``g`` (B, T, N), 1 where a policy forwarded a frame, else 0.
 
     Returns:
         A scalar, 0 if no frame was forwarded anywhere.
@@ -35,19 +38,19 @@ def inner_classification_loss(
 def self_supervision_loss(
     margins: Tensor, logits: Tensor, labels: Tensor
 ) -> Tensor:
-    """Binary cross entropy with pseudo-labels (Eq. 3.14 and 3.15).
+    """Compare decisions with pseudo-labels (Eq. 3.14 and 3.15).
 
     A frame should have been forwarded if the next inner classifier gives the
     right class (any of the right classes) a higher score than this one.
 
     The thesis compares the action ``g`` with its pseudo-label. ``g`` is 0 or
     1, for which the entropy is 0 or infinite; here its probability stands in
-    its place.
+    its place, in a binary cross entropy.
 
     Args:
         margins: (B, T, N), whose sigmoid is the probability to forward.
-        logits: (B, T, N, K) of the inner classifiers.
-        labels: (B, K).
+        logits: Logits (B, T, N, K) of the inner classifiers.
+        labels: (B, K), 1 for each label of a video.
 
     Returns:
         A scalar, the mean over all frames and all policies but the last.
@@ -59,7 +62,10 @@ def self_supervision_loss(
 
 @MODELS.register_module()
 class PolicyGuidanceLoss(nn.Module):
-    """Inner classification and self-supervision (Eq. 3.12).
+    """Guides policies by inner classifiers beside them (Eq. 3.12).
+
+    It is the sum of :func:`inner_classification_loss` and
+    :func:`self_supervision_loss`.
 
     Args:
         beta: Weight of the first; the second has ``1 - beta``.
@@ -77,13 +83,16 @@ class PolicyGuidanceLoss(nn.Module):
     def forward(
         self, margins: Tensor, logits: Tensor, labels: Tensor, actions: Tensor
     ) -> dict[str, Tensor]:
-        """Both terms, weighted, as entries for a dict of losses.
+        """Compute both terms, weighted, as entries for a dict of losses.
 
         Args:
-            margins: See :func:`self_supervision_loss`.
-            logits: See :func:`self_supervision_loss`.
-            labels: See :func:`self_supervision_loss`.
-            actions: See :func:`inner_classification_loss`.
+            margins: (B, T, N), whose sigmoid is the probability to forward.
+            logits: Logits (B, T, N, K) of the inner classifiers.
+            labels: (B, K), 1 for each label of a video.
+            actions: ``g`` (B, T, N), 1 where a policy forwarded a frame.
+
+        Returns:
+            ``loss_inner`` and ``loss_self``.
         """
         inner = inner_classification_loss(logits, labels, actions)
         own = self_supervision_loss(margins, logits, labels)
@@ -95,13 +104,9 @@ class PolicyGuidanceLoss(nn.Module):
         return f'beta={self.beta}'
 
 
-UNITS = ('gmac', 'share')
-GIGA = 1e9
-
-
 @MODELS.register_module()
 class EfficiencyLoss(nn.Module):
-    """Expected cost of the layers behind each policy (SoF-Net, Eq. 3.11).
+    """Penalises the cost of the layers behind each policy (Eq. 3.11).
 
     Args:
         unit: ``gmac``, as in the thesis, or ``share`` of a whole frame, so
@@ -122,7 +127,7 @@ class EfficiencyLoss(nn.Module):
     def forward(
         self, actions: Tensor, remaining: Sequence[int], frame_macs: int
     ) -> Tensor:
-        """Mean over frames and policies.
+        """Average the cost over frames and policies.
 
         Args:
             actions: ``g`` (B, T, N), 1 where a policy forwarded a frame. A

@@ -1,4 +1,4 @@
-"""The policy of SoF-Net: does a frame go on to the next stage or stop here."""
+"""Policies of SoF-Net, which stop a frame at a stage or forward it."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -15,15 +15,15 @@ ACTIONS = 2  # stop, forward
 
 
 class PolicyStep(NamedTuple):
-    """What a policy makes of one frame of each video.
+    """Holds the decision of one policy on one frame of each video.
 
     Attributes:
-        margin: (B,), how much ``forward`` is preferred to ``stop``: the
+        margin: (B,), preference for ``forward`` over ``stop``: the
             difference of the two entries of ``q`` (Eq. 3.3).
         hidden: ``h`` (B, H) of Eq. 3.2.
-        state: What the next frame of a video sees if this one is not
-            skipped: (B, 2, H), hidden and cell state; (B, 2, 0) for a policy
-            without memory.
+        state: Recurrent state that the next frame of a video starts from if
+            this one is not skipped: (B, 2, H), hidden and cell state;
+            (B, 2, 0) for a policy without memory.
     """
 
     margin: Tensor
@@ -33,13 +33,13 @@ class PolicyStep(NamedTuple):
 
 @MODELS.register_module()
 class StopOrForwardHead(CountedWhole):
-    """The policy at one place of the backbone (Eq. 3.1-3.4).
+    """Decides at one place of the backbone if a frame goes on (Eq. 3.1-3.4).
 
-    Average pooling, an embedding ``W_x``, one LSTM cell over the frames that
-    were not skipped, and ``W_g``. In inference the likelier action is taken,
-    with no Gumbel noise, and ``forward`` if both are equally likely. (The
-    thesis does not say; the authors' code draws at random in its tests,
-    too.)
+    It consists of average pooling, an embedding ``W_x``, one LSTM cell over
+    the frames that were not skipped, and ``W_g``. In inference the likelier
+    action is taken, with no Gumbel noise, and ``forward`` if both are equally
+    likely. (The thesis does not say; the authors' code draws at random in its
+    tests, too.)
 
     The thesis gives neither the width of the embedding (as in the authors'
     code it is that of the feature) nor the initial ``W_g``. Ours is near zero
@@ -57,8 +57,8 @@ class StopOrForwardHead(CountedWhole):
             would be one; ours.)
         forward_bias: Initial preference for ``forward``: a frame passes with
             probability ``sigmoid(forward_bias)``.
-        temperature: Of the Gumbel-Softmax; annealed by
-            ``mmskip.TemperatureHook``.
+        temperature: Temperature of the Gumbel-Softmax, which
+            ``mmskip.TemperatureHook`` anneals.
 
     Raises:
         ValueError: An option is out of range.
@@ -75,9 +75,8 @@ class StopOrForwardHead(CountedWhole):
         temperature: float = 5.0,
     ) -> None:
         super().__init__()
-        embed_channels = (
-            in_channels if embed_channels is None else (embed_channels)
-        )
+        if embed_channels is None:
+            embed_channels = in_channels
         for name, value in (
             ('in_channels', in_channels),
             ('hidden_channels', hidden_channels),
@@ -109,7 +108,7 @@ class StopOrForwardHead(CountedWhole):
 
     @property
     def frame_macs(self) -> int:
-        """MACs of one decision; the inner classifier only runs in training."""
+        """MACs of one decision, without the classifier used in training."""
         embed, hidden = self.embedding.out_features, self.hidden_channels
         memory = embed * hidden
         if self.temporal:
@@ -117,12 +116,12 @@ class StopOrForwardHead(CountedWhole):
         return self.embedding.in_features * embed + memory + hidden * ACTIONS
 
     def initial_state(self, videos: int) -> Tensor:
-        """State (B, 2, H) before the first frame of ``videos`` videos."""
+        """Make the recurrent state (B, 2, H) before the first frame."""
         width = self.hidden_channels if self.temporal else 0
         return self.gate.weight.new_zeros(videos, 2, width)
 
     def embed(self, feature: Tensor) -> Tensor:
-        """``W_x AvgPool(x)`` (Eq. 3.1 and the argument of 3.2).
+        """Embed features, ``W_x AvgPool(x)`` (Eq. 3.1, inside Eq. 3.2).
 
         Args:
             feature: (N, C, ...), or (N, C) if pooled already.
@@ -135,11 +134,12 @@ class StopOrForwardHead(CountedWhole):
         return self.embedding(feature)
 
     def step(self, embedded: Tensor, state: Tensor) -> PolicyStep:
-        """One frame of each video (Eq. 3.2 and 3.3).
+        """Decide on one frame of each video (Eq. 3.2 and 3.3).
 
         Args:
             embedded: (B, E).
-            state: (B, 2, H) that the last frame not skipped left behind.
+            state: Recurrent state (B, 2, H) behind the last frame that was
+                not skipped.
         """
         if self.temporal:
             hidden, cell = self.memory(embedded, tuple(state.unbind(1)))
@@ -150,30 +150,31 @@ class StopOrForwardHead(CountedWhole):
         return PolicyStep(action[:, 1] - action[:, 0], hidden, state)
 
     def draw(self, margin: Tensor) -> Tensor:
-        """Actions in training (Eq. 3.4): 1 to forward, 0 to stop.
+        """Draw actions in training (Eq. 3.4): 1 to forward, 0 to stop.
 
         The Gumbel-Softmax over two actions is the sigmoid of their margin
         with logistic noise, rounded, with a straight-through gradient.
         """
         return sample_gate(margin, self.temperature)
 
-    def forward(self, inputs: Tensor, recalls: bool = False) -> Tensor:
-        """Half of a decision in inference; :class:`Judges` join them.
+    def forward(self, inputs: Tensor, recurrent: bool = False) -> Tensor:
+        """Compute one half of a decision in inference.
 
-        One half depends on the frame only, the other on the state only,
-        which many frames share. MACs are those of a whole step per frame.
+        One half depends on the frame only, the other on the recurrent state
+        only, which many frames share; :class:`StackedPolicies` joins them.
+        MACs are those of a whole step per frame.
 
         Args:
-            inputs: Features (n, C, h, w) of n frames, or ``h`` (n, H) that n
-                videos remember.
-            recalls: Whether they are the latter.
+            inputs: Features (n, C, h, w) of n frames, or the hidden state
+                (n, H) of n videos.
+            recurrent: True for the hidden state.
 
         Returns:
-            What it adds to the gates of the LSTM, (n, 4H); of a policy
-            without memory ``h`` (n, H).
+            The summand of the LSTM's gates, (n, 4H); for a policy without
+            memory ``h`` (n, H).
         """
         memory = self.memory
-        if recalls:
+        if recurrent:
             return functional.linear(inputs, memory.weight_hh, memory.bias_hh)
         if self._ledger is not None:
             overhead = len(inputs) * self.frame_macs
@@ -187,23 +188,24 @@ class StopOrForwardHead(CountedWhole):
         return f'temperature={self.temperature:.3g}'
 
 
-class Recollection(NamedTuple):
-    """What N policies remember of B videos.
+class RecurrentState(NamedTuple):
+    """Keeps what N policies remember about the past of B videos.
 
     Attributes:
-        gates: (N, B, 4H), what it adds to the gates of the LSTM.
-        cell: (N, B, H).
+        gates: Summand (N, B, 4H) of the LSTM's gates, which depends on the
+            hidden state only; (N, B, 0) for policies without memory.
+        cell: Cell state (N, B, H); (N, B, 0) for policies without memory.
     """
 
     gates: Tensor
     cell: Tensor
 
 
-class Verdict(NamedTuple):
-    """What policies make of frames.
+class PolicyDecision(NamedTuple):
+    """Holds the decisions of N policies on n frames of each of B videos.
 
     Attributes:
-        margin: How much ``forward`` is preferred, (N, B, n).
+        margin: Preference for ``forward``, (N, B, n).
         hidden: ``h`` (N, B, n, H).
         cell: (N, B, n, H); (N, B, n, 0) without memory.
     """
@@ -213,10 +215,10 @@ class Verdict(NamedTuple):
     cell: Tensor
 
 
-class Judges:
-    """The same as :meth:`StopOrForwardHead.step` at N places in one go.
+class StackedPolicies:
+    """Runs :meth:`StopOrForwardHead.step` at all N places in one go.
 
-    Small tensors take longer to hand over than to compute.
+    Their tensors are small: calling an operator takes longer than its work.
 
     Args:
         policies: At least one; all with memory or all without.
@@ -231,62 +233,67 @@ class Judges:
         self._bias = (biases[:, 1] - biases[:, 0])[:, None, None]
         self._temporal = policies[0].temporal
 
-    def begin(self, videos: int) -> Recollection:
-        """What is remembered before the first frame of ``videos`` videos."""
+    def initial_state(self, videos: int) -> RecurrentState:
+        """Make the state before the first frame of ``videos`` videos."""
         places, width = len(self.policies), 0
         if self._temporal:
             width = self.policies[0].hidden_channels
         nothing = self._weight.new_zeros(places, videos, width)
-        return self._recall(nothing, nothing)
+        return self._state_of(nothing, nothing)
 
-    def remember(
-        self, known: Recollection, video: int, verdict: Verdict, frame: int
+    def update(
+        self,
+        state: RecurrentState,
+        video: int,
+        decision: PolicyDecision,
+        frame: int,
     ) -> None:
         """Go on from a frame that no policy skipped.
 
         Args:
-            known: Of all videos; changed in place.
-            video: Whose frame it was.
-            verdict: On it and others.
-            frame: Its index in the verdict.
+            state: State of all videos; changed in place.
+            video: Index of the video that the frame belongs to.
+            decision: Decision on that frame and others.
+            frame: Index of the frame in the decision.
         """
         if not self._temporal:
             return
-        chosen = slice(video, video + 1)
-        new = self._recall(
-            verdict.hidden[:, chosen, frame], verdict.cell[:, chosen, frame]
+        row = slice(video, video + 1)
+        new = self._state_of(
+            decision.hidden[:, row, frame], decision.cell[:, row, frame]
         )
-        known.gates[:, chosen] = new.gates
-        known.cell[:, chosen] = new.cell
+        state.gates[:, row] = new.gates
+        state.cell[:, row] = new.cell
 
-    def judge(
+    def decide(
         self,
-        prepared: Tensor,
-        known: Recollection,
+        projected: Tensor,
+        state: RecurrentState,
         places: slice = slice(None),
-    ) -> Verdict:
+    ) -> PolicyDecision:
         """Decide on n frames of each video that follow the same past.
 
         Args:
-            prepared: (N, B, n, P), see :meth:`StopOrForwardHead.forward`.
-            known: What is remembered of the B videos.
-            places: Of the policies, if they are not all.
+            projected: (N, B, n, P), the frames' half of the decisions, see
+                :meth:`StopOrForwardHead.forward`.
+            state: Recurrent state of the B videos.
+            places: Range of the policies, if they are not all.
         """
-        hidden, cell = prepared, prepared[..., :0]
+        hidden, cell = projected, projected[..., :0]
         if self._temporal:
-            gates = prepared + known.gates[:, :, None]
+            gates = projected + state.gates[:, :, None]
             take, keep, new, show = gates.chunk(4, -1)
-            cell = keep.sigmoid() * known.cell[:, :, None]
+            cell = keep.sigmoid() * state.cell[:, :, None]
             cell = torch.addcmul(cell, take.sigmoid(), new.tanh())
             hidden = show.sigmoid() * cell.tanh()
         margin = (hidden * self._weight[places]).sum(-1) + self._bias[places]
-        return Verdict(margin, hidden, cell)
+        return PolicyDecision(margin, hidden, cell)
 
-    def _recall(self, hidden: Tensor, cell: Tensor) -> Recollection:
+    def _state_of(self, hidden: Tensor, cell: Tensor) -> RecurrentState:
         if not self._temporal:
-            return Recollection(hidden, cell)
+            return RecurrentState(hidden, cell)
         gates = [
-            policy(h, recalls=True)
+            policy(h, recurrent=True)
             for policy, h in zip(self.policies, hidden, strict=True)
         ]
-        return Recollection(torch.stack(gates), cell.clone())
+        return RecurrentState(torch.stack(gates), cell.clone())

@@ -1,7 +1,7 @@
-"""SoF-Net: a 2D recognizer whose frames stop or go forward."""
+"""The recognizer of SoF-Net, for whole videos and frame by frame."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from mmaction.models import Recognizer2D
@@ -20,110 +20,31 @@ from .decisions import (
     used_frames,
     windows,
 )
-from .inference import UNSEEN, Parts, Viewing
+from .inference import NOT_EXAMINED, StagedNet, VideoInference
 from .stages import StageCosts, list_stages, measure_stages
-
-if TYPE_CHECKING:
-    pass
-
-
-class Answer(NamedTuple):
-    """What is known after a frame.
-
-    Attributes:
-        scores: Probabilities (K,).
-        label: The most probable class.
-        enough: Enough has been seen (Eq. 3.7): further frames would change
-            nothing and cost nothing.
-        stop: Place where this frame stopped, the number of places if it was
-            forwarded to the end, -1 if it was not looked at.
-    """
-
-    scores: Tensor
-    label: int
-    enough: bool
-    stop: int
-
-
-class SoFStream:
-    """One video, frame by frame, as :meth:`SoFRecognizer.stream` opens it.
-
-    After t frames the answer is that of the recognizer for a video of those
-    t frames. While every frame so far was stopped, that takes the remaining
-    layers of the one that got furthest, which are run once for each frame
-    that gets further than those before it.
-
-    Args:
-        recognizer: In eval mode.
-
-    Raises:
-        RuntimeError: The recognizer is in training mode.
-    """
-
-    def __init__(self, recognizer: 'SoFRecognizer') -> None:
-        if recognizer.training:
-            raise RuntimeError(
-                'expected a recognizer in eval mode, got one in training '
-                'mode; call its eval()'
-            )
-        self.recognizer = recognizer
-        self._viewing: Viewing | None = None
-        self._answer: Answer | None = None
-
-    def look(self, frame: Tensor) -> Answer:
-        """Look at the next frame.
-
-        Args:
-            frame: (C, H, W), as the test pipeline packs it (0 to 255, not
-                normalised).
-
-        Raises:
-            ValueError: The frame has another number of dimensions.
-        """
-        if frame.dim() != 3:
-            raise ValueError(
-                f'expected a frame (C, H, W), got {tuple(frame.shape)}'
-            )
-        if self._answer is not None and self._answer.enough:
-            return self._answer._replace(stop=-1)
-        data = self.recognizer.data_preprocessor(
-            dict(inputs=[frame[None]], data_samples=[ActionDataSample()])
-        )
-        inputs = data['inputs']
-        if self._viewing is None:
-            self._viewing = Viewing(
-                self.recognizer.parts(inputs.shape[2:]), videos=1
-            )
-        scores = self.recognizer(inputs, mode='look', viewing=self._viewing)
-        self._answer = Answer(
-            scores[0],
-            int(scores[0].argmax()),
-            self._viewing.done[0],
-            self._viewing.stops[-1][0],
-        )
-        return self._answer
-
 
 PROBE = 64  # side of the image that tells the channels of the stages
 
 
 @MODELS.register_module()
 class SoFRecognizer(FrameSkipper, Recognizer2D):
-    """Stop or Forward on top of TSN.
+    """Classifies videos as TSN does, while frames may stop at a stage.
 
-    A config of mmaction2's TSN with another ``type``; its checkpoints fit.
-    Inputs are (B, T, C, H, W): T frames of each video, one view.
+    Its config is that of mmaction2's TSN with another ``type``, and
+    checkpoints of TSN fit. Inputs are (B, T, C, H, W): T frames of each
+    video, one view.
 
     In training all frames run through all stages, and the policies decide
     what counts. In inference what they stop is not computed.
 
     Args:
-        backbone: Of a kind that :func:`mmskip.sof_net.list_stages` knows.
-        cls_head: mmaction2's ``TSNHead``, or another that takes
-            ``(x, num_segs)``.
+        backbone: Config of a backbone that
+            :func:`mmskip.sof_net.list_stages` knows.
+        cls_head: Config of mmaction2's ``TSNHead``, or of another head that
+            takes ``(x, num_segs)``.
         policy: Config of :class:`mmskip.sof_net.StopOrForwardHead`, without
             the number of channels and classes; one is put behind each stage.
-            None: every frame that is looked at is forwarded.
+            None: every frame that is examined is forwarded.
         early_exit: Keys of :class:`EarlyExit`; None never terminates.
         efficiency_loss: Config of :class:`mmskip.sof_net.EfficiencyLoss`.
         guidance_loss: Config of :class:`mmskip.sof_net.PolicyGuidanceLoss`;
@@ -132,15 +53,16 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             (Eq. 3.8).
         frame_choice: A baseline that chooses frames: config of
             ``mmskip.EveryKthFrame`` or ``mmskip.RandomFrames``.
-        lookahead: In inference so many frames of a video run together.
-            Decisions and scores do not depend on it, but work beyond a frame
-            that is used or that ends the video may be for nothing (it is
-            counted). 1 computes nothing that was not asked for.
-        **options: Of mmaction2's ``Recognizer2D``.
+        lookahead: Number of frames of a video that run together in
+            inference. Decisions and scores do not depend on it, but work
+            beyond a frame that is used or that ends the video may be for
+            nothing (it is counted). 1 computes nothing that is not needed.
+        **options: Passed on to mmaction2's ``Recognizer2D``.
 
     Attributes:
-        warming_up: Policies are left out: all frames are forwarded, and only
-            the classification loss is there. Set by ``mmskip.WarmUpHook``.
+        warming_up: True leaves the policies out: all frames are forwarded,
+            and the classification loss is the only one. Set by
+            ``mmskip.WarmUpHook``.
 
     Raises:
         ValueError: An option is out of range, or the backbone cannot be run
@@ -194,12 +116,12 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         data_samples: Sequence[ActionDataSample],
         **options: Any,
     ) -> dict[str, Tensor]:
-        """All losses (Eq. 3.8).
+        """Compute all losses (Eq. 3.8).
 
         Args:
             inputs: (B, T, C, H, W).
-            data_samples: With ``gt_label``.
-            **options: Of mmaction2; ignored.
+            data_samples: B samples with ``gt_label``.
+            **options: Ignored; mmaction2 may pass some.
 
         Returns:
             ``loss_*`` to be summed; ``used_frames``, the share of frames
@@ -209,15 +131,15 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             ValueError: A label does not fit the number of classes.
         """
         labels = label_matrix(data_samples, self.cls_head.num_classes)
-        asks = bool(self.policies) and not self.warming_up
+        decides = bool(self.policies) and not self.warming_up
         frames = inputs.shape[1]
         x, embedded = inputs.flatten(0, 1), []
         for place, stage in enumerate(list_stages(self.backbone)):
             x = stage(x)
-            if asks:
+            if decides:
                 embedded.append(self.policies[place].embed(x))
         logits = self.cls_head(x, num_segs=1).unflatten(0, (-1, frames))
-        if not asks:
+        if not decides:
             return self.cls_head.loss_by_feat(logits.mean(1), data_samples)
         decisions = decide(
             self.policies, [e.unflatten(0, (-1, frames)) for e in embedded]
@@ -251,19 +173,19 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         data_samples: Sequence[ActionDataSample],
         **options: Any,
     ) -> Sequence[ActionDataSample]:
-        """Look at videos as far as needed.
+        """Classify videos, examining their frames as far as needed.
 
         Args:
             inputs: (B, T, C, H, W).
-            data_samples: Of the B videos.
-            **options: Of mmaction2, unused.
+            data_samples: B samples, to be completed.
+            **options: Ignored; mmaction2 may pass some.
 
         Returns:
             The samples, each with ``pred_score``, ``pred_label``,
             ``sof_stops`` (LongTensor (T,): the place where each frame
             stopped; the number of places if it was forwarded to the end; -1
-            if it was not looked at), ``sof_exit`` (int, how many frames were
-            looked at) and ``sof_macs`` (int, MACs spent on the video).
+            if it was not examined), ``sof_exit`` (int, how many frames were
+            examined) and ``sof_macs`` (int, MACs spent on the video).
 
         Raises:
             ValueError: ``t_min`` is not below T.
@@ -276,19 +198,19 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         chosen = torch.ones(videos, frames, dtype=torch.bool)
         if self.frame_choice is not None:
             chosen = self.frame_choice(frames, data_samples)
-        viewing = Viewing(self.parts(inputs.shape[2:]), videos)
+        inference = VideoInference(self.staged_net(inputs.shape[2:]), videos)
         for window in windows(frames, self.lookahead, self.early_exit):
-            viewing.look(inputs[:, window], chosen[:, window].tolist())
-        logits, stops, macs = viewing.finish()
-        self._settle(viewing, videos * frames, videos)
-        scores = viewing.parts.scores(logits)
+            inference.run(inputs[:, window], chosen[:, window].tolist())
+        logits, stops, macs = inference.finish()
+        self._record_skipped(inference, videos * frames, videos)
+        scores = inference.net.scores(logits)
         for sample, score, places, cost in zip(
             data_samples, scores, stops, macs, strict=True
         ):
             sample.set_pred_score(score)
             sample.set_pred_label(score.argmax().reshape(1))
             sample.sof_stops = torch.tensor(places)
-            sample.sof_exit = sum(place != UNSEEN for place in places)
+            sample.sof_exit = sum(place != NOT_EXAMINED for place in places)
             sample.sof_macs = cost
         return data_samples
 
@@ -299,21 +221,26 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         mode: str = 'tensor',
         **options: Any,
     ) -> Any:
-        """As of mmaction2, with one mode more for :meth:`stream`.
+        """Run in one of mmaction2's modes, or in one more for streams.
 
-        ``tensor`` gives features of all layers for all frames; ``look``
-        takes a ``viewing`` and its next frame.
+        Args:
+            inputs: (B, T, C, H, W).
+            data_samples: B samples, for ``loss`` and ``predict``.
+            mode: ``loss``; ``predict``; ``tensor``, which gives features of
+                all layers for all frames; or ``stream``, which takes the next
+                frame of one video and the ``inference`` that it belongs to.
+            **options: Passed on.
         """
-        if mode == 'look':
-            return self._look(inputs, **options)
+        if mode == 'stream':
+            return self._run_next(inputs, **options)
         return super().forward(inputs, data_samples, mode, **options)
 
-    def stream(self) -> SoFStream:
-        """Take one video frame by frame, with an answer after each one."""
+    def stream(self) -> 'SoFStream':
+        """Open a video whose frames come one by one."""
         return SoFStream(self)
 
     def measure(self, shape: Sequence[int]) -> StageCosts:
-        """MACs of a frame of shape (C, H, W), stage by stage."""
+        """Count the MACs of a frame of shape (C, H, W), stage by stage."""
         shape = tuple(shape)
         if shape not in self._costs:
             self._costs[shape] = measure_stages(
@@ -321,9 +248,9 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             )
         return self._costs[shape]
 
-    def parts(self, shape: Sequence[int]) -> Parts:
-        """What looks at frames of shape (C, H, W)."""
-        return Parts(
+    def staged_net(self, shape: Sequence[int]) -> StagedNet:
+        """Bundle the layers and rules for frames of shape (C, H, W)."""
+        return StagedNet(
             self.backbone,
             self.cls_head,
             [] if self.warming_up else list(self.policies),
@@ -333,7 +260,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         )
 
     def _build_policies(self, policy: dict | None) -> nn.ModuleList:
-        """One policy per stage, of the stage's channels."""
+        """Build one policy per stage, for the stage's channels."""
         stages = list_stages(self.backbone)
         if policy is None:
             return nn.ModuleList()
@@ -356,21 +283,103 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         )
 
     @torch.no_grad()
-    def _look(self, inputs: Tensor, viewing: Viewing) -> Tensor:
+    def _run_next(self, inputs: Tensor, inference: VideoInference) -> Tensor:
         """Scores (1, K) after one more frame (1, 1, C, H, W) of a stream."""
         if self.mmskip_ledger is not None:
             self.mmskip_ledger.see_batch(1)
-        viewing.look(inputs)
-        scores = viewing.parts.scores(viewing.logits())
-        self._settle(viewing, 1, int(len(viewing.stops) == 1))
+        inference.run(inputs)
+        scores = inference.net.scores(inference.logits())
+        self._record_skipped(inference, 1, int(len(inference.stops) == 1))
         return scores
 
-    def _settle(self, viewing: Viewing, frames: int, videos: int) -> None:
+    def _record_skipped(
+        self, inference: VideoInference, frames: int, videos: int
+    ) -> None:
         """Tell the ledger what did not run; hooks have told of the rest."""
-        rows = viewing.meter.take_rows()
+        rows = inference.runner.take_rows()
         if self.mmskip_ledger is None:
             return
         modules = dict(self.named_modules())
-        costs = viewing.parts.costs
-        for name, macs in costs.missed(frames, videos, rows):
+        skipped = inference.net.costs.skipped(frames, videos, rows)
+        for name, macs in skipped:
             self.mmskip_ledger.record(modules[name], macs, 0)
+
+
+class StreamPrediction(NamedTuple):
+    """Holds the prediction for a video after its frames so far.
+
+    Attributes:
+        scores: Probabilities (K,).
+        label: The most probable class.
+        terminated: True once the video has terminated early (Eq. 3.7):
+            further frames change nothing and cost nothing.
+        stop: Place where the last frame stopped, the number of places if it
+            was forwarded to the end, -1 if it was not examined.
+    """
+
+    scores: Tensor
+    label: int
+    terminated: bool
+    stop: int
+
+
+class SoFStream:
+    """Classifies one video frame by frame.
+
+    :meth:`SoFRecognizer.stream` opens it.
+
+    After t frames the prediction is that of the recognizer for a video of
+    those t frames. While every frame so far was stopped, that takes the
+    remaining layers of the one that got furthest, which are run once for each
+    frame that gets further than those before it.
+
+    Args:
+        recognizer: Recognizer in eval mode.
+
+    Raises:
+        RuntimeError: The recognizer is in training mode.
+    """
+
+    def __init__(self, recognizer: SoFRecognizer) -> None:
+        if recognizer.training:
+            raise RuntimeError(
+                'expected a recognizer in eval mode, got one in training '
+                'mode; call its eval()'
+            )
+        self.recognizer = recognizer
+        self._inference: VideoInference | None = None
+        self._last: StreamPrediction | None = None
+
+    def predict(self, frame: Tensor) -> StreamPrediction:
+        """Take the next frame, and predict the class of the video so far.
+
+        Args:
+            frame: (C, H, W), as the test pipeline packs it (0 to 255, not
+                normalised).
+
+        Raises:
+            ValueError: The frame has another number of dimensions.
+        """
+        if frame.dim() != 3:
+            raise ValueError(
+                f'expected a frame (C, H, W), got {tuple(frame.shape)}'
+            )
+        if self._last is not None and self._last.terminated:
+            return self._last._replace(stop=NOT_EXAMINED)
+        data = self.recognizer.data_preprocessor(
+            dict(inputs=[frame[None]], data_samples=[ActionDataSample()])
+        )
+        inputs = data['inputs']
+        if self._inference is None:
+            net = self.recognizer.staged_net(inputs.shape[2:])
+            self._inference = VideoInference(net, videos=1)
+        scores = self.recognizer(
+            inputs, mode='stream', inference=self._inference
+        )
+        self._last = StreamPrediction(
+            scores[0],
+            int(scores[0].argmax()),
+            self._inference.done[0],
+            self._inference.stops[-1][0],
+        )
+        return self._last

@@ -1,4 +1,4 @@
-"""The stages of a backbone, where a frame may stop, and what they cost."""
+"""Stages of a backbone, behind which a frame may stop, and their cost."""
 
 import copy
 import functools
@@ -20,13 +20,15 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from mmskip.core import count_macs
 
+LayerMacs = dict[str, int]
+
 
 @functools.singledispatch
 def list_stages(backbone: nn.Module) -> list[nn.Sequential]:
     """List the stages of a backbone, its own layers in running order.
 
     Args:
-        backbone: Of a kind that has been registered.
+        backbone: Backbone of a kind that has been registered.
 
     Returns:
         Containers made on the spot, not to be kept: the layers in them are
@@ -59,7 +61,7 @@ def _(backbone: ResNet) -> list[nn.Sequential]:
 
 @list_stages.register
 def _(backbone: MobileNetV2) -> list[nn.Sequential]:
-    """One stage per resolution."""
+    """List one stage per resolution."""
     _check_output(backbone, len(backbone.layers) - 1)
     layers = [getattr(backbone, name) for name in backbone.layers]
     return [
@@ -77,7 +79,7 @@ def _(backbone: MobileNetV2) -> list[nn.Sequential]:
 @list_stages.register(TANet)
 def _refuse_temporal(backbone: nn.Module) -> list[nn.Sequential]:
     raise ValueError(
-        f'expected a backbone that sees each frame by itself, got '
+        f'expected a backbone that treats each frame by itself, got '
         f'{type(backbone).__name__}, which mixes features of neighbouring '
         'frames: the frames next to a stopped one would miss what it has '
         'not computed; use the backbone without temporal mixing (ResNet, '
@@ -104,7 +106,7 @@ with suppress(ImportError):
 
     @list_stages.register
     def _(backbone: TorchvisionMobileNetV2) -> list[nn.Sequential]:
-        """One stage per resolution."""
+        """List one stage per resolution."""
         ends = (2, 4, 7, 14, None)
         return [
             backbone.features[start:end]
@@ -112,26 +114,13 @@ with suppress(ImportError):
         ]
 
 
-def _check_output(backbone: nn.Module, last: int) -> None:
-    """Refuse a backbone that returns anything but its last stage."""
-    if tuple(backbone.out_indices) != (last,):
-        raise ValueError(
-            f'expected {type(backbone).__name__} with out_indices=({last},), '
-            f'got {tuple(backbone.out_indices)}; the classifier sees the '
-            'last stage and nothing else'
-        )
-
-
-LayerMacs = dict[str, int]
-
-
 class StageCosts(NamedTuple):
-    """MACs of one frame.
+    """Holds the MACs of one frame, layer by layer.
 
     Attributes:
-        stages: Of each stage, by the name of the layer in the model.
-        head: The same of the classifier.
-        channels: Of the feature behind each stage.
+        stages: For each stage MACs by the name of the layer in the model.
+        head: MACs of the classifier, by layer.
+        channels: Number of channels behind each stage.
     """
 
     stages: tuple[LayerMacs, ...]
@@ -154,25 +143,26 @@ class StageCosts(NamedTuple):
         done = torch.tensor(self.by_stage).cumsum(0).tolist()
         return tuple(self.frame - macs for macs in done)
 
-    def missed(
+    def skipped(
         self, frames: int, videos: int, rows: Sequence[int]
     ) -> Iterator[tuple[str, int]]:
-        """What plain TSN would have done beyond what ran.
+        """Count the MACs of plain TSN beyond those that ran.
 
-        It sees every frame; its classifier runs once per video.
+        TSN runs every frame through all stages, and its classifier once per
+        video.
 
         Args:
-            frames: Of all videos.
+            frames: Number of frames of all videos.
             videos: Number of videos.
-            rows: How many frames ran through each stage, and how many times
-                the classifier ran.
+            rows: Number of frames that ran through each stage, and last the
+                number of times that the classifier ran.
 
         Yields:
             Name of each layer, and its MACs that did not run.
         """
         wanted = [frames] * len(self.stages) + [videos]
-        parts = [*self.stages, self.head]
-        for layers, want, ran in zip(parts, wanted, rows, strict=True):
+        costs = [*self.stages, self.head]
+        for layers, want, ran in zip(costs, wanted, rows, strict=True):
             for name, macs in layers.items():
                 yield name, (want - ran) * macs
 
@@ -182,14 +172,14 @@ def measure_stages(
 ) -> StageCosts:
     """Count the MACs of a frame, stage by stage.
 
-    The layers run on the meta device: what is counted are the real shapes,
-    but nothing is computed and no statistics change.
+    The layers run on the meta device: the shapes are the real ones, but
+    nothing is computed and no statistics change.
 
     Args:
-        backbone: See :func:`list_stages`. Its layers are named
-            ``backbone.*``.
-        cls_head: Takes the last feature and ``num_segs``. Named
-            ``cls_head.*``.
+        backbone: Backbone of a kind that :func:`list_stages` knows. Its
+            layers are named ``backbone.*``.
+        cls_head: Classifier that takes the last feature and ``num_segs``.
+            Its layers are named ``cls_head.*``.
         shape: (C, H, W) of a frame.
 
     Raises:
@@ -199,13 +189,23 @@ def measure_stages(
         return _measure(backbone, cls_head, shape)
 
 
+def _check_output(backbone: nn.Module, last: int) -> None:
+    """Refuse a backbone that returns anything but its last stage."""
+    if tuple(backbone.out_indices) != (last,):
+        raise ValueError(
+            f'expected {type(backbone).__name__} with out_indices=({last},), '
+            f'got {tuple(backbone.out_indices)}; the classifier takes the '
+            'last stage and nothing else'
+        )
+
+
 def _measure(
     backbone: nn.Module, cls_head: nn.Module, shape: tuple[int, int, int]
 ) -> StageCosts:
-    parts = nn.ModuleDict(dict(backbone=backbone, cls_head=cls_head))
-    twin = copy.deepcopy(parts).to('meta').eval()
+    net = nn.ModuleDict(dict(backbone=backbone, cls_head=cls_head))
+    twin = copy.deepcopy(net).to('meta').eval()
     names = {module: name for name, module in twin.named_modules()}
-    for module in names:  # what watches the model is no part of it
+    for module in names:  # hooks are about the model, not about its copy
         module._forward_hooks.clear()
     x = torch.empty(1, *shape, device='meta')
     stages, channels = [], []
@@ -224,12 +224,12 @@ def _measure(
 
 
 def _count(
-    part: nn.Module, x: Tensor, names: dict[nn.Module, str], **options: int
+    module: nn.Module, x: Tensor, names: dict[nn.Module, str], **options: int
 ) -> tuple[Tensor, LayerMacs]:
-    """Run a part and tell what its layers did, by their names."""
-    modules = dict(part.named_modules())
-    with count_macs(part) as ledger:
-        x = part(x, **options)
+    """Run a module and count the MACs of its layers, by their names."""
+    modules = dict(module.named_modules())
+    with count_macs(module) as ledger:
+        x = module(x, **options)
     return x, {
         names[modules[name]]: count.dense
         for name, count in ledger.by_module().items()

@@ -1,45 +1,49 @@
-"""VA-RED^2: compute some channels and frames, and rebuild the others."""
+"""VA-RED^2, which computes some channels and frames and rebuilds the rest."""
 
 from .cheap_maps import TIME_MAPS, CheapMaps
 from .conversion import DynamicConversion
 from .dynamic_conv import Mix, dynamic_conv, dynamic_macs
-from .gate import OptionWeights, SoftModulationGate
-from .layer import DynamicConv2d, DynamicConv3d, DynamicConvMixin, DynamicCost
-from .loss import DynamicCostLoss
-from .options import (
-    CheapKernels,
-    OptionTables,
-    TableKey,
-    Usage,
-    option_sizes,
-    option_tables,
+from .gate import OptionWeights, SoftModulationGate, Usage
+from .layer import (
+    DynamicConv2d,
+    DynamicConv3d,
+    DynamicConvMixin,
+    DynamicCost,
     refuse_options,
 )
-from .routing import ChoiceRecord, LayerChoices, force_choices, record_choices
+from .loss import DynamicCostLoss
+from .mixing import (
+    CheapKernels,
+    MixFactors,
+    MixKey,
+    mix_factors,
+    option_sizes,
+)
+from .routing import LayerRouting, RoutingRecord, force_routing, record_routing
 
 __all__ = [
     'TIME_MAPS',
     'CheapKernels',
     'CheapMaps',
-    'ChoiceRecord',
     'DynamicConv2d',
     'DynamicConv3d',
     'DynamicConvMixin',
     'DynamicConversion',
     'DynamicCost',
     'DynamicCostLoss',
-    'LayerChoices',
+    'LayerRouting',
     'Mix',
-    'OptionTables',
+    'MixFactors',
+    'MixKey',
     'OptionWeights',
+    'RoutingRecord',
     'SoftModulationGate',
-    'TableKey',
     'Usage',
     'dynamic_conv',
     'dynamic_macs',
-    'force_choices',
+    'force_routing',
+    'mix_factors',
     'option_sizes',
-    'option_tables',
-    'record_choices',
+    'record_routing',
     'refuse_options',
 ]

@@ -1,4 +1,4 @@
-"""The cheap linear maps of VA-RED^2, which rebuild what is not computed.
+"""Cheap linear maps of VA-RED^2, which rebuild what is not computed.
 
 B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S. thesis,
 MIT, 2023, section 3.1. The thesis gives no form for them.
@@ -11,23 +11,23 @@ from torch import Tensor, nn
 
 from mmskip.native import address_of, fingerprint
 
-from .options import (
+from .mixing import (
     CheapKernels,
-    OptionTables,
-    TableKey,
+    MixFactors,
+    MixKey,
+    mix_factors,
     option_sizes,
-    option_tables,
 )
 
 TIME_MAPS = ('scale', 'neighbours')
 TAPS = 3
-KEPT = 64  # tables of a layer, one per size and choice
+KEPT = 64  # factors of a layer that are kept, one per size and used options
 
 
 class CheapMaps(nn.Module):
-    """``Phi^t`` and ``Phi^c`` of one layer (Eq. 3.1 and section 3.1).
+    """Rebuilds what a layer does not compute, by ``Phi^t`` and ``Phi^c``.
 
-    The forms are ours:
+    They are those of Eq. 3.1 and section 3.1. The forms are ours:
 
     - channels: a computed channel times a number, one MAC per output.
     - time, ``neighbours`` (default): a weighted sum of the computed frame
@@ -44,7 +44,7 @@ class CheapMaps(nn.Module):
     of the computed channel: what it would be for white input.
 
     Args:
-        conv: The convolution that they belong to.
+        conv: Convolution that they belong to.
         time_options: S_t, 0 if the axis is not dynamic.
         channel_options: S_c, the same.
         time_map: ``neighbours`` or ``scale``.
@@ -70,13 +70,17 @@ class CheapMaps(nn.Module):
             nn.Parameter(weight.new_zeros(conv.out_channels, taps))
             for _ in range(time_options - 1)
         )
-        self._kept: dict[tuple, OptionTables] = {}
+        self._kept: dict[tuple, MixFactors] = {}
         self._kept_of: list[tuple] = []
         self.fit(weight)
 
     @torch.no_grad()
     def fit(self, weight: Tensor) -> None:
-        """Begin near the convolution with these filters (C, ...)."""
+        """Begin near the convolution.
+
+        Args:
+            weight: Its filters (C, ...).
+        """
         filters = weight.flatten(1)
         for kernel in self.channels:
             source, target = self._filters(filters, kernel)
@@ -94,7 +98,7 @@ class CheapMaps(nn.Module):
     def follow(self, old: Tensor, new: Tensor) -> None:
         """Stay right when a factor per channel goes into the filters.
 
-        As a folded batch norm does, also with a negative factor.
+        A folded batch norm does that, also with a negative factor.
 
         Args:
             old: Filters (C, ...) before.
@@ -112,36 +116,36 @@ class CheapMaps(nn.Module):
             kernel.mul_(change)
 
     def kernels(self) -> CheapKernels:
-        """The maps as the operators take them."""
+        """Give the maps in the form that the operators take."""
         return CheapKernels(tuple(self.channels), tuple(self.time))
 
-    def tables(self, key: TableKey, like: Tensor) -> OptionTables:
-        """The maps as a weighted sum takes them, kept without gradients.
+    def factors(self, key: MixKey, like: Tensor) -> MixFactors:
+        """Make the factors of the weighted sums, kept without gradients.
 
         Args:
-            key: See :class:`mmskip.va_red2.TableKey`.
-            like: Gives the device.
+            key: Sizes and used options.
+            like: Tensor on the device where the factors are used.
         """
         kernels = self.kernels()
-        parts = [part for axis in kernels for part in axis]
-        if torch.is_grad_enabled() or any(p.is_inference() for p in parts):
-            return option_tables(key, kernels, like)
+        flat = [kernel for axis in kernels for kernel in axis]
+        if torch.is_grad_enabled() or any(k.is_inference() for k in flat):
+            return mix_factors(key, kernels, like)
         # Their values, too: what goes through .data is not counted. Values
         # on another device are not read, which would wait for it.
         state = [
             (
-                address_of(p),
-                p._version,
-                p.dtype,
-                fingerprint(p) if p.is_cpu else 0,
+                address_of(k),
+                k._version,
+                k.dtype,
+                fingerprint(k) if k.is_cpu else 0,
             )
-            for p in parts
+            for k in flat
         ]
         if state != self._kept_of or len(self._kept) >= KEPT:
             self._kept_of, self._kept = state, {}
         place = (key, like.device)
         if place not in self._kept:
-            self._kept[place] = option_tables(key, kernels, like)
+            self._kept[place] = mix_factors(key, kernels, like)
         return self._kept[place]
 
     def __getstate__(self) -> dict:
@@ -153,7 +157,7 @@ class CheapMaps(nn.Module):
     def _filters(
         self, filters: Tensor, kernel: Tensor
     ) -> tuple[Tensor, Tensor]:
-        """What a step rebuilds from, and what it rebuilds."""
+        """Split the rows that a step rebuilds from, and those it rebuilds."""
         index = next(i for i, k in enumerate(self.channels) if k is kernel)
         size = option_sizes(len(filters), index + 1)[-1]
         added = len(kernel)

@@ -1,4 +1,4 @@
-"""Turn convolutions into dynamic convolutions (VA-RED^2)."""
+"""The conversion of convolutions to dynamic ones (VA-RED^2)."""
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -8,8 +8,7 @@ from mmskip.registry import MODELS
 
 from .cheap_maps import TIME_MAPS
 from .gate import SoftModulationGate
-from .layer import DYNAMIC_CLASSES
-from .options import refuse_options
+from .layer import DYNAMIC_CLASSES, refuse_options
 
 SEARCH_SPACES = (2, 3)
 KERNELS = ('spatial', 'all')
@@ -17,7 +16,7 @@ KERNELS = ('spatial', 'all')
 
 @MODELS.register_module()
 class DynamicConversion:
-    """Convert 2-D and 3-D convolutions to dynamic convolutions.
+    """Converts 2-D and 3-D convolutions to dynamic convolutions.
 
     B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S.
     thesis, MIT, 2023. As it does "mainly to 2D convolutions in R(2+1)D", by
@@ -27,15 +26,16 @@ class DynamicConversion:
 
     Args:
         search_space: Options per axis, 2 (all, half) or 3 (and a quarter).
-        time: Whether the temporal axis is dynamic (Tables 4.11, 4.12).
-        channels: Whether the channel axis is.
+        time: True makes the temporal axis dynamic (Tables 4.11, 4.12).
+        channels: True makes the channel axis dynamic.
         kernels: ``spatial`` as above, or ``all``: pointwise, temporal and
             depthwise convolutions, too.
         hidden_channels: D_h of the gates.
-        start: See :class:`mmskip.va_red2.SoftModulationGate`.
-        leak: See :class:`mmskip.va_red2.SoftModulationGate`.
-        time_map: See :class:`mmskip.va_red2.CheapMaps`.
-        roi_heads: Also convert layers inside RoI heads.
+        start: Initial weight of all options but the full one, in sum.
+        leak: Share of a gradient that reopens a closed option.
+        time_map: ``neighbours`` rebuilds a frame from the computed ones
+            around it, ``scale`` from the one before it.
+        roi_heads: True also converts layers inside RoI heads.
 
     Raises:
         ValueError: An option is out of range.
@@ -84,11 +84,11 @@ class DynamicConversion:
         }
 
     def concerns(self, module: nn.Module) -> bool:
-        """Whether a module is of a kind that this conversion is about."""
+        """Tell if a module is of a kind that this conversion is about."""
         return isinstance(module, (_ConvNd, nn.Linear))
 
     def refusal(self, name: str, module: nn.Module) -> str | None:
-        """Why a layer stays as it is, None if it can be converted."""
+        """Say why a layer stays as it is, None if it can be converted."""
         if isinstance(module, nn.Linear):
             return 'not a convolution'
         if isinstance(module, _ConvTransposeNd):
@@ -113,12 +113,12 @@ class DynamicConversion:
         """Convert one layer in place; parameters, hooks and name stay."""
         module.__class__ = self._dynamic_class[type(module)]
         module.set_dynamic(*self._options(module), self.gate, self.time_map)
-        # The new parts follow the layer they belong to.
-        for part in (module.gate, module.cheap):
-            part.to(module.weight.device).train(module.training)
+        # Gate and maps follow the layer they belong to.
+        for added in (module.gate, module.cheap):
+            added.to(module.weight.device).train(module.training)
 
     def _options(self, module: nn.Module) -> tuple[int, int]:
-        """S_t and S_c for a layer; 1 for an axis that is not dynamic."""
+        """Get S_t and S_c of a layer; 1 for an axis that is not dynamic."""
         clips = module.weight.dim() == 5
         return (
             self.search_space if self.time and clips else 1,

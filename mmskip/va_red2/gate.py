@@ -1,4 +1,4 @@
-"""The policy of VA-RED^2: how much of a convolution is computed.
+"""The gate of VA-RED^2, which decides how much of a convolution runs.
 
 B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S. thesis,
 MIT, 2023, section 3.2.
@@ -16,9 +16,11 @@ from mmskip.native import library as native
 from mmskip.native import runs_native
 from mmskip.registry import MODELS
 
+Options = tuple[int, ...]
+
 
 class OptionWeights(NamedTuple):
-    """The gate's answer for N samples.
+    """Holds the weights that a gate gives to options, for N samples.
 
     Attributes:
         time: ``V_t`` (N, S_t), None if the axis is not dynamic.
@@ -29,13 +31,25 @@ class OptionWeights(NamedTuple):
     channels: Tensor | None
 
 
+class Usage(NamedTuple):
+    """Holds the used options of each axis, those with a non-zero weight.
+
+    The first is the largest, which is computed. An axis that is not dynamic
+    has (0,).
+    """
+
+    time: Options
+    channels: Options
+
+
 @MODELS.register_module()
 class SoftModulationGate(nn.Module):
-    """Weights of the options on each axis (Eq. 3.4).
+    """Weights the options on each axis by a layer's input (Eq. 3.4).
 
-    Pooling, a fully connected layer, batch norm, tanh, a fully connected
-    layer, plus ``beta``, ``max(tanh, 0)``. If all weights of an axis are 0,
-    which the thesis leaves open, the smallest option gets the weight 1.
+    It consists of pooling, a fully connected layer, batch norm, tanh, a fully
+    connected layer, plus ``beta``, ``max(tanh, 0)``. If all weights of an
+    axis are 0, which the thesis leaves open, the smallest option gets the
+    weight 1.
 
     Ours, where the thesis is silent or cannot be followed:
 
@@ -47,14 +61,15 @@ class SoftModulationGate(nn.Module):
     - ``beta`` begins such that the weights of an axis sum to 1, ``start`` of
       it on the smaller options: all options live, none is saturated, and
       the scale of the output is that of the plain layer.
-    - ``leak``, see :func:`mmskip.core.open_gate`; 0 is the thesis.
+    - A closed option gets a share ``leak`` of the gradients that would
+      reopen it, see :func:`mmskip.core.open_gate`; the thesis has 0.
     - The policy learns from the features and not they from it: no gradient
       goes from the gate into its input.
     - A batch of one in training is normalised with the running statistics.
 
     Args:
         hidden_channels: D_h.
-        start: Initial weight of all options but the full one together.
+        start: Initial weight of all options but the full one, in sum.
         leak: Share of a gradient that reopens a closed option.
 
     Raises:
@@ -63,7 +78,7 @@ class SoftModulationGate(nn.Module):
     Attributes:
         forced: Indices of the only option used on the temporal and channel
             axis, with the weight 1, whatever the gate says; see
-            :func:`mmskip.force_choices`.
+            :func:`mmskip.force_routing`.
     """
 
     def __init__(
@@ -92,7 +107,7 @@ class SoftModulationGate(nn.Module):
         """Make the layers for a convolution.
 
         Args:
-            conv: The convolution.
+            conv: Convolution that the gate is for.
             time: S_t, 0 if the axis is not dynamic.
             channels: S_c, the same.
         """
@@ -120,7 +135,7 @@ class SoftModulationGate(nn.Module):
         Training and inference give the same weights, up to the batch norm.
         """
         if not self.training and runs_native(x):
-            return self._answer(self._infer(x).split(self.options, 1))
+            return self._force(self._infer(x).split(self.options, 1))
         x = self.squeeze(self.pool(x.detach()))
         if self.training and len(x) == 1:
             norm = self.norm
@@ -132,10 +147,10 @@ class SoftModulationGate(nn.Module):
             x = self.norm(x)
         x = self.decide(x.tanh()) + self.beta
         axes = open_gate(x, self.leak).split(self.options, 1)
-        return self._answer([_defined(a) if a.numel() else a for a in axes])
+        return self._force([_defined(a) if a.numel() else a for a in axes])
 
     def pool(self, x: Tensor) -> Tensor:
-        """``G``: what the gate sees of each channel (N, C_in or 2 C_in)."""
+        """Pool a gate's input to (N, C_in or 2 C_in), ``G`` of the thesis."""
         mean = x.flatten(2).mean(2)
         if x.dim() == 4:
             return mean
@@ -170,23 +185,46 @@ class SoftModulationGate(nn.Module):
             self.options[0],
         )
 
-    def _answer(self, axes: Sequence[Tensor]) -> OptionWeights:
+    def _force(self, axes: Sequence[Tensor]) -> OptionWeights:
         forced = self.forced or (None, None)
-        return OptionWeights(*map(self._chosen, axes, forced))
+        return OptionWeights(*map(_weights_of, axes, forced))
 
-    @staticmethod
-    def _chosen(weights: Tensor, forced: int | None) -> Tensor | None:
-        if not weights.shape[1]:
-            return None
-        if forced is None:
-            return weights
-        only = torch.zeros_like(weights)
-        only[:, forced] = 1
-        return only
+
+def used_options(weights: OptionWeights, samples: int) -> list[Usage]:
+    """Find the options with a non-zero weight of each sample."""
+    axes = [axis for axis in weights if axis is not None]
+    # One copy from the device.
+    rows = torch.cat([axis > 0 for axis in axes], 1).tolist()
+    split = 0 if weights.time is None else weights.time.shape[1]
+    return [Usage(_used(row[:split]), _used(row[split:])) for row in rows]
+
+
+def union(usages: list[Usage]) -> Usage:
+    """Join the options that any of the samples uses."""
+    return Usage(
+        *(
+            tuple(sorted({option for used in axis for option in used}))
+            for axis in zip(*usages, strict=True)
+        )
+    )
+
+
+def _used(is_open: list[bool]) -> Options:
+    return tuple(i for i, used in enumerate(is_open) if used) or (0,)
+
+
+def _weights_of(weights: Tensor, forced: int | None) -> Tensor | None:
+    if not weights.shape[1]:
+        return None
+    if forced is None:
+        return weights
+    only = torch.zeros_like(weights)
+    only[:, forced] = 1
+    return only
 
 
 def _defined(weights: Tensor) -> Tensor:
-    """With the smallest option open where none is."""
+    """Open the smallest option where none is."""
     # Added, so that the closed options still have their gradients.
     none = (weights == 0).all(1).to(weights.dtype)
     smallest = weights.shape[1] - 1

@@ -1,4 +1,4 @@
-"""Dynamic convolutions (VA-RED^2)."""
+"""Layers of VA-RED^2, convolutions that compute what a sample needs."""
 
 from typing import Any, NamedTuple
 
@@ -18,12 +18,21 @@ from mmskip.registry import MODELS, build_own
 
 from .cheap_maps import TIME_MAPS, CheapMaps
 from .dynamic_conv import Mix, dynamic_conv, dynamic_macs
-from .gate import OptionWeights, SoftModulationGate
-from .options import Options, Usage, refuse_options, union, used_options
+from .gate import (
+    Options,
+    OptionWeights,
+    SoftModulationGate,
+    Usage,
+    union,
+    used_options,
+)
+from .mixing import option_sizes
+
+GATE = dict(type='mmskip.SoftModulationGate')
 
 
 class DynamicCost(NamedTuple):
-    """MACs of one call of a dynamic layer in training.
+    """Holds what one call of a dynamic layer costs in training.
 
     Attributes:
         dense: ``C(f_l)``, MACs of one sample in the plain layer.
@@ -35,7 +44,7 @@ class DynamicCost(NamedTuple):
 
     @classmethod
     def of(cls, dense: int, weights: OptionWeights) -> 'DynamicCost':
-        """The cost of what a gate chose."""
+        """Make the cost of a gate's decision."""
         axes = [axis for axis in weights if axis is not None]
         ratio = size_of_largest(axes[0])
         for axis in axes[1:]:
@@ -44,13 +53,13 @@ class DynamicCost(NamedTuple):
 
 
 def size_of_largest(weights: Tensor) -> Tensor:
-    """Share that the largest option with a non-zero weight computes.
+    """Compute the share of an axis that the largest open option computes.
 
-    VA-RED^2, Eq. 3.6: ``r^s``, or ``1 / R^s``. It is piecewise constant in
-    the weights; the thesis does not say how it is learned. Ours: the
-    gradient is that of its expectation if every option were open with a
-    probability equal to its weight. It pushes the large options towards
-    0, and a small one only as far as no larger one is open.
+    That is ``r^s``, or ``1 / R^s``, of VA-RED^2 (Eq. 3.6). It is piecewise
+    constant in the weights; the thesis does not say how it is learned. Ours:
+    the gradient is that of its expectation if every option were open with a
+    probability equal to its weight. It pushes the large options towards 0,
+    and a small one only as far as no larger one is open.
 
     Args:
         weights: (N, S), at least one of a row above 0.
@@ -69,11 +78,8 @@ def size_of_largest(weights: Tensor) -> Tensor:
     return straight_through(hard, soft)
 
 
-GATE = dict(type='mmskip.SoftModulationGate')
-
-
 class DynamicConvMixin(CountedWhole, Converted):
-    """The behaviour of a dynamic convolution, over a torch convolution.
+    """Makes a torch convolution compute as much as each sample needs.
 
     In training one full convolution is computed and all options are summed
     (section 3.3). In eval mode each sample computes its largest option on
@@ -84,11 +90,11 @@ class DynamicConvMixin(CountedWhole, Converted):
     gate: SoftModulationGate
     cheap: CheapMaps
     search_space: tuple[int, int]
-    # Set by ``mmskip.fold``: a full choice, too, goes the fast way, and is
+    # Set by ``mmskip.fold``: the full option, too, goes the fast way, and is
     # not the plain layer bit for bit.
     planar: bool = False
     # Set inside blocks that collect; copies leave them behind.
-    _choices: Any = None
+    _routing: Any = None
     _costs: list[DynamicCost] | None = None
 
     def set_dynamic(
@@ -98,13 +104,14 @@ class DynamicConvMixin(CountedWhole, Converted):
         gate: dict | None = None,
         time_map: str = 'neighbours',
     ) -> None:
-        """Give a plain convolution what makes it dynamic.
+        """Give a plain convolution its gate and cheap maps.
 
         Args:
             time_options: S_t; 1 leaves the temporal axis alone.
             channel_options: S_c; 1 leaves the channels alone.
             gate: Config of the gate.
-            time_map: See :class:`mmskip.va_red2.CheapMaps`.
+            time_map: ``neighbours`` rebuilds a frame from the computed ones
+                around it, ``scale`` from the one before it.
 
         Raises:
             ValueError: The layer cannot have these options.
@@ -146,15 +153,15 @@ class DynamicConvMixin(CountedWhole, Converted):
         return follow_layout(output, input, self.weight) if is_clip else output
 
     def geometry(self, x: Tensor) -> ConvGeometry:
-        """Where this layer reads in an input like ``x`` (N, C, ...)."""
+        """Tell where this layer reads in an input like ``x`` (N, C, ...)."""
         return conv_geometry(self)
 
     def macs_of(self, usage: Usage, shape: torch.Size) -> tuple[int, int]:
-        """MACs of one sample: of the convolution, and the overhead.
+        """Count the MACs of one sample: of the convolution, and overhead.
 
         Args:
-            usage: The options that its gate left open.
-            shape: (C, ...) of its output.
+            usage: Options that its gate left open.
+            shape: Shape (C, ...) of its output.
         """
         executed, rest = dynamic_macs(
             shape, self.weight[0].numel(), *usage, self.cheap.kernels()
@@ -168,7 +175,7 @@ class DynamicConvMixin(CountedWhole, Converted):
 
     def __getstate__(self) -> dict:
         state = super().__getstate__()
-        for name in ('_choices', '_costs'):
+        for name in ('_routing', '_costs'):
             state.pop(name, None)
         return state
 
@@ -212,7 +219,7 @@ class DynamicConvMixin(CountedWhole, Converted):
             output = self._compute(x, weights, union(usages))
         else:
             output = self._compute_groups(x, weights, usages, groups)
-        if self._ledger is not None or self._choices is not None:
+        if self._ledger is not None or self._routing is not None:
             self._record(usages, output.shape[1:])
         return output
 
@@ -226,7 +233,7 @@ class DynamicConvMixin(CountedWhole, Converted):
         output = None
         for members in groups.values():
             index = torch.tensor(members, device=x.device)
-            part = self._compute(
+            y = self._compute(
                 x[index],
                 OptionWeights(
                     *(w if w is None else w[index] for w in weights)
@@ -234,10 +241,10 @@ class DynamicConvMixin(CountedWhole, Converted):
                 union([usages[member] for member in members]),
             )
             if output is None:
-                output = part.new_empty(len(x), *part.shape[1:])
-            # One by one: four times as fast as output[index] = part.
+                output = y.new_empty(len(x), *y.shape[1:])
+            # One by one: four times as fast as output[index] = y.
             for place, member in enumerate(members):
-                output[member] = part[place]
+                output[member] = y[place]
         return output
 
     def _compute(
@@ -258,12 +265,12 @@ class DynamicConvMixin(CountedWhole, Converted):
             self.geometry(x),
             time,
             channels,
-            self.cheap.tables,
+            self.cheap.factors,
         )
 
     @staticmethod
     def _is_plain(weights: OptionWeights, usage: Usage) -> bool:
-        """Whether nothing but the full option counts, and with weight 1."""
+        """Tell if the full option counts alone, and with weight 1."""
         if usage != Usage((0,), (0,)):
             return False
         return all(axis is None or axis[:, 0].eq(1).all() for axis in weights)
@@ -277,19 +284,19 @@ class DynamicConvMixin(CountedWhole, Converted):
         if self._ledger is not None:
             executed, overhead = map(sum, zip(*costs, strict=True))
             self._ledger.record(self, dense * len(costs), executed, overhead)
-        if self._choices is not None:
-            self._choices.record(self, usages, dense, costs)
+        if self._routing is not None:
+            self._routing.record(self, usages, dense, costs)
 
 
 @MODELS.register_module()
 class DynamicConv2d(DynamicConvMixin, nn.Conv2d):
-    """``torch.nn.Conv2d`` with a dynamic number of computed channels.
+    """Computes as many channels of a ``torch.nn.Conv2d`` as samples need.
 
     Args:
-        *args: As of ``torch.nn.Conv2d``.
+        *args: Passed on to ``torch.nn.Conv2d``.
         search_space: S, 2 or 3 options: all, 1/2 (and 1/4) of the channels.
         gate: Config of the gate.
-        **kwargs: As of ``torch.nn.Conv2d``.
+        **kwargs: Passed on to ``torch.nn.Conv2d``.
     """
 
     dense_class = nn.Conv2d
@@ -304,15 +311,15 @@ class DynamicConv2d(DynamicConvMixin, nn.Conv2d):
 
 @MODELS.register_module()
 class DynamicConv3d(DynamicConvMixin, nn.Conv3d):
-    """``torch.nn.Conv3d``, dynamic along time and channels.
+    """Computes as many frames and channels as a clip needs, like ``Conv3d``.
 
     Args:
-        *args: As of ``torch.nn.Conv3d``.
+        *args: Passed on to ``torch.nn.Conv3d``.
         search_space: S, 2 or 3 options: all, 1/2 (and 1/4).
-        time: Whether the temporal axis is dynamic.
-        channels: Whether the channel axis is.
+        time: True makes the temporal axis dynamic.
+        channels: True makes the channel axis dynamic.
         gate: Config of the gate.
-        **kwargs: As of ``torch.nn.Conv3d``.
+        **kwargs: Passed on to ``torch.nn.Conv3d``.
     """
 
     dense_class = nn.Conv3d
@@ -343,13 +350,43 @@ else:
     # Each names torch's class as a base of its own: mmengine's
     # initialisers match a layer by the names of its direct bases.
     class DynamicMMCVConv2d(DynamicConvMixin, MMCVConv2d, nn.Conv2d):
-        """mmcv's ``Conv2d`` wrapper as a dynamic convolution."""
+        """Makes mmcv's ``Conv2d`` wrapper a dynamic convolution."""
 
         dense_class = MMCVConv2d
 
     class DynamicMMCVConv3d(DynamicConvMixin, MMCVConv3d, nn.Conv3d):
-        """mmcv's ``Conv3d`` wrapper as a dynamic convolution."""
+        """Makes mmcv's ``Conv3d`` wrapper a dynamic convolution."""
 
         dense_class = MMCVConv3d
 
     DYNAMIC_CLASSES += (DynamicMMCVConv2d, DynamicMMCVConv3d)
+
+
+def refuse_options(
+    conv: nn.Module, time_options: int, channel_options: int
+) -> str | None:
+    """Say why a convolution cannot have these options, None if it can.
+
+    Args:
+        conv: Convolution.
+        time_options: S_t, 1 or less if the axis is not to be dynamic.
+        channel_options: S_c, the same.
+    """
+    if time_options < 2 and channel_options < 2:
+        return 'no axis with at least two options'
+    if time_options > 1 and conv.weight.dim() < 5:
+        return 'a temporal axis on a convolution of images'
+    sizes = option_sizes(conv.out_channels, channel_options)
+    if len(set(sizes)) < len(sizes):
+        return (
+            f'{conv.out_channels} output channels, too few for '
+            f'{channel_options} options that differ'
+        )
+    if conv.groups > 1 and any(
+        size * conv.groups % conv.out_channels for size in sizes
+    ):
+        return (
+            f'{conv.groups} groups, which {channel_options} channel options '
+            'would cut in parts'
+        )
+    return None

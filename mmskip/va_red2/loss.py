@@ -1,4 +1,4 @@
-"""The loss that makes dynamic convolutions compute less."""
+"""The loss by which dynamic convolutions learn to compute less."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,8 +13,150 @@ from mmskip.registry import MODELS
 from .layer import DynamicConvMixin, DynamicCost
 
 
+@MODELS.register_module()
+class DynamicCostLoss(nn.Module):
+    """Penalises the share of MACs that samples need (VA-RED^2, Eq. 3.6).
+
+    B. Pan, M.S. thesis, MIT, 2023: per sample ``(mu_0 * sum_l C(f_l) /
+    sum_k C(f_k) * r_l / R_l)^2`` with ``mu_0 = 1`` if it was classified
+    correctly, else 0; the mean over the batch is ours. ``r / R`` is that of
+    the largest option with a non-zero weight; how it gets a gradient is told
+    in :func:`mmskip.va_red2.layer.size_of_largest`.
+
+    Args:
+        weight: ``lambda_e``, 0.8 in the thesis (when fine-tuning).
+        head: Name of the module of the model whose output are the scores
+            (N, classes) that are right or wrong.
+        only_correct: False sets ``mu_0 = 1`` for all samples; then no head
+            and no labels are needed.
+
+    Raises:
+        ValueError: ``weight`` is negative.
+    """
+
+    def __init__(
+        self,
+        weight: float = 0.8,
+        head: str = 'cls_head',
+        only_correct: bool = True,
+    ) -> None:
+        super().__init__()
+        if not weight >= 0:
+            raise ValueError(f'expected weight >= 0, got {weight!r}')
+        self.weight = float(weight)
+        self.head = head
+        self.only_correct = only_correct
+
+    def attach(self, model: nn.Module) -> None:
+        """Make a model return this loss beside its own ones.
+
+        Args:
+            model: A model with dynamic convolutions whose forward takes
+                ``(inputs, data_samples, ...)`` and returns a dict of losses
+                in training.
+
+        Raises:
+            InputError: The model has no dynamic layer, or no such head.
+        """
+        collector = _Collector(self)
+        if not _dynamic_layers(model):
+            raise InputError(
+                f'expected dynamic convolutions for {type(self).__name__}, '
+                f'got {type(model).__name__} without any; add dict(type='
+                "'mmskip.DynamicConversion') to conversions"
+            )
+        if self.only_correct:
+            self._scores_of(model).register_forward_hook(collector.note_scores)
+        model.register_forward_pre_hook(collector.begin)
+        model.register_forward_hook(collector.end, with_kwargs=True)
+
+    def _scores_of(self, model: nn.Module) -> nn.Module:
+        """Find the module of a model that gives the scores."""
+        modules = dict(model.named_modules())
+        if self.head not in modules:
+            children = ', '.join(name for name, _ in model.named_children())
+            raise InputError(
+                f'expected a module {self.head!r} of '
+                f'{type(model).__name__} to give the scores, got only '
+                f'{children}; set head= of {type(self).__name__}'
+            )
+        return modules[self.head]
+
+    def forward(
+        self, costs: Sequence[DynamicCost], correct: Tensor | None
+    ) -> dict[str, Tensor]:
+        """Turn costs into entries for a dict of losses.
+
+        Args:
+            costs: Costs of every call of a dynamic layer in one forward.
+                Layers that run on each frame of a sample by itself are
+                averaged over its frames.
+            correct: (N,) bool, None for ``only_correct=False``.
+
+        Returns:
+            ``loss_dynamic``, to be summed; ``dynamic_share``, the mean r / R
+            over layers by their MACs, between 0 and 1, to be logged.
+
+        Raises:
+            InputError: A layer's batch is no multiple of N.
+        """
+        samples = len(correct) if correct is not None else None
+        samples = samples or min(len(cost.ratio) for cost in costs)
+        dense = share = 0
+        for cost in costs:
+            frames, rest = divmod(len(cost.ratio), samples)
+            if rest:
+                raise InputError(
+                    'expected dynamic layers to run on whole frames of '
+                    f'{samples} samples in training, got a batch of '
+                    f'{len(cost.ratio)}'
+                )
+            ratio = cost.ratio.unflatten(0, (samples, frames)).mean(1)
+            share = share + cost.dense * frames * ratio
+            dense += cost.dense * frames
+        share = share / dense
+        counted = share if correct is None else share * correct.to(share)
+        return dict(
+            loss_dynamic=self.weight * counted.square().mean(),
+            dynamic_share=share.detach().mean(),
+        )
+
+    def extra_repr(self) -> str:
+        return f'weight={self.weight}, only_correct={self.only_correct}'
+
+
+def is_correct(scores: Tensor | None, samples: Sequence[Any]) -> Tensor:
+    """Tell for each sample if its best class is its label.
+
+    Args:
+        scores: (N, classes); N may be a multiple of the samples (clips).
+        samples: Data samples with ``gt_label`` (1,) each.
+
+    Returns:
+        (N,) bool.
+
+    Raises:
+        InputError: There are no scores, or not one label per sample.
+    """
+    if scores is None or scores.dim() != 2 or len(scores) % len(samples):
+        got = 'none' if scores is None else tuple(scores.shape)
+        raise InputError(
+            f'expected scores (N, classes) of {len(samples)} samples for the '
+            f'efficiency loss, got {got}'
+        )
+    labels = [torch.as_tensor(s.gt_label).flatten() for s in samples]
+    if any(label.numel() != 1 for label in labels):
+        raise InputError(
+            'expected one label per sample, for a prediction to be right or '
+            'wrong, got several (or mixed ones); set only_correct=False'
+        )
+    label = torch.cat(labels).to(scores.device)
+    label = label.repeat_interleave(len(scores) // len(label))
+    return scores.argmax(1) == label
+
+
 class _Collector:
-    """Hooks that collect costs and scores in one forward.
+    """Collects costs and scores in one forward, by hooks.
 
     Copies of the model take it along, with the loss and nothing else.
     """
@@ -59,145 +201,5 @@ class _Collector:
         return dict(self.__dict__, scores=None)
 
 
-def is_correct(scores: Tensor | None, samples: Sequence[Any]) -> Tensor:
-    """Whether the best class of each sample is its label.
-
-    Args:
-        scores: (N, classes); N may be a multiple of the samples (clips).
-        samples: With ``gt_label`` (1,) each.
-
-    Returns:
-        (N,) bool.
-
-    Raises:
-        InputError: There are no scores, or not one label per sample.
-    """
-    if scores is None or scores.dim() != 2 or len(scores) % len(samples):
-        got = 'none' if scores is None else tuple(scores.shape)
-        raise InputError(
-            f'expected scores (N, classes) of {len(samples)} samples for the '
-            f'efficiency loss, got {got}'
-        )
-    labels = [torch.as_tensor(s.gt_label).flatten() for s in samples]
-    if any(label.numel() != 1 for label in labels):
-        raise InputError(
-            'expected one label per sample, for a prediction to be right or '
-            'wrong, got several (or mixed ones); set only_correct=False'
-        )
-    label = torch.cat(labels).to(scores.device)
-    label = label.repeat_interleave(len(scores) // len(label))
-    return scores.argmax(1) == label
-
-
 def _dynamic_layers(model: nn.Module) -> list[DynamicConvMixin]:
     return [m for m in model.modules() if isinstance(m, DynamicConvMixin)]
-
-
-@MODELS.register_module()
-class DynamicCostLoss(nn.Module):
-    """Squared share of the MACs that samples ask for (VA-RED^2, Eq. 3.6).
-
-    B. Pan, M.S. thesis, MIT, 2023: per sample ``(mu_0 * sum_l C(f_l) /
-    sum_k C(f_k) * r_l / R_l)^2`` with ``mu_0 = 1`` if it was classified
-    correctly, else 0; the mean over the batch is ours. ``r / R`` is that of
-    the largest option with a non-zero weight; how it gets a gradient is told
-    in :func:`mmskip.va_red2.layer.size_of_largest`.
-
-    Args:
-        weight: ``lambda_e``, 0.8 in the thesis (when fine-tuning).
-        head: Name of the model's part whose output are the scores (N,
-            classes) that are right or wrong.
-        only_correct: False sets ``mu_0 = 1`` for all samples; then no head
-            and no labels are needed.
-
-    Raises:
-        ValueError: ``weight`` is negative.
-    """
-
-    def __init__(
-        self,
-        weight: float = 0.8,
-        head: str = 'cls_head',
-        only_correct: bool = True,
-    ) -> None:
-        super().__init__()
-        if not weight >= 0:
-            raise ValueError(f'expected weight >= 0, got {weight!r}')
-        self.weight = float(weight)
-        self.head = head
-        self.only_correct = only_correct
-
-    def attach(self, model: nn.Module) -> None:
-        """Let a model return this loss beside its own ones.
-
-        Args:
-            model: A model with dynamic convolutions whose forward takes
-                ``(inputs, data_samples, ...)`` and returns a dict of losses
-                in training.
-
-        Raises:
-            InputError: The model has no dynamic layer, or no such head.
-        """
-        collector = _Collector(self)
-        if not _dynamic_layers(model):
-            raise InputError(
-                f'expected dynamic convolutions for {type(self).__name__}, '
-                f'got {type(model).__name__} without any; add dict(type='
-                "'mmskip.DynamicConversion') to conversions"
-            )
-        if self.only_correct:
-            self._scores_of(model).register_forward_hook(collector.note_scores)
-        model.register_forward_pre_hook(collector.begin)
-        model.register_forward_hook(collector.end, with_kwargs=True)
-
-    def _scores_of(self, model: nn.Module) -> nn.Module:
-        """The part of a model that gives the scores."""
-        parts = dict(model.named_modules())
-        if self.head not in parts:
-            children = ', '.join(name for name, _ in model.named_children())
-            raise InputError(
-                f'expected the part {self.head!r} of '
-                f'{type(model).__name__} to give the scores, got only '
-                f'{children}; set head= of {type(self).__name__}'
-            )
-        return parts[self.head]
-
-    def forward(
-        self, costs: Sequence[DynamicCost], correct: Tensor | None
-    ) -> dict[str, Tensor]:
-        """Turn costs into entries for a dict of losses.
-
-        Args:
-            costs: Of every call of a dynamic layer in one forward. Layers
-                that see each frame of a sample are averaged over its frames.
-            correct: (N,) bool, None for ``only_correct=False``.
-
-        Returns:
-            ``loss_dynamic``, to be summed; ``dynamic_share``, the mean r / R
-            over layers by their MACs, between 0 and 1, to be logged.
-
-        Raises:
-            InputError: A layer's batch is no multiple of N.
-        """
-        samples = len(correct) if correct is not None else None
-        samples = samples or min(len(cost.ratio) for cost in costs)
-        dense = share = 0
-        for cost in costs:
-            frames, rest = divmod(len(cost.ratio), samples)
-            if rest:
-                raise InputError(
-                    f'expected dynamic layers to see whole frames of {samples}'
-                    f' samples in training, got a batch of {len(cost.ratio)}'
-                )
-            ratio = cost.ratio.unflatten(0, (samples, frames)).mean(1)
-            share = share + cost.dense * frames * ratio
-            dense += cost.dense * frames
-        share = share / dense
-        counted = share if correct is None else share * correct.to(share)
-        return dict(
-            loss_dynamic=self.weight * counted.square().mean(),
-            dynamic_share=share.detach().mean(),
-        )
-
-    def extra_repr(self) -> str:
-        return f'weight={self.weight}, only_correct={self.only_correct}'

@@ -1,4 +1,4 @@
-"""Routing: which options the gates of dynamic convolutions chose."""
+"""Routing, the options that gates of dynamic convolutions leave open."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -16,15 +16,15 @@ from mmskip.core.counting import (
 )
 from mmskip.reading import InputError
 
+from .gate import Usage
 from .layer import DynamicConvMixin
-from .options import Usage
 
-# Of one sample: spent, and by a model that computes everything.
+# MACs of one sample: those spent, and those of computing everything.
 Macs = tuple[int, int]
 
 
-class LayerChoices(NamedTuple):
-    """What one dynamic layer did for each of N samples, in order.
+class LayerRouting(NamedTuple):
+    """Holds the routing of one dynamic layer for N samples, in order.
 
     A sample is one row of the layer's batch: a clip for a 3-D convolution,
     a frame for a 2-D one.
@@ -45,11 +45,13 @@ class LayerChoices(NamedTuple):
     executed: Tensor
 
 
-class ChoiceRecord:
-    """What :func:`record_choices` collects; readable inside and after it.
+class RoutingRecord:
+    """Collects the routing and the MACs of a model, sample by sample.
+
+    It can be read inside the block of :func:`record_routing` and after it.
 
     Args:
-        names: Of the layers that are counted.
+        names: Names of the layers that are counted.
     """
 
     def __init__(self, names: dict[nn.Module, str]) -> None:
@@ -60,24 +62,24 @@ class ChoiceRecord:
         self._scores = 0
         self._samples: list[Macs] = []
 
-    def by_layer(self) -> dict[str, LayerChoices]:
-        """Of each dynamic layer that ran, by its name in the model."""
-        choices = {}
+    def by_layer(self) -> dict[str, LayerRouting]:
+        """Get the routing of each dynamic layer that ran, by its name."""
+        routing = {}
         for name, rows in self._rows.items():
             table = torch.tensor(rows, dtype=torch.int64)
             time, channels, executed = table.unbind(1)
-            choices[name] = LayerChoices(
+            routing[name] = LayerRouting(
                 time, channels, self._dense[name], executed
             )
-        return choices
+        return routing
 
     def sample_macs(self) -> Tensor:
-        """MACs of the whole model for each sample of all forwards, in order.
+        """Get the MACs of the whole model for each sample, in order.
 
-        A sample is what ``cls_head`` has scores of: a view (clip and crop).
-        Of a model without that part it is a row of its smallest batch.
-        Layers that see each frame on its own (TSN) are summed over its
-        frames, plain layers included, gates and cheap maps too.
+        A sample is a row of the scores of ``cls_head``: a view (clip and
+        crop). In a model without that module it is a row of its smallest
+        batch. Layers that run on each frame on its own (TSN) are summed over
+        its frames. Plain layers, gates and cheap maps are included.
 
         Returns:
             (N,) int64.
@@ -85,7 +87,7 @@ class ChoiceRecord:
         return self._totals(0)
 
     def sample_dense_macs(self) -> Tensor:
-        """The same for the model that computes everything, (N,) int64."""
+        """Get the same for the model that computes everything, (N,) int64."""
         return self._totals(1)
 
     def record(
@@ -98,8 +100,8 @@ class ChoiceRecord:
         """Add one call of a dynamic layer.
 
         Args:
-            layer: The layer.
-            usages: The options that each sample used.
+            layer: Layer that ran.
+            usages: Options that each sample used.
             dense: MACs of one sample in the plain layer.
             costs: MACs and overhead of each sample.
         """
@@ -133,17 +135,19 @@ class ChoiceRecord:
             self._add(module, [each] * samples)
 
     def begin(self) -> None:
-        """A forward of the whole model starts."""
+        """Start a forward of the whole model."""
         self._forward, self._scores = {}, 0
 
-    def see_scores(self, head: nn.Module, inputs: tuple, output: Any) -> None:
-        """A classifier has told how many samples it sees."""
+    def count_scores(
+        self, head: nn.Module, inputs: tuple, output: Any
+    ) -> None:
+        """Count the samples that a classifier gives scores for."""
         scores = output[0] if isinstance(output, (tuple, list)) else output
         if isinstance(scores, Tensor):
             self._scores += len(scores)
 
     def end(self, output: Any) -> None:
-        """It has ended; add up what each of its samples cost.
+        """End a forward of the whole model: add up the MACs of its samples.
 
         Raises:
             InputError: A layer's batch is no multiple of the samples.
@@ -156,8 +160,8 @@ class ChoiceRecord:
         for layer, rows in batches.items():
             if rows % samples:
                 raise InputError(
-                    f'expected {self._names[layer]} to see whole frames of '
-                    f'{samples} samples, got a batch of {rows}; record '
+                    f'expected {self._names[layer]} to run on whole frames '
+                    f'of {samples} samples, got a batch of {rows}; record '
                     'models whose samples differ in their work one by one: '
                     'batch_size=1'
                 )
@@ -169,100 +173,38 @@ class ChoiceRecord:
         return torch.tensor(macs, dtype=torch.int64)
 
     def _add(self, layer: nn.Module, macs: list[Macs]) -> None:
-        # A part called on its own is no forward of the model.
+        # A layer called on its own is no forward of the model.
         if self._forward is not None:
             self._forward.setdefault(layer, []).append(macs)
 
 
-class _Overheard:
-    """Stands in for the ledger of a module that reports its own MACs.
-
-    Args:
-        record: Is told, too.
-    """
-
-    def __init__(self, record: ChoiceRecord) -> None:
-        self._record = record
-        self._ledger: Any = None
-        self._macs = (0, 0)
-
-    def begin(self, module: CountedWhole, inputs: tuple) -> None:
-        """A call of the module starts."""
-        self._ledger, module._ledger = module._ledger, self
-        self._macs = (0, 0)
-
-    def end(self, module: CountedWhole, inputs: tuple, output: Any) -> None:
-        """It has ended."""
-        module._ledger, self._ledger = self._ledger, None
-        self._record.record_whole(module, inputs, *self._macs)
-
-    def record(
-        self,
-        module: nn.Module,
-        dense: int,
-        executed: int | Tensor,
-        overhead: int = 0,
-        reference: int = 0,
-    ) -> None:
-        """As of the ledger, see :meth:`MacLedger.record`."""
-        spent = int(executed) + overhead
-        self._macs = (self._macs[0] + spent, self._macs[1] + dense)
-        if self._ledger is not None:
-            self._ledger.record(module, dense, executed, overhead, reference)
-
-
-def _sum(macs: Iterable[Macs]) -> Macs:
-    spent, dense = zip(*macs, strict=True)
-    return sum(spent), sum(dense)
-
-
-def _per_sample(calls: list[list[Macs]], samples: int) -> list[Macs]:
-    """Add up the rows of a layer's calls in one forward.
-
-    A call on all samples has whole frames of each, in sample-major order;
-    calls on some (``max_testing_views``) follow each other.
-    """
-    if any(len(rows) % samples for rows in calls):
-        calls = [[macs for rows in calls for macs in rows]]
-    return [
-        _sum(
-            macs
-            for rows in calls
-            for macs in rows[sample * len(rows) // samples :][
-                : len(rows) // samples
-            ]
-        )
-        for sample in range(samples)
-    ]
-
-
 @contextmanager
-def record_choices(model: nn.Module) -> Iterator[ChoiceRecord]:
-    """Collect what dynamic layers choose in eval mode, sample by sample.
+def record_routing(model: nn.Module) -> Iterator[RoutingRecord]:
+    """Record the routing of dynamic layers in eval mode, sample by sample.
 
-    Independent of ``count_macs``: one may be inside the other. In training
-    everything is computed and nothing is chosen: dynamic layers in training
-    mode are left out.
+    It is independent of ``count_macs``: one may be inside the other. In
+    training everything is computed: dynamic layers in training mode are left
+    out.
 
     Args:
-        model: Any model; a plain one has no layer that chooses, but its
-            samples cost something, too.
+        model: Any model; a plain one has no routing, but its samples cost
+            MACs, too.
 
     Yields:
         The record; ``by_layer()`` and ``sample_macs()`` may be called inside
         the block and after it. It grows with every sample.
 
     Raises:
-        RuntimeError: Its choices are being recorded already.
+        RuntimeError: Its routing is being recorded already.
     """
     names = list_counted(model)
     dynamic = [m for m in names if isinstance(m, DynamicConvMixin)]
-    if any(module._choices is not None for module in dynamic):
+    if any(module._routing is not None for module in dynamic):
         raise RuntimeError(
-            'the choices of this model are being recorded already; leave '
+            'the routing of this model is being recorded already; leave '
             'that block first'
         )
-    record = ChoiceRecord(names)
+    record = RoutingRecord(names)
     # A root that is itself a layer must begin before it is counted.
     begin, end = around_forward(
         model,
@@ -272,34 +214,34 @@ def record_choices(model: nn.Module) -> Iterator[ChoiceRecord]:
     handles = [begin, end]
     head = getattr(model, 'cls_head', None)
     if isinstance(head, nn.Module):
-        see = TransientHook(record.see_scores)
-        handles.append(head.register_forward_hook(see))
+        count = TransientHook(record.count_scores)
+        handles.append(head.register_forward_hook(count))
     for module in names:
         if isinstance(module, DynamicConvMixin):
             continue
         if isinstance(module, CountedWhole):
-            ear = _Overheard(record)
-            handles += around_forward(module, ear.begin, ear.end)
+            relay = _LedgerRelay(record)
+            handles += around_forward(module, relay.begin, relay.end)
         else:
             handles += around_forward(
                 module, lambda *_: None, record.record_plain
             )
     for module in dynamic:
-        module._choices = record
+        module._routing = record
     try:
         yield record
     finally:
         for handle in handles:
             handle.remove()
         for module in dynamic:
-            del module._choices
+            del module._routing
 
 
 @contextmanager
-def force_choices(
+def force_routing(
     model: nn.Module, time: int = 0, channels: int = 0
 ) -> Iterator[None]:
-    """Let every dynamic layer use one option alone, with the weight 1.
+    """Make every dynamic layer use one option alone, with the weight 1.
 
     The gates still run, so the time that a model takes is the real one.
     With 0 on both axes the model equals the plain one.
@@ -332,3 +274,65 @@ def force_choices(
     finally:
         for layer, forced in zip(layers, before, strict=True):
             layer.gate.forced = forced
+
+
+class _LedgerRelay:
+    """Stands in for the ledger of a module that reports its own MACs.
+
+    Args:
+        record: Record that gets these MACs, beside the ledger.
+    """
+
+    def __init__(self, record: RoutingRecord) -> None:
+        self._record = record
+        self._ledger: Any = None
+        self._macs = (0, 0)
+
+    def begin(self, module: CountedWhole, inputs: tuple) -> None:
+        """Start a call of the module."""
+        self._ledger, module._ledger = module._ledger, self
+        self._macs = (0, 0)
+
+    def end(self, module: CountedWhole, inputs: tuple, output: Any) -> None:
+        """End a call of the module."""
+        module._ledger, self._ledger = self._ledger, None
+        self._record.record_whole(module, inputs, *self._macs)
+
+    def record(
+        self,
+        module: nn.Module,
+        dense: int,
+        executed: int | Tensor,
+        overhead: int = 0,
+        reference: int = 0,
+    ) -> None:
+        """Pass the arguments of :meth:`MacLedger.record` on."""
+        spent = int(executed) + overhead
+        self._macs = (self._macs[0] + spent, self._macs[1] + dense)
+        if self._ledger is not None:
+            self._ledger.record(module, dense, executed, overhead, reference)
+
+
+def _sum(macs: Iterable[Macs]) -> Macs:
+    spent, dense = zip(*macs, strict=True)
+    return sum(spent), sum(dense)
+
+
+def _per_sample(calls: list[list[Macs]], samples: int) -> list[Macs]:
+    """Add up the rows of a layer's calls in one forward.
+
+    A call on all samples has whole frames of each, in sample-major order;
+    calls on some (``max_testing_views``) follow each other.
+    """
+    if any(len(rows) % samples for rows in calls):
+        calls = [[macs for rows in calls for macs in rows]]
+    return [
+        _sum(
+            macs
+            for rows in calls
+            for macs in rows[sample * len(rows) // samples :][
+                : len(rows) // samples
+            ]
+        )
+        for sample in range(samples)
+    ]

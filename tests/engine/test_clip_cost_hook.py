@@ -35,7 +35,7 @@ def test_each_sample_gets_what_its_views_cost():
     hook.before_val_iter(runner, 0)
     first, second = model(x)
     hook.after_val_iter(runner, 0)
-    with mmskip.record_choices(model) as made:
+    with mmskip.record_routing(model) as made:
         model(x)
 
     expected = made.sample_macs().view(2, 3)

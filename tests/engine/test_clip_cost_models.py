@@ -10,7 +10,7 @@ from mmengine.registry import MODELS, DefaultScope
 from torch import nn
 
 import mmskip
-from mmskip.va_red2 import DynamicConvMixin, force_choices
+from mmskip.va_red2 import DynamicConvMixin, force_routing
 
 pytest.importorskip('mmdet')
 pytest.importorskip('mmaction')
@@ -120,11 +120,11 @@ def test_each_clip_costs_what_it_costs_alone(case):
     assert len({total.spent for total in totals}) > 1
 
 
-def test_forced_choices_cost_all_clips_the_same(case):
+def test_forced_routing_cost_all_clips_the_same(case):
     model, batch = case
-    with force_choices(model):
+    with force_routing(model):
         full = {int(s['clip_macs']) for s in costs_of(model, batch)}
-    with force_choices(model, 1, 1):
+    with force_routing(model, 1, 1):
         half = {int(s['clip_macs']) for s in costs_of(model, batch)}
     assert len(full) == len(half) == 1
     assert half.pop() < full.pop()

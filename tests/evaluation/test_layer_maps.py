@@ -30,7 +30,7 @@ def run(model):
 
 
 def test_with_all_computed_both_are_equal(model, run):
-    with mmskip.force_choices(model):
+    with mmskip.force_routing(model):
         maps = capture_maps(model, '0', run)
     assert maps.full.shape == (8, 5, 8, 8)
     assert torch.allclose(maps.full, maps.mixed, atol=1e-5)
@@ -39,7 +39,7 @@ def test_with_all_computed_both_are_equal(model, run):
 
 
 def test_what_is_called_computed_equals_the_full_convolution(model, run):
-    with mmskip.force_choices(model, time=1, channels=1):
+    with mmskip.force_routing(model, time=1, channels=1):
         maps = capture_maps(model, '0', run, sample=1)
     assert maps.channels.tolist() == [True] * 4 + [False] * 4
     assert maps.frames.tolist() == [True, False, True, False, True]
@@ -50,7 +50,7 @@ def test_what_is_called_computed_equals_the_full_convolution(model, run):
 
 
 def test_the_sample_is_the_one_that_was_asked_for(model, run):
-    with mmskip.force_choices(model):
+    with mmskip.force_routing(model):
         one = capture_maps(model, '2', run, sample=0)
         other = capture_maps(model, '2', run, sample=1)
     assert not torch.equal(one.full, other.full)
@@ -61,7 +61,7 @@ def test_layers_of_images_have_one_frame():
     model = nn.Sequential(nn.Conv2d(3, 8, 3))
     mmskip.convert(model, mmskip.DynamicConversion())
     model.eval()
-    with mmskip.force_choices(model, channels=1), torch.no_grad():
+    with mmskip.force_routing(model, channels=1), torch.no_grad():
         maps = capture_maps(model, '0', lambda: model(torch.randn(2, 3, 8, 8)))
     assert maps.mixed.shape == maps.full.shape == (8, 1, 6, 6)
     assert maps.frames.tolist() == [True]

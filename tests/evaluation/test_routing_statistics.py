@@ -1,4 +1,4 @@
-"""What is read from recorded choices."""
+"""What is read from recorded routing."""
 
 import pytest
 import torch
@@ -6,11 +6,11 @@ from torch import nn
 
 import mmskip
 from mmskip.evaluation.routing_statistics import (
-    ClipChoices,
+    ClipRouting,
     ExtremeClips,
     cost_distribution,
-    join_choices,
-    read_choices,
+    join_routing,
+    read_routing,
     share_by_class,
 )
 
@@ -37,12 +37,12 @@ def model():
 
 def read(model, clips, time, channels):
     with (
-        mmskip.force_choices(model, time, channels),
-        mmskip.record_choices(model) as record,
+        mmskip.force_routing(model, time, channels),
+        mmskip.record_routing(model) as record,
         torch.no_grad(),
     ):
         model(torch.randn(clips, 3, 4, 8, 8))
-    return read_choices(record)
+    return read_routing(record)
 
 
 def test_shares_are_those_that_were_computed(model):
@@ -64,14 +64,14 @@ def test_the_ratio_is_of_the_dynamic_layers_alone(model):
 
 
 def test_nothing_ran_is_said(model):
-    with mmskip.record_choices(model) as record:
+    with mmskip.record_routing(model) as record:
         pass
     with pytest.raises(ValueError, match='got no clip'):
-        read_choices(record)
+        read_routing(record)
 
 
-def choices(time, macs):
-    return ClipChoices(
+def make_routing(time, macs):
+    return ClipRouting(
         dict(
             time=dict(a=torch.tensor(time)),
             channels=dict(a=torch.ones(len(time))),
@@ -82,7 +82,7 @@ def choices(time, macs):
 
 
 def test_parts_are_put_behind_each_other(model):
-    joined = join_choices(
+    joined = join_routing(
         [read(model, 2, 1, 0), read(model, 1, 0, 0), read(model, 2, 1, 0)]
     )
     assert joined.shares['time']['conv'].tolist() == [0.5, 0.5, 1, 0.5, 0.5]
@@ -90,7 +90,7 @@ def test_parts_are_put_behind_each_other(model):
 
 
 def test_a_class_has_the_mean_of_its_clips():
-    found = choices([1.0, 0.5, 0.25, 0.5], [1, 1, 1, 1])
+    found = make_routing([1.0, 0.5, 0.25, 0.5], [1, 1, 1, 1])
     rows = share_by_class(found, [3, 0, 0, 3])
     assert [(r['label'], r['clips'], r['time']) for r in rows] == [
         (0, 2, 0.375),

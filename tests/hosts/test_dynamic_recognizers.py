@@ -8,7 +8,7 @@ from mmengine.config import Config
 
 import mmskip
 from mmskip.apis import init_model
-from mmskip.va_red2 import DynamicConvMixin, force_choices
+from mmskip.va_red2 import DynamicConvMixin, force_routing
 from tests.hosts.host import default_scope, noise
 
 pytest.importorskip('mmaction.models')
@@ -64,7 +64,7 @@ def test_a_plain_checkpoint_lacks_gates_and_cheap_maps_only(pair):
 def test_with_everything_computed_it_is_the_plain_model(pair):
     dynamic, plain, inputs = pair
     load_plain(dynamic, plain)
-    with force_choices(dynamic):
+    with force_routing(dynamic):
         assert torch.equal(run(dynamic, inputs), run(plain, inputs))
 
 
@@ -76,7 +76,7 @@ def test_samples_do_not_depend_on_their_batch(pair):
         layer.gate.decide.weight.data.normal_()
         layer.gate.beta.data.normal_()
     together = run(dynamic, inputs)
-    with mmskip.record_choices(dynamic) as record:
+    with mmskip.record_routing(dynamic) as record:
         apart = [run(dynamic, sample[None]) for sample in inputs]
     torch.testing.assert_close(together, torch.cat(apart))
     chosen = {

@@ -9,7 +9,7 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import InstanceData
 
 import mmskip
-from mmskip.va_red2 import DynamicCostLoss, force_choices
+from mmskip.va_red2 import DynamicCostLoss, force_routing
 from tests.models.yowo.detectors import CONFIGS, TinyBackbone, data
 
 pytest.importorskip('mmdet')
@@ -180,7 +180,7 @@ def test_a_dynamic_backbone_saves_macs():
         predict(model, batch)
     report = mmskip.convert(model, mmskip.DynamicConversion())
     assert report.converted == ['backbone.conv.0', 'backbone.head']
-    with mmskip.count_macs(model) as half, force_choices(model, 1, 1):
+    with mmskip.count_macs(model) as half, force_routing(model, 1, 1):
         predict(model, batch)
     assert not plain.uncounted()
     assert not half.uncounted()

@@ -11,13 +11,13 @@ SURE, UNSURE = [0.98, 0.01, 0.01], [0.4, 0.3, 0.3]
 
 def test_a_certain_class_is_enough():
     scores = torch.tensor([SURE, UNSURE])
-    assert EarlyExit(0.9, 0).enough(scores, 1).tolist() == [True, False]
-    assert EarlyExit(0.98, 0).enough(scores, 1).tolist() == [False, False]
+    assert EarlyExit(0.9, 0).terminates(scores, 1).tolist() == [True, False]
+    assert EarlyExit(0.98, 0).terminates(scores, 1).tolist() == [False, False]
 
 
 def test_more_than_t_min_frames_are_looked_at():
     scores, rule = torch.tensor([SURE]), EarlyExit(0.9, t_min=3)
-    assert [rule.enough(scores, t).item() for t in (2, 3, 4, 5)] == [
+    assert [rule.terminates(scores, t).item() for t in (2, 3, 4, 5)] == [
         False,
         False,
         True,

@@ -98,7 +98,7 @@ def test_its_macs_are_overhead_to_the_integer(options, macs):
     with mmskip.count_macs(nn.Sequential(policy)) as ledger:
         policy(torch.randn(7, C, 3, 3))
         if policy.temporal:
-            policy(torch.randn(1, H), recalls=True)
+            policy(torch.randn(1, H), recurrent=True)
     assert ledger.total() == (0, 0, 7 * macs, 0)
     assert list(ledger.by_module()) == ['0']
 

@@ -36,8 +36,8 @@ def test_times_and_macs_are_written(tool, tmp_path, capsys):
         assert row['seconds'] > 0
         assert row['ratio'] == row['seconds'] / training['plain']['seconds']
     rows = result['inference']
-    choices = ['plain', '(0, 0)', '(0, 1)', '(1, 0)', '(1, 1)']
-    assert [row['choice'] for row in rows] == 2 * choices
+    options = ['plain', '(0, 0)', '(0, 1)', '(1, 0)', '(1, 1)']
+    assert [row['options'] for row in rows] == 2 * options
     assert [row['batch'] for row in rows] == [1] * 5 + [8] * 5
     for plain, full, *less in (rows[:5], rows[5:]):
         assert plain['mac_ratio'] == plain['speed_up'] == 1

@@ -6,9 +6,9 @@ import pytest
 import torch
 from torch import nn
 
-from mmskip.va_red2 import CheapMaps, TableKey
+from mmskip.va_red2 import CheapMaps, MixKey
 
-KEY = TableKey((8, 5), (0, 1), (1,), False)
+KEY = MixKey((8, 5), (0, 1), (1,), False)
 
 
 @pytest.fixture
@@ -18,10 +18,10 @@ def maps():
 
 def rows(maps):
     with torch.inference_mode():
-        return maps.tables(KEY, torch.empty(0))
+        return maps.factors(KEY, torch.empty(0))
 
 
-def test_tables_are_kept_while_nothing_changes(maps):
+def test_factors_are_kept_while_nothing_changes(maps):
     assert rows(maps).time is rows(maps).time
 
 
@@ -50,17 +50,17 @@ def test_a_write_past_the_version_counter_is_followed(maps):
     assert not torch.equal(rows(maps).channels, before)
 
 
-def test_with_gradients_tables_are_made_anew(maps):
+def test_with_gradients_factors_are_made_anew(maps):
     kept = rows(maps)
 
-    table = maps.tables(KEY, torch.empty(0))
+    made = maps.factors(KEY, torch.empty(0))
 
-    assert table.channels.requires_grad
-    assert table.time.requires_grad
-    torch.testing.assert_close(table.time, kept.time)
+    assert made.channels.requires_grad
+    assert made.time.requires_grad
+    torch.testing.assert_close(made.time, kept.time)
 
 
-def test_copies_leave_tables_behind(maps):
+def test_copies_leave_factors_behind(maps):
     rows(maps)
     twin = copy.deepcopy(maps)
 

@@ -72,7 +72,7 @@ def test_all_full_equals_the_plain_model(net):
     expected = net(x)
     mmskip.convert(net, DynamicConversion(search_space=3))
 
-    with mmskip.force_choices(net):
+    with mmskip.force_routing(net):
         assert torch.equal(net(x), expected)
 
 
@@ -139,7 +139,7 @@ def test_a_dynamic_layer_is_not_converted_again(net):
 def test_revert_waits_for_the_end_of_a_record(net):
     mmskip.convert(net, DynamicConversion())
 
-    with mmskip.record_choices(net), pytest.raises(RuntimeError):
+    with mmskip.record_routing(net), pytest.raises(RuntimeError):
         mmskip.revert(net)
 
 
@@ -164,5 +164,5 @@ def test_a_faulty_option_is_found_before_there_is_a_model(options):
 def test_every_form_of_cheap_maps_runs(net, time_map):
     mmskip.convert(net, DynamicConversion(3, time_map=time_map))
 
-    with mmskip.force_choices(net, 2, 2):
+    with mmskip.force_routing(net, 2, 2):
         assert net(torch.randn(2, 3, 5, 6, 6)).isfinite().all()

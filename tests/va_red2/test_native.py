@@ -42,14 +42,14 @@ def make(name, space):
 
 def watch(conv, x, monkeypatch, backend):
     monkeypatch.setenv('MMSKIP_BACKEND', backend)
-    with torch.inference_mode(), mmskip.record_choices(conv) as choices:
-        return conv(x), choices
+    with torch.inference_mode(), mmskip.record_routing(conv) as record:
+        return conv(x), record
 
 
 @pytest.mark.parametrize('planar', [False, True])
 @pytest.mark.parametrize('space', [2, 3])
 @pytest.mark.parametrize('name', CONVS)
-def test_choices_and_outputs_are_those_of_torch(
+def test_routing_and_outputs_are_those_of_torch(
     name, space, planar, monkeypatch
 ):
     torch.manual_seed(0)

@@ -1,4 +1,4 @@
-"""Plots of choices and of redundancy."""
+"""Plots of routing and of redundancy."""
 
 import cv2
 import numpy as np

@@ -20,7 +20,7 @@ from functools import partial
 import cv2
 from torch import nn
 
-from mmskip import force_choices
+from mmskip import force_routing
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.evaluation.redundancy import (
@@ -66,7 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     batch = find_video(model, args.video)
     forced = nullcontext()
     if args.time is not None or args.channels is not None:
-        forced = force_choices(model, args.time or 0, args.channels or 0)
+        forced = force_routing(model, args.time or 0, args.channels or 0)
     try:
         layer = args.layer or dynamic_layers(model)[0]
         with forced:

@@ -2,7 +2,7 @@
 
 Training: one step of the plain model and of the same model converted with
 the search spaces 2 and 3. Inference: the plain model and the converted one
-at forced choices, with the gates running, at batches of 1 and 8, both after
+at forced options, with the gates running, at batches of 1 and 8, both after
 ``mmskip.fold``. Everything starts from
 the same weights and takes turns in one process; medians are compared, of the
 time that the CPUs spent on this process, so other work disturbs little.
@@ -33,7 +33,7 @@ from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.apis.launch import add_config_options
 from mmskip.experiments import write_json
 
-CHOICES = ((0, 0), (0, 1), (1, 0), (1, 1))
+OPTIONS = ((0, 0), (0, 1), (1, 0), (1, 1))
 BATCHES = (1, 8)
 
 
@@ -126,19 +126,19 @@ def measure_training(cfg: Config, args: argparse.Namespace) -> dict:
 
 
 def measure_inference(cfg: Config, args: argparse.Namespace) -> list[dict]:
-    """Clips per second and GMAC of each choice and batch."""
+    """Clips per second and GMAC of each pair of options and batch."""
     plain, dynamic = build(cfg, None).eval(), build(cfg, 2).eval()
     dynamic.load_state_dict(plain.state_dict(), strict=False)
     for model in (plain, dynamic):
         mmskip.fold(model)
-    runs = dict(plain=None, **{str(pair): pair for pair in CHOICES})
+    runs = dict(plain=None, **{str(pair): pair for pair in OPTIONS})
     rows = []
     for batch in BATCHES:
         x = clips_of_noise(batch, args)
 
         def run(pair: tuple | None, x: Tensor = x) -> int:
             model = plain if pair is None else dynamic
-            forced = mmskip.force_choices(dynamic, *pair or (0, 0))
+            forced = mmskip.force_routing(dynamic, *pair or (0, 0))
             with forced if pair else nullcontext(), torch.inference_mode():
                 model(x, None, mode='tensor', stage='head')
 
@@ -156,7 +156,7 @@ def measure_inference(cfg: Config, args: argparse.Namespace) -> list[dict]:
             rows.append(
                 dict(
                     batch=batch,
-                    choice=name,
+                    options=name,
                     gmac=macs[name] / 1e9,
                     clips_per_second=batch / seconds[name],
                     mac_ratio=predicted,
@@ -197,13 +197,13 @@ def print_result(result: dict) -> None:
         table.add_row(name, f'{row["seconds"]:.3f}', f'{row["ratio"]:.2f}x')
     console.print(table)
     table = Table(title='inference, (time, channels) forced')
-    for name in ('batch', 'choice', 'GMAC', 'clips/s', 'MACs', 'speed', 'of'):
+    for name in ('batch', 'options', 'GMAC', 'clips/s', 'MACs', 'speed', 'of'):
         table.add_column(name)
     for row in result['inference']:
         share = '' if row['share'] is None else f'{row["share"]:.0%}'
         table.add_row(
             str(row['batch']),
-            row['choice'],
+            row['options'],
             f'{row["gmac"]:.3f}',
             f'{row["clips_per_second"]:.2f}',
             f'{row["mac_ratio"]:.2f}x',

@@ -145,6 +145,19 @@ CallSite::CallSite(
   }
 }
 
+const uint8_t* CallSite::forced() const {
+  const std::optional<at::Tensor>& mask = layer_->forced;
+  if (!mask) {
+    return nullptr;
+  }
+  const std::vector<int64_t> expected{geometry_.out_height, geometry_.out_width};
+  TORCH_CHECK_VALUE(
+      mask->sizes() == at::IntArrayRef(expected),
+      "expected a forced mask of shape ", at::IntArrayRef(expected), ", got ",
+      mask->sizes());
+  return reinterpret_cast<const uint8_t*>(mask->const_data_ptr<bool>());
+}
+
 Rule CallSite::rule() const {
   const Gate& gate = *layer_->gate;
   return {
@@ -152,7 +165,8 @@ Rule CallSite::rule() const {
       gate.order,
       scale_.const_data_ptr<float>(),
       scale_.numel() > 1,
-      gate.bias ? gate.bias->const_data_ptr<float>() : nullptr};
+      gate.bias ? gate.bias->const_data_ptr<float>() : nullptr,
+      forced()};
 }
 
 std::tuple<at::Tensor, at::Tensor> CallSite::run(const at::Tensor& x) {

@@ -51,6 +51,7 @@ class CallSite : public torch::CustomClassHolder {
  private:
   int64_t update(Frame& frame, const float* x, float* activated, uint8_t* mask);
   Rule rule() const;
+  const uint8_t* forced() const;
   // What a relative gate multiplies residuals of a stream by.
   float level_scale(int64_t stream) const;
   // Takes a relative gate's level anew where it is due.

@@ -122,6 +122,8 @@ struct Rule {
   bool scale_by_stream;
   // Of a learned gate; null for a norm gate.
   const float* bias;
+  // (H_out, W_out): where outputs may fire at all; null for everywhere.
+  const uint8_t* forced;
 
   // Whether outputs without any change in their support fire in a stream.
   bool fires_at_rest(int64_t stream) const;

@@ -99,6 +99,14 @@ Gate::Gate(
   }
 }
 
+void Layer::force(const at::Tensor& mask) {
+  TORCH_CHECK_TYPE(
+      mask.scalar_type() == at::kBool && mask.device().is_cpu(),
+      "expected a mask of dtype bool on the CPU, got ", mask.scalar_type(),
+      " on ", mask.device());
+  forced = mask.contiguous();
+}
+
 Layer::Layer(
     const at::Tensor& weight,
     std::optional<at::Tensor> bias,

@@ -68,6 +68,11 @@ struct Layer : public torch::CustomClassHolder {
   // The dense convolution, as torch computes it.
   at::Tensor convolve(const at::Tensor& x) const;
 
+  // Lets outputs fire in a bool mask (H_out, W_out) only, whatever the gate
+  // finds there; for benchmarks, which need a given share of them.
+  void force(const at::Tensor& mask);
+
+  std::optional<at::Tensor> forced;
   const at::Tensor weight;
   // The weight in the order in which the kernels read it.
   const at::Tensor packed;

@@ -29,11 +29,12 @@ TORCH_LIBRARY(mmskip, m) {
           double, int64_t, int64_t, std::optional<at::Tensor>,
           std::optional<at::Tensor>, std::optional<at::Tensor>,
           std::string>());
-  m.class_<Layer>("Layer").def(
-      torch::init<
-          at::Tensor, std::optional<at::Tensor>,
-          c10::intrusive_ptr<ConvGeometry>, c10::intrusive_ptr<Gate>, bool,
-          std::optional<std::string>>());
+  m.class_<Layer>("Layer")
+      .def(torch::init<
+           at::Tensor, std::optional<at::Tensor>,
+           c10::intrusive_ptr<ConvGeometry>, c10::intrusive_ptr<Gate>, bool,
+           std::optional<std::string>>())
+      .def("force", &Layer::force);
   m.class_<CallSite>("CallSite")
       .def(torch::init<c10::intrusive_ptr<Layer>, std::vector<at::Tensor>>())
       .def("run", &CallSite::run);

@@ -44,8 +44,15 @@ void threshold_rows(
   for (int64_t row = begin; row < end; ++row) {
     const int64_t stream = row / geometry.out_height;
     const float scale = rule.scale[rule.scale_by_stream ? stream : 0];
-    threshold_row(
-        rule, scale, positions, sums + row * width, mask + row * width, width);
+    uint8_t* to = mask + row * width;
+    threshold_row(rule, scale, positions, sums + row * width, to, width);
+    if (rule.forced != nullptr) {
+      const uint8_t* forced =
+          rule.forced + row % geometry.out_height * width;
+      for (int64_t w = 0; w < width; ++w) {
+        to[w] &= forced[w];
+      }
+    }
   }
 }
 

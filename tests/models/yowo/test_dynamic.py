@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import mmskip
-from mmskip.va_red2 import DynamicCostLoss, force_choices
+from mmskip.va_red2 import DynamicCostLoss, force_routing
 from tests.models.yowo.detectors import build, data
 
 
@@ -29,7 +29,7 @@ def predict(model, batch):
 
 def test_all_options_full_is_the_plain_detector(model):
     batch = data(2)
-    with force_choices(model):
+    with force_routing(model):
         dynamic = predict(model, batch)
     mmskip.revert(model)
     for one, other in zip(dynamic, predict(model, batch), strict=True):
@@ -39,9 +39,9 @@ def test_all_options_full_is_the_plain_detector(model):
 
 def test_halves_cost_less_and_are_recorded(model):
     batch = data(2)
-    with mmskip.record_choices(model) as full, force_choices(model):
+    with mmskip.record_routing(model) as full, force_routing(model):
         predict(model, batch)
-    with mmskip.record_choices(model) as half, force_choices(model, 1, 1):
+    with mmskip.record_routing(model) as half, force_routing(model, 1, 1):
         predict(model, batch)
     assert len(half.sample_macs()) == 2
     assert (half.sample_macs() < full.sample_macs()).all()

@@ -71,9 +71,9 @@ def test_redundancy_of_a_plain_model(load_tool, toy, tmp_path, capsys):
     assert cv2.imread(str(out / 'redundancy.png')) is not None
 
 
-def test_choices_of_every_clip(load_tool, toy, checkpoint, tmp_path):
+def test_routing_of_every_clip(load_tool, toy, checkpoint, tmp_path):
     out = tmp_path / 'out'
-    tool = load_tool('analysis/choices')
+    tool = load_tool('analysis/routing')
     groups = toy / 'toy/groups.json'
     argv = [str(toy / 'dynamic.py'), str(checkpoint), '--out', str(out)]
     assert tool.main([*argv, '--groups', str(groups)]) == 0
@@ -121,7 +121,7 @@ def test_feature_maps_of_a_layer(load_tool, toy, tmp_path, capsys):
         tool.main([*argv[:-1], 'layer1'])
 
 
-@pytest.mark.parametrize('name', ['choices', 'feature_maps'])
+@pytest.mark.parametrize('name', ['routing', 'feature_maps'])
 def test_a_plain_model_is_refused(load_tool, toy, tmp_path, name):
     tool = load_tool(f'analysis/{name}')
     argv = [str(toy / 'plain.py'), '--out', str(tmp_path / 'out')]

@@ -1,9 +1,9 @@
-"""Judges are the policies, all at once."""
+"""Policies of all stages decide at once."""
 
 import pytest
 import torch
 
-from mmskip.sof_net import Judges, StopOrForwardHead
+from mmskip.sof_net import StackedPolicies, StopOrForwardHead
 
 C, H, PLACES, VIDEOS, FRAMES = 6, 5, 2, 3, 4
 
@@ -16,7 +16,7 @@ def heads(temporal):
     ]
 
 
-def prepare(policies, x):
+def project(policies, x):
     """P (N, B, n, P) of features (N, B, n, C, h, w)."""
     return torch.stack(
         [
@@ -28,42 +28,42 @@ def prepare(policies, x):
 
 @pytest.mark.parametrize('temporal', [True, False])
 @torch.no_grad()
-def test_each_verdict_is_a_step_from_what_is_remembered(temporal):
+def test_each_decision_is_a_step_from_the_recurrent_state(temporal):
     policies = heads(temporal)
-    judges = Judges(policies)
-    known = judges.begin(VIDEOS)
+    stacked = StackedPolicies(policies)
+    state = stacked.initial_state(VIDEOS)
     states = [policy.initial_state(VIDEOS) for policy in policies]
     x = torch.randn(PLACES, VIDEOS, FRAMES, C, 2, 2)
-    verdict = None
+    decision = None
     for used in (None, 2, 0):  # then frame 2 of video 1 is used, then 0
-        if verdict is not None:
-            judges.remember(known, 1, verdict, used)
+        if decision is not None:
+            stacked.update(state, 1, decision, used)
             for place, policy in enumerate(policies):
                 step = policy.step(
                     policy.embed(x[place, 1:2, used]), states[place][1:2]
                 )
                 states[place][1:2] = step.state
-        verdict = judges.judge(prepare(policies, x), known)
+        decision = stacked.decide(project(policies, x), state)
         for place, policy in enumerate(policies):
             for frame in range(FRAMES):
                 step = policy.step(
                     policy.embed(x[place, :, frame]), states[place]
                 )
                 where = place, slice(None), frame
-                torch.testing.assert_close(verdict.margin[where], step.margin)
-                torch.testing.assert_close(verdict.hidden[where], step.hidden)
+                torch.testing.assert_close(decision.margin[where], step.margin)
+                torch.testing.assert_close(decision.hidden[where], step.hidden)
 
 
 @torch.no_grad()
-def test_one_place_can_be_asked_alone():
+def test_one_place_can_decide_alone():
     policies = heads(temporal=True)
-    judges = Judges(policies)
-    known = judges.begin(VIDEOS)
-    prepared = prepare(policies, torch.randn(PLACES, VIDEOS, FRAMES, C, 2, 2))
-    whole = judges.judge(prepared, known)
+    stacked = StackedPolicies(policies)
+    state = stacked.initial_state(VIDEOS)
+    projected = project(policies, torch.randn(PLACES, VIDEOS, FRAMES, C, 2, 2))
+    whole = stacked.decide(projected, state)
     here = slice(1, 2)
-    alone = judges.judge(
-        prepared[here], type(known)(*(part[here] for part in known)), here
+    alone = stacked.decide(
+        projected[here], type(state)(*(values[here] for values in state)), here
     )
-    for part, expected in zip(alone, whole, strict=True):
-        torch.testing.assert_close(part, expected[here])
+    for found, expected in zip(alone, whole, strict=True):
+        torch.testing.assert_close(found, expected[here])

@@ -1,4 +1,4 @@
-"""What a model with dynamic convolutions computes, for which clips.
+"""Routing of a model with dynamic convolutions, by class and clip.
 
 The figures of chapter 4 and appendix B of the thesis on VA-RED^2. Writes to
 --out:
@@ -11,7 +11,7 @@ The figures of chapter 4 and appendix B of the thesis on VA-RED^2. Writes to
 
 Example::
 
-    python tools/analysis/choices.py CONFIG CHECKPOINT --out work_dirs/choices
+    python tools/analysis/routing.py CONFIG CHECKPOINT --out work_dirs/routing
 
 --groups names a JSON file with a group per video, such as its speed.
 """
@@ -25,17 +25,17 @@ from typing import Any
 import cv2
 from torch import nn
 
-from mmskip import record_choices
+from mmskip import record_routing
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.evaluation.compute_cost import group_of, read_groups, video_name
 from mmskip.evaluation.redundancy import dynamic_layers
 from mmskip.evaluation.routing_statistics import (
-    ClipChoices,
+    ClipRouting,
     ExtremeClips,
     cost_distribution,
-    join_choices,
-    read_choices,
+    join_routing,
+    read_routing,
     share_by_class,
 )
 from mmskip.experiments import write_csv
@@ -59,7 +59,7 @@ from mmskip.visualization.routing_plots import (
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Parse the command line."""
     parser = argparse.ArgumentParser(description=__doc__.split('\n', 1)[0])
-    add_recognizer_arguments(parser, 'choices')
+    add_recognizer_arguments(parser, 'routing')
     parser.add_argument('--groups', type=Path, help='JSON: group by video')
     parser.add_argument(
         '--classes', type=int, default=8, help='of extremes.png (%(default)s)'
@@ -74,14 +74,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = open_recognizer(args)
     try:
         groups = read_groups(args.groups) if args.groups else None
-        choices, clips, extremes = watch(model, args.videos)
+        routing, clips, extremes = watch(model, args.videos)
         if groups is not None:
             for clip in clips:
                 clip['group'] = group_of(clip['video'], groups)
     except (OSError, ValueError) as error:
         raise UserError(str(error)) from error
     names = class_names(model, list(extremes.by_label))
-    write_shares(out, choices, clips, names)
+    write_shares(out, routing, clips, names)
     write_costs(out, clips)
     write_extremes(out, extremes, names, args.classes)
     return EXIT_OK
@@ -89,22 +89,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def watch(
     model: nn.Module, videos: int | None
-) -> tuple[ClipChoices, list[dict[str, Any]], ExtremeClips]:
-    """Run the test set and collect what was chosen for every clip.
+) -> tuple[ClipRouting, list[dict[str, Any]], ExtremeClips]:
+    """Run the test set and collect the routing of every clip.
 
     Raises:
         UserError: There is no video.
         ValueError: The model has no dynamic convolution.
     """
     dynamic_layers(model)
-    parts, clips, extremes = [], [], ExtremeClips()
+    batches, clips, extremes = [], [], ExtremeClips()
     for batch in load_test_set(model, videos):
-        with record_choices(model) as record:
+        with record_routing(model) as record:
             samples = predict(model, batch)
-        parts.append(read_choices(record))
-        views = len(parts[-1].macs) // len(samples)
+        batches.append(read_routing(record))
+        views = len(batches[-1].macs) // len(samples)
         costs = zip(
-            parts[-1].macs.tolist(), parts[-1].ratio.tolist(), strict=True
+            batches[-1].macs.tolist(), batches[-1].ratio.tolist(), strict=True
         )
         for index, (macs, ratio) in enumerate(costs):
             video, view = divmod(index, views)
@@ -119,21 +119,21 @@ def watch(
             clips.append(clip)
             frames = clip_frames(batch['inputs'][video], view)
             extremes.add(dict(clip, frames=frames))
-    if not parts:
+    if not batches:
         raise UserError('expected at least one video in the test set')
-    return join_choices(parts), clips, extremes
+    return join_routing(batches), clips, extremes
 
 
 def write_shares(
     out: Path,
-    choices: ClipChoices,
+    routing: ClipRouting,
     clips: Sequence[dict[str, Any]],
     names: dict[int, str],
 ) -> None:
     """Write computed features per layer and class."""
     rows = [
         dict(name=names[row['label']], **row)
-        for row in share_by_class(choices, [clip['label'] for clip in clips])
+        for row in share_by_class(routing, [clip['label'] for clip in clips])
     ]
     write_csv(out / 'shares.csv', rows)
     print(plot_shares(rows, out / 'shares.png'))
@@ -177,4 +177,4 @@ def write_extremes(
 
 
 if __name__ == '__main__':
-    sys.exit(run_tool(main, 'choices'))
+    sys.exit(run_tool(main, 'routing'))

@@ -1,9 +1,9 @@
-"""Viewing in lock-step equals looking at one frame after the other."""
+"""Inference in lock-step equals one frame after the other."""
 
 import torch
 
 from mmskip.sof_net import list_stages
-from mmskip.sof_net.inference import Viewing
+from mmskip.sof_net.inference import VideoInference
 from tests.helpers.pairwise import every_pair
 from tests.sof_net.nets import POLICY, build_sof, data, videos
 
@@ -49,11 +49,11 @@ def test_it_equals_the_equations(temporal, early_exit, length):
         policy=dict(POLICY, temporal=temporal), early_exit=early_exit
     )
     x = model.data_preprocessor(data(videos(8, 8)))['inputs']
-    viewing = Viewing(model.parts(x.shape[2:]), len(x))
+    inference = VideoInference(model.staged_net(x.shape[2:]), len(x))
     for t in range(0, 8, length):
-        viewing.look(x[:, t : t + length])
-    stops = [list(column) for column in zip(*viewing.stops, strict=True)]
-    logits = viewing.logits()
+        inference.run(x[:, t : t + length])
+    stops = [list(column) for column in zip(*inference.stops, strict=True)]
+    logits = inference.logits()
     compared = 0
     for video, found, answer in zip(x, stops, logits, strict=True):
         expected, mean = plainly(model, video, model.early_exit)
@@ -74,25 +74,25 @@ def test_the_state_is_that_of_the_last_frame_no_policy_skipped():
     for policy in model.policies:
         policy.gate.bias[1] = 1e6
     last.gate.bias[1] = -1e6
-    viewing = Viewing(model.parts(x.shape[2:]), 1)
-    viewing.look(x[:, :1])
-    assert viewing.stops == [[PLACES - 1]]
-    assert not viewing._known.cell.any()
-    viewing.parts.judges._bias[-1] = 1e6
-    viewing.look(x[:, 1:2])
-    assert all(cell.any() for cell in viewing._known.cell)
+    inference = VideoInference(model.staged_net(x.shape[2:]), 1)
+    inference.run(x[:, :1])
+    assert inference.stops == [[PLACES - 1]]
+    assert not inference._state.cell.any()
+    inference.net.stacked._bias[-1] = 1e6
+    inference.run(x[:, 1:2])
+    assert all(cell.any() for cell in inference._state.cell)
 
 
 @torch.no_grad()
 def test_rows_tell_what_ran():
     model = build_sof(policy=None)
     x = model.data_preprocessor(data(videos(3, 2)))['inputs']
-    viewing = Viewing(model.parts(x.shape[2:]), 3)
-    viewing.look(x[:, :1])
-    viewing.look(x[:, 1:], [[True], [False], [False]])
-    assert viewing.meter.take_rows() == [4] * (PLACES + 1)
-    assert viewing.meter.take_rows() == [0] * (PLACES + 1)
-    assert viewing.stops == [[5, 5, 5], [5, -1, -1]]
+    inference = VideoInference(model.staged_net(x.shape[2:]), 3)
+    inference.run(x[:, :1])
+    inference.run(x[:, 1:], [[True], [False], [False]])
+    assert inference.runner.take_rows() == [4] * (PLACES + 1)
+    assert inference.runner.take_rows() == [0] * (PLACES + 1)
+    assert inference.stops == [[5, 5, 5], [5, -1, -1]]
 
 
 @torch.no_grad()
@@ -102,8 +102,8 @@ def test_several_videos_are_rescued_from_several_places():
         policy.gate.bias[1] = 1e6
     model.policies[-1].gate.bias[1] = -1e6
     x = model.data_preprocessor(data(videos(3, 1)))['inputs']
-    viewing = Viewing(model.parts(x.shape[2:]), 3)
-    viewing.look(x[:, :1])
+    inference = VideoInference(model.staged_net(x.shape[2:]), 3)
+    inference.run(x[:, :1])
     tsn = build_sof(policy=None)
     tsn.load_state_dict(model.state_dict(), strict=False)
     expected = tsn.cls_head(tsn.backbone(x[:, 0]), num_segs=1)
@@ -111,7 +111,7 @@ def test_several_videos_are_rescued_from_several_places():
         feature = x[video, :1]
         for stage in list_stages(model.backbone)[: place + 1]:
             feature = stage(feature)
-        viewing._furthest[video] = viewing._furthest[video]._replace(
+        inference._furthest[video] = inference._furthest[video]._replace(
             place=place, depth=place + 1, feature=feature[0]
         )
-    torch.testing.assert_close(viewing.logits(), expected)
+    torch.testing.assert_close(inference.logits(), expected)

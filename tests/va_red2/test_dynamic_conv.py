@@ -11,8 +11,8 @@ from mmskip.va_red2 import (
     Mix,
     dynamic_conv,
     dynamic_macs,
+    mix_factors,
     option_sizes,
-    option_tables,
 )
 
 SPATIAL = ConvGeometry((1, 1, 1), ((0, 0), (1, 1), (1, 1)), (1, 1, 1))
@@ -36,8 +36,8 @@ def make(frames, kernel, options, channels=5):
     return x, weight, kernels, weights[0], weights[1]
 
 
-def tables_of(kernels):
-    return lambda key, like: option_tables(key, kernels, like)
+def maker_of(kernels):
+    return lambda key, like: mix_factors(key, kernels, like)
 
 
 def literal(x, weight, geometry, time, channels, kernels):
@@ -86,7 +86,7 @@ def test_the_sum_of_all_options_is_that_of_the_thesis(
 
     y = dynamic_conv(
         x, weight, None, geometry, Mix(time, every), Mix(channels, every),
-        tables_of(kernels),
+        maker_of(kernels),
     )  # fmt: skip
 
     expected = literal(x, weight, geometry, time, channels, kernels)
@@ -105,7 +105,7 @@ def test_computing_only_the_largest_used_option_changes_nothing(
 
     y = dynamic_conv(
         x, weight, None, geometry, Mix(time, used), Mix(channels, used),
-        tables_of(kernels),
+        maker_of(kernels),
     )  # fmt: skip
 
     expected = literal(x, weight, geometry, time, channels, kernels)
@@ -121,8 +121,8 @@ def test_gradients_are_exact():
     def run(x, weight, bias, time, channels, *flat):
         maps = CheapKernels(flat[:2], flat[2:])
         mixes = Mix(time, every), Mix(channels, every)
-        tables = tables_of(maps)
-        return dynamic_conv(x, weight, bias, SPATIAL, *mixes, tables)
+        make_factors = maker_of(maps)
+        return dynamic_conv(x, weight, bias, SPATIAL, *mixes, make_factors)
 
     flat = (*kernels.channels, *kernels.time)
     inputs = (x, weight, double(4), time, channels, *flat)

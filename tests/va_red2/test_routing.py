@@ -59,7 +59,7 @@ def test_samples_add_up_to_the_ledger(clips):
 
     with (
         mmskip.count_macs(clips) as macs,
-        mmskip.record_choices(clips) as made,
+        mmskip.record_routing(clips) as made,
     ):
         clips(x)
         clips(x[:2])
@@ -70,12 +70,12 @@ def test_samples_add_up_to_the_ledger(clips):
 
 
 @pytest.mark.parametrize(('time', 'channels'), [(0, 0), (0, 1), (1, 1)])
-def test_choices_and_macs_in_closed_form(clips, time, channels):
+def test_routing_and_macs_in_closed_form(clips, time, channels):
     x = torch.randn(2, 3, 4, 6, 6)
 
     with (
-        mmskip.force_choices(clips, time, channels),
-        mmskip.record_choices(clips) as made,
+        mmskip.force_routing(clips, time, channels),
+        mmskip.record_routing(clips) as made,
     ):
         clips(x)
 
@@ -97,7 +97,7 @@ def test_frames_of_a_clip_are_summed():
     net = Frames(3).eval()
     mmskip.convert(net, mmskip.DynamicConversion())
 
-    with mmskip.record_choices(net) as made:
+    with mmskip.record_routing(net) as made:
         net(torch.randn(2 * 3, 3, 6, 6))
 
     executed = made.by_layer()['dynamic'].executed
@@ -109,7 +109,7 @@ def test_frames_of_a_clip_are_summed():
 def test_a_plain_model_is_counted_too():
     net = Clips().eval()
 
-    with mmskip.record_choices(net) as made:
+    with mmskip.record_routing(net) as made:
         net(torch.randn(2, 3, 4, 6, 6))
 
     assert made.by_layer() == {}
@@ -120,29 +120,29 @@ def test_a_plain_model_is_counted_too():
 def test_training_is_left_out(clips):
     clips.train()
 
-    with mmskip.record_choices(clips) as made:
+    with mmskip.record_routing(clips) as made:
         clips(torch.randn(2, 3, 4, 6, 6))
 
     assert made.by_layer() == {}
 
 
 def test_nothing_stays_behind(clips):
-    with mmskip.record_choices(clips):
+    with mmskip.record_routing(clips):
         clips(torch.randn(1, 3, 4, 6, 6))
 
-    assert clips.dynamic._choices is None
+    assert clips.dynamic._routing is None
     assert not any(m._forward_hooks for m in clips.modules())
 
 
 def test_a_second_record_is_refused(clips):
-    with mmskip.record_choices(clips), pytest.raises(RuntimeError):  # noqa: SIM117
-        with mmskip.record_choices(clips):
+    with mmskip.record_routing(clips), pytest.raises(RuntimeError):  # noqa: SIM117
+        with mmskip.record_routing(clips):
             pass
 
 
 def test_options_that_do_not_exist_are_refused(clips):
     with pytest.raises(ValueError, match='>= 0'):  # noqa: SIM117
-        with mmskip.force_choices(clips, -1):
+        with mmskip.force_routing(clips, -1):
             pass
 
 
@@ -150,7 +150,7 @@ def test_options_that_do_not_exist_are_refused(clips):
 def test_modules_that_report_their_own_macs_are_heard(clips, counted_first):
     clips.plain = nn.Sequential(clips.plain, Weigh())
     x = torch.randn(3, 3, 4, 6, 6)
-    watches = [mmskip.count_macs(clips), mmskip.record_choices(clips)]
+    watches = [mmskip.count_macs(clips), mmskip.record_routing(clips)]
     with contextlib.ExitStack() as stack:
         order = watches if counted_first else watches[::-1]
         entered = {watch: stack.enter_context(watch) for watch in order}
@@ -184,7 +184,7 @@ def test_a_sample_is_what_the_head_has_scores_of():
 
     net = Net().eval()
     mmskip.convert(net, mmskip.DynamicConversion())
-    with mmskip.record_choices(net) as made:
+    with mmskip.record_routing(net) as made:
         net(torch.randn(2 * 3, 3, 6, 6))
 
     executed = made.by_layer()['dynamic'].executed
@@ -200,17 +200,23 @@ def test_work_that_cannot_be_shared_out_is_an_error(clips):
         lambda net, _, scores: net.more(scores[[0, 0, 1]])
     )
     with (
-        mmskip.record_choices(clips),
-        pytest.raises(InputError, match='more to see whole frames of 2'),
+        mmskip.record_routing(clips),
+        pytest.raises(InputError, match='more to run on whole frames of 2'),
     ):
         clips(torch.randn(2, 3, 4, 6, 6))
 
 
 def test_a_forward_that_raises_has_no_samples(clips):
-    with mmskip.record_choices(clips) as made:
+    with mmskip.record_routing(clips) as made:
         handle = clips.fc.register_forward_pre_hook(lambda *_: 1 / 0)
         with pytest.raises(ZeroDivisionError):
             clips(torch.randn(2, 3, 4, 6, 6))
         handle.remove()
         clips(torch.randn(1, 3, 4, 6, 6))
     assert len(made.sample_macs()) == 1
+
+
+@pytest.mark.parametrize('verb', ['record', 'force'])
+def test_old_names_tell_the_new_ones(verb):
+    with pytest.raises(AttributeError, match=rf'use mmskip\.{verb}_routing'):
+        getattr(mmskip, f'{verb}_choices')

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmskip.va_red2.options import PlanePattern, mix_planes
+from mmskip.va_red2.mixing import PlanePattern, mix_planes
 
 # Sums of one, two, three terms; plane 3 is in none, plane 0 in three.
 TERMS = ((0, 1), (1, 0), (1, 2), (2, 0), (2, 2), (2, 4), (3, 0))

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from mmskip.va_red2 import option_sizes
-from mmskip.va_red2.options import frame_factors, option_terms
+from mmskip.va_red2.mixing import frame_factors, mix_indices
 
 CPU = torch.device('cpu')
 USED = [(0,), (1,), (0, 1), (1, 2), (0, 2), (0, 1, 2)]
@@ -20,7 +20,7 @@ def terms_of(
     taps=3,
     frames_first=False,
 ):
-    return option_terms(
+    return mix_indices(
         channels,
         channel_options,
         frames,
@@ -181,7 +181,7 @@ def test_they_are_kept():
 
 
 def test_terms_made_in_inference_mode_serve_a_training():
-    option_terms.cache_clear()
+    mix_indices.cache_clear()
     with torch.inference_mode():
         terms = terms_of(channels=11)
     assert terms_of(channels=11) is terms

@@ -26,7 +26,7 @@ EACH = pytest.mark.parametrize('name', CONVS)
 
 
 def dynamic(name='spatial', channels=8, **options):
-    """A layer whose gate makes all kinds of choices."""
+    """A layer whose gate opens all kinds of options."""
     conv = DynamicConv3d(8, channels, **CONVS[name], **options).double()
     nn.init.normal_(conv.gate.decide.weight)
     nn.init.zeros_(conv.gate.beta)
@@ -55,12 +55,12 @@ def plain_of(conv, name):
 def test_inference_equals_the_formula_of_training(name, space):
     conv = dynamic(name, search_space=space)
     x = clips()
-    with torch.no_grad(), mmskip.record_choices(conv) as choices:
+    with torch.no_grad(), mmskip.record_routing(conv) as record:
         y = conv(x)
         every = Usage(*(tuple(range(space)) for _ in range(2)))
         expected = conv._compute(x, conv.gate(x), every)
 
-    chosen = choices.by_layer()['']
+    chosen = record.by_layer()['']
     pairs = zip(chosen.time.tolist(), chosen.channels.tolist(), strict=True)
     assert len(set(pairs)) > 1
     torch.testing.assert_close(y, expected, rtol=1e-10, atol=1e-10)
@@ -81,7 +81,7 @@ def test_all_full_is_the_plain_layer_bit_for_bit(name):
     conv = dynamic(name)
     x = clips()
 
-    with torch.no_grad(), mmskip.force_choices(conv):
+    with torch.no_grad(), mmskip.force_routing(conv):
         assert torch.equal(conv(x), plain_of(conv, name)(x))
 
 
@@ -89,7 +89,7 @@ def test_half_of_both_equals_the_plain_layer_where_it_computes():
     conv = dynamic()
     x = clips()
 
-    with torch.no_grad(), mmskip.force_choices(conv, 1, 1):
+    with torch.no_grad(), mmskip.force_routing(conv, 1, 1):
         y = conv(x)
 
     full = plain_of(conv, 'spatial')(x)
@@ -101,22 +101,22 @@ def test_without_any_weight_the_smallest_option_is_used():
     conv = dynamic(search_space=3)
     x = clips()
     nn.init.zeros_(conv.gate.decide.weight)
-    with torch.no_grad(), mmskip.force_choices(conv, 2, 2):
+    with torch.no_grad(), mmskip.force_routing(conv, 2, 2):
         expected = conv(x)
     nn.init.constant_(conv.gate.beta, -1.0)
 
-    with torch.no_grad(), mmskip.record_choices(conv) as choices:
+    with torch.no_grad(), mmskip.record_routing(conv) as record:
         y = conv(x)
 
-    assert set(choices.by_layer()[''].time.tolist()) == {2}
+    assert set(record.by_layer()[''].time.tolist()) == {2}
     assert torch.equal(y, expected)
 
 
-def test_macs_are_those_of_the_choices():
+def test_macs_are_those_of_the_routing():
     conv = dynamic()
     x = clips(number=2, frames=8)
 
-    forced = mmskip.force_choices(conv, 1, 1)
+    forced = mmskip.force_routing(conv, 1, 1)
     with torch.no_grad(), forced, mmskip.count_macs(conv) as macs:
         conv(x)
 
@@ -227,10 +227,10 @@ def test_the_gate_tells_moving_from_static():
 )
 def test_copies_leave_records_behind(duplicate):
     conv = dynamic()
-    with mmskip.record_choices(conv):
+    with mmskip.record_routing(conv):
         twin = duplicate(conv)
 
-    assert twin._choices is None
+    assert twin._routing is None
     assert torch.equal(twin(clips(1, 1) * 0), conv(clips(1, 1) * 0))
 
 
