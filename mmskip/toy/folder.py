@@ -23,6 +23,40 @@ from mmskip.apis.errors import EXIT_OK
 
 # Pixels; decord fails on videos that are 48 wide.
 LEAST_SIDE = 64
+# Side of the blobs that the texture is made of, in pixels, and their contrast.
+OCTAVES = ((2, 12.0), (4, 18.0), (8, 22.0), (32, 30.0))
+# Pixels per frame that the disc moves, (x, y).
+OBJECT_STEP = (1.5, 1.0)
+# Help and, for two numbers, what they are.
+OPTIONS = dict(
+    train_videos=('training videos', None),
+    test_videos=('test videos', None),
+    unused_videos=('videos that splits leave out', None),
+    frames=('frames of each video', ('FEWEST', 'MOST')),
+    fps=('frames per second', None),
+    size=('size of the images in pixels', ('WIDTH', 'HEIGHT')),
+    train_sequences=('training sequences', None),
+    test_sequences=('test sequences', None),
+    train_frames=('frames of each training sequence', None),
+    density=('vehicles per lane and second that want to enter', None),
+    seed=('random seed', None),
+)
+
+
+def check_integers(arguments: dict, least: dict[str, int]) -> None:
+    """Refuse what is no integer, or a smaller one than it may be.
+
+    Args:
+        arguments: The arguments of a toy data set.
+        least: The smallest value of each of those that are integers.
+
+    Raises:
+        ValueError: One of them is something else.
+    """
+    for name, smallest in least.items():
+        value = arguments[name]
+        if not isinstance(value, int) or value < smallest:
+            raise ValueError(f'expected {name} >= {smallest}, got {value!r}')
 
 
 def check_video_arguments(arguments: dict, least: dict[str, int]) -> None:
@@ -35,10 +69,7 @@ def check_video_arguments(arguments: dict, least: dict[str, int]) -> None:
     Raises:
         ValueError: One of them is out of range.
     """
-    for name, smallest in least.items():
-        value = arguments[name]
-        if not isinstance(value, int) or value < smallest:
-            raise ValueError(f'expected {name} >= {smallest}, got {value!r}')
+    check_integers(arguments, least)
     size = arguments['size']
     if (
         len(size) != 2
@@ -63,10 +94,7 @@ def check_split_arguments(arguments: dict) -> None:
     Raises:
         ValueError: One of them is out of range.
     """
-    for name, least in (('train_videos', 1), ('test_videos', 1), ('seed', 0)):
-        value = arguments[name]
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f'expected {name} >= {least}, got {value!r}')
+    check_integers(arguments, dict(train_videos=1, test_videos=1, seed=0))
     frames, size = arguments['frames'], arguments['size']
     if len(frames) != 2 or not 1 <= frames[0] <= frames[1]:
         raise ValueError(
@@ -115,11 +143,13 @@ def write_once(
 
 def _is_complete(root: Path, name: str, marker: str, arguments: dict) -> bool:
     """Whether a folder holds this very data set; False if it is empty."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f'{root}: expected a folder, got a file')
+    if not root.exists() or not any(root.iterdir()):
         return False
     if not (root / marker).is_file():
         raise FileExistsError(
-            f'{root}: expected an empty folder or a {name}, got something '
+            f'{root}: expected an empty folder or a {name}, got a folder '
             f'without {marker}; remove it or choose another'
         )
     found = json.loads((root / marker).read_text())
@@ -181,11 +211,6 @@ def write_video(
         writer.release()
 
 
-# Side of the blobs that the texture is made of, in pixels, and their contrast.
-OCTAVES = ((2, 12.0), (4, 18.0), (8, 22.0), (32, 30.0))
-OBJECT_STEP = (1.5, 1.0)
-
-
 def pan_video(
     frames: int,
     step: tuple[float, float],
@@ -242,22 +267,6 @@ def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
         )
         picture += contrast * whole[:height, :width]
     return picture.clip(0, 255)
-
-
-# Help and, for two numbers, what they are.
-OPTIONS = dict(
-    train_videos=('training videos', None),
-    test_videos=('test videos', None),
-    unused_videos=('videos that splits leave out', None),
-    frames=('frames of each video', ('FEWEST', 'MOST')),
-    fps=('frames per second', None),
-    size=('size of the images in pixels', ('WIDTH', 'HEIGHT')),
-    train_sequences=('training sequences', None),
-    test_sequences=('test sequences', None),
-    train_frames=('frames of each training sequence', None),
-    density=('vehicles per lane and second that want to enter', None),
-    seed=('random seed', None),
-)
 
 
 def write_toy_data(
