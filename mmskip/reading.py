@@ -9,19 +9,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
+# Characters of a file's content that a message shows.
+SHOWN = 80
+_P = ParamSpec('_P')
+_R = TypeVar('_R')
+
 
 class InputError(ValueError):
     """Data, settings or weights cannot be used; the text says what to do.
 
     The command line tools print it in one line, without a traceback.
     """
-
-
-# Characters of a file's content that a message shows.
-SHOWN = 80
-
-_P = ParamSpec('_P')
-_R = TypeVar('_R')
 
 
 @contextmanager

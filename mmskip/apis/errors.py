@@ -21,6 +21,31 @@ DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 # A terminal that closes sends its signal twice; the second one must not cut
 # short what the first one began.
 QUIET_SECONDS = 5.0
+EXIT_OK = 0
+EXIT_INCOMPLETE = 1
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+DEBUG_VARIABLE = 'MMSKIP_DEBUG'
+# While one of these functions of mmengine runs, what goes wrong is what the
+# config asked for (an unknown `type`, a wrong argument, a missing annotation
+# file) or the checkpoint, not the program.
+_CONFIG_DRIVEN = frozenset(
+    ('build_from_cfg', 'load_checkpoint', '_load_checkpoint')
+)
+# While one of ours runs, a file cannot be where the user wants it.
+_WRITERS = frozenset(('save_figure', 'write_csv', 'write_json'))
+_MISTAKES = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    KeyError,
+    OSError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @contextmanager
@@ -59,35 +84,6 @@ def ending_as_interrupt() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-EXIT_OK = 0
-EXIT_INCOMPLETE = 1
-EXIT_MISTAKE = 2
-EXIT_INTERRUPTED = 130
-
-DEBUG_VARIABLE = 'MMSKIP_DEBUG'
-
-# While one of these functions of mmengine runs, what goes wrong is what the
-# config asked for (an unknown `type`, a wrong argument, a missing annotation
-# file) or the checkpoint, not the program.
-_CONFIG_DRIVEN = frozenset(
-    ('build_from_cfg', 'load_checkpoint', '_load_checkpoint')
-)
-# While one of ours runs, a file cannot be where the user wants it.
-_WRITERS = frozenset(('save_figure', 'write_csv', 'write_json'))
-_MISTAKES = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    KeyError,
-    OSError,
-    pickle.UnpicklingError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
 
 
 class UserError(Exception):

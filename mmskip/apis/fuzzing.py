@@ -29,6 +29,13 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE sequence [<!ENTITY a "aaaaaaaaaa">
     for before, this in zip(b'abcdefghi', b'bcdefghij', strict=True)
 )
 VALUES = (None, [], {}, '', 'x', -1, 1.9, 10**400, True, [[]] * 3, {'id': []})
+MIB = 2**20
+# Address space that a case may take beyond what the process has.
+MEMORY = 2048 * MIB
+GOOD = ('read', 'refused')
+BAD = ('unnamed', 'crash', 'hang')
+# Examples of each bad end that are kept.
+KEPT = 5
 
 
 def damage(content: bytes, suffix: str, rng: np.random.Generator) -> bytes:
@@ -157,15 +164,6 @@ def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
     for key in keys:
         yield tree, key
         yield from _places(tree[key])
-
-
-MIB = 2**20
-# Address space that a case may take beyond what the process has.
-MEMORY = 2048 * MIB
-GOOD = ('read', 'refused')
-BAD = ('unnamed', 'crash', 'hang')
-# Examples of each bad end that are kept.
-KEPT = 5
 
 
 class Reader(NamedTuple):

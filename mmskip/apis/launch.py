@@ -26,6 +26,9 @@ from .weights import load_weights
 # Its defaults keep the process group that exists when it is imported, for
 # good: see close_launcher.
 
+# Missing videos that are named; the rest is counted.
+NAMED = 5
+
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options that the stock train and test tools have in common."""
@@ -280,10 +283,6 @@ def _make_work_dir(path: str) -> None:
         raise UserError(
             f'cannot write to work directory {path}: no permission'
         )
-
-
-# Missing videos that are named; the rest is counted.
-NAMED = 5
 
 
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement
 from mmskip.visualization import PredictionDrawer, caption, tint
 
 from .errors import UserError
-from .video_stream import FrameResult
+from .video_stream import GIGA, FrameResult
 
 # Container -> codec that every build of OpenCV with FFmpeg can write.
 CODECS = {'.avi': 'MJPG', '.mkv': 'mp4v', '.mov': 'mp4v', '.mp4': 'mp4v'}
@@ -171,8 +171,8 @@ class ResultVideo:
         image = self._drawer(image, result.prediction)
         cost = result.cost
         text = (
-            f'{result.index}: {cost.spent / 1e9:.3g} of '
-            f'{cost.dense / 1e9:.3g} GMAC'
+            f'{result.index}: {cost.spent / GIGA:.3g} of '
+            f'{cost.dense / GIGA:.3g} GMAC'
         )
         if result.computed_mask is not None:
             text += ', tinted: computed'
@@ -233,8 +233,8 @@ class ResultLog:
         entry = dict(
             index=result.index,
             ms=round(1000 * result.seconds, 3),
-            gmac=result.cost.spent / 1e9,
-            dense_gmac=result.cost.dense / 1e9,
+            gmac=result.cost.spent / GIGA,
+            dense_gmac=result.cost.dense / GIGA,
             instances=instances_to_list(
                 result.prediction, self._classes, self._score_thr
             ),

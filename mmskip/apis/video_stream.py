@@ -31,6 +31,8 @@ from mmskip.visualization import InputMap, computed_pixels, mirrored_sites
 from .errors import UserError
 from .video_reader import Frame
 
+GIGA = 1e9
+
 
 class FramePipeline:
     """The config's own test pipeline, built once, for frames in memory.
@@ -267,9 +269,6 @@ def _computed_mask(
         frame_shape,
         mirrored_sites(masks) if flips else (),
     )
-
-
-GIGA = 1e9
 
 
 @dataclass

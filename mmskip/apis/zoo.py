@@ -50,10 +50,19 @@ STATUSES = (
     'refused',
     'does not run densely',
 )
+#: Largest difference, as a share of the largest value of a tensor.
+TOLERANCE = 1e-4
+#: What is done to a converted model before it runs, by the name of a mode.
+MODES: dict[str, Callable[[nn.Module], Any]] = {
+    'stream': lambda model: None,
+    'plan': propagate_changes,
+    'fast': make_fast,
+}
+Outputs = list[dict[str, list[Tensor]]]
 
 
 @dataclass(frozen=True)
-class Row:
+class ZooRow:
     """What came of a model in one mode.
 
     Attributes:
@@ -85,7 +94,7 @@ class Row:
     configs: tuple[str, ...] = ()
 
 
-def read_rows(path: Path) -> list[Row]:
+def read_rows(path: Path) -> list[ZooRow]:
     """Rows that were kept; the last one of a model and mode counts.
 
     A line that was not written to its end is left out.
@@ -95,25 +104,25 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.exists():
         return []
-    rows: dict[tuple[str, str], Row] = {}
+    rows: dict[tuple[str, str], ZooRow] = {}
     for line in path.read_text().splitlines():
         try:
             content = json.loads(line)
         except json.JSONDecodeError:
             continue
         content['configs'] = tuple(content['configs'])
-        row = Row(**content)
+        row = ZooRow(**content)
         rows[row.model, row.mode] = row
     return list(rows.values())
 
 
-def append_row(path: Path, row: Row) -> None:
+def append_row(path: Path, row: ZooRow) -> None:
     """Keep a row, on a line of its own."""
     with path.open('a') as file:
         file.write(json.dumps(asdict(row)) + '\n')
 
 
-def write_tables(out: Path, host: str, rows: Iterable[Row]) -> str:
+def write_tables(out: Path, host: str, rows: Iterable[ZooRow]) -> str:
     """Write a table as CSV, JSON and markdown.
 
     Args:
@@ -125,7 +134,7 @@ def write_tables(out: Path, host: str, rows: Iterable[Row]) -> str:
         The markdown.
     """
     rows = sorted(rows, key=lambda row: (row.mode != 'stream', row.model))
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(ZooRow)]
     with (out / f'{host}.csv').open('w', newline='') as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
@@ -138,7 +147,7 @@ def write_tables(out: Path, host: str, rows: Iterable[Row]) -> str:
     return text
 
 
-def markdown(host: str, rows: Sequence[Row]) -> str:
+def markdown(host: str, rows: Sequence[ZooRow]) -> str:
     """Counts by status, then the rows that are not equal, with reasons.
 
     Args:
@@ -168,7 +177,7 @@ def markdown(host: str, rows: Sequence[Row]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _listed(status: str, rows: Sequence[Row]) -> list[str]:
+def _listed(status: str, rows: Sequence[ZooRow]) -> list[str]:
     """Models of a status, those of one reason in one line."""
     if not rows:
         return []
@@ -193,23 +202,11 @@ def _listed(status: str, rows: Sequence[Row]) -> list[str]:
     return lines
 
 
-#: Largest difference, as a share of the largest value of a tensor.
-TOLERANCE = 1e-4
-#: What is done to a converted model before it runs, by the name of a mode.
-MODES: dict[str, Callable[[nn.Module], Any]] = {
-    'stream': lambda model: None,
-    'plan': propagate_changes,
-    'fast': make_fast,
-}
-
-Outputs = list[dict[str, list[Tensor]]]
-
-
 class NotDenseError(Exception):
     """The model does not run as it is; the text says why."""
 
 
-def check_model(entry: ZooModel, modes: Sequence[str]) -> list[Row]:
+def check_model(entry: ZooModel, modes: Sequence[str]) -> list[ZooRow]:
     """Build a model with random weights and run it on three frames.
 
     Args:
@@ -221,7 +218,7 @@ def check_model(entry: ZooModel, modes: Sequence[str]) -> list[Row]:
     """
     begin = time.monotonic()
     torch.manual_seed(0)
-    blank = Row(entry.host, entry.name, '', '', configs=entry.configs)
+    blank = ZooRow(entry.host, entry.name, '', '', configs=entry.configs)
     rows = [replace(blank, mode=mode) for mode in modes]
     try:
         rows = list(_check(entry, rows))
@@ -235,7 +232,7 @@ def check_model(entry: ZooModel, modes: Sequence[str]) -> list[Row]:
     return [replace(row, seconds=seconds) for row in rows]
 
 
-def _check(entry: ZooModel, rows: Iterable[Row]) -> Iterable[Row]:
+def _check(entry: ZooModel, rows: Iterable[ZooRow]) -> Iterable[ZooRow]:
     if entry.problem:
         raise NotDenseError(entry.problem)
     config = Config.fromfile(entry.path)
@@ -339,7 +336,9 @@ def _check_finite(outputs: Outputs) -> None:
                 raise NotDenseError(f'{name or "the model"} is not finite')
 
 
-def _compare(row: Row, probe: Probe, frames: Frames, expected: Outputs) -> Row:
+def _compare(
+    row: ZooRow, probe: Probe, frames: Frames, expected: Outputs
+) -> ZooRow:
     """Run a model in a stream and tell how far it is from what it was."""
     report = convert(probe, open_gates())
     row = replace(row, layers=len(report.converted))
@@ -400,7 +399,7 @@ def describe(error: BaseException, length: int = 160) -> str:
 
 
 #: What checks a model in the given modes.
-Check = Callable[[ZooModel, Sequence[str]], list[Row]]
+Check = Callable[[ZooModel, Sequence[str]], list[ZooRow]]
 
 
 @dataclass(frozen=True)
@@ -422,7 +421,7 @@ DEFAULT = Limits()
 def run_models(
     models: Sequence[ZooModel],
     modes: Sequence[str],
-    on_rows: Callable[[ZooModel, list[Row]], None],
+    on_rows: Callable[[ZooModel, list[ZooRow]], None],
     jobs: int = 1,
     limits: Limits = DEFAULT,
     check: Check = check_model,
@@ -481,7 +480,7 @@ class _Run:
         self._process.start()
         other.close()
 
-    def finish(self) -> list[Row]:
+    def finish(self) -> list[ZooRow]:
         """Its rows, or those that say why there are none."""
         rows = None
         if self.connection.poll():
@@ -497,7 +496,7 @@ class _Run:
             return rows
         seconds = time.monotonic() - self._begin
         return [
-            Row(
+            ZooRow(
                 self.model.host,
                 self.model.name,
                 mode,

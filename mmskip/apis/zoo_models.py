@@ -35,6 +35,29 @@ _IRRELEVANT = {
 }
 #: Where wrappers (trackers, distillers) have the model that they stand on.
 _WRAPPED = ('detector', 'student_cfg')
+#: Of what moves the positions at which images of noise are read.
+_SMOOTH = 0.1
+NUM_FRAMES = 3
+#: Sides of square pictures, tried from the smallest.
+_SIDES = dict(mmdet=(96, 128, 256, 320, 512), mmaction=(64, 112, 224))
+_SAMPLES = dict(
+    mmdet=('mmdet.structures', 'DetDataSample'),
+    mmpose=('mmpose.structures', 'PoseDataSample'),
+    mmaction=('mmaction.structures', 'ActionDataSample'),
+)
+#: Joints by the layout of a skeleton.
+_JOINTS = {'coco': 17, 'openpose': 18, 'nturgb+d': 25}
+#: Boxes in fractions of the picture, some of each size.
+_BOXES = (
+    (0.0, 0.0, 1.0, 1.0),
+    (0.1, 0.2, 0.5, 0.6),
+    (0.4, 0.1, 0.9, 0.5),
+    (0.3, 0.3, 0.55, 0.7),
+    (0.6, 0.6, 0.8, 0.9),
+    (0.05, 0.7, 0.2, 0.95),
+)
+#: Errors from which a part may be where others come from.
+_NOTABLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -201,10 +224,6 @@ def draw_weights(model: nn.Module, seed: int = 0) -> None:
                 _draw(key, value, gain, generator)
 
 
-#: Of what moves the positions at which images of noise are read.
-_SMOOTH = 0.1
-
-
 def _draw(
     name: str, value: Tensor, gain: float, generator: torch.Generator
 ) -> None:
@@ -247,27 +266,6 @@ def taking_statistics(model: nn.Module) -> Iterator[None]:
     finally:
         for handle in handles:
             handle.remove()
-
-
-NUM_FRAMES = 3
-#: Sides of square pictures, tried from the smallest.
-_SIDES = dict(mmdet=(96, 128, 256, 320, 512), mmaction=(64, 112, 224))
-_SAMPLES = dict(
-    mmdet=('mmdet.structures', 'DetDataSample'),
-    mmpose=('mmpose.structures', 'PoseDataSample'),
-    mmaction=('mmaction.structures', 'ActionDataSample'),
-)
-#: Joints by the layout of a skeleton.
-_JOINTS = {'coco': 17, 'openpose': 18, 'nturgb+d': 25}
-#: Boxes in fractions of the picture, some of each size.
-_BOXES = (
-    (0.0, 0.0, 1.0, 1.0),
-    (0.1, 0.2, 0.5, 0.6),
-    (0.4, 0.1, 0.9, 0.5),
-    (0.3, 0.3, 0.55, 0.7),
-    (0.6, 0.6, 0.8, 0.9),
-    (0.05, 0.7, 0.2, 0.95),
-)
 
 
 class Frames(NamedTuple):
@@ -514,10 +512,6 @@ def largest_error(
     worst = max(error for error, _ in errors)
     # Parts come in the order in which they are called.
     return next((e, n) for e, n in errors if e >= min(worst, _NOTABLE))
-
-
-#: Errors from which a part may be where others come from.
-_NOTABLE = 1e-4
 
 
 def error_between(actual: list[Tensor], expected: list[Tensor]) -> float:

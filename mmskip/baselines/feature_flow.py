@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmskip.registry import MODELS
+from mmskip.skip_conv import WARP_MACS
 
 from .keyframe import KeyFrames, VideoPosition, check_interval, mix_in
 
@@ -19,8 +20,6 @@ PRESETS = {
     'fast': cv2.DISOPTICAL_FLOW_PRESET_FAST,
     'medium': cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
-# Of bilinear interpolation, per value: four neighbours, each weighed.
-WARP_MACS = 4
 
 
 def to_grey(images: Tensor, preprocessor: nn.Module) -> np.ndarray:
@@ -66,7 +65,7 @@ def dis_flow(frame: np.ndarray, key: np.ndarray, preset: str) -> Tensor:
 def warp(features: Tensor, flow: Tensor) -> Tensor:
     """Fetch features from where a flow points (backward warp).
 
-    Bilinear, ``WARP_MACS`` per value of the result; what lies outside is 0.
+    Bilinear, ``WARP_MACS`` (of :mod:`mmskip.skip_conv`) per value of the result; what lies outside is 0.
     Deep Feature Flow (Zhu et al., CVPR 2017), Section 3, without its scale
     map.
 

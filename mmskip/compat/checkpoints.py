@@ -39,6 +39,14 @@ _ADVICE = re.compile(
     r'Check the documentation of torch\.load.*',
     re.DOTALL,
 )
+# torch has one allow-list for all threads.
+_ALLOWING = threading.RLock()
+#: What Runner checkpoints fetch with ``getattr``: the statistics of a
+#: HistoryBuffer, and the annealing function of a one-cycle schedule.
+ATTRIBUTES = (
+    (HistoryBuffer, ('current', 'max', 'mean', 'min')),
+    (OneCycleParamScheduler, ('_annealing_cos', '_annealing_linear')),
+)
 
 
 def describe_broken(file: Path | None, error: Exception) -> str:
@@ -127,20 +135,8 @@ def _has_end(file: Path) -> bool:
         return False
 
 
-# torch has one allow-list for all threads.
-_ALLOWING = threading.RLock()
-
-
 class CheckpointError(pickle.UnpicklingError):
     """A file was not loaded as a checkpoint; the text names it."""
-
-
-#: What Runner checkpoints fetch with ``getattr``: the statistics of a
-#: HistoryBuffer, and the annealing function of a one-cycle schedule.
-ATTRIBUTES = (
-    (HistoryBuffer, ('current', 'max', 'mean', 'min')),
-    (OneCycleParamScheduler, ('_annealing_cos', '_annealing_linear')),
-)
 
 
 def getattr_of_checkpoint(owner: Any, name: Any) -> Any:

@@ -12,6 +12,7 @@ from torch.autograd import Function
 from .packages import mend_on_import
 
 OPS = 'mmcv.ops'
+SSD_HEAD = 'mmdet.models.dense_heads.ssd_head'
 
 
 def let_mmcv_read_any_layout() -> None:
@@ -68,9 +69,6 @@ def _with_contiguous(function: Callable) -> Callable:
 def _contiguous(value: Any) -> Any:
     is_dense = torch.is_tensor(value) and value.layout == torch.strided
     return value.contiguous() if is_dense else value
-
-
-SSD_HEAD = 'mmdet.models.dense_heads.ssd_head'
 
 
 def let_ssd_head_predict() -> None:

@@ -18,6 +18,8 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import MODELS
 from mmengine.utils import package_utils
 
+DRN = 'mmaction.models.localizers.drn'
+
 
 class MendingFinder(MetaPathFinder):
     """Finds one module as usual, and mends it on import.
@@ -67,9 +69,6 @@ def mend_on_import(name: str, mend: Callable[[ModuleType], None]) -> None:
         for finder in sys.meta_path
     ):
         sys.meta_path.insert(0, MendingFinder(name, mend))
-
-
-DRN = 'mmaction.models.localizers.drn'
 
 
 @functools.cache

@@ -14,6 +14,20 @@ from mmengine.dataset import DefaultSampler
 
 from mmskip.registry import DATA_SAMPLERS, FUNCTIONS
 
+# Members of transforms that take other samples, in mmdet and mmpose.
+MIXING = ('get_indexes', 'get_indices', 'num_aux_image')
+# They look for a crop until it suits the boxes of the image, choose among
+# its objects, or draw from generators of their own.
+BOUND_TO_THE_IMAGE = (
+    'Albu',
+    'Albumentation',
+    'InstaBoost',
+    'MinIoURandomCrop',
+    'MultiBranch',
+    'RandomCenterCropPad',
+    'RandomSamplingNegPos',
+)
+
 
 @FUNCTIONS.register_module()
 class AllWindows:
@@ -172,22 +186,6 @@ def check_positive(name: str, value: Any) -> int:
             f'expected {name} to be a positive int, got {value!r}'
         )
     return value
-
-
-# Members of transforms that take other samples, in mmdet and mmpose.
-MIXING = ('get_indexes', 'get_indices', 'num_aux_image')
-
-# They look for a crop until it suits the boxes of the image, choose among
-# its objects, or draw from generators of their own.
-BOUND_TO_THE_IMAGE = (
-    'Albu',
-    'Albumentation',
-    'InstaBoost',
-    'MinIoURandomCrop',
-    'MultiBranch',
-    'RandomCenterCropPad',
-    'RandomSamplingNegPos',
-)
 
 
 def find_transforms(dataset: Any) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from mmskip.registry import DATASETS, TRANSFORMS
 from .jhmdb_release import NUM_SPLITS, read_ground_truth
 
 SUBSETS = ('train', 'test')
+KEYS = ('last', 'middle')
 
 
 @DATASETS.register_module()
@@ -280,9 +281,6 @@ def _read_boxes(path: str) -> dict:
             f'{type(found).__name__}'
         )
     return found
-
-
-KEYS = ('last', 'middle')
 
 
 @TRANSFORMS.register_module()

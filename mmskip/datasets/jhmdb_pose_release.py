@@ -20,6 +20,20 @@ VARIANTS = dict(
     full=('splits', '_test_split{}.txt'),
 )
 MARK_OF_SUBSET = dict(train='train_videos', test='test_videos')
+NAMES = (
+    'neck',
+    'belly',
+    'head',
+    *(
+        f'{side}_{part}'
+        for part in ('shoulder', 'hip', 'elbow', 'knee', 'wrist', 'ankle')
+        for side in ('right', 'left')
+    ),
+)
+# Numbers of images: video times this, plus frame.
+IMAGES_PER_VIDEO = 10_000
+EXPECTED = "mmpose's annotation file (JSON)"
+NUMBERS = (int, float)
 
 
 class PoseVideo(NamedTuple):
@@ -223,22 +237,6 @@ def _box_of(mask: np.ndarray) -> np.ndarray:
     return np.array([*low, columns.max(), rows.max()], np.float64) + 1
 
 
-NAMES = (
-    'neck',
-    'belly',
-    'head',
-    *(
-        f'{side}_{part}'
-        for part in ('shoulder', 'hip', 'elbow', 'knee', 'wrist', 'ankle')
-        for side in ('right', 'left')
-    ),
-)
-# Numbers of images: video times this, plus frame.
-IMAGES_PER_VIDEO = 10_000
-EXPECTED = "mmpose's annotation file (JSON)"
-NUMBERS = (int, float)
-
-
 def read_pose_json(
     root: str | os.PathLike, split: int, subset: str, variant: str = 'sub'
 ) -> tuple[dict[str, Any], ReadingReport]:
@@ -274,33 +272,41 @@ def read_pose_json(
         ):
             if box[0] != box[0]:  # NaN: nobody there
                 continue
-            image = dict(
-                id=number * IMAGES_PER_VIDEO + frame + 1,
-                file_name=video.file_name(frame),
-                width=video.size[0],
-                height=video.size[1],
-                vid_id=f'{number:05d}',
-                frame_id=number * IMAGES_PER_VIDEO + frame + 1,
-                nframes=len(video.boxes),
-                is_labeled=True,
-            )
-            x1, y1, x2, y2 = box.tolist()
-            points = [v for x, y in joints.tolist() for v in (x, y, 2.0)]
+            image = _image_entry(video, number, frame)
             images.append(image)
-            annotations.append(
-                dict(
-                    id=image['id'],
-                    image_id=image['id'],
-                    category_id=1,
-                    track_id=0,
-                    iscrowd=0,
-                    bbox=[x1, y1, x2 - x1, y2 - y1],
-                    keypoints=points,
-                )
-            )
+            annotations.append(_person_entry(image['id'], joints, box))
     person = dict(id=1, name='person', keypoints=list(NAMES))
     content = dict(images=images, annotations=annotations, categories=[person])
     return content, report
+
+
+def _image_entry(video: PoseVideo, number: int, frame: int) -> dict[str, Any]:
+    identity = number * IMAGES_PER_VIDEO + frame + 1
+    return dict(
+        id=identity,
+        file_name=video.file_name(frame),
+        width=video.size[0],
+        height=video.size[1],
+        vid_id=f'{number:05d}',
+        frame_id=identity,
+        nframes=len(video.boxes),
+        is_labeled=True,
+    )
+
+
+def _person_entry(
+    image_id: int, joints: np.ndarray, box: np.ndarray
+) -> dict[str, Any]:
+    x1, y1, x2, y2 = box.tolist()
+    return dict(
+        id=image_id,
+        image_id=image_id,
+        category_id=1,
+        track_id=0,
+        iscrowd=0,
+        bbox=[x1, y1, x2 - x1, y2 - y1],
+        keypoints=[v for x, y in joints.tolist() for v in (x, y, 2.0)],
+    )
 
 
 @reads(EXPECTED)

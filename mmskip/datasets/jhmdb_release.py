@@ -22,6 +22,18 @@ _COLUMNS = 5
 # edges lie behind them.
 _SLACK = 1
 _PER_VIDEO = ('gttubes', 'nframes', 'resolution')
+KEYS = (
+    'labels',
+    'gttubes',
+    'nframes',
+    'train_videos',
+    'test_videos',
+    'resolution',
+)
+NUM_SPLITS = 3
+# Marks of the split files.
+SUBSET_OF_MARK = {'1': 'train_videos', '2': 'test_videos'}
+MASK = 'puppet_mask/{}/puppet_mask.mat'
 
 
 def check_ground_truth(truth: dict[str, Any], path: str) -> None:
@@ -150,20 +162,6 @@ def _check_tube(
             )
     far = np.stack([-x1, -y1, x2 - width, y2 - height]).max(0)
     return int((far > _SLACK).sum())
-
-
-KEYS = (
-    'labels',
-    'gttubes',
-    'nframes',
-    'train_videos',
-    'test_videos',
-    'resolution',
-)
-NUM_SPLITS = 3
-# Marks of the split files.
-SUBSET_OF_MARK = {'1': 'train_videos', '2': 'test_videos'}
-MASK = 'puppet_mask/{}/puppet_mask.mat'
 
 
 @reads('JHMDB-GT.pkl', 'download it again')

@@ -50,6 +50,20 @@ KNOWN = {
     'target': {'box', 'attribute', 'occlusion'},
 }
 ARCHIVE = 'extract it again from the archive'
+# Where releases and re-packs put images and annotations, those of one split
+# before those of all; the first folder that holds any is used.
+SPLIT_IMAGE_FOLDERS = (
+    'Insight-MVT_Annotation_{split}',
+    'DETRAC-{lower}-data/Insight-MVT_Annotation_{split}',
+)
+ALL_IMAGE_FOLDERS = ('DETRAC-Images/DETRAC-Images', 'DETRAC-Images')
+ANNOTATION_FOLDERS = (
+    'DETRAC-{split}-Annotations-XML',
+    'DETRAC-{split}-Annotations-XML/DETRAC-{split}-Annotations-XML',
+    'DETRAC-{split}-Annotations-XML-v3',
+    'DETRAC-{split}-Annotations-XML-v3/DETRAC-{split}-Annotations-XML-v3',
+)
+_FRAME_NAME = re.compile(r'img(\d{5,})\.jpe?g', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -238,23 +252,6 @@ def _read_number(
             f'{" or ".join(map(repr, names))}, got {excerpt(text)}'
         )
     return value
-
-
-# Where releases and re-packs put images and annotations, those of one split
-# before those of all; the first folder that holds any is used.
-SPLIT_IMAGE_FOLDERS = (
-    'Insight-MVT_Annotation_{split}',
-    'DETRAC-{lower}-data/Insight-MVT_Annotation_{split}',
-)
-ALL_IMAGE_FOLDERS = ('DETRAC-Images/DETRAC-Images', 'DETRAC-Images')
-ANNOTATION_FOLDERS = (
-    'DETRAC-{split}-Annotations-XML',
-    'DETRAC-{split}-Annotations-XML/DETRAC-{split}-Annotations-XML',
-    'DETRAC-{split}-Annotations-XML-v3',
-    'DETRAC-{split}-Annotations-XML-v3/DETRAC-{split}-Annotations-XML-v3',
-)
-
-_FRAME_NAME = re.compile(r'img(\d{5,})\.jpe?g', re.IGNORECASE)
 
 
 def find_sequences(

@@ -22,6 +22,8 @@ from mmskip.skip_conv import StreamBinding, StreamState, clip
 
 from .video_order import VideoOrder
 
+INFERENCE_MODES = ('stream', 'clip')
+
 
 def check_frames(data_batch: Any) -> None:
     """Refuse images with NaN or infinite pixels.
@@ -91,9 +93,6 @@ def _images(data_batch: Any) -> Iterator[tuple[Tensor, Any]]:
     for image, sample in pairs:
         if isinstance(image, Tensor):
             yield image, sample
-
-
-INFERENCE_MODES = ('stream', 'clip')
 
 
 @HOOKS.register_module()

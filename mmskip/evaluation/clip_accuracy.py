@@ -16,6 +16,7 @@ from mmskip.registry import METRICS
 
 from .compute_cost import (
     BROKEN,
+    GIGA,
     by_group,
     group_of,
     read_groups,
@@ -24,7 +25,8 @@ from .compute_cost import (
     video_name,
 )
 
-GIGA = 1e9
+# mmaction2's ThreeCrop gives left, right, centre.
+CENTRE_OF_THREE = 2
 
 
 @METRICS.register_module()
@@ -160,10 +162,6 @@ def _speed(results: Sequence[Mapping]) -> dict[str, float]:
     seconds = sum(result['seconds'] for result in timed)
     clips = sum(len(result['macs']) for result in timed)
     return dict(clips_per_second=clips / seconds)
-
-
-# mmaction2's ThreeCrop gives left, right, centre.
-CENTRE_OF_THREE = 2
 
 
 @METRICS.register_module()

@@ -7,6 +7,12 @@ from typing import Any
 
 import numpy as np
 
+# Parts of what was spent, by mmskip.ComputeCost: gates, reference frames.
+SHARES = dict(
+    gate_share='cost/gate_share', reference_share='cost/reference_share'
+)
+Row = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
 class Task:
@@ -56,10 +62,6 @@ class Task:
         return (*self.metrics, self.time)
 
 
-# Parts of what was spent, by mmskip.ComputeCost: gates, reference frames.
-SHARES = dict(
-    gate_share='cost/gate_share', reference_share='cost/reference_share'
-)
 DETECTION = Task(
     accuracy='AP',
     cost='gmac_per_frame',
@@ -153,9 +155,6 @@ TASKS = dict(
     frames=FRAMES,
     clips=CLIPS,
 )
-
-
-Row = Mapping[str, Any]
 
 
 def mean_over_seeds(

@@ -18,6 +18,11 @@ from mmskip.reading import InputError, read_json
 from mmskip.registry import METRICS
 
 GIGA = 1e9
+# Set by ActionVideoDataset and ActionFrameDataset on stand-ins for videos
+# that cannot be decoded: why they cannot.
+BROKEN = 'broken'
+# `sof_stops` of a frame that was never looked at.
+UNSEEN = -1
 
 
 @METRICS.register_module()
@@ -177,11 +182,6 @@ def by_group(
         yield name, [r for r in results if r.get('group') == name]
 
 
-# Set by ActionVideoDataset and ActionFrameDataset on stand-ins for videos
-# that cannot be decoded: why they cannot.
-BROKEN = 'broken'
-
-
 def video_name(sample: dict) -> str | None:
     """The video of a sample: ``video_id``, else its file or folder."""
     for key in ('video_id', 'filename', 'frame_dir'):
@@ -260,11 +260,6 @@ def read_labels(sample: dict, num_classes: int) -> tuple[int, ...]:
             f'{video_name(sample)}; set num_classes of the head'
         )
     return labels
-
-
-GIGA = 1e9
-# `sof_stops` of a frame that was never looked at.
-UNSEEN = -1
 
 
 @METRICS.register_module()

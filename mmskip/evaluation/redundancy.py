@@ -17,6 +17,11 @@ from mmskip.va_red2 import (
     record_choices,
 )
 
+FIGURES = ('cc', 'rmse', 'rp', 'rp_close')
+AXES = ('time', 'channels')
+# Values of a float64 matrix of pairs that are held at a time.
+MOST_PAIRS = 4_000_000
+
 
 class LayerMaps(NamedTuple):
     """What a layer gave for one sample.
@@ -108,12 +113,6 @@ def capture_maps(
         torch.arange(len(mixed)) < count,
         torch.arange(mixed.shape[1]) % stride == 0,
     )
-
-
-FIGURES = ('cc', 'rmse', 'rp', 'rp_close')
-AXES = ('time', 'channels')
-# Values of a float64 matrix of pairs that are held at a time.
-MOST_PAIRS = 4_000_000
 
 
 class Thresholds(NamedTuple):

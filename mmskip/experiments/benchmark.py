@@ -34,6 +34,12 @@ from .plan import write_csv, write_json
 #: Spatial size of the output of each layer.
 Sizes = dict[SkipConvMixin, torch.Size]
 PATTERNS = ('blob', 'blocks', 'pixels')
+#: The gate of a model that has none, see configs/_base_/conversions.
+GATE = dict(type='OutputNormGate', order=2, relative=True)
+#: Frames that are not timed: the reference frame is the first of them.
+WARM_UP = 3
+#: MAC reduction and speed-up on HRNet-w32, Skip-Conv (CVPR 2021), Table 2.
+PAPER = ((2.51, 1.48), (4.33, 1.91), (7.92, 4.09))
 
 
 class RegionGate(InputNormGate):
@@ -150,10 +156,6 @@ def video_frames(
     return frames
 
 
-#: The gate of a model that has none, see configs/_base_/conversions.
-GATE = dict(type='OutputNormGate', order=2, relative=True)
-
-
 class Pair(NamedTuple):
     """Two models that are compared.
 
@@ -237,10 +239,6 @@ def compile_pair(pair: Pair, image: Tensor) -> Pair:
         sizes = output_sizes(skip, image)
     dense.compile()
     return Pair('compiled', dense, skip, sizes)
-
-
-#: Frames that are not timed: the reference frame is the first of them.
-WARM_UP = 3
 
 
 def measure(
@@ -389,10 +387,6 @@ def time_layers(
     times[''] += whole - sum(times.values())
     number = len(frames) - WARM_UP
     return {name: 1e3 * t / number for name, t in times.items()}
-
-
-#: MAC reduction and speed-up on HRNet-w32, Skip-Conv (CVPR 2021), Table 2.
-PAPER = ((2.51, 1.48), (4.33, 1.91), (7.92, 4.09))
 
 
 def show(result: dict, num_layers: int) -> None:

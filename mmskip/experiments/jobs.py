@@ -29,6 +29,9 @@ ETA = re.compile(r'\beta: ((?:\d+ days?, )?[\d:]+)')
 SOURCES = Path(__file__).resolve().parents[3]
 # Until a process that was asked to end is ended.
 GRACE_SECONDS = 5.0
+# Without a terminal, what runs is told so often.
+LINE_SECONDS = 30.0
+Tell = Callable[[str], Any]
 
 
 def run_tool_process(
@@ -179,12 +182,6 @@ def _environment(threads: int | None) -> dict[str, str]:
     if threads is not None:
         found['OMP_NUM_THREADS'] = str(threads)
     return found
-
-
-# Without a terminal, what runs is told so often.
-LINE_SECONDS = 30.0
-
-Tell = Callable[[str], Any]
 
 
 @dataclass(frozen=True)

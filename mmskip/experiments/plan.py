@@ -19,6 +19,19 @@ from mmskip.native import active_backend
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # How lists of one of several splits are called.
 LIST = re.compile(r'split_\d+')
+# Names of methods to those of mmskip.SVDConversion.
+SVD_OPTIONS = dict(spatial_svd='spatial', weight_svd='weight')
+KEYS = ('macs', 'method', 'shape')
+PLAN_KEYS = ('methods', 'seeds', 'task')
+METHOD_KEYS = (
+    'compress',
+    'config',
+    'options',
+    'seeds',
+    'settings',
+    'train',
+    'weights',
+)
 
 
 def split_options(cfg: Mapping[str, Any], split: int) -> dict[str, Any]:
@@ -118,17 +131,12 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2) + '\n')
 
 
-# Names of methods to those of mmskip.SVDConversion.
-SVD_METHODS = dict(spatial_svd='spatial', weight_svd='weight')
-KEYS = ('macs', 'method', 'shape')
-
-
 @dataclass(frozen=True)
 class Compression:
     """A compression to a share of a model's MACs.
 
     Attributes:
-        method: A key of :data:`SVD_METHODS`.
+        method: A key of :data:`SVD_OPTIONS`.
         macs: Share of the whole model's MACs that may be left, below 1.
         shape: Of the model's input (N, C, H, W) for which MACs are counted;
             ``None`` leaves it to the config's codec.
@@ -176,10 +184,10 @@ def read_compression(parts: Sequence[Any], where: str) -> Compression:
             )
         found.update(part)
     method, macs = found.get('method'), found.get('macs')
-    if method not in SVD_METHODS:
+    if method not in SVD_OPTIONS:
         raise UserError(
             f'{where}: expected method of compress to be one of '
-            f'{", ".join(SVD_METHODS)}, got {method!r}'
+            f'{", ".join(SVD_OPTIONS)}, got {method!r}'
         )
     if not isinstance(macs, float) or not 0 < macs < 1:
         raise UserError(
@@ -188,18 +196,6 @@ def read_compression(parts: Sequence[Any], where: str) -> Compression:
         )
     shape = found.get('shape')
     return Compression(method, macs, None if shape is None else tuple(shape))
-
-
-PLAN_KEYS = ('methods', 'seeds', 'task')
-METHOD_KEYS = (
-    'compress',
-    'config',
-    'options',
-    'seeds',
-    'settings',
-    'train',
-    'weights',
-)
 
 
 @dataclass(frozen=True)
@@ -231,7 +227,7 @@ class Trial:
     @property
     def name(self) -> str:
         """What it is called; unlike the others of its plan."""
-        return name_of(self.method, self.setting, self.seed)
+        return trial_name(self.method, self.setting, self.seed)
 
     def folder(self, out: Path) -> Path:
         """Where its checkpoint and its results lie below a folder."""
@@ -239,7 +235,7 @@ class Trial:
         return folder if self.seed is None else folder / f'seed_{self.seed}'
 
 
-def name_of(method: str, setting: str, seed: int | None) -> str:
+def trial_name(method: str, setting: str, seed: int | None) -> str:
     """What a trial is called."""
     seeded = '' if seed is None else f'seed {seed}'
     return ', '.join(filter(None, (method, setting, seeded)))

@@ -43,6 +43,7 @@ TRAIN_KEYS = (
 )
 
 Recipe = dict[str, Any]
+COST_METRICS = ('mmskip.ComputeCost', 'mmskip.VideoCost', 'mmskip.ClipCost')
 
 
 def make_recipe(
@@ -106,9 +107,6 @@ def _hash_of_file(path: str, size: int, changed: int) -> str:
     """SHA-256 of a file, worked out anew when it was written to."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-COST_METRICS = ('mmskip.ComputeCost', 'mmskip.VideoCost', 'mmskip.ClipCost')
 
 
 @dataclass(frozen=True)

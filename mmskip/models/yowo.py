@@ -13,6 +13,8 @@ from mmskip.core import CountedWhole
 from mmskip.options import check_least
 from mmskip.registry import MODELS
 
+KEYS = ('last', 'middle')
+
 
 class ChannelAttention(CountedWhole):
     """Mixes channels by their Gram matrix, Eqs. 1 to 4.
@@ -92,9 +94,6 @@ class ChannelFusion(BaseModule):
         """
         fused = self.reduce(torch.cat(features, dim=1))
         return (self.attention(self.smooth(fused)),)
-
-
-KEYS = ('last', 'middle')
 
 
 @MODELS.register_module()

@@ -45,6 +45,12 @@ TWO_PARTS = 0.25
 LEAST_PART = 4
 # Movements per second are drawn between these.
 TEMPO = (0.4, 1.0)
+MARKER = 'toy_activitynet.json'
+ANNOTATIONS = 'activity_net.v1-3.min.json'
+# Grows when the same arguments give other bytes.
+VERSION = 2
+SPLITS = dict(training='train', validation='val')
+LEAST = dict(train_videos=0, test_videos=0, frames=12, seed=0)
 
 
 @dataclass(frozen=True)
@@ -237,14 +243,6 @@ def _paint_title(
         cv2.rectangle(
             canvas, (middle - half, y), (middle + half, y + thick), colour, -1
         )
-
-
-MARKER = 'toy_activitynet.json'
-ANNOTATIONS = 'activity_net.v1-3.min.json'
-# Grows when the same arguments give other bytes.
-VERSION = 2
-SPLITS = dict(training='train', validation='val')
-LEAST = dict(train_videos=0, test_videos=0, frames=12, seed=0)
 
 
 def make_toy_activitynet(

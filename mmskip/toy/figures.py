@@ -23,6 +23,25 @@ STANDING: Joints = dict(
     knee1=(0.06, 0.24),
     foot1=(0.09, 0.0),
 )
+Colour = tuple[int, int, int]
+# Image coordinates are handed to OpenCV in sixteenths of a pixel.
+SHIFT = 4
+LIMBS = (
+    ('hip', 'knee0', 'foot0', 'trousers'),
+    ('hip', 'knee1', 'foot1', 'trousers'),
+    ('neck', 'elbow0', 'hand0', 'shirt'),
+    ('neck', 'elbow1', 'hand1', 'shirt'),
+)
+# Frames are painted this many times as large and then shrunk.
+OVERSAMPLING = 2
+# Standard deviation of the sensor's noise, of 255.
+NOISE = 2.0
+# Movements per frame, height of the figure and where it may stand, as shares
+# of the image.
+TEMPO = (0.03, 0.12)
+HEIGHTS = (0.38, 0.62)
+PLACES = ((0.22, 0.78), (0.72, 0.97))
+WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -201,18 +220,6 @@ def _disc(centre: Point, radius: float) -> Stroke:
     return Stroke(arc(centre, (radius, radius), 0.0, 2 * pi))
 
 
-Colour = tuple[int, int, int]
-
-# Image coordinates are handed to OpenCV in sixteenths of a pixel.
-SHIFT = 4
-LIMBS = (
-    ('hip', 'knee0', 'foot0', 'trousers'),
-    ('hip', 'knee1', 'foot1', 'trousers'),
-    ('neck', 'elbow0', 'hand0', 'shirt'),
-    ('neck', 'elbow1', 'hand1', 'shirt'),
-)
-
-
 @dataclass(frozen=True)
 class Stage:
     """Where something happens and what it looks like.
@@ -386,18 +393,6 @@ def _vivid(rng: np.random.Generator) -> Colour:
     return tuple(
         int(part) for part in cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0]
     )
-
-
-# Frames are painted this many times as large and then shrunk.
-OVERSAMPLING = 2
-# Standard deviation of the sensor's noise, of 255.
-NOISE = 2.0
-# Movements per frame, height of the figure and where it may stand, as shares
-# of the image.
-TEMPO = (0.03, 0.12)
-HEIGHTS = (0.38, 0.62)
-PLACES = ((0.22, 0.78), (0.72, 0.97))
-WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)

@@ -15,6 +15,44 @@ SPINE, NECK, SHOULDERS, HIPS, PELVIS = 0.25, 0.13, 0.12, 0.07, 0.07
 UPPER_ARM, FOREARM, THIGH, SHIN = 0.17, 0.16, 0.24, 0.23
 STANDING = PELVIS + THIGH + SHIN  # height of the belly
 ARM, LEG = ('shoulder', 'elbow', 'wrist'), ('hip', 'knee', 'ankle')
+CHANNELS = (
+    *(
+        f'{side}_{part}'
+        for side in ('right', 'left')
+        for part in ('arm', 'elbow', 'leg', 'knee')
+    ),
+    'lean',
+    'rise',
+)
+# How much the middle of a swing varies from figure to figure.
+SPREADS = dict(lean=0.1, rise=0.0, right_leg=0.12, left_leg=0.12)
+# Frames are painted this many times as large and then shrunk.
+OVERSAMPLING = 2
+# Standard deviation of the sensor's noise, of 255.
+NOISE = 1.0
+# Cycles per frame: one takes 14 to 30 frames.
+TEMPO = (1 / 30, 1 / 14)
+# Image coordinates are handed to OpenCV in sixteenths of a pixel.
+SHIFT = 4
+# Lines of the body: names, width in body heights, which of the colours.
+LIMBS = (
+    (('right_hip', 'right_knee', 'right_ankle'), 0.075, 'trousers'),
+    (('left_hip', 'left_knee', 'left_ankle'), 0.075, 'trousers'),
+    (('right_hip', 'left_hip'), 0.09, 'trousers'),
+    (('belly', 'neck'), 0.17, 'shirt'),
+    (('right_shoulder', 'left_shoulder'), 0.08, 'shirt'),
+    (('right_shoulder', 'right_elbow', 'right_wrist'), 0.06, 'sleeves'),
+    (('left_shoulder', 'left_elbow', 'left_wrist'), 0.06, 'sleeves'),
+)
+HEAD = 0.075
+BELLY = NAMES.index('belly')
+# What is easily taken for a limb: strokes on the wall, and how often somebody
+# who does nothing stands behind the figure.
+STROKES = 10
+BYSTANDER = 0.5
+# Of an image's height: the figure's, and from where to where it may reach.
+HEIGHTS = (0.5, 0.66)
+MARGIN = 0.04
 
 
 @dataclass(frozen=True)
@@ -37,17 +75,6 @@ class Swing:
 
 
 STILL = Swing()
-CHANNELS = (
-    *(
-        f'{side}_{part}'
-        for side in ('right', 'left')
-        for part in ('arm', 'elbow', 'leg', 'knee')
-    ),
-    'lean',
-    'rise',
-)
-# How much the middle of a swing varies from figure to figure.
-SPREADS = dict(lean=0.1, rise=0.0, right_leg=0.12, left_leg=0.12)
 # What swings, in radians: a limb's angle from hanging down, outwards, and
 # the bend of its second half from its first; the lean of the back to the
 # figure's left. `rise` is in body heights. Classes are alphabetical, and
@@ -181,36 +208,7 @@ def _reach(sign: int, angle: float, length: float) -> np.ndarray:
     return length * np.array([sign * sin(angle), -cos(angle)])
 
 
-# Frames are painted this many times as large and then shrunk.
-OVERSAMPLING = 2
-# Standard deviation of the sensor's noise, of 255.
-NOISE = 1.0
-# Cycles per frame: one takes 14 to 30 frames.
-TEMPO = (1 / 30, 1 / 14)
-# Image coordinates are handed to OpenCV in sixteenths of a pixel.
-SHIFT = 4
-# Lines of the body: names, width in body heights, which of the colours.
-LIMBS = (
-    (('right_hip', 'right_knee', 'right_ankle'), 0.075, 'trousers'),
-    (('left_hip', 'left_knee', 'left_ankle'), 0.075, 'trousers'),
-    (('right_hip', 'left_hip'), 0.09, 'trousers'),
-    (('belly', 'neck'), 0.17, 'shirt'),
-    (('right_shoulder', 'left_shoulder'), 0.08, 'shirt'),
-    (('right_shoulder', 'right_elbow', 'right_wrist'), 0.06, 'sleeves'),
-    (('left_shoulder', 'left_elbow', 'left_wrist'), 0.06, 'sleeves'),
-)
-HEAD = 0.075
-BELLY = NAMES.index('belly')
-# What is easily taken for a limb: strokes on the wall, and how often somebody
-# who does nothing stands behind the figure.
-STROKES = 10
-BYSTANDER = 0.5
-# Of an image's height: the figure's, and from where to where it may reach.
-HEIGHTS = (0.5, 0.66)
-MARGIN = 0.04
-
-
-class Shot(NamedTuple):
+class FigureFrame(NamedTuple):
     """A frame.
 
     Attributes:
@@ -245,7 +243,7 @@ class FigureVideo(NamedTuple):
     clutter: bool = True
     variety: float = 2.5
 
-    def film(self) -> Iterator[Shot]:
+    def film(self) -> Iterator[FigureFrame]:
         """Film the video."""
         rng = np.random.default_rng(self.seed)
         width, height = (side * OVERSAMPLING for side in self.size)
@@ -280,7 +278,7 @@ class FigureVideo(NamedTuple):
             mask = cv2.resize(
                 blank[..., 0], self.size, interpolation=cv2.INTER_AREA
             )
-            yield Shot(
+            yield FigureFrame(
                 np.clip(image + 0.5, 0, 255).astype(np.uint8),
                 (mask >= 128).astype(np.uint8),
                 (joints + 0.5) / OVERSAMPLING - 0.5,

@@ -7,6 +7,11 @@ import numpy as np
 
 # Nothing closer than this to the camera is drawn, in metres.
 NEAR = 1.0
+LANE_WIDTH = 3.5
+# Distance along the road from a stop line to the far edge of the crossing.
+CROSSING = 5.5
+# Beyond this distance along the road vehicles are too small to annotate.
+FAR = 40.0
 
 
 @dataclass(frozen=True)
@@ -112,13 +117,6 @@ class Camera:
         x = self.position[0] + reach * rays[..., 0]
         y = self.position[1] + reach * rays[..., 1]
         return x.astype(np.float32), y.astype(np.float32)
-
-
-LANE_WIDTH = 3.5
-# Distance along the road from a stop line to the far edge of the crossing.
-CROSSING = 5.5
-# Beyond this distance along the road vehicles are too small to annotate.
-FAR = 40.0
 
 
 @dataclass(frozen=True)

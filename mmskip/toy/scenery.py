@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from .scene import CROSSING, LANE_WIDTH, Camera, Scene
-from .traffic import clip_box
+from .traffic import box_around
 
 ASPHALT = (98, 96, 94)
 CONCRETE = (150, 156, 158)
@@ -15,6 +15,17 @@ GRASS = (62, 108, 92)
 MARKING = (214, 216, 214)
 YELLOW = (70, 170, 206)
 SKY_LOW, SKY_HIGH = (226, 214, 204), (206, 170, 136)
+WALLS = (
+    (150, 166, 182),
+    (128, 138, 150),
+    (170, 176, 178),
+    (110, 132, 164),
+    (142, 150, 142),
+)
+PANE = (104, 88, 74)
+LEAVES = ((46, 96, 62), (52, 110, 84), (38, 82, 52))
+TRUNK = (50, 66, 82)
+STEEL = (122, 124, 124)
 
 
 def paint_ground(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -125,19 +136,6 @@ def _noise(
         lines = np.mod(y * scale, 256).astype(np.float32)
         total += strength * cv2.remap(tile, columns, lines, cv2.INTER_LINEAR)
     return total
-
-
-WALLS = (
-    (150, 166, 182),
-    (128, 138, 150),
-    (170, 176, 178),
-    (110, 132, 164),
-    (142, 150, 142),
-)
-PANE = (104, 88, 74)
-LEAVES = ((46, 96, 62), (52, 110, 84), (38, 82, 52))
-TRUNK = (50, 66, 82)
-STEEL = (122, 124, 124)
 
 
 @dataclass(frozen=True)
@@ -297,7 +295,7 @@ def _make_tree(
     scale = camera.focal / float(camera.depth(np.array([x, y, height / 2])))
     foot, top = camera.project(np.array([[x, y, 0], [x, y, height]]))
     radius = height * 0.3 * scale
-    box = clip_box(
+    box = box_around(
         np.array([foot, top - 1.3 * radius, top + 1.3 * radius]),
         camera.size[::-1],
         margin=int(radius * 0.4),
@@ -327,7 +325,7 @@ def _make_pole(camera: Camera, x: float, y: float, arm: int) -> Sprite | None:
     corners = np.array([[x, y, 0], [x, y, 8], [x + 2.2 * arm, y, 8.4]])
     if camera.depth(corners).min() < 1:
         return None
-    box = clip_box(camera.project(corners), camera.size[::-1], margin=6)
+    box = box_around(camera.project(corners), camera.size[::-1], margin=6)
     image, mask = _blank(box)
     if mask is None:
         return None

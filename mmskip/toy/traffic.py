@@ -10,6 +10,14 @@ from .vehicles import Shape, make_shape
 
 # Image coordinates are handed to OpenCV in sixteenths of a pixel.
 SHIFT = 4
+# How many of each type come in random order before all come again: enough of
+# each, also in a short sequence.
+DECK = dict(car=9, van=4, bus=2, others=3)
+# Road that is simulated, along Y, in metres.
+NEAR_END, FAR_END = 2.0, FAR + 30.0
+# Intelligent driver model: acceleration, comfortable braking (m/s^2), time
+# headway (s) and gap in a queue (m).
+ACCELERATION, BRAKING, HEADWAY, QUEUE_GAP = 2.6, 3.0, 0.9, 1.8
 
 
 @dataclass(frozen=True)
@@ -82,7 +90,7 @@ def paint_shadow(
     if camera.depth(flat).min() < NEAR:
         return
     hull = cv2.convexHull(camera.project(flat).astype(np.float32))[:, 0]
-    x1, y1, x2, y2 = clip_box(hull, canvas.shape, margin=8)
+    x1, y1, x2, y2 = box_around(hull, canvas.shape, margin=8)
     if x2 <= x1 or y2 <= y1:
         return
     mask = np.zeros((y2 - y1, x2 - x1), np.float32)
@@ -118,7 +126,7 @@ def paint_vehicle(
     if not polygons:
         return None
     points = np.concatenate([pixels for pixels, _ in polygons])
-    x1, y1, x2, y2 = clip_box(points, canvas.shape)
+    x1, y1, x2, y2 = box_around(points, canvas.shape)
     box = (*points.min(0), *points.max(0))
     hull = cv2.convexHull(points.astype(np.float32))
     outline = Outline(tuple(map(float, box)), float(cv2.contourArea(hull)))
@@ -166,7 +174,7 @@ def cover(
     return covered
 
 
-def clip_box(
+def box_around(
     points: np.ndarray, shape: tuple[int, ...], margin: int = 1
 ) -> tuple[int, int, int, int]:
     """Box around points, grown by a margin and clipped to an image.
@@ -239,18 +247,6 @@ def _fixed(points: np.ndarray) -> np.ndarray:
     OpenCV puts the middle of the first pixel at 0, the camera at 0.5.
     """
     return np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)
-
-
-# How many of each type come in random order before all come again: enough of
-# each, also in a short sequence.
-DECK = dict(car=9, van=4, bus=2, others=3)
-
-# Road that is simulated, along Y, in metres.
-NEAR_END, FAR_END = 2.0, FAR + 30.0
-
-# Intelligent driver model: acceleration, comfortable braking (m/s^2), time
-# headway (s) and gap in a queue (m).
-ACCELERATION, BRAKING, HEADWAY, QUEUE_GAP = 2.6, 3.0, 0.9, 1.8
 
 
 @dataclass

@@ -32,9 +32,20 @@ ARROW: tuple[Point, ...] = (
     (0.1, -0.3),
     (0.1, -0.7),
 )
+# Frames are painted this many times as large and then shrunk.
+OVERSAMPLING = 2
+# Standard deviation of the sensor's noise, of 255. More makes single frames
+# harder.
+NOISE = 3.0
+# How often somebody who does nothing stands in front of the pattern.
+BYSTANDER = 0.5
+# Periods per frame of the video. Of two frames, the movement is seen up to
+# half a period; of every fourth frame, slow videos still show it and of fast
+# ones little is left. Faster is harder, and slower is harder with few pixels.
+SPEEDS = dict(static=(0.0, 0.0), slow=(0.03, 0.05), fast=(0.075, 0.1))
 
 
-class Motion(NamedTuple):
+class MovingPattern(NamedTuple):
     """A class of toy videos.
 
     Attributes:
@@ -96,15 +107,15 @@ def hoops(phase: float) -> tuple[Stroke, ...]:
 
 
 # Class names in alphabetical order, as folders: without white space.
-MOTIONS: dict[str, Motion] = dict(
-    boats_to_the_left=Motion(boats, -1, 2),
-    boats_to_the_right=Motion(boats, 1, 0),
-    hoops_growing=Motion(hoops, 1, 0),
-    hoops_shrinking=Motion(hoops, -1, 2),
-    kites_falling=Motion(kites, -1, 3),
-    kites_rising=Motion(kites, 1, 1),
-    wheel_clockwise=Motion(wheel, -1, 3),
-    wheel_counterclockwise=Motion(wheel, 1, 1),
+MOTIONS: dict[str, MovingPattern] = dict(
+    boats_to_the_left=MovingPattern(boats, -1, 2),
+    boats_to_the_right=MovingPattern(boats, 1, 0),
+    hoops_growing=MovingPattern(hoops, 1, 0),
+    hoops_shrinking=MovingPattern(hoops, -1, 2),
+    kites_falling=MovingPattern(kites, -1, 3),
+    kites_rising=MovingPattern(kites, 1, 1),
+    wheel_clockwise=MovingPattern(wheel, -1, 3),
+    wheel_counterclockwise=MovingPattern(wheel, 1, 1),
 )
 
 
@@ -136,19 +147,6 @@ def paint_sign(
     points = middle + half * (np.array(ARROW) @ turn)
     corners = np.round(points).astype(np.int32)
     cv2.fillPoly(canvas, [corners], stage.thing[0], cv2.LINE_AA)
-
-
-# Frames are painted this many times as large and then shrunk.
-OVERSAMPLING = 2
-# Standard deviation of the sensor's noise, of 255. More makes single frames
-# harder.
-NOISE = 3.0
-# How often somebody who does nothing stands in front of the pattern.
-BYSTANDER = 0.5
-# Periods per frame of the video. Of two frames, the movement is seen up to
-# half a period; of every fourth frame, slow videos still show it and of fast
-# ones little is left. Faster is harder, and slower is harder with few pixels.
-SPEEDS = dict(static=(0.0, 0.0), slow=(0.03, 0.05), fast=(0.075, 0.1))
 
 
 class TrimmedVideo(NamedTuple):

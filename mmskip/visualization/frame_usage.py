@@ -11,13 +11,20 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mmskip.evaluation.compute_cost import UNSEEN
 from mmskip.reading import InputError, excerpt, read_json
 
-UNSEEN = -1
+from .overlay import FONT, INK, write_text
+
 GAP, MARGIN, BAR, CAPTION = 3, 6, 7, 20
 BAR_COLOUR = (190, 110, 20)
-INK = (60, 60, 60)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+USED_COLOR = '#0072B2'
+UNSEEN_COLOR = '#222222'
+EXPECTED = 'the JSON file of mmskip.VideoCost'
+# Fields of a video that are lists, and what they are lists of.
+LISTS = dict(stops=int, labels=int, frame_inds=int, scores=(int, float))
+# Parts of a bar that are narrower get no percentage, in percent.
+LEAST_LABELLED = 2.5
 
 
 def read_frames(
@@ -92,9 +99,7 @@ def draw_strip(
         np.uint8,
     )
     if caption:
-        cv2.putText(
-            canvas, caption, (MARGIN, 14), FONT, 0.42, INK, 1, cv2.LINE_AA
-        )
+        write_text(canvas, caption, (MARGIN, 14), 0.42)
     low = CAPTION + height + GAP
     for index, (image, stop) in enumerate(zip(images, stops, strict=True)):
         x = MARGIN + index * step
@@ -222,17 +227,8 @@ def _card(stop: int, width: int, height: int) -> np.ndarray:
     (w, h), _ = cv2.getTextSize(text, FONT, size, 1)
     at = ((width - w) // 2, (height + h) // 2)
     colour = (255, 255, 255) if unseen else INK
-    cv2.putText(card, text, at, FONT, size, colour, 1, cv2.LINE_AA)
+    write_text(card, text, at, size, colour)
     return card
-
-
-USED_COLOR = '#0072B2'
-UNSEEN_COLOR = '#222222'
-EXPECTED = 'the JSON file of mmskip.VideoCost'
-# Fields of a video that are lists, and what they are lists of.
-LISTS = dict(stops=int, labels=int, frame_inds=int, scores=(int, float))
-# Parts of a bar that are narrower get no percentage, in percent.
-LEAST_LABELLED = 2.5
 
 
 def read_videos(path: str | PathLike) -> dict:

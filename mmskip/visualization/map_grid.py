@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 from matplotlib import colormaps
 
+from .overlay import write_text
+
 RED = (40, 40, 220)
 WHITE = (255, 255, 255)
-INK = (60, 60, 60)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+TEXT = 0.38
 BORDER, GAP, MARGIN, CAPTION, LABEL = 2, 2, 10, 22, 34
 
 
@@ -97,12 +98,9 @@ def _arrange(grids: list[np.ndarray], rows: list[int]) -> np.ndarray:
     for index, (grid, text) in enumerate(zip(grids, captions, strict=True)):
         x = LABEL + MARGIN + index * (width + MARGIN)
         canvas[CAPTION : CAPTION + height, x : x + width] = grid
-        _write(canvas, text, (x, 15))
+        write_text(canvas, text, (x, 15), TEXT)
     step = height // len(rows)
     for index, row in enumerate(rows):
-        _write(canvas, f'c{row}', (6, CAPTION + index * step + step // 2 + 4))
+        place = (6, CAPTION + index * step + step // 2 + 4)
+        write_text(canvas, f'c{row}', place, TEXT)
     return canvas
-
-
-def _write(canvas: np.ndarray, text: str, place: tuple[int, int]) -> None:
-    cv2.putText(canvas, text, place, FONT, 0.38, INK, 1, cv2.LINE_AA)

@@ -16,6 +16,12 @@ DEFAULT_VISUALIZERS = {
     'mmdet': 'DetLocalVisualizer',
     'mmpose': 'PoseLocalVisualizer',
 }
+# (layer name, n-th call in the frame), as StreamState.last_masks() keys.
+CallSite = tuple[str, int]
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+INK = (60, 60, 60)
+# Magenta, which few scenes have; as BGR.
+TINT_BGR = (180, 30, 230)
 
 
 class _LastImage(BaseVisBackend):
@@ -93,13 +99,6 @@ class PredictionDrawer:
                 'frame', image[..., ::-1], prediction, **self._options
             )
         return np.ascontiguousarray(self._last.image[..., ::-1])
-
-
-# (layer name, n-th call in the frame), as StreamState.last_masks() keys.
-CallSite = tuple[str, int]
-
-# Magenta, which few scenes have; as BGR.
-TINT_BGR = (180, 30, 230)
 
 
 @dataclass(frozen=True)
@@ -312,16 +311,31 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
         A new image.
     """
     image = image.copy()
-    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, 1
     scale = max(0.35, min(image.shape[:2]) / 900)
-    (width, height), base = cv2.getTextSize(text, font, scale, thickness)
+    (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
     if width + 8 > image.shape[1]:
         scale *= (image.shape[1] - 8) / width
-        (width, height), base = cv2.getTextSize(text, font, scale, thickness)
+        (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
     box = image[: height + base + 6, : width + 8]
     box[:] = box // 3
-    cv2.putText(
-        image, text, (4, height + 3), font, scale, (255, 255, 255),
-        thickness, cv2.LINE_AA,
-    )  # fmt: skip
+    write_text(image, text, (4, height + 3), scale, (255, 255, 255))
     return image
+
+
+def write_text(
+    canvas: np.ndarray,
+    text: str,
+    place: tuple[int, int],
+    size: float,
+    colour: tuple[int, int, int] = INK,
+) -> None:
+    """Write a line of text onto a picture, in place.
+
+    Args:
+        canvas: (H, W, 3) uint8, BGR.
+        text: ASCII.
+        place: Where the text begins: x, and y of its base line.
+        size: Scale of OpenCV's font.
+        colour: BGR.
+    """
+    cv2.putText(canvas, text, place, FONT, size, colour, 1, cv2.LINE_AA)

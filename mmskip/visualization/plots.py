@@ -25,6 +25,15 @@ STYLES = (
     ('#8C564B', 'X'),
     ('#666666', 'p'),
 )
+DENSE_COLOR = '#444444'
+DENSE = ('dense', 'plain', 'tsn')
+MOST_NOTES = 12
+MOST_INSIDE = 8
+LABELS = dict(
+    cc='correlation coefficient',
+    rmse='RMSE',
+    rp='redundancy proportion',
+)
 
 
 def new_figure(
@@ -66,12 +75,6 @@ def without_prefix(names: Sequence[str]) -> list[str]:
     while shared < least and len({part[shared] for part in parts}) == 1:
         shared += 1
     return ['.'.join(part[shared:]) for part in parts]
-
-
-DENSE_COLOR = '#444444'
-DENSE = ('dense', 'plain', 'tsn')
-MOST_NOTES = 12
-MOST_INSIDE = 8
 
 
 def plot_accuracy_vs_macs(
@@ -396,13 +399,6 @@ def plot_error_vs_macs(
     axes.set_xlim(left=0)
     axes.legend(frameon=False, fontsize=9)
     return save_figure(figure, path)
-
-
-LABELS = dict(
-    cc='correlation coefficient',
-    rmse='RMSE',
-    rp='redundancy proportion',
-)
 
 
 def plot_redundancy(

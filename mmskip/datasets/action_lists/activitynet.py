@@ -19,6 +19,10 @@ ACTIVITYNET_SIZES = dict(
 SUBSETS = tuple(ACTIVITYNET_SIZES)
 ALL_SUBSETS = (*SUBSETS, 'testing')
 EXPECTED = "ActivityNet's annotation file"
+THUMOS14_SIZES = dict(validation=(1_010,), test=(1_574,))
+NUM_CLASSES = 101
+NAME = 'video_name'
+FIELD = 'primary_action_index'
 
 
 @reads(EXPECTED)
@@ -145,12 +149,6 @@ def _is_annotation(annotation: Any) -> bool:
         and len(segment) == 2
         and all(type(value) in (int, float) for value in segment)
     )
-
-
-THUMOS14_SIZES = dict(validation=(1_010,), test=(1_574,))
-NUM_CLASSES = 101
-NAME = 'video_name'
-FIELD = 'primary_action_index'
 
 
 @reads("THUMOS'14's validation_set.mat or test_set_meta.mat")

@@ -16,6 +16,8 @@ MINI_KINETICS_SIZES = dict(train=(121_215, 121_069), val=(9_867, 9_863))
 # Names of clips have six digits for a time.
 LATEST = 999_999
 COLUMNS = ('label', 'youtube_id', 'time_start', 'time_end')
+# The sizes that the VA-RED^2 thesis gives (section 4.1).
+MOMENTS_SIZES = dict(training=(802_244,), validation=(33_900,))
 
 
 @reads('a CSV file of Kinetics')
@@ -160,10 +162,6 @@ def _whole_seconds(text: str) -> int | None:
     except ValueError:
         return None
     return int(value) if value >= 0 and value.is_integer() else None
-
-
-# The sizes that the VA-RED^2 thesis gives (section 4.1).
-MOMENTS_SIZES = dict(training=(802_244,), validation=(33_900,))
 
 
 @reads('moments_categories.txt')

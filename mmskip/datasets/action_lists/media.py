@@ -63,17 +63,30 @@ def index_media(
             f'{root}: expected {kind}, found none; give another folder, or '
             f'run {other} --rawframes'
         )
-    if by_path:
-        found = [(_path_name(medium), medium) for _, medium in found]
-    exact: dict[str, Medium] = {}
-    twice = []
-    for name, medium in found:
+    for _, medium in found:
         if re.search(r'\s', medium.path):
             raise InputError(
                 f'{root / medium.path}: expected a path without white space, '
                 "which separates the columns of mmaction2's lists; rename "
                 'the file or its folder (class folders: "_" for " ")'
             )
+    if by_path:
+        return _by_name(
+            root, [(_path_name(medium), medium) for _, medium in found]
+        )
+    exact = _by_name(root, found)
+    aliases: dict[str, Medium] = {}
+    for name, medium in exact.items():
+        for alias in _aliases(name):
+            aliases.setdefault(alias, medium)
+    return {**aliases, **exact}
+
+
+def _by_name(root: Path, found: list[tuple[str, Medium]]) -> dict[str, Medium]:
+    """Keep the first video of every name, and warn of the others."""
+    exact: dict[str, Medium] = {}
+    twice = []
+    for name, medium in found:
         if name in exact:
             twice.append((exact[name].path, medium.path))
         exact.setdefault(name, medium)
@@ -82,14 +95,9 @@ def index_media(
             f'{root}: {len(twice)} videos lie there under a name that '
             f'another has, too; {twice[0][0]} is used and {twice[0][1]} is '
             'not, and so on',
-            stacklevel=2,
+            stacklevel=3,
         )
-    aliases: dict[str, Medium] = {}
-    named = {} if by_path else exact
-    for name, medium in named.items():
-        for alias in _aliases(name):
-            aliases.setdefault(alias, medium)
-    return {**aliases, **exact}
+    return exact
 
 
 def _path_name(medium: Medium) -> str:
