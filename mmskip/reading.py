@@ -1,4 +1,4 @@
-"""One boundary in which every reader of a user's file runs."""
+"""Reading a user's files, and saying what is wrong with them."""
 
 import csv
 import functools
@@ -81,7 +81,7 @@ def reads(
 
 
 def excerpt(value: Any) -> str:
-    """A value of a file as a message shows it, however long it is."""
+    """Return a value of a file as a message shows it, however long."""
     return _shorten(repr(value), SHOWN)
 
 

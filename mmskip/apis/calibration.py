@@ -28,11 +28,11 @@ HOOK = 'mmskip.VideoHook'
 
 
 def run_tensors(model: nn.Module, batch: Batch) -> Any:
-    """A model's outputs for a batch, before they become predictions.
+    """Return a model's outputs for a batch, before they become predictions.
 
     Args:
-        model: Of mmdet or mmpose.
-        batch: As ``test_step`` takes it.
+        model: A model of mmdet or mmpose.
+        batch: A batch for ``test_step``.
     """
     # Preprocessors change the lists that they are given.
     data = model.data_preprocessor({k: list(v) for k, v in batch.items()})
@@ -42,7 +42,7 @@ def run_tensors(model: nn.Module, batch: Batch) -> Any:
 def clips_of_video(
     model: nn.Module, path: str, count: int, frames: int
 ) -> list[list[Batch]]:
-    """The first clips of a video, one after the other.
+    """Return the first clips of a video, one after the other.
 
     Args:
         model: With ``cfg``, see :func:`init_model`.
@@ -65,7 +65,7 @@ def clips_of_video(
 def clips_of_dataset(
     model: nn.Module, split: str, count: int, frames: int
 ) -> list[list[Batch]]:
-    """The beginnings of videos of the config's own data.
+    """Return the beginnings of videos of the config's own data.
 
     Samples go through the test pipeline, those of the training set, too.
 
@@ -96,14 +96,14 @@ def clips_of_dataset(
 
 
 def _video_key(cfg: Config) -> str | Sequence[str]:
-    """What tells the video of a sample, as the config's VideoHook has it."""
+    """Return the key of a sample's video, as the config's VideoHook has it."""
     hooks = cfg.get('custom_hooks') or ()
     keys = [h.get('video_key') for h in hooks if h.get('type') == HOOK]
     return next(filter(None, keys), 'video_id')
 
 
 def _dataset_config(cfg: Config, split: str) -> ConfigDict:
-    """A split's data set without clips, with the test pipeline."""
+    """Return a split's data set without clips, with the test pipeline."""
     if cfg.get('default_scope') == 'mmaction':
         raise UserError(
             'expected a detector or a pose estimator, got a model of '
@@ -138,7 +138,7 @@ def layer_groups(names: Sequence[str], count: int) -> list[list[str]]:
 
 
 def rounded(thresholds: Mapping[str, float]) -> dict[str, float]:
-    """Thresholds of four digits, as they are written."""
+    """Round thresholds to four digits, as they are written."""
     return {name: float(f'{v:.4g}') for name, v in thresholds.items()}
 
 
@@ -147,7 +147,7 @@ def calibrated_conversions(
     conversions: Iterable[Mapping[str, Any]],
     thresholds: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    """Conversions of a config with a threshold for each layer.
+    """Return a config's conversions with a threshold for each layer.
 
     Every norm-gated layer is named; layers that share all settings share an
     entry. Other conversions stay as and where they are.
@@ -194,7 +194,7 @@ def calibrated_conversions(
 
 
 def is_norm_gated(conversion: Mapping[str, Any]) -> bool:
-    """Whether a conversion's config gives layers norm gates."""
+    """Tell whether a conversion's config gives layers norm gates."""
     gate = conversion.get('gate') or {}
     return str(gate.get('type')).endswith('NormGate')
 
@@ -231,13 +231,13 @@ def to_device(clips: list[list[Batch]], device: torch.device) -> None:
 
 
 def _indented(entry: Mapping[str, Any]) -> str:
-    """A conversion as lines of a config."""
+    """Return a conversion as lines of a config."""
     text = pprint.pformat(dict(entry), width=71, sort_dicts=False)
     return textwrap.indent(f'{text},', ' ' * 8)
 
 
 def _plain(value: Any) -> Any:
-    """A config's value of plain dicts and lists."""
+    """Return a config's value of plain dicts and lists."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""A user's mistake is one line on stderr and exit code 2, no traceback."""
+"""Mistakes of a user: one line on stderr and exit code 2, no traceback."""
 
 import atexit
 import gc
@@ -91,7 +91,7 @@ class UserError(Exception):
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error without line breaks, ``KeyError`` unquoted."""
+    """Return an error's text without line breaks, ``KeyError`` unquoted."""
     text = str(error)
     if isinstance(error, KeyError) and len(error.args) == 1:
         text = str(error.args[0])
@@ -99,7 +99,7 @@ def one_line(error: BaseException) -> str:
 
 
 def explain_mistake(error: BaseException) -> str | None:
-    """One line for an error that the user can mend, ``None`` for a bug.
+    """Describe in a line an error the user can mend; ``None`` for a bug.
 
     Args:
         error: A caught exception, with its traceback.

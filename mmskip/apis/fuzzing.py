@@ -42,8 +42,8 @@ def damage(content: bytes, suffix: str, rng: np.random.Generator) -> bytes:
     """Damage a file's content, mostly once, thrice at most.
 
     Args:
-        content: Of the file.
-        suffix: Of its name: ``.json`` and ``.xml`` are damaged in ways of
+        content: Content of the file.
+        suffix: End of its name: ``.json`` and ``.xml`` are damaged in ways of
             their own, too.
         rng: Source of random numbers.
     """
@@ -60,7 +60,7 @@ def damage(content: bytes, suffix: str, rng: np.random.Generator) -> bytes:
 
 
 def span(content: bytes, rng: np.random.Generator) -> tuple[int, int]:
-    """Where a chunk begins and ends, a short one as a rule."""
+    """Choose where a chunk begins and ends, a short one as a rule."""
     start = int(rng.integers(len(content) + 1))
     return start, start + int(rng.exponential(20)) + 1
 
@@ -155,7 +155,7 @@ def revalue(content: bytes, rng: np.random.Generator) -> bytes:
 
 
 def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place of a tree: what holds it, and its key there."""
+    """Yield every place of a tree: what holds it, and its key there."""
     keys: Any = ()
     if isinstance(tree, dict):
         keys = list(tree)
@@ -184,7 +184,7 @@ class Result(NamedTuple):
     """How the cases of a reader ended.
 
     Attributes:
-        name: Of the reader.
+        name: Name of the reader.
         ends: Number of cases by how they ended.
         slowest: Seconds of the slowest case that ended.
         examples: Number of the case, its end and what was said, of some
@@ -282,7 +282,7 @@ def fuzz(
 def _await(
     process: Any, receive: Connection, limit: float
 ) -> tuple[str, str, float]:
-    """How the next case ended, what was said, and its seconds."""
+    """Wait for the next case: how it ended, what was said, its seconds."""
     try:
         if receive.poll(limit):
             return receive.recv()

@@ -262,7 +262,7 @@ def check_latest(cfg: Config) -> None:
 
 
 def _missing_to_resume(checkpoint: dict[str, Any]) -> list[str]:
-    """Names of what a training needs, and the checkpoint has not."""
+    """Name what a training needs and the checkpoint has not."""
     needed = [
         key
         for key in ('meta', 'message_hub', 'optimizer')

@@ -248,7 +248,7 @@ def instances_to_list(
     classes: Sequence[str] | None = None,
     score_thr: float = 0.3,
 ) -> list[dict[str, Any]]:
-    """Predicted instances as plain numbers.
+    """Turn predicted instances into plain numbers.
 
     Args:
         prediction: Data sample of a detector or a pose estimator.
@@ -286,7 +286,7 @@ def instances_to_list(
 
 
 def _rounded(values: Any, digits: int) -> Any:
-    """The numbers of an array or tensor, rounded, as (nested) lists."""
+    """Round an array's or tensor's numbers to (nested) lists."""
     values = values.tolist() if hasattr(values, 'tolist') else values
     if isinstance(values, list):
         return [_rounded(value, digits) for value in values]

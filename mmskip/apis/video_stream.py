@@ -126,7 +126,7 @@ class FramePipeline:
         return box
 
     def _box_of(self, image: np.ndarray) -> np.ndarray:
-        """(1, 4) box, scaled along with the frame since the first one."""
+        """Scale the (1, 4) box along with the frame since the first one."""
         height, width = image.shape[:2]
         if self._bbox is None:
             return np.array([[0, 0, width, height]], dtype=np.float32)
@@ -137,7 +137,7 @@ class FramePipeline:
 
 
 def _frame_transforms(cfg: Config, is_pose: bool) -> list[ConfigDict]:
-    """The test pipeline with its file loader replaced, annotations left out.
+    """Return the test pipeline for frames, without annotations.
 
     mmpose's ``LoadImage`` takes a frame as it is; mmdet has a loader of its
     own for that.
@@ -168,7 +168,7 @@ def _frame_transforms(cfg: Config, is_pose: bool) -> list[ConfigDict]:
 
 @dataclass(frozen=True)
 class FrameResult:
-    """What a model made of one frame.
+    """The result of a model for one frame, and what it cost.
 
     Attributes:
         index: Position of the frame in its source, from 0.
@@ -321,7 +321,7 @@ class StreamTotals:
         return 1000 * self.model_seconds / (self.frames - 1)
 
     def summary(self) -> dict[str, Any]:
-        """The totals as numbers per frame, for a table or a file."""
+        """Return the totals as numbers per frame, for a table or a file."""
         frames = max(self.frames, 1)
         return dict(
             frames=self.frames,

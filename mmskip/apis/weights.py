@@ -98,7 +98,7 @@ def warn_of_unused(
 
 
 def weights_of(checkpoint: Any, path: str) -> OrderedDict[str, Tensor]:
-    """The weights in a checkpoint, as of a model without a wrapper.
+    """Return the weights in a checkpoint, named as without a wrapper.
 
     Raises:
         UserError: There are none.
@@ -120,14 +120,14 @@ def weights_of(checkpoint: Any, path: str) -> OrderedDict[str, Tensor]:
 
 
 def unwrap_fully(model: nn.Module) -> nn.Module:
-    """The model that weights go into, without what is around it."""
+    """Return the model that weights go into, without what is around it."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
 
 
 def keys_to_learn(model: nn.Module) -> Iterator[str]:
-    """Keys of the parameters and of the statistics of batch norms."""
+    """Yield the keys of parameters and of statistics of batch norms."""
     for name, _ in model.named_parameters(remove_duplicate=False):
         yield name
     for name, _ in model.named_buffers(remove_duplicate=False):
@@ -136,7 +136,7 @@ def keys_to_learn(model: nn.Module) -> Iterator[str]:
 
 
 def keys_of_conversions(model: nn.Module) -> Iterator[str]:
-    """Keys of what conversions add: gates, cheap maps."""
+    """Yield the keys of what conversions add: gates, cheap maps."""
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, Converted) and hasattr(module, 'gate'):
             for key in module.state_dict():

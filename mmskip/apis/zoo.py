@@ -1,4 +1,4 @@
-"""Check models: in a stream with open gates they compute what they do."""
+"""Check that models with open gates compute what they do without any."""
 
 import csv
 import json
@@ -63,7 +63,7 @@ Outputs = list[dict[str, list[Tensor]]]
 
 @dataclass(frozen=True)
 class ZooRow:
-    """What came of a model in one mode.
+    """The outcome of checking a model in one mode.
 
     Attributes:
         host: Its package.
@@ -74,7 +74,7 @@ class ZooRow:
         reason: Why it is not equal, or the largest error.
         error: Largest difference, as a share of the largest value of its
             tensor; None where nothing could be compared.
-        size: Of a frame, ``1x3x128x128``.
+        size: Size of a frame, ``1x3x128x128``.
         layers: Number of converted layers.
         planned: How many of them run in a plan.
         seconds: For the model, in all modes.
@@ -95,7 +95,7 @@ class ZooRow:
 
 
 def read_rows(path: Path) -> list[ZooRow]:
-    """Rows that were kept; the last one of a model and mode counts.
+    """Read the rows that were kept, the last one of a model and mode.
 
     A line that was not written to its end is left out.
 
@@ -128,7 +128,7 @@ def write_tables(out: Path, host: str, rows: Iterable[ZooRow]) -> str:
     Args:
         out: Folder; the files are called as the host.
         host: Package.
-        rows: Of the table.
+        rows: Rows of the table.
 
     Returns:
         The markdown.
@@ -148,11 +148,11 @@ def write_tables(out: Path, host: str, rows: Iterable[ZooRow]) -> str:
 
 
 def markdown(host: str, rows: Sequence[ZooRow]) -> str:
-    """Counts by status, then the rows that are not equal, with reasons.
+    """Write counts by status, then the rows that are not equal, and why.
 
     Args:
         host: Package.
-        rows: Of the table.
+        rows: Rows of the table.
     """
     modes = list(dict.fromkeys(row.mode for row in rows))
     counts = Counter((row.status, row.mode) for row in rows)
@@ -178,7 +178,7 @@ def markdown(host: str, rows: Sequence[ZooRow]) -> str:
 
 
 def _listed(status: str, rows: Sequence[ZooRow]) -> list[str]:
-    """Models of a status, those of one reason in one line."""
+    """List models of a status, those of one reason in one line."""
     if not rows:
         return []
     models: dict[tuple[str, str], list[str]] = {}
@@ -211,7 +211,7 @@ def check_model(entry: ZooModel, modes: Sequence[str]) -> list[ZooRow]:
 
     Args:
         entry: Which model.
-        modes: Of :data:`MODES`.
+        modes: Keys of :data:`MODES`.
 
     Returns:
         A row for each mode.
@@ -255,7 +255,7 @@ def _check(entry: ZooModel, rows: Iterable[ZooRow]) -> Iterable[ZooRow]:
 
 
 def open_gates() -> SkipConversion:
-    """A conversion whose layers compute all that changed at all."""
+    """Return a conversion whose layers compute all that changed at all."""
     gate = dict(type='OutputNormGate', threshold=0.0)
     return SkipConversion(gate, memory='accumulated')
 
@@ -281,7 +281,7 @@ def _build(
 
 
 def without_weights(config: Any) -> Any:
-    """The same config without any pretrained weights."""
+    """Return the same config without any pretrained weights."""
     if isinstance(config, dict):
         return type(config)(
             {
@@ -325,7 +325,7 @@ def _run_densely(
 
 @torch.no_grad()
 def run(probe: Probe, frames: Frames) -> Outputs:
-    """Raw outputs of all frames."""
+    """Return the raw outputs of all frames."""
     return [probe.record(image, frames.samples) for image in frames.images]
 
 
@@ -367,7 +367,7 @@ def _compare(
 
 
 def _own_noise(probe: Probe, frames: Frames) -> float:
-    """How far the last bits of the pictures move the dense model's outputs.
+    """Measure how far the last bits of the pictures move dense outputs.
 
     A model that chooses among nearly equal scores, or whose random weights
     make it chaotic, is not determined to within the tolerance by float32.
@@ -390,7 +390,7 @@ def _num_planned(state: StreamState) -> int:
 
 
 def describe(error: BaseException, length: int = 160) -> str:
-    """An error in one line: where it was raised, and its text."""
+    """Describe an error in one line: where it was raised, and its text."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = f'{type(error).__name__}: {one_line(error)}'
     if len(text) > length:
@@ -404,11 +404,11 @@ Check = Callable[[ZooModel, Sequence[str]], list[ZooRow]]
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model may take.
+    """The time and the memory that the check of a model may take.
 
     Attributes:
         seconds: From the start of its process.
-        gibibytes: Of address space.
+        gibibytes: Address space, in GiB.
     """
 
     seconds: float = 600.0
@@ -433,7 +433,7 @@ def run_models(
         modes: ``stream``, ``plan`` or both.
         on_rows: Gets a model and a row for each mode.
         jobs: How many at a time.
-        limits: Of each.
+        limits: Limits of each.
         check: Runs in a process of its own.
     """
     # Its processes are copies of one that has imported what they need, and
@@ -481,7 +481,7 @@ class _Run:
         other.close()
 
     def finish(self) -> list[ZooRow]:
-        """Its rows, or those that say why there are none."""
+        """Return its rows, or those that say why there are none."""
         rows = None
         if self.connection.poll():
             try:

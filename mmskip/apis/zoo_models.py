@@ -86,7 +86,7 @@ class ZooModel:
 
 
 def configs_of(host: str) -> Path:
-    """The folder of configs in the installed wheel of a host.
+    """Return the folder of configs in the installed wheel of a host.
 
     Raises:
         UserError: The host is not installed, or its wheel has none.
@@ -104,7 +104,7 @@ def configs_of(host: str) -> Path:
 
 
 def config_paths(host: str, only: str = '') -> list[Path]:
-    """All configs of a host but for bases.
+    """Return all configs of a host but for bases.
 
     Args:
         host: Package such as ``mmdet``.
@@ -126,14 +126,14 @@ def config_paths(host: str, only: str = '') -> list[Path]:
 
 
 def group_models(host: str, paths: Iterable[Path]) -> list[ZooModel]:
-    """The distinct models of configs, one of each folder first.
+    """Return the distinct models of configs, one of each folder first.
 
     A config that cannot be read is a model with a problem; one without a
     model (a schedule, a data set) is none.
 
     Args:
         host: Whose configs they are.
-        paths: As of :func:`config_paths`.
+        paths: Names of the configs, see :func:`config_paths`.
     """
     folder = configs_of(host)
     configs_by_key: dict[str, list[str]] = {}
@@ -164,7 +164,7 @@ def _by_turns(models: list[ZooModel]) -> list[ZooModel]:
 
 
 def inner_model(model: dict[str, Any]) -> dict[str, Any]:
-    """The config of the model that runs on a frame, of a tracker too."""
+    """Return the model's config that runs on a frame, of a tracker too."""
     for key in _WRAPPED:
         inner = model.get(key)
         if isinstance(inner, str):
@@ -175,7 +175,7 @@ def inner_model(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_key(model: dict[str, Any]) -> str:
-    """What models have in common that differ in nothing that matters.
+    """Return a key that models share which differ in nothing that matters.
 
     Weights, losses (but for what decides the number of outputs), training,
     post-processing and the number of classes do not.
@@ -212,7 +212,7 @@ def draw_weights(model: nn.Module, seed: int = 0) -> None:
 
     Args:
         model: Any model.
-        seed: Of the weights.
+        seed: Seed of the weights.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, module in model.named_modules():
@@ -283,7 +283,7 @@ class Frames(NamedTuple):
 def candidate_frames(
     host: str, config: Config, model: dict[str, Any]
 ) -> Iterator[Frames]:
-    """Frames that the model might take, from the cheapest.
+    """Yield frames that the model might take, from the cheapest.
 
     Args:
         host: Its package.
@@ -298,11 +298,11 @@ def candidate_frames(
 def make_video(
     shape: Sequence[int], generator: torch.Generator
 ) -> list[Tensor]:
-    """Noise in which one patch moves and the rest stays.
+    """Return noise in which one patch moves and the rest stays.
 
     Args:
-        shape: Of each frame (..., H, W).
-        generator: Of the noise.
+        shape: Shape of each frame, (..., H, W).
+        generator: Source of the noise.
     """
     still = torch.randn(*shape, generator=generator)
     height, width = (max(size // 4, 1) for size in shape[-2:])
@@ -317,10 +317,10 @@ def make_video(
 
 
 def fixed_boxes(size: Sequence[int]) -> InstanceData:
-    """Proposals that do not depend on a score.
+    """Return proposals that do not depend on a score.
 
     Args:
-        size: Of the picture (H, W).
+        size: Size of the picture, (H, W).
     """
     height, width = size
     scale = torch.tensor([width, height, width, height])
@@ -394,7 +394,7 @@ def _channels(model: dict[str, Any]) -> int:
 
 
 def _sampling(config: Config) -> dict[str, Any]:
-    """How a validation pipeline samples frames, as far as it says so."""
+    """Return how a validation pipeline samples frames, if it says so."""
     names = ('val_pipeline', 'test_pipeline', 'train_pipeline')
     steps = [step for name in names for step in config.get(name) or ()]
     kinds = ('SampleFrames', 'UniformSampleFrames', 'UniformSample')
@@ -413,7 +413,7 @@ class Probe(nn.Module):
     the slightest difference: proposals are the same in each frame.
 
     Args:
-        model: Of a host, whose children are those of the probe.
+        model: A host's model, whose children are those of the probe.
         only_features: Call ``extract_feat`` and no head.
     """
 
@@ -430,7 +430,7 @@ class Probe(nn.Module):
     def forward(
         self, images: Tensor, samples: Sequence[BaseDataElement]
     ) -> Any:
-        """What the model makes of a frame."""
+        """Run the model on a frame."""
         model = self._model[0]
         if self._only_features:
             return model.extract_feat(images)
@@ -439,7 +439,7 @@ class Probe(nn.Module):
     def record(
         self, images: Tensor, samples: Sequence[BaseDataElement]
     ) -> dict[str, list[Tensor]]:
-        """Raw outputs of a frame, of the model and of its children.
+        """Return the raw outputs for a frame, of the model and its children.
 
         Returns:
             Tensors by the name of a child that was called as a module; those
@@ -467,7 +467,7 @@ class Probe(nn.Module):
 
 
 def _propose(rpn_head: nn.Module) -> Callable:
-    """A head's ``predict`` with boxes that depend on nothing."""
+    """Run a head's ``predict`` with boxes that depend on nothing."""
     predict = type(rpn_head).predict
 
     def predict_fixed(
@@ -494,11 +494,11 @@ def _copies(outputs: Any) -> list[Tensor]:
 def largest_error(
     actual: dict[str, list[Tensor]], expected: dict[str, list[Tensor]]
 ) -> tuple[float, str]:
-    """How far recorded outputs are from others.
+    """Measure how far recorded outputs are from others.
 
     Args:
-        actual: As of :meth:`Probe.record`.
-        expected: Of the same model in another way, of the same parts.
+        actual: Outputs by part, from :meth:`Probe.record`.
+        expected: Outputs of the same parts, computed in another way.
 
     Returns:
         The largest difference as a share of the largest value of its
@@ -515,7 +515,7 @@ def largest_error(
 
 
 def error_between(actual: list[Tensor], expected: list[Tensor]) -> float:
-    """The largest difference of tensors, see :func:`largest_error`."""
+    """Return the largest difference, see :func:`largest_error`."""
     if len(actual) != len(expected):
         return float('inf')
     worst = 0.0

@@ -43,7 +43,7 @@ def to_grey(images: Tensor, preprocessor: nn.Module) -> np.ndarray:
 
 
 def dis_flow(frame: np.ndarray, key: np.ndarray, preset: str) -> Tensor:
-    """Where each pixel of a frame was in the key frame.
+    """Find where each pixel of a frame was in the key frame.
 
     Dense Inverse Search (Kroeger et al., ECCV 2016), OpenCV's.
 
@@ -65,12 +65,13 @@ def dis_flow(frame: np.ndarray, key: np.ndarray, preset: str) -> Tensor:
 def warp(features: Tensor, flow: Tensor) -> Tensor:
     """Fetch features from where a flow points (backward warp).
 
-    Bilinear, ``WARP_MACS`` (of :mod:`mmskip.skip_conv`) per value of the result; what lies outside is 0.
+    Bilinear, ``mmskip.skip_conv.WARP_MACS`` per value of the result; what
+    lies outside is 0.
     Deep Feature Flow (Zhu et al., CVPR 2017), Section 3, without its scale
     map.
 
     Args:
-        features: Of the key frame, shape ``(N, C, h, w)``.
+        features: Features of the key frame, shape ``(N, C, h, w)``.
         flow: Offsets ``(x, y)`` in pixels of the image, shape
             ``(N, 2, H, W)``. Averaged over the pixels of a feature, and
             scaled by ``w / W`` and ``h / H``.
@@ -92,7 +93,7 @@ def warp(features: Tensor, flow: Tensor) -> Tensor:
 
 @dataclass
 class FeatureMemory(VideoPosition):
-    """What is kept of the video that runs.
+    """The memory of the video that runs: its key frame and features.
 
     Attributes:
         grey: The last key frame as an 8-bit grey image, shape ``(H, W)``.

@@ -188,7 +188,7 @@ def _video_of(sample: BaseDataElement, video_key: str | Sequence[str]) -> Any:
 
 @dataclass
 class KeyframeMemory(VideoPosition):
-    """What is kept of the video that runs.
+    """The memory of the video that runs: its last predictions.
 
     Attributes:
         ori_shape: ``(height, width)`` of the image of the last key frame.

@@ -103,7 +103,7 @@ def describe_broken(file: Path | None, error: Exception) -> str:
 
 
 def damaged_records(file: Path) -> list[str]:
-    """Names of what a zip file holds with another checksum than it says.
+    """Name what a zip file holds with another checksum than it says.
 
     torch does not compare them, so that a flipped bit is a wrong weight. A
     file that was written without checksums (``set_crc32_options``) has no
@@ -128,7 +128,7 @@ def _is_right(archive: zipfile.ZipFile, name: str) -> bool:
 
 
 def _has_end(file: Path) -> bool:
-    """Whether the directory at the end of a zip file is there."""
+    """Tell whether the directory at the end of a zip file is there."""
     try:
         return zipfile.is_zipfile(file)
     except zipfile.BadZipFile:
@@ -160,7 +160,7 @@ def getattr_of_checkpoint(owner: Any, name: Any) -> Any:
 
 
 def checkpoint_globals() -> dict[str, Any]:
-    """What a Runner checkpoint holds beyond the types torch allows anyway.
+    """List what a Runner checkpoint holds beyond the types torch allows.
 
     - its message hub: ``HistoryBuffer``, numpy arrays and scalars;
     - its dataset_meta: numpy arrays (empty ones too), ``ConfigDict``;
@@ -178,7 +178,7 @@ def checkpoint_globals() -> dict[str, Any]:
 
 
 def name_of(entry: Any) -> str:
-    """The name that an entry of torch's allow-list is for."""
+    """Return the name that an entry of torch's allow-list is for."""
     if isinstance(entry, tuple):
         return entry[1]
     return f'{entry.__module__}.{entry.__qualname__}'

@@ -55,7 +55,7 @@ def _mend_function(kind: type[Function]) -> None:
 
 
 def _with_contiguous(function: Callable) -> Callable:
-    """The same function, of contiguous copies where tensors are not."""
+    """Wrap a function so that it gets contiguous copies where needed."""
 
     @functools.wraps(function)
     def read_contiguous(ctx: Any, *args: Any, **kwargs: Any) -> Any:

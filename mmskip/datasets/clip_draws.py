@@ -1,4 +1,4 @@
-"""Which clips there are, in which order and with which random draws."""
+"""Clips to draw from videos: which, in what order, with what randomness."""
 
 import copy
 import random
@@ -119,9 +119,9 @@ class ClipSampler(DefaultSampler):
 
     Args:
         dataset: The dataset; mmengine passes it.
-        shuffle: As of ``DefaultSampler``. Defaults to True.
-        seed: As of ``DefaultSampler``; mmengine passes it.
-        round_up: As of ``DefaultSampler``. Defaults to True.
+        shuffle: Shuffle the clips in every epoch. Defaults to True.
+        seed: Seed of the order and of the clips; mmengine passes it.
+        round_up: Repeat clips until all ranks have as many. Defaults to True.
     """
 
     def __init__(
@@ -170,7 +170,7 @@ def build_windows(
 
 
 def derive_seed(*parts: Any) -> int:
-    """A seed, 0 to 2**32 - 1, that looks unrelated for other parts."""
+    """Return a seed, 0 to 2**32 - 1, that looks unrelated for other parts."""
     text = '/'.join(map(str, parts)).encode()
     return int.from_bytes(blake2b(text, digest_size=4).digest(), 'little')
 
@@ -189,7 +189,7 @@ def check_positive(name: str, value: Any) -> int:
 
 
 def find_transforms(dataset: Any) -> dict[str, Any]:
-    """All transforms of a dataset and of those in it, by their place.
+    """Find the transforms of a dataset and of those in it, by place.
 
     Args:
         dataset: A dataset, or a wrapper with ``dataset`` or ``datasets``.
@@ -342,7 +342,7 @@ def random_state(seed: int) -> Iterator[None]:
 
 
 def _walk_datasets(dataset: Any) -> Iterator[Any]:
-    """A dataset and all that it wraps."""
+    """Yield a dataset and all that it wraps."""
     yield dataset
     inner = [*getattr(dataset, 'datasets', ())]
     if hasattr(dataset, 'dataset'):

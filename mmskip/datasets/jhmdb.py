@@ -95,7 +95,7 @@ class JHMDBDataset(BaseActionDataset):
             return self._list_samples(truth)
 
     def _list_samples(self, truth: dict) -> list[dict]:
-        """Samples of the split and subset."""
+        """List the samples of the split and subset."""
         labels = list(truth['labels'])
         if self.num_classes not in (None, len(labels)):
             raise InputError(
@@ -123,7 +123,7 @@ class JHMDBDataset(BaseActionDataset):
         return samples
 
     def _load(self, truth: dict, video: str) -> list[dict]:
-        """Samples of one video."""
+        """List the samples of one video."""
         folder = osp.join(self.data_prefix['img'], video)
         height, width = truth['resolution'][video]
         frames = int(truth['nframes'][video])
@@ -182,7 +182,7 @@ class LoadActorBoxes(BaseTransform):
     ``frame_id``, ``start_index``. Added: ``proposals``, float32 (n, 4).
 
     Args:
-        proposal_file: Of the detector. None: the ground truth.
+        proposal_file: Boxes of a detector. None: the ground truth.
         score_thr: Least score of a proposal; if none has it, the one of the
             highest score is taken, as mmaction2 does. Defaults to its 0.9.
 

@@ -53,13 +53,13 @@ class PoseVideo(NamedTuple):
     boxes: np.ndarray
 
     def file_name(self, frame: int) -> str:
-        """Path of a frame, from 0, below the folder of the release."""
+        """Return the path of a frame, from 0, below the release's folder."""
         return f'Rename_Images/{self.name}/{frame + 1:05d}.png'
 
 
 @dataclass
 class ReadingReport:
-    """What was read, and what was not as expected.
+    """A report of what was read, and of what was not as expected.
 
     Attributes:
         videos: Number of videos.
@@ -99,7 +99,7 @@ class ReadingReport:
 def list_videos(
     root: str | os.PathLike, split: int, subset: str, variant: str = 'sub'
 ) -> dict[str, Path]:
-    """Videos ``action/video`` of a split, and the file that lists each.
+    """List the videos ``action/video`` of a split, with their files.
 
     Args:
         root: Folder of the release.
@@ -198,7 +198,7 @@ def read_pose_video(
 
 
 def _read_joints(reader: MatReader, root: Path, name: str) -> np.ndarray:
-    """``pos_img`` of a video as (T, 15, 2)."""
+    """Read ``pos_img`` of a video as (T, 15, 2)."""
     path = root / 'joint_positions' / name / 'joint_positions.mat'
     joints = read_matrix(reader, path, 'pos_img')
     # MATLAB drops the last dimension of a single frame.
@@ -216,7 +216,7 @@ def _read_joints(reader: MatReader, root: Path, name: str) -> np.ndarray:
 
 
 def _count_images(root: Path, name: str) -> int:
-    """Number of frames on disk; they must be 00001.png and so on."""
+    """Count the frames on disk; they must be 00001.png and so on."""
     folder = root / 'Rename_Images' / name
     images = sorted(path.name for path in folder.glob('*.png'))
     if not images or images[-1] != f'{len(images):05d}.png':
@@ -229,7 +229,7 @@ def _count_images(root: Path, name: str) -> int:
 
 
 def _box_of(mask: np.ndarray) -> np.ndarray:
-    """First and last column and row above 0, from 1; NaN if there is none."""
+    """Find the first and last column and row above 0, from 1, or NaN."""
     rows, columns = np.nonzero(mask > 0)
     if not len(rows):
         return np.full(4, np.nan)
@@ -350,7 +350,7 @@ def _check_entries(
     check: Callable[[Mapping], bool],
     needed: str,
 ) -> set[int]:
-    """Ids of entries, each of which has what is needed and an own one."""
+    """Return the ids of entries, complete and with an id of their own."""
     ids: set[int] = set()
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, Mapping) or not check(entry):

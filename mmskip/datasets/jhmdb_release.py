@@ -251,7 +251,7 @@ def read_masks(root: str | os.PathLike) -> dict:
 
 
 def tubes_of(mask: np.ndarray) -> list[np.ndarray]:
-    """Boxes around a mask, in tubes of consecutive frames.
+    """Find the boxes around a mask, in tubes of consecutive frames.
 
     Args:
         mask: Above 0 where the person is, shape (H, W, T).
@@ -308,7 +308,7 @@ def read_matrix(
     Args:
         reader: Reads it.
         path: The file.
-        name: Of the array.
+        name: Name of the array.
         listed_in: What lists the video, for messages.
 
     Raises:

@@ -74,7 +74,7 @@ class Target:
         track_id: Number of the vehicle, unique within its sequence.
         box: ``(x1, y1, x2, y2)`` in pixels from 0; it may stick out of the
             image by a little.
-        vehicle_type: As in the file, in lower case.
+        vehicle_type: Type of the vehicle, in lower case.
     """
 
     track_id: int

@@ -1,4 +1,4 @@
-"""Hooks for training."""
+"""Hooks for training: batch norms, layouts, seeds, stages of policies."""
 
 import itertools
 import math
@@ -183,7 +183,7 @@ class TemperatureHook(Hook):
         self.begin = begin
 
     def temperature(self, epoch: int) -> float:
-        """The temperature in an epoch, counted from 0."""
+        """Return the temperature in an epoch, counted from 0."""
         age = max(epoch - self.begin, 0)
         return self.initial * math.exp(-self.decay * age)
 
@@ -221,7 +221,7 @@ class WarmUpHook(Hook):
     What applies follows from the epoch alone, so it survives a resume.
 
     Args:
-        epochs: Of the first stage, 15 in the thesis.
+        epochs: Epochs of the first stage, 15 in the thesis.
 
     Raises:
         ValueError: ``epochs`` is not an int >= 0.

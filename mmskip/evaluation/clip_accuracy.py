@@ -102,12 +102,12 @@ class ClipCost(BaseMetric, StopwatchReader):
             self.results.append(result)
 
     def evaluate(self, size: int) -> dict:
-        """Figures of all clips, on rank 0 for every rank."""
+        """Compute the figures of all clips, on rank 0 for every rank."""
         self._batches = 0
         return super().evaluate(size)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Figures of all clips.
+        """Compute the figures of all clips.
 
         Raises:
             RuntimeError: There is no video that could be decoded.
@@ -144,7 +144,7 @@ class ClipCost(BaseMetric, StopwatchReader):
 
 
 def _read_macs(sample: dict, key: str) -> list[int]:
-    """MACs of each view of a video."""
+    """Return the MACs of each view of a video."""
     macs = sample.get(key)
     if macs is None:
         raise RuntimeError(
@@ -155,7 +155,7 @@ def _read_macs(sample: dict, key: str) -> list[int]:
 
 
 def _speed(results: Sequence[Mapping]) -> dict[str, float]:
-    """Clips per second of the videos that were timed, if any were."""
+    """Return the clips per second of the videos that were timed, if any."""
     timed = [result for result in results if 'seconds' in result]
     if not timed:
         return {}
@@ -242,7 +242,7 @@ class ClipAccuracy(BaseMetric):
             )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Figures of all videos.
+        """Compute the figures of all videos.
 
         Raises:
             RuntimeError: There is no video that could be decoded.
@@ -278,7 +278,7 @@ class ClipAccuracy(BaseMetric):
         return figures
 
     def _one_view(self, views: int, name: str | None) -> int:
-        """Centre crop of the middle clip among views in mmaction2's order."""
+        """Pick the centre crop of the middle clip among mmaction2's views."""
         clips, rest = divmod(views, self.num_crops)
         if rest:
             raise ValueError(
@@ -291,7 +291,7 @@ class ClipAccuracy(BaseMetric):
 
 
 def _accuracies(videos: Sequence[Mapping]) -> dict[str, float]:
-    """Percent of the videos that are right."""
+    """Compute how many percent of the videos are right."""
 
     def percent(right: list[bool]) -> float:
         return 100 * float(np.mean(right))

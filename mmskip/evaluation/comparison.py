@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 
 @dataclass(frozen=True)
 class Task:
-    """Which figures rows of results have, and where they come from.
+    """The figures that rows of results have, and where they come from.
 
     Rows have ``method``, ``setting``, the keys of ``metrics``, the time and
     ``backend``.
@@ -43,7 +43,7 @@ class Task:
 
     @property
     def unit(self) -> str:
-        """What a cost is of: ``frame``, ``video`` or ``clip``."""
+        """The unit of a cost: ``frame``, ``video`` or ``clip``."""
         return self.cost.removeprefix('gmac_per_')
 
     @property
@@ -191,10 +191,10 @@ def mean_over_seeds(
 def accuracy_at(
     rows: Sequence[Row], gmac: float, task: Task = DETECTION
 ) -> float | None:
-    """Accuracy of a method at a cost, between the two settings around it.
+    """Interpolate the accuracy of a method at a cost.
 
     Args:
-        rows: Of one method (and seed), one per setting.
+        rows: Rows of one method (and seed), one per setting.
         gmac: GMAC per frame, video or clip.
         task: What accuracy and cost are.
 
@@ -213,7 +213,7 @@ def accuracy_at(
 def compare_at(
     rows: Sequence[Row], gmac: float, task: Task = DETECTION
 ) -> list[dict[str, Any]]:
-    """Accuracy of every method at one cost.
+    """Return the accuracy of every method at one cost.
 
     Interpolated for each seed by itself, then averaged.
 
@@ -254,5 +254,5 @@ def compare_at(
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean, None if one of the values is not known."""
+    """Return the mean, None if one of the values is not known."""
     return None if None in values else statistics.fmean(values)

@@ -1,4 +1,4 @@
-"""What inference costs: per frame, and per video."""
+"""The cost of inference in MACs and time, per frame and per video."""
 
 import json
 import warnings
@@ -54,7 +54,7 @@ class ComputeCost(BaseMetric, LedgerReader):
         self.out_file = out_file
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Nothing: the ledger is filled while the model runs."""
+        """Do nothing: the ledger is filled while the model runs."""
 
     def evaluate(self, size: int) -> dict:
         """Sum the ledgers of all ranks.
@@ -78,7 +78,7 @@ class ComputeCost(BaseMetric, LedgerReader):
         return super().evaluate(get_world_size())
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Figures per frame from the ledgers of all ranks.
+        """Compute the figures per frame from the ledgers of all ranks.
 
         Raises:
             RuntimeError: No forward of the model itself was counted.
@@ -151,7 +151,7 @@ def read_groups(path: str | PathLike) -> dict[str, str]:
 
 
 def group_of(video: str | None, groups: Mapping[str, str]) -> str:
-    """The group of a video.
+    """Return the group of a video.
 
     Args:
         video: Its name or its file.
@@ -173,7 +173,7 @@ def group_of(video: str | None, groups: Mapping[str, str]) -> str:
 def by_group(
     results: Sequence[Mapping],
 ) -> Iterator[tuple[str, list[Mapping]]]:
-    """Results with the same ``group``, in alphabetical order.
+    """Yield the results with the same ``group``, in alphabetical order.
 
     Results without one are left out.
     """
@@ -183,7 +183,7 @@ def by_group(
 
 
 def video_name(sample: dict) -> str | None:
-    """The video of a sample: ``video_id``, else its file or folder."""
+    """Return the video of a sample: ``video_id``, else its file or folder."""
     for key in ('video_id', 'filename', 'frame_dir'):
         if sample.get(key) is not None:
             return str(sample[key])
@@ -191,7 +191,7 @@ def video_name(sample: dict) -> str | None:
 
 
 def read_scores(sample: dict) -> np.ndarray:
-    """Scores of a video, float64, shape (classes,).
+    """Read the scores of a video, float64, shape (classes,).
 
     Raises:
         TypeError: There is no one vector of scores.
@@ -203,7 +203,7 @@ def read_scores(sample: dict) -> np.ndarray:
 
 
 def read_view_scores(sample: dict) -> np.ndarray:
-    """Scores of every view of a video, float64, shape (views, classes).
+    """Read the scores of every view of a video, float64 (views, classes).
 
     Raises:
         TypeError: There are no scores of views.
@@ -235,7 +235,7 @@ def _read(sample: dict, dims: int, expected: str, advice: str) -> np.ndarray:
 
 
 def read_labels(sample: dict, num_classes: int) -> tuple[int, ...]:
-    """Indices of the classes that a video shows.
+    """Read the indices of the classes that a video shows.
 
     mmaction2 stores a class index as an integer tensor, and the labels of
     data sets with ``multi_class=True`` as a float vector of zeros and ones.
@@ -358,12 +358,12 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
             self.results.append(result)
 
     def evaluate(self, size: int) -> dict:
-        """Figures of all videos, on rank 0 for every rank."""
+        """Compute the figures of all videos, on rank 0 for every rank."""
         self._batches, self._counted = 0, np.zeros(2)
         return super().evaluate(size)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Means over the videos.
+        """Compute the means over the videos.
 
         Raises:
             RuntimeError: There is no video.
@@ -403,7 +403,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
     def _read_macs(
         self, data_samples: Sequence[dict]
     ) -> tuple[list[float], float | None]:
-        """MACs of each video of a batch, and of one if nothing were left out.
+        """Read the MACs of each video of a batch, and of a dense one.
 
         The latter is None if no ledger tells it.
         """
@@ -425,7 +425,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
     def _read_stops(
         self, data_batch: Any, sample: dict, data_samples: Sequence[dict]
     ) -> list[int]:
-        """Place where each frame of a video stopped."""
+        """Read the place where each frame of a video stopped."""
         places = self.num_places or 0
         stops = sample.get('sof_stops')
         if stops is None:
@@ -443,7 +443,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         return stops
 
     def _time(self, results: list[dict]) -> dict[str, float]:
-        """Mean and median time of the videos that were timed."""
+        """Return the mean and median time of the videos that were timed."""
         times = [result['ms'] for result in results if 'ms' in result]
         if not times:
             return {}
@@ -461,7 +461,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         )
 
     def _usage(self, stops: np.ndarray) -> dict[str, float]:
-        """Percent of the frames at each place, stops of shape (videos, T)."""
+        """Return the percent of frames at each place, of stops (videos, T)."""
         places = self.num_places or 0
         figures = dict(used=100 * float((stops == places).mean()))
         for place in range(places):
@@ -473,7 +473,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
 
 
 def _against_dense(spent: np.ndarray, results: list[dict]) -> dict[str, float]:
-    """Cost of a model that leaves nothing out, if it is known."""
+    """Return the cost of a model that leaves nothing out, if known."""
     if any(result['dense_macs'] is None for result in results):
         return {}
     dense = np.mean([result['dense_macs'] for result in results]) / GIGA
@@ -486,6 +486,6 @@ def _against_dense(spent: np.ndarray, results: list[dict]) -> dict[str, float]:
 def _count_frames(
     data_batch: Any, data_samples: Sequence[dict], sample: dict
 ) -> int:
-    """Frames T of a video: the first dimension of its input."""
+    """Count the frames T of a video: the first dimension of its input."""
     index = next(i for i, other in enumerate(data_samples) if other is sample)
     return len(data_batch['inputs'][index])

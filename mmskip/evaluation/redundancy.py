@@ -1,4 +1,4 @@
-"""How much alike feature maps are, layer by layer (VA-RED^2, appendix B)."""
+"""The likeness of feature maps, layer by layer (VA-RED^2, appendix B)."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -24,7 +24,7 @@ MOST_PAIRS = 4_000_000
 
 
 class LayerMaps(NamedTuple):
-    """What a layer gave for one sample.
+    """The feature maps that a layer computed for one sample.
 
     Attributes:
         full: (C, T, H, W), all features computed, from the same input.
@@ -41,7 +41,7 @@ class LayerMaps(NamedTuple):
 
 
 def dynamic_layers(model: nn.Module) -> list[str]:
-    """Names of the dynamic convolutions of a model.
+    """List the names of the dynamic convolutions of a model.
 
     Raises:
         ValueError: There is none.
@@ -116,7 +116,7 @@ def capture_maps(
 
 
 class Thresholds(NamedTuple):
-    """From which CC and RMSE on two maps are redundant."""
+    """The CC and the RMSE from which on two maps count as redundant."""
 
     cc: float
     rmse: float
@@ -148,7 +148,7 @@ class Similarity:
             self.highest[name] = max(self.highest.get(name, high), high)
 
     def mean(self, name: str) -> float:
-        """Mean of a figure over the samples; NaN without any."""
+        """Return the mean of a figure over the samples; NaN without any."""
         count = self.counts.get(name, 0)
         return self.sums[name] / count if count else float('nan')
 
@@ -202,7 +202,7 @@ class RedundancyMeter:
     Args:
         cc: From which correlation on two maps are redundant.
         rmse: The threshold of the RMSE.
-        most_positions: Of larger maps, as many positions of a regular grid
+        most_positions: Of larger maps as many positions of a regular grid
             are compared; None compares all. Means and shares then are
             estimates, the memory is bounded either way.
 
@@ -251,7 +251,7 @@ class RedundancyMeter:
                     similarity.add(self._measure(sample))
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row per axis and layer, and one for the mean over layers.
+        """Return a row per axis and layer, and one for the mean over layers.
 
         Returns:
             ``axis``, ``layer``, the figures, and ``<figure>_min`` and
@@ -277,7 +277,7 @@ class RedundancyMeter:
         return rows
 
     def _measure(self, groups: Tensor) -> dict[str, Tensor]:
-        """Figures of one sample, (1,), from its groups (G, M, S)."""
+        """Compute the figures of one sample, (1,), from groups (G, M, S)."""
         size = max(1, MOST_PAIRS // groups.shape[1] ** 2)
         parts = [
             compare_maps(part, self.thresholds) for part in groups.split(size)
@@ -332,7 +332,7 @@ def watch_feature_maps(
 
 
 def _mean_row(axis: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean over layers of every column; NaN is left out."""
+    """Return the mean over layers of every column; NaN is left out."""
     keys = [key for key in rows[0] if key not in ('axis', 'layer')]
     table = torch.tensor([[row[key] for key in keys] for row in rows])
     mean = table.double().nanmean(0).tolist()

@@ -24,10 +24,10 @@ MOST_EXCHANGES = 3
 
 
 class Cost(NamedTuple):
-    """What thresholds lead to.
+    """The error and the MACs that thresholds lead to.
 
     Attributes:
-        error: Of the outputs, relative to the dense model's.
+        error: Error of the outputs, relative to the dense model's.
         share: MACs that are spent, as a share of the dense model's.
     """
 
@@ -60,17 +60,17 @@ class Budget:
 
     @property
     def bounds_error(self) -> bool:
-        """Whether it is the error that is bounded."""
+        """True if it is the error that is bounded."""
         return self.max_error is not None
 
     def used(self, cost: Cost) -> float:
-        """How much of the budget is used; up to 1 it is met."""
+        """Return how much of the budget is used; up to 1 it is met."""
         if self.bounds_error:
             return (cost.error / self.max_error) ** 2
         return cost.share / self.max_share
 
     def objective(self, cost: Cost) -> float:
-        """What is minimised within the budget."""
+        """Return the figure that is minimised within the budget."""
         return cost.share if self.bounds_error else cost.error**2
 
 
@@ -94,12 +94,12 @@ Measure = Callable[[Mapping[str, float]], Cost]
 
 
 def scaled(thresholds: Mapping[str, float], factor: float) -> Thresholds:
-    """All thresholds times a factor."""
+    """Return all thresholds times a factor."""
     return {name: value * factor for name, value in thresholds.items()}
 
 
 def share_at(curve: Sequence[Cost], error: float) -> float | None:
-    """The share of MACs at which a curve has an error.
+    """Return the share of MACs at which a curve has an error.
 
     Between two points, linear in the logarithm of the error.
 
@@ -229,7 +229,7 @@ def _try_moves(
 def _exchanges(
     moves: Sequence[_Move], cost: Cost, budget: Budget
 ) -> list[list[_Move]]:
-    """Moves that pay together, nearest to the budget first."""
+    """Return moves that pay together, nearest to the budget first."""
     found: dict[tuple, tuple[float, list[_Move]]] = {}
     room = 1 - budget.used(cost)
     for rate in RATES:
@@ -252,7 +252,7 @@ def _exchanges(
 
 
 def norm_gates(model: nn.Module) -> dict[str, NormGate]:
-    """The norm gates of a converted model, by the name of their layer.
+    """Return the norm gates of a converted model, by layer name.
 
     Raises:
         InputError: It has none.
@@ -346,7 +346,7 @@ class OutputError:
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """The floating point tensors of nested outputs."""
+    """Yield the floating point tensors of nested outputs."""
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield output

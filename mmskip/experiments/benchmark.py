@@ -63,12 +63,12 @@ class RegionGate(InputNormGate):
 
 
 def converted(model: nn.Module) -> list[SkipConvMixin]:
-    """The Skip-Convolutions of a model."""
+    """List the Skip-Convolutions of a model."""
     return [m for m in model.modules() if isinstance(m, SkipConvMixin)]
 
 
 def output_sizes(model: nn.Module, image: Tensor) -> Sizes:
-    """Spatial size of what each Skip-Convolution computes."""
+    """Return the spatial size of each Skip-Convolution's output."""
     sizes = {}
 
     def note(layer: SkipConvMixin, _: tuple, output: Tensor) -> None:
@@ -82,7 +82,7 @@ def output_sizes(model: nn.Module, image: Tensor) -> Sizes:
 
 
 def region(pattern: str, share: float, size: torch.Size) -> Tensor:
-    """A map (1, 1, H, W) of which a share is True."""
+    """Return a map (1, 1, H, W) of which a share is True."""
     height, width = size
     if pattern == 'blob':
         h, w = (round(s * share**0.5) for s in (height, width))
@@ -107,13 +107,13 @@ def force(sizes: Sizes, pattern: str, share: float) -> None:
 def forced_frames(
     image: Tensor, pattern: str, share: float, number: int
 ) -> list[Tensor]:
-    """An image, and frames of which a share of the pixels is new.
+    """Return an image, and frames with a share of their pixels new.
 
     Args:
         image: (1, 3, H, W).
         pattern: How the new pixels lie, see :data:`PATTERNS`.
         share: How many there are, from 0 to 1.
-        number: Of frames, the first one included.
+        number: Number of frames, the first one included.
     """
     place = region(pattern, share, image.shape[2:])
     return [image] + [
@@ -125,13 +125,13 @@ def forced_frames(
 def video_frames(
     path: str, size: tuple[int, int], preprocessor: nn.Module, number: int
 ) -> list[Tensor]:
-    """The first frames of a video, as a model sees them.
+    """Return the first frames of a video, as a model sees them.
 
     Args:
-        path: Of a video file, or a folder of images.
+        path: A video file, or a folder of images.
         size: (W, H) to resize to.
         preprocessor: The model's data preprocessor.
-        number: Of frames.
+        number: Number of frames.
 
     Raises:
         UserError: The video has fewer frames.
@@ -179,13 +179,13 @@ def build_pair(
     threshold: float | None,
     image: Tensor,
 ) -> tuple[Pair, nn.Module]:
-    """The eager pair, with batch norms folded and channels last.
+    """Build the eager pair, with batch norms folded and channels last.
 
     Args:
         config: Path of a config.
         options: Changes to it.
         part: Name of the part of the model that is timed.
-        threshold: Of the gates, if the config converts no layer. None asks
+        threshold: Threshold, if the config converts no layer. None asks
             for gates that can be forced.
         image: An input (1, 3, H, W).
 
@@ -248,13 +248,13 @@ def measure(
     share: float | None,
     counted: int,
 ) -> list[dict]:
-    """One row for each pair: all models on the same frames, in turns.
+    """Time all models of all pairs on the same frames, in turns.
 
     Args:
-        pairs: Of models; their gates are forced already, or real ones.
+        pairs: Pairs of models; their gates are forced already, or real ones.
         frames: Inputs (1, 3, H, W); the first :data:`WARM_UP` are not timed.
         pattern: Name of the row.
-        share: Of the outputs that are forced to fire; None takes that of the
+        share: Share of outputs that are forced to fire; None takes that of the
             MACs that are executed.
         counted: Frames after the first one whose MACs are counted.
     """
@@ -305,7 +305,7 @@ def _row(
 
 
 def _mac_reduction(skip: nn.Module, frames: Sequence[Tensor]) -> float | None:
-    """How many times fewer MACs later frames take; None if they take none."""
+    """Return the MAC reduction on later frames; None without any MACs."""
     with stream(skip):
         skip(frames[0])
         with count_macs(skip) as macs:
@@ -316,7 +316,7 @@ def _mac_reduction(skip: nn.Module, frames: Sequence[Tensor]) -> float | None:
 
 
 def best_of_pairs(rows: Sequence[dict]) -> list[dict]:
-    """The best skip against the best dense, for each input."""
+    """Compare the best skip with the best dense, for each input."""
     best = []
     for (pattern, share), group in itertools.groupby(
         rows, key=lambda row: (row['pattern'], row['active'])
@@ -340,7 +340,7 @@ def best_of_pairs(rows: Sequence[dict]) -> list[dict]:
 def break_even(
     rows: Sequence[dict], pattern: str, pair: str = 'eager'
 ) -> float | None:
-    """The share of active outputs at which both take as long.
+    """Find the share of active outputs at which both take as long.
 
     By linear interpolation; None if skipping wins, or loses, everywhere.
     """
@@ -356,7 +356,7 @@ def break_even(
 def time_layers(
     model: nn.Module, frames: Sequence[Tensor]
 ) -> dict[str, float]:
-    """Where the time of a skip frame goes, in ms; the rest is ''.
+    """Time the layers of a skip frame, in ms; the rest is ''.
 
     Args:
         model: Converted, not compiled.
@@ -434,7 +434,7 @@ def _table(title: str, rows: list[dict]) -> Table:
 
 
 def _number(value: float | None, unit: str = '') -> str:
-    """A number for people."""
+    """Return a number as people read it."""
     return '-' if value is None else f'{value:.2f}{unit}'
 
 

@@ -99,7 +99,7 @@ class Children:
 
         Args:
             program: The program and its arguments.
-            options: As of :class:`subprocess.Popen`.
+            options: Passed on to :class:`subprocess.Popen`.
 
         Yields:
             The process; after an error in the block it is ended.
@@ -147,7 +147,7 @@ def _end(children: Collection[subprocess.Popen]) -> None:
 
 
 def as_option(item: tuple[str, Any]) -> str:
-    """A dotted key and its value as ``--cfg-options`` takes them.
+    """Return a dotted key and its value as ``--cfg-options`` takes them.
 
     Raises:
         UserError: The tool would read another value (spaces and commas in a
@@ -174,7 +174,7 @@ def _as_text(value: Any) -> str:
 
 
 def _environment(threads: int | None) -> dict[str, str]:
-    """That of this process, with the same mmskip and the threads."""
+    """Return this process's environment, with mmskip and the threads set."""
     paths = [str(SOURCES), os.environ.get('PYTHONPATH')]
     found = dict(os.environ)
     found['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
@@ -186,7 +186,7 @@ def _environment(threads: int | None) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Done:
-    """What a job gives back.
+    """The result of a job, for those that wait for it.
 
     Attributes:
         value: For the caller, and for the jobs that need this one.
@@ -332,12 +332,12 @@ class JobProgress:
         self._bar.stop()
 
     def begin(self, name: str) -> None:
-        """A job starts."""
+        """Show that a job starts."""
         self._begun[name] = time.monotonic()
         self._running[name] = self._bar.add_task(name, total=None, left='')
 
     def tell(self, name: str, eta: str) -> None:
-        """A job knows how long this part of it will take."""
+        """Take note of how long this part of a job will take."""
         left = f'{eta} left of this part'
         self._bar.update(self._running[name], left=left)
         with self._lock:
@@ -348,7 +348,7 @@ class JobProgress:
             self._print(f'{name}: {left}')
 
     def end(self, name: str, text: str, reused: bool | None) -> None:
-        """A job has ended; ``reused`` is None if it failed."""
+        """Show that a job has ended; ``reused`` is None if it failed."""
         with self._lock:
             self._ended += 1
             if name in self._running:
@@ -370,7 +370,7 @@ class JobProgress:
         )
 
     def time_left(self) -> str:
-        """From the mean of the jobs that had something to do."""
+        """Estimate it from the mean of the jobs that had something to do."""
         waiting = self._total - self._ended
         if not waiting or not self._worked:
             return ''

@@ -1,4 +1,4 @@
-"""Plans: which methods are compared, told by a Python config."""
+"""Plans of experiments: methods to compare, listed in a Python config."""
 
 import csv
 import difflib
@@ -35,7 +35,7 @@ METHOD_KEYS = (
 
 
 def split_options(cfg: Mapping[str, Any], split: int) -> dict[str, Any]:
-    """Dotted keys of a config to what they are in a split.
+    """Turn dotted keys of a config into what they are in a split.
 
     Data sets tell their split by the key ``split``, or by the name of their
     ``ann_file`` (``train_split_1_list_videos.txt``).
@@ -62,7 +62,7 @@ def split_options(cfg: Mapping[str, Any], split: int) -> dict[str, Any]:
 
 
 def _find(place: str, dataset: Any, split: int) -> Iterator[tuple[str, Any]]:
-    """Options of a data set and of those that it wraps."""
+    """Yield the options of a data set and of those that it wraps."""
     if not isinstance(dataset, Mapping):
         return
     name = dataset.get('ann_file') or ''
@@ -82,7 +82,7 @@ def make_row(
     task: Task = DETECTION,
     **more: Any,
 ) -> dict[str, Any]:
-    """A row for tables and plots, see :mod:`mmskip.visualization.table`.
+    """Make a row for tables and plots, see :mod:`mmskip.visualization.table`.
 
     Args:
         method: Name of the method.
@@ -112,7 +112,7 @@ def make_row(
 
 
 def slug(name: str) -> str:
-    """A name as a folder's, which tools take on their command lines."""
+    """Turn a name into a folder's, which tools take on command lines."""
     return re.sub(r'[^\w.+-]+', '_', name)
 
 
@@ -138,7 +138,7 @@ class Compression:
     Attributes:
         method: A key of :data:`SVD_OPTIONS`.
         macs: Share of the whole model's MACs that may be left, below 1.
-        shape: Of the model's input (N, C, H, W) for which MACs are counted;
+        shape: Shape of the input, (N, C, H, W), for which MACs are counted;
             ``None`` leaves it to the config's codec.
     """
 
@@ -147,17 +147,17 @@ class Compression:
     shape: tuple[int, ...] | None = None
 
     def keys(self) -> dict[str, Any]:
-        """As JSON knows it."""
+        """Return the fields as JSON knows them."""
         shape = None if self.shape is None else list(self.shape)
         return dict(method=self.method, macs=self.macs, shape=shape)
 
     def files(self, folder: Path, config: str | PathLike) -> tuple[Path, Path]:
-        """The config and the checkpoint that are written for a config."""
+        """Return the config and the checkpoint that are written."""
         path = folder / f'{Path(config).stem}_{self.method}-{self.macs}.py'
         return path, path.with_suffix('.pth')
 
     def arguments(self) -> list[str]:
-        """Those of the command line."""
+        """Return the arguments of the command line."""
         found = ['--method', self.method, '--macs', str(self.macs)]
         if self.shape is not None:
             found += ['--shape', *map(str, self.shape)]
@@ -205,7 +205,7 @@ class Trial:
     Attributes:
         method: Name of the method.
         setting: Name of the setting, '' for the only one.
-        seed: Of the trained weights; None if they are not of this plan.
+        seed: Seed of the trained weights; None if they are not of this plan.
         config: The config file.
         options: Dotted keys of the config to values.
         weights: A file that is begun with or tested.
@@ -226,23 +226,23 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What it is called; unlike the others of its plan."""
+        """The name of the trial, unlike the others of its plan."""
         return trial_name(self.method, self.setting, self.seed)
 
     def folder(self, out: Path) -> Path:
-        """Where its checkpoint and its results lie below a folder."""
+        """Return the folder of its checkpoint and results, below another."""
         folder = out / self.method / (slug(self.setting) or 'default')
         return folder if self.seed is None else folder / f'seed_{self.seed}'
 
 
 def trial_name(method: str, setting: str, seed: int | None) -> str:
-    """What a trial is called."""
+    """Return the name of a trial."""
     seeded = '' if seed is None else f'seed {seed}'
     return ', '.join(filter(None, (method, setting, seeded)))
 
 
 class Plan(NamedTuple):
-    """What is compared.
+    """The trials that are compared, and on what task.
 
     Attributes:
         task: What the methods are judged by.
@@ -352,7 +352,7 @@ class _Reader:
         train: bool,
         seeds: list[int],
     ) -> dict[int | None, tuple[str | None, str | None]]:
-        """Per seed, the file or the trial that the weights come from."""
+        """Return, per seed, the file or the trial that weights come from."""
         if weights is None:
             return dict.fromkeys(seeds, (None, None))
         method, _, wanted = weights.partition('/')
@@ -378,7 +378,7 @@ class _Reader:
     def _earlier(
         self, where: str, method: str, setting: str, strict: bool
     ) -> dict[int | None, Trial]:
-        """Trials of an earlier method, by seed."""
+        """Return the trials of an earlier method, by seed."""
         trials = [trial for trial in self.trials if trial.method == method]
         if not trials:
             raise UserError(f'{where}: expected method {method} before it')
@@ -396,7 +396,7 @@ class _Reader:
 def _merge_compress(
     where: str, method: Mapping[str, Any], options: dict[str, Any]
 ) -> Compression | None:
-    """That of the method with that of a setting, taken out of its options."""
+    """Merge a method's compression with that of a setting's options."""
     parts = [method.get('compress'), options.pop('compress', None)]
     given = [part for part in parts if part is not None]
     return read_compression(given, where) if given else None

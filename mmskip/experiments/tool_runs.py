@@ -104,17 +104,17 @@ def _fingerprint(weights: str) -> str:
 
 @functools.lru_cache
 def _hash_of_file(path: str, size: int, changed: int) -> str:
-    """SHA-256 of a file, worked out anew when it was written to."""
+    """Return a file's SHA-256, worked out anew when it was written to."""
     with open(path, 'rb') as file:
         return hashlib.file_digest(file, 'sha256').hexdigest()
 
 
 @dataclass(frozen=True)
 class Tested:
-    """What a test reported.
+    """The figures that a test reported.
 
     Attributes:
-        metrics: Of the evaluator, by name.
+        metrics: Figures of the evaluator, by name.
         cost: What the metric of the cost writes to its ``out_file``: MACs
             and firing rate of each layer (``mmskip.ComputeCost``), or what
             became of each video (``mmskip.VideoCost``).
@@ -127,7 +127,7 @@ class Tested:
 
 
 class Compressed(NamedTuple):
-    """What a compression wrote.
+    """The files that a compression wrote.
 
     Attributes:
         config: With the ranks; options are merged into it.
@@ -229,7 +229,7 @@ class ToolRuns:
             config: The config file.
             start: Weights to begin with (``load_from``).
             options: Dotted keys of the config to values.
-            seed: Of the training.
+            seed: Seed of the training.
             folder: Its ``--work-dir``.
             tell: Takes the time left, as often as the tool tells it.
 
@@ -336,7 +336,7 @@ class ToolRuns:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a training, also of one that was moved."""
+    """Find the newest checkpoint of a training, also of a moved one."""
     try:
         name = Path((folder / 'last_checkpoint').read_text().strip()).name
     except OSError:
@@ -346,7 +346,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def cost_option(cfg: Config) -> str:
-    """The option that lets the metric of the cost write its file.
+    """Return the option that lets the metric of the cost write its file.
 
     Raises:
         UserError: The evaluator has none of :data:`COST_METRICS`.

@@ -63,12 +63,12 @@ class SeparableConv(nn.Module):
 
 
 def batch_norm() -> dict:
-    """The normalisation that EfficientDet's authors use."""
+    """Return the normalisation that EfficientDet's authors use."""
     return dict(type='BN', eps=1e-3, momentum=0.01)
 
 
 def initialisation() -> dict:
-    """Normal, with the variance 1 / fan-in."""
+    """Return a normal initialisation with the variance 1 / fan-in."""
     return dict(
         type='Kaiming',
         layer='Conv2d',
@@ -123,7 +123,7 @@ class FusionNode(nn.Module):
         """Average with the learned weights.
 
         Args:
-            features: As many as there are weights, ``(N, C, H, W)`` each.
+            features: One per weight, ``(N, C, H, W)`` each.
 
         Returns:
             The fused features, ``(N, C, H, W)``.
@@ -367,7 +367,7 @@ class EfficientDetHead(AnchorHead):
             authors' ``eps=1e-3`` and ``momentum=0.01``. Defaults to None.
         init_cfg: Config of the initialisation. None means normal with the
             variance 1 / fan-in. Defaults to None.
-        **kwargs: Of mmdet's AnchorHead: ``anchor_generator``,
+        **kwargs: For mmdet's AnchorHead: ``anchor_generator``,
             ``bbox_coder``, ``loss_cls``, ``loss_bbox``, ``train_cfg``, ...
     """
 
@@ -479,7 +479,7 @@ class EfficientDetHead(AnchorHead):
         return logits, deltas
 
     def get_targets(self, *args: Any, **kwargs: Any) -> tuple:
-        """Targets as of mmdet, with positives counted over all processes.
+        """Find mmdet's targets, with positives counted over all processes.
 
         mmdet's AnchorHead divides the losses of each process by its own
         count, so that several processes learn something else than one with

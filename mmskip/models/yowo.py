@@ -61,7 +61,7 @@ class ChannelFusion(BaseModule):
         in_channels: Channels of the key frame's and of the clip's features.
         channels: Channels of the result; the paper has 1024.
         norm_cfg: Normalisation. Defaults to batch normalisation.
-        init_cfg: As in mmengine.
+        init_cfg: Initialisation, see mmengine's ``BaseModule``.
     """
 
     def __init__(
@@ -86,7 +86,7 @@ class ChannelFusion(BaseModule):
         """Fuse.
 
         Args:
-            features: Of the key frame and of the clip, ``(B, C, H, W)``
+            features: Those of the key frame and of the clip, ``(B, C, H, W)``
                 each.
 
         Returns:
@@ -198,11 +198,11 @@ class YOWO(SingleStageDetector):
         return self.neck((frame, clip))
 
     def _key_of(self, clips: Tensor) -> Tensor:
-        """The key frame of clips, ``(B, C, T, H, W)`` to ``(B, C, H, W)``."""
+        """Pick the key frame of clips, (B, C, T, H, W) to (B, C, H, W)."""
         length = clips.shape[2]
         return clips[:, :, -1 if self.key == 'last' else length // 2]
 
 
 def _last_level(features: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """What a backbone with one or several levels found at the end."""
+    """Return the last level of a backbone with one or several."""
     return features if isinstance(features, Tensor) else features[-1]

@@ -166,7 +166,7 @@ class ToyVideo:
     def _act(
         self, shot: Shot, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
-        """Frames of the action, some frozen, in some of them hidden."""
+        """Yield the frames of the action, some frozen, some hidden."""
         stage = choose_stage(rng, self._canvas_size)
         around = paint_surroundings(stage, self._canvas_size)
         phases = self._phases(shot, rng)
@@ -186,7 +186,7 @@ class ToyVideo:
     def _distract(
         self, shot: Shot, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
-        """Frames without the action."""
+        """Yield the frames without the action."""
         stage = choose_stage(rng, self._canvas_size)
         thing = ACTIONS[str(rng.choice(list(ACTIONS)))]
         phases = self._phases(shot, rng)
@@ -206,7 +206,7 @@ class ToyVideo:
             yield canvas
 
     def _phases(self, shot: Shot, rng: np.random.Generator) -> np.ndarray:
-        """Phase of the movement in each frame of a shot."""
+        """Return the phase of the movement in each frame of a shot."""
         steps = np.arange(shot.stop - shot.start) / self.fps
         return (rng.random() + rng.uniform(*TEMPO) * steps) % 1
 
@@ -338,7 +338,7 @@ def _write_all(
 
 
 def _annotate(video: ToyVideo, arguments: dict, subset: str) -> dict:
-    """The entry of a video in the release's database."""
+    """Return the entry of a video in the release's database."""
     width, height = video.size
     return dict(
         duration=arguments['frames'] / video.fps,
@@ -353,7 +353,7 @@ def _annotate(video: ToyVideo, arguments: dict, subset: str) -> dict:
 
 
 def _taxonomy() -> list[dict]:
-    """The tree of classes: one root and its leaves."""
+    """Return the tree of classes: one root and its leaves."""
     root = dict(nodeId=0, nodeName='Root', parentId=None, parentName=None)
     return [
         root,

@@ -202,14 +202,14 @@ ACTIONS: dict[str, Callable[[float], Pose]] = {
 
 
 def _move(**joints: Point) -> Joints:
-    """A standing body with some joints elsewhere."""
+    """Return a standing body with some joints elsewhere."""
     return {**STANDING, **joints}
 
 
 def arc(
     centre: Point, radii: Point, start: float, end: float
 ) -> tuple[Point, ...]:
-    """Points of an elliptic arc, angles in radians."""
+    """Return the points of an elliptic arc, angles in radians."""
     angles = np.linspace(start, end, 25)
     xs = centre[0] + radii[0] * np.cos(angles)
     ys = centre[1] + radii[1] * np.sin(angles)
@@ -250,13 +250,13 @@ class Stage:
     bushes: tuple[tuple[int, int, Colour], ...]
 
     def pixels(self, points: tuple[tuple[float, float], ...]) -> np.ndarray:
-        """Fixed-point pixels of points in body heights, shape (n, 1, 2)."""
+        """Turn points in body heights into fixed-point pixels, (n, 1, 2)."""
         array = np.asarray(points) * (self.facing, -1) * self.height
         array = (array + self.origin) * (1 << SHIFT)
         return np.round(array).astype(np.int32)[:, None]
 
     def width(self, width: float) -> int:
-        """Pixels of a line's width, at least 1."""
+        """Return the pixels of a line's width, at least 1."""
         return max(round(width * self.height), 1)
 
 
@@ -295,7 +295,7 @@ def choose_stage(rng: np.random.Generator, size: tuple[int, int]) -> Stage:
 
 
 def paint_surroundings(stage: Stage, size: tuple[int, int]) -> np.ndarray:
-    """Sky, ground and bushes.
+    """Paint sky, ground and bushes.
 
     Returns:
         Image, uint8, shape (H, W, 3).
@@ -380,14 +380,14 @@ def _paint_line(
 
 
 def _light(rng: np.random.Generator, low: int, high: int) -> Colour:
-    """A pale colour."""
+    """Return a pale colour."""
     grey = rng.uniform(low, high)
     tint = np.clip(grey + rng.uniform(-20, 20, 3), 0, 255)
     return tuple(int(part) for part in tint)
 
 
 def _vivid(rng: np.random.Generator) -> Colour:
-    """A strong, rather dark colour."""
+    """Return a strong, rather dark colour."""
     hue, value = rng.integers(180), rng.uniform(70, 170)
     pixel = np.array([[(hue, 210, value)]], np.uint8)
     return tuple(
@@ -436,13 +436,13 @@ class ActorVideo:
     def _photograph(
         self, canvas: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """A canvas of the image's size, with noise."""
+        """Return a canvas of the image's size, with noise."""
         image = cv2.resize(canvas, self.size, interpolation=cv2.INTER_AREA)
         noise = NOISE * rng.standard_normal(image.shape, np.float32)
         return np.clip(image + noise + 0.5, 0, 255).astype(np.uint8)
 
     def _mask(self, stage: Stage, pose: Pose) -> np.ndarray:
-        """Where the figure fills at least half of a pixel."""
+        """Find where the figure fills at least half of a pixel."""
         width, height = self.size
         shape = (height * OVERSAMPLING, width * OVERSAMPLING, 3)
         canvas = np.zeros(shape, np.uint8)

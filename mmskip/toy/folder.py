@@ -142,7 +142,7 @@ def write_once(
 
 
 def _is_complete(root: Path, name: str, marker: str, arguments: dict) -> bool:
-    """Whether a folder holds this very data set; False if it is empty."""
+    """Tell whether a folder holds this very data set; an empty one is none."""
     if root.exists() and not root.is_dir():
         raise FileExistsError(f'{root}: expected a folder, got a file')
     if not root.exists() or not any(root.iterdir()):
@@ -228,7 +228,7 @@ def pan_video(
         step: By how many pixels the camera moves per frame, (x, y).
         size: Width and height of a frame.
         noise: Standard deviation of the sensor's noise, in grey levels.
-        seed: Of the picture and the noise.
+        seed: Seed of the picture and the noise.
 
     Returns:
         Frames (H, W, 3) uint8, BGR.
@@ -257,7 +257,7 @@ def pan_video(
 
 
 def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Smooth random blobs of several sizes, (H, W, 3) float32."""
+    """Return smooth random blobs of several sizes, (H, W, 3) float32."""
     picture = np.full((height, width, 3), 128, np.float32)
     for side, contrast in OCTAVES:
         shape = (height // side + 2, width // side + 2, 3)
@@ -284,8 +284,8 @@ def write_toy_data(
         name: What it is called.
         make: Writes it: ``make(root, seed=, on_video=, ...)``, with the
             defaults' names.
-        text: Of the tool; its first line says what it does.
-        defaults: Of the options, which are keys of ``OPTIONS``.
+        text: Text of the tool; its first line says what it does.
+        defaults: Defaults of the options, which are keys of ``OPTIONS``.
         total: How many units the arguments make.
         argv: Arguments without the program's name.
         unit: What progress is counted in.

@@ -70,7 +70,7 @@ class Swing:
     start: float = 0.0
 
     def at(self, phase: float) -> float:
-        """Its value at a phase."""
+        """Return its value at a phase."""
         return self.middle + self.reach * sin(2 * pi * (phase - self.start))
 
 
@@ -149,7 +149,7 @@ def vary(
     rng: np.random.Generator,
     variety: float = 1.0,
 ) -> dict[str, Swing]:
-    """The same move as somebody else makes it.
+    """Vary a move, as somebody else makes it.
 
     Args:
         swings: The move.
@@ -169,7 +169,7 @@ def vary(
 
 
 def joints_at(swings: Mapping[str, Swing], phase: float) -> np.ndarray:
-    """Joints of a figure whose belly is above the origin.
+    """Return the joints of a figure whose belly is above the origin.
 
     Args:
         swings: A move: what swings, and how.
@@ -204,7 +204,7 @@ def joints_at(swings: Mapping[str, Swing], phase: float) -> np.ndarray:
 
 
 def _reach(sign: int, angle: float, length: float) -> np.ndarray:
-    """Where a part of a limb ends, from where it starts."""
+    """Return where a part of a limb ends, from where it starts."""
     return length * np.array([sign * sin(angle), -cos(angle)])
 
 
@@ -230,7 +230,7 @@ class FigureVideo(NamedTuple):
         seed: Seeds of the data set and of the video.
         frames: Number of frames.
         size: ``(width, height)`` of the images in pixels.
-        heights: Of the figure, smallest and largest, of the image's height.
+        heights: Smallest and largest figure, as shares of the image's height.
         clutter: Whether there is what is easily taken for the figure.
         variety: Factor of how far poses differ from figure to figure.
     """
@@ -286,7 +286,7 @@ class FigureVideo(NamedTuple):
 
 
 def paint_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """A wall with texture, and a floor, uint8, (H, W, 3)."""
+    """Paint a wall with texture, and a floor, uint8, (H, W, 3)."""
     width, height = size
     wall = np.empty((height, width, 3), np.float32)
     wall[:] = _pale(rng)
@@ -326,7 +326,7 @@ def paint_body(
         canvas: Image; changed in place.
         joints: x and y in its pixels, (15, 2).
         scale: Pixels of a body height.
-        colours: Of trousers, shirt, sleeves and skin.
+        colours: Colours of trousers, shirt, sleeves and skin.
     """
     places = dict(zip(NAMES, joints, strict=True))
     for names, wide, part in LIMBS:
@@ -360,12 +360,12 @@ def _place(
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    """Pixels as OpenCV's fixed-point integers."""
+    """Return the pixels as OpenCV's fixed-point integers."""
     return np.round(points * (1 << SHIFT)).astype(np.int32)
 
 
 def _pale(rng: np.random.Generator) -> np.ndarray:
-    """A rather light colour of little saturation."""
+    """Return a rather light colour of little saturation."""
     return rng.uniform(140, 210) + rng.uniform(-25, 25, 3)
 
 
@@ -376,7 +376,7 @@ def _dress(rng: np.random.Generator) -> dict[str, tuple[int, int, int]]:
 
 
 def _vivid(rng: np.random.Generator) -> tuple[int, int, int]:
-    """A strong, rather dark colour."""
+    """Return a strong, rather dark colour."""
     hue, value = rng.integers(180), rng.uniform(60, 170)
     pixel = np.array([[(hue, 200, value)]], np.uint8)
     colour = cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0]

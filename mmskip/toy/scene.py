@@ -1,4 +1,4 @@
-"""What a toy sequence shows: camera, road, light."""
+"""The scene of a toy sequence: camera, road, light."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -51,7 +51,7 @@ class Camera:
         return self.size[1] / 2 - self.focal * np.tan(self.pitch)
 
     def depth(self, points: np.ndarray) -> np.ndarray:
-        """Distance along the viewing axis, in metres.
+        """Return the distance along the viewing axis, in metres.
 
         Args:
             points: World points, shape (..., 3).
@@ -99,7 +99,7 @@ class Camera:
         return self.project(np.reshape(kept, (-1, 3)))
 
     def ground(self) -> tuple[np.ndarray, np.ndarray]:
-        """World X and Y of the ground seen by each pixel.
+        """Return the world X and Y of the ground at each pixel.
 
         Returns:
             Two float32 arrays of shape (height, width), NaN above the

@@ -1,4 +1,4 @@
-"""What is around the road of a toy scene: ground, buildings, trees."""
+"""Surroundings of a toy road: ground, buildings, trees."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -116,7 +116,7 @@ def _paint_sky(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 def _noise(
     rng: np.random.Generator, x: np.ndarray, y: np.ndarray, frequency: float
 ) -> np.ndarray:
-    """Smooth noise fixed to the ground, about -1 to 1.
+    """Return smooth noise fixed to the ground, about -1 to 1.
 
     Args:
         rng: Source of randomness.
@@ -208,7 +208,7 @@ def make_sprites(scene: Scene, rng: np.random.Generator) -> list[Sprite]:
 
 
 def distance_to(camera: Camera, x: float, y: float) -> float:
-    """Distance from the camera's mast to a place, in metres."""
+    """Return the distance from the camera's mast to a place, in metres."""
     return float(np.hypot(x - camera.position[0], y - camera.position[1]))
 
 
@@ -345,7 +345,7 @@ def _make_pole(camera: Camera, x: float, y: float, arm: int) -> Sprite | None:
 def _blank(
     box: tuple[int, int, int, int],
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """An empty image and mask of a box; None if the box is empty."""
+    """Return an empty image and mask of a box; None if the box is empty."""
     width, height = box[2] - box[0], box[3] - box[1]
     if width <= 0 or height <= 0:
         return None, None

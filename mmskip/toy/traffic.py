@@ -42,7 +42,7 @@ class Placed:
         return points * turn + (self.x, self.y, 0.0)
 
     def corners(self) -> np.ndarray:
-        """The eight corners of its box in the world, shape (8, 3)."""
+        """Return the eight corners of its box in the world, shape (8, 3)."""
         half = np.array([self.shape.width, self.shape.length]) / 2
         signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
         base = np.column_stack([signs * half, np.zeros(4)])
@@ -177,7 +177,7 @@ def cover(
 def box_around(
     points: np.ndarray, shape: tuple[int, ...], margin: int = 1
 ) -> tuple[int, int, int, int]:
-    """Box around points, grown by a margin and clipped to an image.
+    """Return the box around points, grown by a margin and clipped.
 
     Args:
         points: Pixels, shape (n, 2).
@@ -200,7 +200,7 @@ def box_around(
 def _visible_polygons(
     camera: Camera, vehicle: Placed, light: Light
 ) -> list[tuple[np.ndarray, tuple[float, ...]]]:
-    """Pixels and colours of what faces the camera, in painting order."""
+    """Return what faces the camera: pixels and colours, in order."""
     world = vehicle.to_world(vehicle.shape.corners)
     splits = vehicle.shape.splits
     if camera.depth(world).min() >= NEAR:
@@ -232,7 +232,7 @@ def _visible_polygons(
 def _shade(
     colour: tuple[int, int, int], normal: np.ndarray, light: Light
 ) -> tuple[float, ...]:
-    """Colour of a surface in the scene's light."""
+    """Return the colour of a surface in the scene's light."""
     direct = max(float(normal @ np.array(light.sun)), 0.0)
     if light.weather == 'sunny':
         strength = 0.62 + 0.1 * normal[2] + 0.42 * direct
@@ -242,7 +242,7 @@ def _shade(
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    """Pixels as OpenCV's fixed-point integers.
+    """Return the pixels as OpenCV's fixed-point integers.
 
     OpenCV puts the middle of the first pixel at 0, the camera at 0.5.
     """
@@ -276,7 +276,7 @@ class Vehicle:
     wish: float
 
     def placed(self) -> Placed:
-        """Where it is, for the painter."""
+        """Return where it is, for the painter."""
         return Placed(self.shape, self.x, self.y, self.direction)
 
 
@@ -394,7 +394,7 @@ class Traffic:
     def _look_ahead(
         self, vehicle: Vehicle, leader: Vehicle | None
     ) -> tuple[float, float]:
-        """Room in front of a vehicle, in metres, and how fast it shrinks."""
+        """Return the room in front, in metres, and how fast it shrinks."""
         gap, closing = 200.0, 0.0
         if leader is not None:
             gap = (

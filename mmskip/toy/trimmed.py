@@ -46,7 +46,7 @@ SPEEDS = dict(static=(0.0, 0.0), slow=(0.03, 0.05), fast=(0.075, 0.1))
 
 
 class MovingPattern(NamedTuple):
-    """A class of toy videos.
+    """A class of toy videos: a pattern and the direction it moves in.
 
     Attributes:
         draw: Paints the pattern at a phase.
@@ -61,7 +61,7 @@ class MovingPattern(NamedTuple):
 
 
 def boats(phase: float) -> tuple[Stroke, ...]:
-    """A row of boats on the ground, to the right as the phase rises."""
+    """Draw a row of boats on the ground, to the right as the phase rises."""
     hull = ((-0.28, 0.22), (0.28, 0.22), (0.18, 0.0), (-0.18, 0.0))
     shift = phase - floor(phase)
     return tuple(
@@ -71,7 +71,7 @@ def boats(phase: float) -> tuple[Stroke, ...]:
 
 
 def kites(phase: float) -> tuple[Stroke, ...]:
-    """Two columns of kites, upwards as the phase rises."""
+    """Draw two columns of kites, upwards as the phase rises."""
     strokes = []
     for column, x in enumerate((-0.4, 0.4)):
         shift = phase + column / 2
@@ -85,7 +85,7 @@ def kites(phase: float) -> tuple[Stroke, ...]:
 
 
 def wheel(phase: float) -> tuple[Stroke, ...]:
-    """A wheel with spokes, counterclockwise as the phase rises."""
+    """Draw a wheel with spokes, counterclockwise as the phase rises."""
     centre = (0.0, 0.56)
     strokes = [Stroke(arc(centre, (0.52, 0.52), 0.0, 2 * pi), 0.07)]
     for spoke in range(round(1 / WHEEL)):
@@ -96,7 +96,7 @@ def wheel(phase: float) -> tuple[Stroke, ...]:
 
 
 def hoops(phase: float) -> tuple[Stroke, ...]:
-    """Hoops in each other, growing as the phase rises."""
+    """Draw hoops in each other, growing as the phase rises."""
     shift = phase - floor(phase)
     radii = [(k + shift) * HOOPS for k in range(3)]
     return tuple(
@@ -150,7 +150,7 @@ def paint_sign(
 
 
 class TrimmedVideo(NamedTuple):
-    """What a toy action video shows.
+    """A toy action video: a pattern that moves at some speed.
 
     The pattern tells a pair of classes. Which of the two is told by the
     direction in which it moves; by the arrow on the sign, where it stands
@@ -207,7 +207,7 @@ class TrimmedVideo(NamedTuple):
 
 
 def _place_bystander(rng: np.random.Generator, stage: Stage) -> Stage | None:
-    """A stage of his own for somebody who does nothing, if there is one."""
+    """Draw a stage for somebody who does nothing, if there is one."""
     shift, size, there = rng.random(3)
     if there >= BYSTANDER:
         return None

@@ -253,11 +253,11 @@ class Annotator:
     def _full_area(
         self, outlines: Sequence[Outline | None], number: int
     ) -> float:
-        """Area of a vehicle's whole box, in pixels of the image."""
+        """Return the area of a vehicle's whole box, in pixels of the image."""
         return _area(outlines[number - 1].box) / self.scale**2
 
     def _is_ignored(self, box: Box) -> bool:
-        """Whether a vehicle stands in an ignored region."""
+        """Tell whether a vehicle stands in an ignored region."""
         x, y = (box[0] + box[2]) / 2, box[3]
         return any(
             left <= x <= right and top <= y <= bottom
@@ -265,7 +265,7 @@ class Annotator:
         )
 
     def _orientation(self, vehicle: Vehicle) -> float:
-        """Direction of a vehicle's front in the image, in degrees."""
+        """Return where a vehicle's front points in the image, in degrees."""
         here = np.array([vehicle.x, vehicle.y, 0.0])
         there = here + np.array([0, vehicle.direction * 0.5, 0])
         start, end = self.camera.project(np.stack([here, there]))
@@ -274,13 +274,13 @@ class Annotator:
 
 
 def _area(box: Sequence[float]) -> float:
-    """Area of a box ``(x1, y1, x2, y2)``."""
+    """Return the area of a box ``(x1, y1, x2, y2)``."""
     return (box[2] - box[0]) * (box[3] - box[1])
 
 
 @dataclass(frozen=True)
 class SequencePlan:
-    """What happens in a sequence.
+    """A plan of what happens in a sequence.
 
     Args:
         frames: Number of frames.
@@ -368,7 +368,7 @@ class ToySequence:
                 self._traffic.step(0.5 / FRAMES_PER_SECOND)
 
     def _far_regions(self) -> list[Box | None]:
-        """Where on the road vehicles are too small to annotate."""
+        """Find where on the road vehicles are too small to annotate."""
         left, right = self.scene.edges
         boxes = []
         for sides in ((left, self.scene.median), (self.scene.median, right)):
@@ -530,7 +530,7 @@ def _add_target(
 
 
 def _speed(box: Box, before: Box | None) -> float:
-    """Pixels that the middle of a box moved since the frame before."""
+    """Return how many pixels a box moved since the frame before."""
     if before is None:
         return 0.0
     moved = np.reshape(box, (2, 2)).mean(0) - np.reshape(before, (2, 2)).mean(
@@ -540,7 +540,7 @@ def _speed(box: Box, before: Box | None) -> float:
 
 
 def _format_box(box: Box) -> dict[str, str]:
-    """A box as attributes, pixels from 1."""
+    """Return a box as attributes, pixels from 1."""
     x1, y1, x2, y2 = box
     return dict(
         left=_format(x1 + 1),
@@ -551,7 +551,7 @@ def _format_box(box: Box) -> dict[str, str]:
 
 
 def _format(value: float) -> str:
-    """A number with at most four digits behind the point."""
+    """Return a number with at most four digits behind the point."""
     return f'{value:.4f}'.rstrip('0').rstrip('.')
 
 

@@ -62,7 +62,7 @@ class Shape:
     Attributes:
         faces: The polygons.
         length: In metres, like the other two.
-        width: Of the widest part.
+        width: Width of the widest part.
         height: Above the ground.
         corners: The points of all faces and details, face by face and each
             followed by its details, shape (n, 3).
@@ -119,7 +119,7 @@ class Body:
         self.sides = [self._side(sign, colour) for sign in (-1, 1)]
 
     def at(self, yz: np.ndarray, sign: int) -> np.ndarray:
-        """Points of the left (-1) or right (1) side, shape (n, 3)."""
+        """Return points of the left (-1) or right (1) side, shape (n, 3)."""
         yz = np.asarray(yz, float)
         rise = np.clip(yz[:, 1] - self.waist, 0, None)
         lean = self.lean * rise / max(self.top - self.waist, 0.1)
@@ -202,7 +202,7 @@ def _pick(rng: np.random.Generator, colours: tuple) -> Colour:
 
 
 def _car(rng: np.random.Generator) -> list[Face]:
-    """A saloon, or with a longer roof a hatchback."""
+    """Make a saloon, or with a longer roof a hatchback."""
     boot = rng.choice([-1.75, -2.0])
     body = Body(
         [
@@ -240,7 +240,7 @@ def _car(rng: np.random.Generator) -> list[Face]:
 
 
 def _van(rng: np.random.Generator) -> list[Face]:
-    """A minibus: short bonnet, high and square."""
+    """Make a minibus: short bonnet, high and square."""
     body = Body(
         [
             (2.45, 0.3),
@@ -276,7 +276,7 @@ def _van(rng: np.random.Generator) -> list[Face]:
 
 
 def _bus(rng: np.random.Generator) -> list[Face]:
-    """A city bus: two colours, a band of windows, a box on the roof."""
+    """Make a city bus: two colours, a band of windows, a box on top."""
     paint = _pick(rng, BUS_COLOURS)
     body = Body(
         [
@@ -313,7 +313,7 @@ def _bus(rng: np.random.Generator) -> list[Face]:
 
 
 def _lorry(rng: np.random.Generator) -> list[Face]:
-    """A lorry: a cab and a box of another colour behind it."""
+    """Make a lorry: a cab and a box of another colour behind it."""
     cab = Body(
         [
             (3.6, 0.45),

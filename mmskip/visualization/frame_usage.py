@@ -1,4 +1,4 @@
-"""What became of each frame of a video (SoF-Net, Figs. 4.1 and 4.2)."""
+"""The fate of each frame of a video (SoF-Net, Figs. 4.1 and 4.2)."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -124,7 +124,7 @@ def frames_inside(
     fps: float,
     segments: Sequence[tuple[float, float]],
 ) -> list[bool]:
-    """Whether frames lie in annotated intervals.
+    """Tell which frames lie in annotated intervals.
 
     Args:
         indices: Frames from 0.
@@ -138,7 +138,7 @@ def frames_inside(
 
 
 def frame_rate(path: str | PathLike) -> float:
-    """Frames per second of a video.
+    """Read the frames per second of a video.
 
     Raises:
         ValueError: The file cannot be read.
@@ -152,7 +152,7 @@ def frame_rate(path: str | PathLike) -> float:
 
 
 def sampled_frames(video: Mapping) -> list[int]:
-    """Which frames were sampled of a video of ``mmskip.VideoCost``'s file.
+    """Tell which frames of a video of ``mmskip.VideoCost`` were sampled.
 
     Raises:
         ValueError: The entry does not tell.
@@ -219,7 +219,7 @@ def _class(label: int, classes: Sequence[str]) -> str:
 
 
 def _card(stop: int, width: int, height: int) -> np.ndarray:
-    """What is shown of a frame that is not used."""
+    """Draw what stands in place of a frame that is not used."""
     unseen = stop == UNSEEN
     text = 'exit' if unseen else f'res{stop + 1}'
     card = np.full((height, width, 3), 25 if unseen else 225, np.uint8)
@@ -265,7 +265,7 @@ def read_videos(path: str | PathLike) -> dict:
 
 
 def count_stops(videos: Sequence[Mapping], places: int) -> dict[str, float]:
-    """Percent of the frames of each fate, in the order of Fig. 4.1.
+    """Return the percent of frames of each fate, in the order of Fig. 4.1.
 
     Args:
         videos: See :func:`read_videos`.
@@ -286,7 +286,7 @@ def count_stops(videos: Sequence[Mapping], places: int) -> dict[str, float]:
 def forwarded_shares(
     videos: Sequence[Mapping], inside: Sequence[Sequence[bool]], places: int
 ) -> tuple[float, float]:
-    """Percent of the frames that were forwarded to the end.
+    """Return the percent of the frames that were forwarded to the end.
 
     Args:
         videos: See :func:`read_videos`.
@@ -369,7 +369,7 @@ def plot_frame_usage(
 
 
 def _is_video(video: Any, places: int) -> bool:
-    """Whether an entry has stops, and other fields as they should be."""
+    """Tell whether an entry has stops, and its other fields are right."""
     return (
         isinstance(video, Mapping)
         and bool(video.get('stops'))
@@ -388,7 +388,7 @@ def _is_video(video: Any, places: int) -> bool:
 
 
 def _colours(fates: Sequence[str]) -> dict[str, object]:
-    """Shades for the places, deeper ones darker."""
+    """Return shades for the places, deeper ones darker."""
     places = [fate for fate in fates if fate.startswith('res')]
     shades = np.linspace(0.15, 0.6, max(len(places), 1))
     colours = dict(zip(places, colormaps['Oranges'](shades), strict=False))

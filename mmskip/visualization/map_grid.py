@@ -1,4 +1,4 @@
-"""Feature maps, the rebuilt ones outlined in red (Fig. B-2, B-3, VA-RED^2).
+"""Feature maps, the rebuilt ones outlined in red (VA-RED^2, B-2 and B-3).
 
 Two grids side by side: all features computed, and what a dynamic convolution
 gave for the same input. A row is a channel, a column a frame.
@@ -17,7 +17,7 @@ BORDER, GAP, MARGIN, CAPTION, LABEL = 2, 2, 10, 22, 34
 
 
 def choose_rows(count: int, most: int) -> list[int]:
-    """Indices of at most so many of ``count``, evenly spaced."""
+    """Return at most so many indices of ``count``, evenly spaced."""
     return sorted(set(np.linspace(0, count - 1, most).round().astype(int)))
 
 
@@ -71,7 +71,7 @@ def draw_map_grids(
 
 
 def _tile(values: np.ndarray, computed: bool, side: int) -> np.ndarray:
-    """One map in colours, in a frame."""
+    """Draw one map in colours, in a frame."""
     width = max(1, round(side * values.shape[1] / values.shape[0]))
     colours = colormaps['viridis'](values)[..., 2::-1]
     image = cv2.resize(
@@ -87,7 +87,7 @@ def _tile(values: np.ndarray, computed: bool, side: int) -> np.ndarray:
 
 
 def _arrange(grids: list[np.ndarray], rows: list[int]) -> np.ndarray:
-    """Two grids with captions and the numbers of the channels."""
+    """Draw two grids with captions and the numbers of the channels."""
     height, width = grids[0].shape[:2]
     canvas = np.full(
         (CAPTION + height + MARGIN, LABEL + 2 * width + 3 * MARGIN, 3),

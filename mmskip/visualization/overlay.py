@@ -111,8 +111,8 @@ class InputMap:
     Args:
         scale_x: Input pixels per frame pixel, horizontally.
         scale_y: The same vertically.
-        shift_x: Of the frame's left edge, in input pixels.
-        shift_y: Of its upper edge.
+        shift_x: Where the frame's left edge lies, in input pixels.
+        shift_y: Where its upper edge lies.
         height: h, padding included.
         width: w, padding included.
     """
@@ -131,7 +131,7 @@ class InputMap:
         """Read the map from the meta information of a data sample.
 
         Args:
-            meta: Of a detection (``scale_factor``, ``batch_input_shape``,
+            meta: From a detection (``scale_factor``, ``batch_input_shape``,
                 ``pad_param``) or a pose sample (``input_center``,
                 ``input_scale``, ``input_size``). Whatever is missing means
                 that the frame fills the whole input.
@@ -160,7 +160,7 @@ class InputMap:
 
     @classmethod
     def _from_crop(cls, meta: Mapping[str, Any]) -> 'InputMap':
-        """Map of a top-down crop (``mmpose.structures.get_warp_matrix``).
+        """Make the map of a top-down crop (mmpose's ``get_warp_matrix``).
 
         That matrix takes indices of pixels, whose centres lie half a pixel
         on. The unbiased (UDP) matrix differs by less than a pixel.
@@ -183,7 +183,7 @@ class InputMap:
     def cells(
         self, frame_shape: tuple[int, int], mask_shape: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Row and column of a feature map under each row and column.
+        """Find the row and column of a feature map under each row and column.
 
         Args:
             frame_shape: (H, W).
@@ -217,7 +217,7 @@ def computed_pixels(
     frame_shape: tuple[int, int],
     mirrored: Collection[CallSite] = (),
 ) -> np.ndarray:
-    """How much was computed anew at each pixel of a frame.
+    """Return how much was computed anew at each pixel of a frame.
 
     The average of all layers' masks, each weighted by its number of
     positions: of the outputs that lie under a pixel, the share that was
@@ -259,7 +259,7 @@ def computed_pixels(
 
 
 def mirrored_sites(masks: Mapping[CallSite, Tensor]) -> set[CallSite]:
-    """Call sites of the second half of a horizontal flip test.
+    """Find the call sites of the second half of a horizontal flip test.
 
     mmpose runs the whole network on the image and then on its mirror image,
     so that each layer's later half of calls is the mirrored one.
@@ -282,7 +282,7 @@ def tint(
         image: (H, W, 3) uint8.
         share: (H, W) in [0, 1].
         color: In the image's channel order.
-        opacity: Of the colour where the share is 1.
+        opacity: Opacity of the colour where the share is 1.
 
     Returns:
         A new (H, W, 3) uint8 image; pixels of share 0 are unchanged.

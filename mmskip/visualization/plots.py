@@ -68,7 +68,7 @@ def save_figure(figure: Figure, path: str | PathLike) -> Path:
 
 
 def without_prefix(names: Sequence[str]) -> list[str]:
-    """Names of layers without the parts that all of them begin with."""
+    """Shorten names of layers by the parts that all of them begin with."""
     parts = [name.split('.') for name in names]
     least = min(map(len, parts)) - 1
     shared = 0
@@ -201,7 +201,7 @@ def plot_bars(
     """Plot shares as bars, a group per stage, a colour per series.
 
     Args:
-        bars: Of each series, the share of each stage in [0, 1].
+        bars: By series, the share of each stage in [0, 1].
         path: The picture.
         ylabel: What the shares are of.
 
@@ -407,7 +407,7 @@ def plot_redundancy(
     """Plot the figures of every layer, a line for time and one for channels.
 
     Args:
-        rows: Of ``mmskip.evaluation.redundancy.RedundancyMeter.rows``;
+        rows: From ``mmskip.evaluation.redundancy.RedundancyMeter.rows``;
             shaded is the range over the samples, dashed the mean over
             layers.
         path: The picture; its suffix chooses the format.

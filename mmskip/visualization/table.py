@@ -58,7 +58,7 @@ def check_rows(rows: Sequence[Row], task: Task = DETECTION) -> None:
 
 
 def method_label(method: str) -> str:
-    """What readers see in place of a method's key."""
+    """Return the label of a method in tables and plots."""
     return METHOD_LABELS.get(method, method.replace('_', ' '))
 
 
@@ -128,7 +128,7 @@ def comparison_table(
 
 
 def with_spread(row: Row, key: str, digits: int) -> str:
-    """A mean with its standard deviation, if the row has one."""
+    """Return a mean with its standard deviation, if the row has one."""
     figures = [row[key], row.get(f'{key}_std')]
     return ' ± '.join(f'{x:.{digits}f}' for x in figures if x is not None)
 

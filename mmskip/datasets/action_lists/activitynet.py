@@ -130,7 +130,7 @@ def _load(path: str | os.PathLike) -> dict:
 
 
 def _is_video(video: Any) -> bool:
-    """Whether an entry of the database has what is used of it."""
+    """Tell whether an entry of the database has what is used of it."""
     return (
         isinstance(video, Mapping)
         and video.get('subset') in ALL_SUBSETS
@@ -209,7 +209,7 @@ def read_class_index(path: str | os.PathLike) -> list[str]:
 
 
 def _labels(place: str, row: dict[str, Any]) -> tuple[int, ...]:
-    """The primary action of a video, from 0; empty if it has none."""
+    """Return the primary action of a video, from 0; none is empty."""
     if str(row.get('background_video')).upper() == 'YES':
         return ()
     index = row[FIELD]

@@ -103,7 +103,7 @@ def read_video_list(
 
 
 def _read_rows(path: str | os.PathLike) -> list[tuple[int, dict[str, str]]]:
-    """Rows by the names of their columns, with the numbers of their lines."""
+    """Read rows by the names of their columns, and their line numbers."""
     rows = read_csv(path)
     _, header = next(rows, (1, []))
     if not set(COLUMNS) <= set(header):
@@ -128,7 +128,7 @@ def _read_rows(path: str | os.PathLike) -> list[tuple[int, dict[str, str]]]:
 
 
 def _normalise(label: str) -> str:
-    """Class names occur with spaces and with underscores."""
+    """Bring class names with spaces or with underscores into one form."""
     return label.strip().replace('_', ' ')
 
 
@@ -156,7 +156,7 @@ def _clip_name(path: str | os.PathLike, line: int, row: dict[str, str]) -> str:
 
 
 def _whole_seconds(text: str) -> int | None:
-    """A time; None if it is no whole number from 0 on."""
+    """Read a time; None if it is no whole number from 0 on."""
     try:
         value = float(text)
     except ValueError:

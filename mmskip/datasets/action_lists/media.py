@@ -101,14 +101,14 @@ def _by_name(root: Path, found: list[tuple[str, Medium]]) -> dict[str, Medium]:
 
 
 def _path_name(medium: Medium) -> str:
-    """Path of a folder of frames, or of a file without its suffix."""
+    """Return the path of a folder of frames, or a file without suffix."""
     if medium.frames is not None:
         return medium.path
     return medium.path.rpartition('.')[0]
 
 
 def _aliases(name: str) -> set[str]:
-    """Other names under which a release may know a video."""
+    """Return the other names under which a release may know a video."""
     clip = CLIP.match(name)
     names = {name, clip['id'] if clip else name}
     return names | {n.removeprefix('v_') for n in names}
@@ -135,7 +135,7 @@ def _find_frames(root: Path) -> list[tuple[str, Medium]]:
 
 
 def _walk(root: Path) -> list[tuple[Path, list[str]]]:
-    """Folders below one and the names of their files, in order.
+    """Return the folders below one and the names of their files, in order.
 
     Links are followed, after all that is not behind one, and no folder is
     entered twice: links may lead in circles. Links to folders that were read
