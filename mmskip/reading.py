@@ -1,4 +1,11 @@
-"""Reading a user's files, and saying what is wrong with them."""
+"""Reading a user's files, and saying what is wrong with them.
+
+Parsers raise what they like: ``zlib.error``, ``IndexError``,
+``RecursionError``. Behind :func:`reading` all of it is an
+:class:`~mmskip.reading.InputError` that names the file. The plain formats
+that annotations come in are read here, too, without what is silently wrong
+in them.
+"""
 
 import csv
 import functools

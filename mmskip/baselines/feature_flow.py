@@ -1,4 +1,8 @@
-"""Deep Feature Flow: features of key frames, moved to the frames between."""
+"""Deep Feature Flow: features of key frames, moved to the frames between.
+
+Zhu et al., Deep Feature Flow for Video Recognition, CVPR 2017; a baseline of
+Skip-Conv (Section 4.1).
+"""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,9 @@
-"""The frame-skip baseline, and the key frames that baselines lean on."""
+"""The frame-skip baseline, and the key frames of all baselines.
+
+The frame-skip baseline runs every k-th frame and repeats its result between.
+The paper calls it 'interleaved' (Skip-Conv, Section 4.1): "model predictions
+are propagated from keyframes to the next frames without further processing".
+"""
 
 import copy
 import functools

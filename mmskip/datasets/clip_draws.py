@@ -239,6 +239,21 @@ def check_sharing(dataset: Any) -> None:
 class SharedDraws:
     """Lets transforms repeat their random choices from sample to sample.
 
+    mmcv marks methods of transforms whose result is random
+    (``cache_randomness``) and offers a context that lets them return their
+    first result again (``cache_random_params``). Two things keep us from
+    entering that context as it is. It counts a method twice that a subclass
+    overrides, and refuses: with mmdet imported, ``RandomChoice`` cannot be
+    used in it. And a transform that draws beside its marked methods gets other
+    numbers in the second frame, because the marked ones then draw nothing.
+
+    So the marked methods are remembered here, by the list that the decorator
+    keeps, and every transform and every marked method starts from a random
+    state of its own (python, numpy, torch), which follows from the seed of the
+    clip and the place of the transform. What a transform draws, and how much
+    of it, is then of no concern to the others, and the random numbers of the
+    process are left as they were.
+
     Args:
         seed: Seed of the choices.
     """

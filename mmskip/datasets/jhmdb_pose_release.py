@@ -1,4 +1,15 @@
-"""Read the joints of J-HMDB or sub-JHMDB, as released or for mmpose."""
+"""Read the joints of J-HMDB or sub-JHMDB, as released or for mmpose.
+
+joint_positions/<action>/<video>/joint_positions.mat    pos_img (2 x 15 x T)
+puppet_mask/<action>/<video>/puppet_mask.mat            part_mask (H x W x T)
+Rename_Images/<action>/<video>/00001.png
+sub_splits/<action>_test_split_<1..3>.txt               of sub-JHMDB
+splits/<action>_test_split<1..3>.txt                    of J-HMDB
+
+Sub-JHMDB, 316 videos of twelve actions that show the whole body, is what
+papers on pose report. Coordinates count from 1, in these files as in
+mmpose's JSON.
+"""
 
 import os
 from collections.abc import Callable, Mapping

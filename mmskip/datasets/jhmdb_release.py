@@ -1,4 +1,17 @@
-"""Read J-HMDB as it was released: masks and splits, or boxes in a pickle."""
+"""Read J-HMDB as it was released: masks and splits, or boxes in a pickle.
+
+Ground truth here is a dict with the keys of ``JHMDB-GT.pkl``, the file that
+comes with ACT-detector, MOC and YOWO: ``labels`` (names of the actions),
+``train_videos`` and ``test_videos`` (a list of videos per split),
+``nframes`` (video to number of frames), ``resolution`` (video to
+``(height, width)``) and ``gttubes`` (video to action to tubes, each an array
+of rows ``frame, x1, y1, x2, y2``; frames count from 1). A video is named
+``action/video``.
+
+It is checked before anything learns from it. An array of NaN, a frame 0 or a
+video in both lists is no error to numpy; the loss becomes NaN, or the numbers
+too good, and nobody knows why.
+"""
 
 import os
 import pickle

@@ -1,4 +1,15 @@
-"""Read UA-DETRAC as it was released."""
+"""Read UA-DETRAC as it was released.
+
+The release exists in several editions. All of these are read:
+
+- ``MVI_20011.xml`` (four vehicle types in lower case) and
+  ``MVI_20011_v3.xml`` (thirteen capitalised types and a colour);
+- ``left/top/width/height`` and ``left/top/w/h`` boxes;
+- frames without vehicles, which have no ``<frame>`` element at all.
+
+Boxes are stored in pixels counted from 1 and frames numbered from 1; here
+both count from 0.
+"""
 
 import math
 import os

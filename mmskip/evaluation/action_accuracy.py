@@ -1,4 +1,8 @@
-"""Accuracy of recognisers over videos."""
+"""Accuracy of recognisers over videos.
+
+Predictions are sorted by descending score; among equal scores the order of
+the videos stays, so that results are reproducible.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Literal

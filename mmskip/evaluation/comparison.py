@@ -1,4 +1,8 @@
-"""Tasks and their metrics, and the comparison of what they report."""
+"""Tasks and their metrics, and the comparison of what they report.
+
+A row is a dict with ``method``, ``setting`` and the figures of a
+:class:`Task`; with ``seed`` where it is one of several runs.
+"""
 
 import statistics
 from collections.abc import Mapping, Sequence

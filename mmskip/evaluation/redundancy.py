@@ -1,4 +1,23 @@
-"""The likeness of feature maps, layer by layer (VA-RED^2, appendix B)."""
+"""The likeness of feature maps, layer by layer (VA-RED^2, appendix B).
+
+B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S.
+thesis, MIT, 2023, appendix B.1. A map is what one channel shows in one
+frame, of H x W values. Two maps are compared along time (one channel, two
+frames) and along channels (one frame, two channels), by Pearson's
+correlation coefficient (CC) and the root of their mean squared difference
+(RMSE), in the units of the maps.
+
+What the thesis leaves open, and we chose:
+
+- It counts as redundant what has "both CC and RMSE above" 0.85 and 0.001.
+  High similarity is a large CC, but a small RMSE. Below 0.001 is hardly any
+  pair of its table, whose RMSE is 0.1 on average while its redundancy
+  proportion (RP) is 0.4 to 0.7. So ``rp`` takes the sentence at its word,
+  where the RMSE leaves out maps that are equal, such as those of dead
+  channels; ``rp_close`` asks for an RMSE below 0.001.
+- RP is a share of pairs, not of maps that are like any other one.
+- Maps of one value have no CC; their pairs count in the RMSE alone.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager

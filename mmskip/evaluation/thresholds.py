@@ -1,4 +1,21 @@
-"""Thresholds of gates: the error they make, and the search for the best."""
+"""Thresholds of gates: the error they make, and the search for the best.
+
+The search: Skip-Convolutions for Efficient Video Processing (CVPR 2021),
+section 3.2.1, shares one threshold between all layers and leaves those per
+layer open. The algorithm is ours, an exchange at equal marginal rates:
+
+1. The best single threshold that meets the budget is the start.
+2. In each round the threshold of every group of layers is multiplied and
+   divided by the round's step, one group at a time, and error and MACs of
+   the whole model are measured: a threshold also decides what the layers
+   behind it get, so that no layer can be tuned by itself.
+3. Of these moves, all those are made together that pay at one rate of
+   exchange between error and MACs (a Lagrangian), for several rates.
+4. After every such exchange one joint factor on all thresholds is fitted, so
+   that the budget is met. The best result is kept.
+
+Errors of layers are taken to add up in squares, as independent errors do.
+"""
 
 import itertools
 import math
@@ -162,7 +179,7 @@ def search_thresholds(
     budget: Budget,
     steps: Sequence[float] = STEPS,
 ) -> tuple[Choice, Choice]:
-    """Choose a threshold per layer; see the module for how.
+    """Choose a threshold per layer, as the module says.
 
     Args:
         measure: Measures thresholds.

@@ -1,4 +1,32 @@
-"""Plans of experiments: methods to compare, listed in a Python config."""
+"""Plans of experiments: methods to compare, listed in a Python config.
+
+A plan has ``methods``, a dict of name to what the method is, ``seeds``, and
+``task``, a key of ``mmskip.evaluation.TASKS`` (``detection`` if not given).
+Names that begin with an underscore are its own helpers::
+
+    seeds = [0, 1, 2]
+    methods = dict(
+        dense=dict(config='detector.py', train=True),
+        output_norm=dict(
+            config='detector_output-norm.py',
+            weights='dense',
+            settings={
+                'threshold 0.1': {'model.conversions.0.gate.threshold': 0.1},
+            },
+        ),
+    )
+
+``config`` lies relative to the plan. ``weights`` is an earlier method, whose
+checkpoint of the same seed is meant (``method/setting`` if it has several
+settings), or a file, with ``{seed}`` if there is one per seed. They are what
+is tested, or what a training begins with if ``train`` is true. ``options``
+are dotted keys of the config to values; so are those of each of the
+``settings``, which may also replace ``config`` and ``weights``.
+
+``compress=dict(method='spatial_svd', macs=0.3)`` lets ``tools/compress.py``
+compress the weights first, to a share of the MACs; what it writes is tested,
+or trained. Settings may change keys of it, see :class:`Compression`.
+"""
 
 import csv
 import difflib

@@ -1,4 +1,13 @@
-"""EfficientDet's neck and head, for mmdet's EfficientNet and RetinaNet."""
+"""EfficientDet's neck and head, for mmdet's EfficientNet and RetinaNet.
+
+M. Tan, R. Pang, Q. V. Le: "EfficientDet: Scalable and Efficient Object
+Detection", CVPR 2020. ``configs/_base_/models/efficientdet_d0.py`` puts a
+detector together.
+
+Symbols: L levels, level 0 the finest, each half as large as the one before;
+``C`` channels of all levels, ``C_l`` channels of what the backbone gives for
+level l, ``H_l, W_l`` its size.
+"""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,7 @@
-"""YOWO on any of mmaction2's 3D backbones."""
+"""YOWO on any of mmaction2's 3D backbones.
+
+Koepueklue et al., You Only Watch Once (YOWO), 2019, Section 3.1.3, Fig. 3.
+"""
 
 from contextlib import nullcontext
 from typing import Any

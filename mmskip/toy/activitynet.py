@@ -1,4 +1,12 @@
-"""Write toy untrimmed videos in the layout of ActivityNet."""
+"""Write toy untrimmed videos in the layout of ActivityNet.
+
+It lies on disk so::
+
+    activity_net.v1-3.min.json
+    videos/v_toyt0000000.mp4           training
+    videos/v_toyv0000000.mp4           validation
+    train_list_videos.txt  val_list_videos.txt  classes.txt   for mmaction2
+"""
 
 import json
 import os

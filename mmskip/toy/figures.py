@@ -1,4 +1,8 @@
-"""Toy figures that handle a thing, and how they are painted and filmed."""
+"""Toy figures that handle a thing, and how they are painted and filmed.
+
+Coordinates are in body heights, y up from the ground, x to the figure's
+front. A cycle of a movement has phases from 0 to 1.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace

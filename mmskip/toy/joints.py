@@ -1,4 +1,9 @@
-"""Film a toy figure with fifteen joints before a wall that stands still."""
+"""Film a toy figure with fifteen joints before a wall that stands still.
+
+Coordinates are in body heights, y up from the ground, x to the right of the
+image; the figure looks at the camera, so that its right side is on the left.
+A cycle of a move has phases from 0 to 1.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,9 @@
-"""The scene of a toy sequence: camera, road, light."""
+"""The scene of a toy sequence: camera, road, light.
+
+World coordinates are metres: X to the right, Y along the road away from the
+camera, Z up; the ground is Z = 0. Image coordinates are pixels from the left
+upper corner of the image, as in OpenCV.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property

@@ -1,4 +1,11 @@
-"""Film toy action videos that stand still, move slowly or move fast."""
+"""Film toy action videos that stand still, move slowly or move fast.
+
+Things come in patterns that repeat, so that a movement can go on for ever:
+boats in a row, kites in columns, the spokes of a wheel, hoops in each
+other. A phase counts periods: at 1 the pattern looks as at 0, and phases
+that fall show the movement of the other class. Coordinates are those of
+:mod:`mmskip.toy.figures`.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace

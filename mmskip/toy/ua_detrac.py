@@ -1,4 +1,17 @@
-"""Write a toy UA-DETRAC in the layout of the original release."""
+"""Write a toy UA-DETRAC in the layout of the original release.
+
+It lies on disk so::
+
+    Insight-MVT_Annotation_Train/MVI_90001/img00001.jpg
+    Insight-MVT_Annotation_Test/MVI_95001/img00001.jpg
+    DETRAC-Train-Annotations-XML/MVI_90001.xml
+    DETRAC-Test-Annotations-XML/MVI_95001.xml
+
+The numbers of the sequences do not occur in the original.
+
+In its annotations pixels count from 1, frames too, and a frame without
+vehicles has no element.
+"""
 
 import os
 import xml.etree.ElementTree as ET

@@ -1,4 +1,8 @@
-"""Toy vehicles: their surfaces and types."""
+"""Toy vehicles: their surfaces and types.
+
+Local coordinates are metres: x to the vehicle's right, y to its front, z up;
+(0, 0, 0) is on the ground below its middle. Colours are blue, green, red.
+"""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,10 @@
-"""The fate of each frame of a video (SoF-Net, Figs. 4.1 and 4.2)."""
+"""The fate of each frame of a video (SoF-Net, Figs. 4.1 and 4.2).
+
+A strip of a video has two rows. The upper row shows the frames sampled. In the
+lower one, frames forwarded to the end are shown again, ``res#`` is where the
+others stopped, and ``exit`` means that a frame was not looked at. A bar shows
+when the annotated action happens.
+"""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike

@@ -1,4 +1,8 @@
-"""Frames with predictions and computed pixels drawn over them."""
+"""Frames with predictions and computed pixels drawn over them.
+
+Symbols: H, W size of the frame; h, w size of the network's input, padding
+included. A coordinate is continuous: pixel i covers [i, i + 1).
+"""
 
 import warnings
 from collections.abc import Collection, Mapping

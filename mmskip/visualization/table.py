@@ -1,4 +1,12 @@
-"""The results of several methods as a table in the terminal."""
+"""The results of several methods as a table in the terminal.
+
+A row is a dict with ``method``, ``backend`` and the figures of a
+:class:`mmskip.evaluation.Task`, and perhaps ``setting``, what distinguishes
+rows of one method (a threshold, an interval), and the accuracy and the cost
+with ``_std`` behind their names, if it is a mean over seeds. APs are
+fractions in [0, 1], other accuracies percent; times are None where nobody
+measured.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,4 +1,12 @@
-"""Read the annotation of untrimmed videos: ActivityNet and THUMOS'14."""
+"""Read the annotation of untrimmed videos: ActivityNet and THUMOS'14.
+
+ActivityNet: ``database[youtube id] = {duration, subset, resolution, url,
+annotations}``, an annotation being ``{label, segment: [start, end]}`` in
+seconds.
+
+THUMOS'14: ``validation_set.mat`` holds the struct array ``validation_videos``,
+``test_set_meta.mat`` the struct array ``test_videos``.
+"""
 
 import os
 import warnings

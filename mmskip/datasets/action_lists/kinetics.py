@@ -1,4 +1,13 @@
-"""Read the files of Kinetics-400, Mini-Kinetics-200 and Moments in Time."""
+"""Read the files of Kinetics-400, Mini-Kinetics-200 and Moments in Time.
+
+Mini-Kinetics is published in two ways: as lists ``name frames label``
+(AR-Net, OCSampler), and as Kinetics' own CSV files with a list of the 200
+classes (FrameExit). The lists of OCSampler are a few videos short.
+
+Moments in Time: ``trainingSet.csv`` and ``validationSet.csv`` have no header;
+their first column is ``class/file.mp4``, further ones (label, votes) are not
+used. ``moments_categories.txt`` has lines ``name,index``.
+"""
 
 import os
 import warnings
