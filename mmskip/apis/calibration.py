@@ -95,36 +95,6 @@ def clips_of_dataset(
     ]
 
 
-def _video_key(cfg: Config) -> str | Sequence[str]:
-    """Return the key of a sample's video, as the config's VideoHook has it."""
-    hooks = cfg.get('custom_hooks') or ()
-    keys = [h.get('video_key') for h in hooks if h.get('type') == HOOK]
-    return next(filter(None, keys), 'video_id')
-
-
-def _dataset_config(cfg: Config, split: str) -> ConfigDict:
-    """Return a split's data set without clips, with the test pipeline."""
-    if cfg.get('default_scope') == 'mmaction':
-        raise UserError(
-            'expected a detector or a pose estimator, got a model of '
-            'mmaction, which takes clips instead of frames'
-        )
-    found = {}
-    for name in {split, 'test'}:
-        dataset = (cfg.get(f'{name}_dataloader') or {}).get('dataset')
-        while dataset and 'dataset' in dataset:
-            dataset = dataset['dataset']
-        if not dataset or not dataset.get('pipeline'):
-            raise UserError(
-                f'expected {name}_dataloader.dataset with a pipeline in the '
-                'config, got none; name a video with --video instead'
-            )
-        found[name] = dataset
-    return ConfigDict(
-        found[split], pipeline=found['test'].pipeline, test_mode=True
-    )
-
-
 def layer_groups(names: Sequence[str], count: int) -> list[list[str]]:
     """Split layers into runs of neighbours of about one size.
 
@@ -228,6 +198,36 @@ def to_device(clips: list[list[Batch]], device: torch.device) -> None:
     for clip in clips:
         for batch in clip:
             batch['inputs'] = [x.to(device) for x in batch['inputs']]
+
+
+def _video_key(cfg: Config) -> str | Sequence[str]:
+    """Return the key of a sample's video, as the config's VideoHook has it."""
+    hooks = cfg.get('custom_hooks') or ()
+    keys = [h.get('video_key') for h in hooks if h.get('type') == HOOK]
+    return next(filter(None, keys), 'video_id')
+
+
+def _dataset_config(cfg: Config, split: str) -> ConfigDict:
+    """Return a split's data set without clips, with the test pipeline."""
+    if cfg.get('default_scope') == 'mmaction':
+        raise UserError(
+            'expected a detector or a pose estimator, got a model of '
+            'mmaction, which takes clips instead of frames'
+        )
+    found = {}
+    for name in {split, 'test'}:
+        dataset = (cfg.get(f'{name}_dataloader') or {}).get('dataset')
+        while dataset and 'dataset' in dataset:
+            dataset = dataset['dataset']
+        if not dataset or not dataset.get('pipeline'):
+            raise UserError(
+                f'expected {name}_dataloader.dataset with a pipeline in the '
+                'config, got none; name a video with --video instead'
+            )
+        found[name] = dataset
+    return ConfigDict(
+        found[split], pipeline=found['test'].pipeline, test_mode=True
+    )
 
 
 def _indented(entry: Mapping[str, Any]) -> str:

@@ -154,18 +154,6 @@ def revalue(content: bytes, rng: np.random.Generator) -> bytes:
     return json.dumps(tree).replace('"DEEP"', deep).encode()
 
 
-def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Yield every place of a tree: what holds it, and its key there."""
-    keys: Any = ()
-    if isinstance(tree, dict):
-        keys = list(tree)
-    elif isinstance(tree, list):
-        keys = range(len(tree))
-    for key in keys:
-        yield tree, key
-        yield from _places(tree[key])
-
-
 class Reader(NamedTuple):
     """A reader, and a file that it reads.
 
@@ -277,6 +265,18 @@ def fuzz(
         receive.close()
     (root / reader.file).write_bytes(whole)
     return result
+
+
+def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every place of a tree: what holds it, and its key there."""
+    keys: Any = ()
+    if isinstance(tree, dict):
+        keys = list(tree)
+    elif isinstance(tree, list):
+        keys = range(len(tree))
+    for key in keys:
+        yield tree, key
+        yield from _places(tree[key])
 
 
 def _await(

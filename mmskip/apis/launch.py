@@ -261,30 +261,6 @@ def check_latest(cfg: Config) -> None:
     )
 
 
-def _missing_to_resume(checkpoint: dict[str, Any]) -> list[str]:
-    """Name what a training needs and the checkpoint has not."""
-    needed = [
-        key
-        for key in ('meta', 'message_hub', 'optimizer')
-        if key not in checkpoint
-    ]
-    meta = checkpoint.get('meta', {})
-    return needed + [f'meta.{k}' for k in ('epoch', 'iter') if k not in meta]
-
-
-def _make_work_dir(path: str) -> None:
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f'cannot write to work directory {path}: {one_line(error)}'
-        ) from error
-    if not os.access(path, os.W_OK):
-        raise UserError(
-            f'cannot write to work directory {path}: no permission'
-        )
-
-
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every converter."""
     parser.add_argument(
@@ -325,6 +301,30 @@ def report_lists(convert: Callable[[], Iterable[ListReport]]) -> int:
             for warning in caught:
                 print(f'warning: {warning.message}')
     return EXIT_INCOMPLETE if missing else EXIT_OK
+
+
+def _missing_to_resume(checkpoint: dict[str, Any]) -> list[str]:
+    """Name what a training needs and the checkpoint has not."""
+    needed = [
+        key
+        for key in ('meta', 'message_hub', 'optimizer')
+        if key not in checkpoint
+    ]
+    meta = checkpoint.get('meta', {})
+    return needed + [f'meta.{k}' for k in ('epoch', 'iter') if k not in meta]
+
+
+def _make_work_dir(path: str) -> None:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'cannot write to work directory {path}: {one_line(error)}'
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise UserError(
+            f'cannot write to work directory {path}: no permission'
+        )
 
 
 def _print_report(report: ListReport) -> None:

@@ -114,11 +114,6 @@ def check_video_path(path: str | Path) -> Path:
     return path
 
 
-def _open(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
-    return cv2.VideoWriter(str(path), codec, fps, size)
-
-
 class ResultVideo:
     """A video of predictions over a layer that shows the computed pixels.
 
@@ -283,6 +278,11 @@ def instances_to_list(
             entry['class'] = classes[int(label)]
         instances.append(entry)
     return instances
+
+
+def _open(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
+    return cv2.VideoWriter(str(path), codec, fps, size)
 
 
 def _rounded(values: Any, digits: int) -> Any:

@@ -136,36 +136,6 @@ class FramePipeline:
         return (self._bbox * scale)[None]
 
 
-def _frame_transforms(cfg: Config, is_pose: bool) -> list[ConfigDict]:
-    """Return the test pipeline for frames, without annotations.
-
-    mmpose's ``LoadImage`` takes a frame as it is; mmdet has a loader of its
-    own for that.
-    """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    while dataset and 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset['dataset']
-    if not dataset or not dataset.get('pipeline'):
-        raise UserError(
-            'the config has no test_dataloader.dataset.pipeline, which says '
-            'how to prepare a frame'
-        )
-    transforms = []
-    for step in dataset['pipeline']:
-        name = step['type']
-        name = name if isinstance(name, str) else name.__name__
-        name = name.rpartition('.')[2]
-        if not is_pose and name == 'LoadImageFromFile':
-            step = ConfigDict(
-                type='mmdet.LoadImageFromNDArray',
-                to_float32=step.get('to_float32', False),
-            )
-        elif name.startswith('Load') and 'Annotation' in name:
-            continue
-        transforms.append(step)
-    return transforms
-
-
 @dataclass(frozen=True)
 class FrameResult:
     """The result of a model for one frame, and what it cost.
@@ -242,33 +212,6 @@ def stream_video(
             if state is not None and with_mask:
                 mask = _computed_mask(model, state, prediction, shape[:2])
             yield FrameResult(index, image, prediction, cost, mask, seconds)
-
-
-def _unpack(position: int, item: Frame | np.ndarray) -> tuple[int, np.ndarray]:
-    index, image = item if isinstance(item, tuple) else (position, item)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            'expected frames of shape (H, W, 3) and dtype uint8, got '
-            f'{image.shape} and {image.dtype} at frame {index}'
-        )
-    return index, image
-
-
-def _computed_mask(
-    model: nn.Module,
-    state: StreamState,
-    prediction: BaseDataElement,
-    frame_shape: tuple[int, int],
-) -> np.ndarray:
-    masks = state.last_masks()
-    # Of the hosts' models only mmpose's have a flip test of this name.
-    flips = (getattr(model, 'test_cfg', None) or {}).get('flip_test', False)
-    return computed_pixels(
-        masks,
-        InputMap.from_metainfo(prediction.metainfo, frame_shape),
-        frame_shape,
-        mirrored_sites(masks) if flips else (),
-    )
 
 
 @dataclass
@@ -398,3 +341,60 @@ class StreamProgress:
             left = (self._num_frames - totals.frames) / max(totals.fps, 1e-9)
             return f'{line}/{self._num_frames}: {totals}, {left:.0f} s left'
         return f'{line}: {totals}'
+
+
+def _frame_transforms(cfg: Config, is_pose: bool) -> list[ConfigDict]:
+    """Return the test pipeline for frames, without annotations.
+
+    mmpose's ``LoadImage`` takes a frame as it is; mmdet has a loader of its
+    own for that.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    while dataset and 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    if not dataset or not dataset.get('pipeline'):
+        raise UserError(
+            'the config has no test_dataloader.dataset.pipeline, which says '
+            'how to prepare a frame'
+        )
+    transforms = []
+    for step in dataset['pipeline']:
+        name = step['type']
+        name = name if isinstance(name, str) else name.__name__
+        name = name.rpartition('.')[2]
+        if not is_pose and name == 'LoadImageFromFile':
+            step = ConfigDict(
+                type='mmdet.LoadImageFromNDArray',
+                to_float32=step.get('to_float32', False),
+            )
+        elif name.startswith('Load') and 'Annotation' in name:
+            continue
+        transforms.append(step)
+    return transforms
+
+
+def _unpack(position: int, item: Frame | np.ndarray) -> tuple[int, np.ndarray]:
+    index, image = item if isinstance(item, tuple) else (position, item)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            'expected frames of shape (H, W, 3) and dtype uint8, got '
+            f'{image.shape} and {image.dtype} at frame {index}'
+        )
+    return index, image
+
+
+def _computed_mask(
+    model: nn.Module,
+    state: StreamState,
+    prediction: BaseDataElement,
+    frame_shape: tuple[int, int],
+) -> np.ndarray:
+    masks = state.last_masks()
+    # Of the hosts' models only mmpose's have a flip test of this name.
+    flips = (getattr(model, 'test_cfg', None) or {}).get('flip_test', False)
+    return computed_pixels(
+        masks,
+        InputMap.from_metainfo(prediction.metainfo, frame_shape),
+        frame_shape,
+        mirrored_sites(masks) if flips else (),
+    )

@@ -177,31 +177,6 @@ def markdown(host: str, rows: Sequence[ZooRow]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _listed(status: str, rows: Sequence[ZooRow]) -> list[str]:
-    """List models of a status, those of one reason in one line."""
-    if not rows:
-        return []
-    models: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        models.setdefault((row.reason, row.model), []).append(row.mode)
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for (reason, model), modes in models.items():
-        key = reason, ', '.join(modes)
-        grouped.setdefault(key, []).append(model)
-    lines = [
-        '',
-        f'### {status}',
-        '',
-        '| reason | mode | models |',
-        '|---|---|---|',
-    ]
-    for (reason, modes), names in grouped.items():
-        listed = ', '.join(f'`{name}`' for name in names)
-        reason = reason.replace('|', '\\|')
-        lines.append(f'| {reason} | {modes} | {len(names)}: {listed} |')
-    return lines
-
-
 class NotDenseError(Exception):
     """The model does not run as it is; the text says why."""
 
@@ -232,52 +207,10 @@ def check_model(entry: ZooModel, modes: Sequence[str]) -> list[ZooRow]:
     return [replace(row, seconds=seconds) for row in rows]
 
 
-def _check(entry: ZooModel, rows: Iterable[ZooRow]) -> Iterable[ZooRow]:
-    if entry.problem:
-        raise NotDenseError(entry.problem)
-    config = Config.fromfile(entry.path)
-    model_config = inner_model(config.model)
-    model = _build(entry.host, config, model_config)
-    try:
-        convert(model, open_gates())
-    except ValueError as error:
-        reason = one_line(error).split('; nothing was changed')[0]
-        for row in rows:
-            yield replace(row, status='refused', reason=reason)
-        return
-    revert(model)
-    probe, frames, expected = _run_densely(
-        model, candidate_frames(entry.host, config, model_config)
-    )
-    size = 'x'.join(map(str, frames.images[0].shape))
-    for row in rows:
-        yield _compare(replace(row, size=size), probe, frames, expected)
-
-
 def open_gates() -> SkipConversion:
     """Return a conversion whose layers compute all that changed at all."""
     gate = dict(type='OutputNormGate', threshold=0.0)
     return SkipConversion(gate, memory='accumulated')
-
-
-def _build(
-    host: str, config: Config, model_config: dict[str, Any]
-) -> nn.Module:
-    """Build a model with random weights, in eval mode."""
-    try:
-        utils = import_module(f'{host}.utils')
-        utils.register_all_modules(init_default_scope=False)
-        init_default_scope(host)
-        model_config = model_config.copy()
-        if 'data_preprocessor' in config:
-            known = config.data_preprocessor
-            model_config.setdefault('data_preprocessor', known)
-        model = MODELS.build(without_weights(model_config))
-    except Exception as error:  # whatever a constructor does
-        raise NotDenseError(describe(error)) from error
-    model = revert_sync_batchnorm(model).eval()
-    draw_weights(model)
-    return model
 
 
 def without_weights(config: Any) -> Any:
@@ -297,96 +230,10 @@ def without_weights(config: Any) -> Any:
     return config
 
 
-def _run_densely(
-    model: nn.Module, candidates: Iterable[Frames]
-) -> tuple[Probe, Frames, Outputs]:
-    """Find frames and a call that the model takes, and run it.
-
-    Raises:
-        NotDenseError: It takes none of them.
-    """
-    reason = ''
-    sizes = list(candidates)
-    for only_features in (False, True):
-        probe = Probe(model, only_features).eval()
-        for frames in sizes:
-            try:
-                # Statistics are there before the first output depends on
-                # them.
-                with taking_statistics(probe):
-                    outputs = run(probe, frames)
-            except Exception as error:  # whatever a forward does
-                reason = reason or describe(error)
-                continue
-            _check_finite(outputs)
-            return probe, frames, outputs
-    raise NotDenseError(reason)
-
-
 @torch.no_grad()
 def run(probe: Probe, frames: Frames) -> Outputs:
     """Return the raw outputs of all frames."""
     return [probe.record(image, frames.samples) for image in frames.images]
-
-
-def _check_finite(outputs: Outputs) -> None:
-    for frame in outputs:
-        for name, tensors in frame.items():
-            if not all(tensor.isfinite().all() for tensor in tensors):
-                raise NotDenseError(f'{name or "the model"} is not finite')
-
-
-def _compare(
-    row: ZooRow, probe: Probe, frames: Frames, expected: Outputs
-) -> ZooRow:
-    """Run a model in a stream and tell how far it is from what it was."""
-    report = convert(probe, open_gates())
-    row = replace(row, layers=len(report.converted))
-    try:
-        MODES[row.mode](probe)
-        state = StreamState()
-        with stream(probe, state):
-            actual = run(probe, frames)
-        row = replace(row, planned=_num_planned(state))
-        errors = map(largest_error, actual, expected)
-        error, part = max(errors, key=lambda found: found[0])
-    except Exception as problem:  # that is what is looked for
-        return replace(row, status='fails', reason=describe(problem))
-    finally:
-        if row.mode != 'fast':
-            revert(probe)
-    row = replace(row, error=error)
-    if error <= TOLERANCE:
-        return replace(row, status='equal')
-    noise = _own_noise(probe, frames)
-    reason = f'{error:.1e} at {part or "its output"}'
-    if noise <= TOLERANCE:
-        return replace(row, status='differs', reason=reason)
-    reason += f'; without a stream, by the last bits of pictures: {noise:.1e}'
-    return replace(row, status='undetermined', reason=reason)
-
-
-def _own_noise(probe: Probe, frames: Frames) -> float:
-    """Measure how far the last bits of the pictures move dense outputs.
-
-    A model that chooses among nearly equal scores, or whose random weights
-    make it chaotic, is not determined to within the tolerance by float32.
-    """
-    moved = [
-        torch.nextafter(x, torch.full_like(x, 1e9)) for x in frames.images
-    ]
-    expected = run(probe, frames)
-    outputs = run(probe, frames._replace(images=moved))
-    return max(
-        largest_error(*pair)[0] for pair in zip(outputs, expected, strict=True)
-    )
-
-
-def _num_planned(state: StreamState) -> int:
-    layers: set[SkipConvMixin] = set()
-    for plan in state.plans.values():
-        layers.update(conv.layer for conv in getattr(plan, 'convs', ()))
-    return len(layers)
 
 
 def describe(error: BaseException, length: int = 160) -> str:
@@ -460,6 +307,159 @@ def run_models(
     finally:
         for run in running:
             run.stop()
+
+
+def _listed(status: str, rows: Sequence[ZooRow]) -> list[str]:
+    """List models of a status, those of one reason in one line."""
+    if not rows:
+        return []
+    models: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        models.setdefault((row.reason, row.model), []).append(row.mode)
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for (reason, model), modes in models.items():
+        key = reason, ', '.join(modes)
+        grouped.setdefault(key, []).append(model)
+    lines = [
+        '',
+        f'### {status}',
+        '',
+        '| reason | mode | models |',
+        '|---|---|---|',
+    ]
+    for (reason, modes), names in grouped.items():
+        listed = ', '.join(f'`{name}`' for name in names)
+        reason = reason.replace('|', '\\|')
+        lines.append(f'| {reason} | {modes} | {len(names)}: {listed} |')
+    return lines
+
+
+def _check(entry: ZooModel, rows: Iterable[ZooRow]) -> Iterable[ZooRow]:
+    if entry.problem:
+        raise NotDenseError(entry.problem)
+    config = Config.fromfile(entry.path)
+    model_config = inner_model(config.model)
+    model = _build(entry.host, config, model_config)
+    try:
+        convert(model, open_gates())
+    except ValueError as error:
+        reason = one_line(error).split('; nothing was changed')[0]
+        for row in rows:
+            yield replace(row, status='refused', reason=reason)
+        return
+    revert(model)
+    probe, frames, expected = _run_densely(
+        model, candidate_frames(entry.host, config, model_config)
+    )
+    size = 'x'.join(map(str, frames.images[0].shape))
+    for row in rows:
+        yield _compare(replace(row, size=size), probe, frames, expected)
+
+
+def _build(
+    host: str, config: Config, model_config: dict[str, Any]
+) -> nn.Module:
+    """Build a model with random weights, in eval mode."""
+    try:
+        utils = import_module(f'{host}.utils')
+        utils.register_all_modules(init_default_scope=False)
+        init_default_scope(host)
+        model_config = model_config.copy()
+        if 'data_preprocessor' in config:
+            known = config.data_preprocessor
+            model_config.setdefault('data_preprocessor', known)
+        model = MODELS.build(without_weights(model_config))
+    except Exception as error:  # whatever a constructor does
+        raise NotDenseError(describe(error)) from error
+    model = revert_sync_batchnorm(model).eval()
+    draw_weights(model)
+    return model
+
+
+def _run_densely(
+    model: nn.Module, candidates: Iterable[Frames]
+) -> tuple[Probe, Frames, Outputs]:
+    """Find frames and a call that the model takes, and run it.
+
+    Raises:
+        NotDenseError: It takes none of them.
+    """
+    reason = ''
+    sizes = list(candidates)
+    for only_features in (False, True):
+        probe = Probe(model, only_features).eval()
+        for frames in sizes:
+            try:
+                # Statistics are there before the first output depends on
+                # them.
+                with taking_statistics(probe):
+                    outputs = run(probe, frames)
+            except Exception as error:  # whatever a forward does
+                reason = reason or describe(error)
+                continue
+            _check_finite(outputs)
+            return probe, frames, outputs
+    raise NotDenseError(reason)
+
+
+def _check_finite(outputs: Outputs) -> None:
+    for frame in outputs:
+        for name, tensors in frame.items():
+            if not all(tensor.isfinite().all() for tensor in tensors):
+                raise NotDenseError(f'{name or "the model"} is not finite')
+
+
+def _compare(
+    row: ZooRow, probe: Probe, frames: Frames, expected: Outputs
+) -> ZooRow:
+    """Run a model in a stream and tell how far it is from what it was."""
+    report = convert(probe, open_gates())
+    row = replace(row, layers=len(report.converted))
+    try:
+        MODES[row.mode](probe)
+        state = StreamState()
+        with stream(probe, state):
+            actual = run(probe, frames)
+        row = replace(row, planned=_num_planned(state))
+        errors = map(largest_error, actual, expected)
+        error, part = max(errors, key=lambda found: found[0])
+    except Exception as problem:  # that is what is looked for
+        return replace(row, status='fails', reason=describe(problem))
+    finally:
+        if row.mode != 'fast':
+            revert(probe)
+    row = replace(row, error=error)
+    if error <= TOLERANCE:
+        return replace(row, status='equal')
+    noise = _own_noise(probe, frames)
+    reason = f'{error:.1e} at {part or "its output"}'
+    if noise <= TOLERANCE:
+        return replace(row, status='differs', reason=reason)
+    reason += f'; without a stream, by the last bits of pictures: {noise:.1e}'
+    return replace(row, status='undetermined', reason=reason)
+
+
+def _own_noise(probe: Probe, frames: Frames) -> float:
+    """Measure how far the last bits of the pictures move dense outputs.
+
+    A model that chooses among nearly equal scores, or whose random weights
+    make it chaotic, is not determined to within the tolerance by float32.
+    """
+    moved = [
+        torch.nextafter(x, torch.full_like(x, 1e9)) for x in frames.images
+    ]
+    expected = run(probe, frames)
+    outputs = run(probe, frames._replace(images=moved))
+    return max(
+        largest_error(*pair)[0] for pair in zip(outputs, expected, strict=True)
+    )
+
+
+def _num_planned(state: StreamState) -> int:
+    layers: set[SkipConvMixin] = set()
+    for plan in state.plans.values():
+        layers.update(conv.layer for conv in getattr(plan, 'convs', ()))
+    return len(layers)
 
 
 class _Run:

@@ -153,16 +153,6 @@ def group_models(host: str, paths: Iterable[Path]) -> list[ZooModel]:
     return _by_turns(sorted(found + unread, key=lambda model: model.name))
 
 
-def _by_turns(models: list[ZooModel]) -> list[ZooModel]:
-    """Sort models: the first of each folder, then the second, and so on."""
-    met: Counter[Path] = Counter()
-    turns = {}
-    for model in models:
-        turns[model] = met[model.path.parent]
-        met[model.path.parent] += 1
-    return sorted(models, key=turns.__getitem__)
-
-
 def inner_model(model: dict[str, Any]) -> dict[str, Any]:
     """Return the model's config that runs on a frame, of a tracker too."""
     for key in _WRAPPED:
@@ -186,23 +176,6 @@ def model_key(model: dict[str, Any]) -> str:
     return json.dumps(_relevant(model), sort_keys=True, default=repr)
 
 
-def _relevant(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_relevant(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    kept = {}
-    for key, item in value.items():
-        if key in _IRRELEVANT:
-            continue
-        if key.startswith('loss') and isinstance(item, dict):
-            item = [item.get('type'), item.get('use_sigmoid')]
-        if key == 'num_classes' and isinstance(item, int):
-            item = 1
-        kept[key] = _relevant(item)
-    return kept
-
-
 @torch.no_grad()
 def draw_weights(model: nn.Module, seed: int = 0) -> None:
     """Give all parameters other values than zero, in place.
@@ -222,18 +195,6 @@ def draw_weights(model: nn.Module, seed: int = 0) -> None:
         for key, value in module._parameters.items():
             if value is not None and value.is_floating_point():
                 _draw(key, value, gain, generator)
-
-
-def _draw(
-    name: str, value: Tensor, gain: float, generator: torch.Generator
-) -> None:
-    if value.dim() > 1 and name == 'weight':
-        fan_in = max(value[0].numel(), 1)
-        value.normal_(0, gain / math.sqrt(fan_in), generator=generator)
-    elif value.dim() > 1 or 'bias' in name:
-        value.normal_(0, 0.1, generator=generator)
-    elif value.dim() == 1:
-        value.uniform_(0.5, 1.5, generator=generator)
 
 
 @contextmanager
@@ -331,22 +292,6 @@ def fixed_boxes(size: Sequence[int]) -> InstanceData:
     )
 
 
-def _sample(host: str, size: Sequence[int]) -> BaseDataElement:
-    module, name = _SAMPLES[host]
-    size = tuple(size)
-    sample = getattr(import_module(module), name)(
-        metainfo=dict(
-            img_shape=size,
-            ori_shape=size,
-            pad_shape=size,
-            batch_input_shape=size,
-            scale_factor=(1.0, 1.0),
-        )
-    )
-    sample.proposals = fixed_boxes(size)
-    return sample
-
-
 def _images(config: Config, model: dict[str, Any]) -> Iterator[tuple]:
     channels = _channels(model)
     for side in _SIDES['mmdet']:
@@ -387,20 +332,6 @@ def _clips(config: Config, model: dict[str, Any]) -> Iterator[tuple]:
             yield 1, segments, channels, side, side
         else:
             yield 1, 1, channels, length, side, side
-
-
-def _channels(model: dict[str, Any]) -> int:
-    return model.get('backbone', {}).get('in_channels', 3)
-
-
-def _sampling(config: Config) -> dict[str, Any]:
-    """Return how a validation pipeline samples frames, if it says so."""
-    names = ('val_pipeline', 'test_pipeline', 'train_pipeline')
-    steps = [step for name in names for step in config.get(name) or ()]
-    kinds = ('SampleFrames', 'UniformSampleFrames', 'UniformSample')
-    kinds += ('SampleAVAFrames', 'DenseSampleFrames')
-    found = (s for s in steps if str(s.get('type')).split('.')[-1] in kinds)
-    return next(found, {})
 
 
 _SHAPES = dict(mmdet=_images, mmpose=_poses, mmaction=_clips)
@@ -466,31 +397,6 @@ class Probe(nn.Module):
         return outputs
 
 
-def _propose(rpn_head: nn.Module) -> Callable:
-    """Run a head's ``predict`` with boxes that depend on nothing."""
-    predict = type(rpn_head).predict
-
-    def predict_fixed(
-        x: Sequence[Tensor],
-        samples: Sequence[BaseDataElement],
-        rescale: bool = False,
-    ) -> list[Any]:
-        results = predict(rpn_head, x, samples, rescale=rescale)
-        if any('features' in result for result in results):
-            return results  # learned ones, of Sparse R-CNN
-        return [fixed_boxes(sample.img_shape) for sample in samples]
-
-    return predict_fixed
-
-
-def _copies(outputs: Any) -> list[Tensor]:
-    return [
-        leaf.detach().clone()
-        for leaf in _pytree.tree_leaves(outputs)
-        if torch.is_tensor(leaf) and leaf.is_floating_point()
-    ]
-
-
 def largest_error(
     actual: dict[str, list[Tensor]], expected: dict[str, list[Tensor]]
 ) -> tuple[float, str]:
@@ -527,3 +433,97 @@ def error_between(actual: list[Tensor], expected: list[Tensor]) -> float:
             error = ((ours - theirs).abs().max() / scale).item()
             worst = max(worst, error if error == error else float('inf'))
     return worst
+
+
+def _by_turns(models: list[ZooModel]) -> list[ZooModel]:
+    """Sort models: the first of each folder, then the second, and so on."""
+    met: Counter[Path] = Counter()
+    turns = {}
+    for model in models:
+        turns[model] = met[model.path.parent]
+        met[model.path.parent] += 1
+    return sorted(models, key=turns.__getitem__)
+
+
+def _relevant(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_relevant(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {}
+    for key, item in value.items():
+        if key in _IRRELEVANT:
+            continue
+        if key.startswith('loss') and isinstance(item, dict):
+            item = [item.get('type'), item.get('use_sigmoid')]
+        if key == 'num_classes' and isinstance(item, int):
+            item = 1
+        kept[key] = _relevant(item)
+    return kept
+
+
+def _draw(
+    name: str, value: Tensor, gain: float, generator: torch.Generator
+) -> None:
+    if value.dim() > 1 and name == 'weight':
+        fan_in = max(value[0].numel(), 1)
+        value.normal_(0, gain / math.sqrt(fan_in), generator=generator)
+    elif value.dim() > 1 or 'bias' in name:
+        value.normal_(0, 0.1, generator=generator)
+    elif value.dim() == 1:
+        value.uniform_(0.5, 1.5, generator=generator)
+
+
+def _sample(host: str, size: Sequence[int]) -> BaseDataElement:
+    module, name = _SAMPLES[host]
+    size = tuple(size)
+    sample = getattr(import_module(module), name)(
+        metainfo=dict(
+            img_shape=size,
+            ori_shape=size,
+            pad_shape=size,
+            batch_input_shape=size,
+            scale_factor=(1.0, 1.0),
+        )
+    )
+    sample.proposals = fixed_boxes(size)
+    return sample
+
+
+def _channels(model: dict[str, Any]) -> int:
+    return model.get('backbone', {}).get('in_channels', 3)
+
+
+def _sampling(config: Config) -> dict[str, Any]:
+    """Return how a validation pipeline samples frames, if it says so."""
+    names = ('val_pipeline', 'test_pipeline', 'train_pipeline')
+    steps = [step for name in names for step in config.get(name) or ()]
+    kinds = ('SampleFrames', 'UniformSampleFrames', 'UniformSample')
+    kinds += ('SampleAVAFrames', 'DenseSampleFrames')
+    found = (s for s in steps if str(s.get('type')).split('.')[-1] in kinds)
+    return next(found, {})
+
+
+def _propose(rpn_head: nn.Module) -> Callable:
+    """Run a head's ``predict`` with boxes that depend on nothing."""
+    predict = type(rpn_head).predict
+
+    def predict_fixed(
+        x: Sequence[Tensor],
+        samples: Sequence[BaseDataElement],
+        rescale: bool = False,
+    ) -> list[Any]:
+        results = predict(rpn_head, x, samples, rescale=rescale)
+        if any('features' in result for result in results):
+            return results  # learned ones, of Sparse R-CNN
+        return [fixed_boxes(sample.img_shape) for sample in samples]
+
+    return predict_fixed
+
+
+def _copies(outputs: Any) -> list[Tensor]:
+    return [
+        leaf.detach().clone()
+        for leaf in _pytree.tree_leaves(outputs)
+        if torch.is_tensor(leaf) and leaf.is_floating_point()
+    ]

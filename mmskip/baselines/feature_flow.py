@@ -285,11 +285,6 @@ def use_feature_flow(
     return model
 
 
-def _check_preset(preset: str) -> None:
-    if preset not in PRESETS:
-        raise ValueError(f'expected preset {sorted(PRESETS)}, got {preset!r}')
-
-
 @MODELS.register_module('FeatureFlowModel')
 def build_feature_flow_model(
     arch: str,
@@ -321,3 +316,8 @@ def build_feature_flow_model(
     _check_preset(preset)
     model = MODELS.build(dict(type=arch, **config))
     return use_feature_flow(model, interval, video_key, preset)
+
+
+def _check_preset(preset: str) -> None:
+    if preset not in PRESETS:
+        raise ValueError(f'expected preset {sorted(PRESETS)}, got {preset!r}')

@@ -117,24 +117,6 @@ def damaged_records(file: Path) -> list[str]:
     return wrong if len(wrong) < len(names) else []
 
 
-def _is_right(archive: zipfile.ZipFile, name: str) -> bool:
-    try:
-        with archive.open(name) as record:
-            while record.read(_CHUNK):
-                pass
-    except zipfile.BadZipFile:
-        return False
-    return True
-
-
-def _has_end(file: Path) -> bool:
-    """Tell whether the directory at the end of a zip file is there."""
-    try:
-        return zipfile.is_zipfile(file)
-    except zipfile.BadZipFile:
-        return False
-
-
 class CheckpointError(pickle.UnpicklingError):
     """A file was not loaded as a checkpoint; the text names it."""
 
@@ -372,3 +354,21 @@ def load_runner_checkpoints() -> None:
             continue
         mended = load_from_local if prefix == '' else safe_loader(loader)
         registry.register_scheme(prefix, mended, force=True)
+
+
+def _is_right(archive: zipfile.ZipFile, name: str) -> bool:
+    try:
+        with archive.open(name) as record:
+            while record.read(_CHUNK):
+                pass
+    except zipfile.BadZipFile:
+        return False
+    return True
+
+
+def _has_end(file: Path) -> bool:
+    """Tell whether the directory at the end of a zip file is there."""
+    try:
+        return zipfile.is_zipfile(file)
+    except zipfile.BadZipFile:
+        return False

@@ -28,6 +28,19 @@ def let_mmcv_read_any_layout() -> None:
     mend_on_import(OPS, _mend_operators)
 
 
+def let_ssd_head_predict() -> None:
+    """Let SSD and SSDLite predict with mmdet 3.3.0.
+
+    ``SSDHead`` skips the constructor that sets ``loss_cls``, which
+    predictions ask for since 3.2: ``'SSDHead' object has no attribute
+    'loss_cls'``. mmdet is not imported for that; the head is mended when it
+    is.
+
+    https://github.com/open-mmlab/mmdetection/issues/11780
+    """
+    mend_on_import(SSD_HEAD, _mend_ssd_head)
+
+
 def _mend_operators(module: ModuleType) -> None:
     parts = [m for name, m in sys.modules.items() if _is_part(name)]
     for part in parts:
@@ -69,19 +82,6 @@ def _with_contiguous(function: Callable) -> Callable:
 def _contiguous(value: Any) -> Any:
     is_dense = torch.is_tensor(value) and value.layout == torch.strided
     return value.contiguous() if is_dense else value
-
-
-def let_ssd_head_predict() -> None:
-    """Let SSD and SSDLite predict with mmdet 3.3.0.
-
-    ``SSDHead`` skips the constructor that sets ``loss_cls``, which
-    predictions ask for since 3.2: ``'SSDHead' object has no attribute
-    'loss_cls'``. mmdet is not imported for that; the head is mended when it
-    is.
-
-    https://github.com/open-mmlab/mmdetection/issues/11780
-    """
-    mend_on_import(SSD_HEAD, _mend_ssd_head)
 
 
 def _mend_ssd_head(module: ModuleType) -> None:

@@ -260,29 +260,6 @@ class LoadActorBoxes(BaseTransform):
         return boxes
 
 
-@reads('a pickled dict from frames to boxes')
-def _read_boxes(path: str) -> dict:
-    """Read proposals, without running code that the file may hold.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds something else.
-    """
-    try:
-        found = read_pickle(get(path))
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f'{path}: expected a pickled dict from frames to boxes, got a '
-            f'file that cannot be read: {error}'
-        ) from error
-    if not isinstance(found, dict):
-        raise ValueError(
-            f'{path}: expected a dict from frames to boxes, got '
-            f'{type(found).__name__}'
-        )
-    return found
-
-
 @TRANSFORMS.register_module()
 class SampleKeyFrameClip(BaseTransform):
     """Choose the T frames of a clip that a key frame belongs to.
@@ -329,3 +306,26 @@ class SampleKeyFrameClip(BaseTransform):
         results['frame_interval'] = self.frame_interval
         results['num_clips'] = 1
         return results
+
+
+@reads('a pickled dict from frames to boxes')
+def _read_boxes(path: str) -> dict:
+    """Read proposals, without running code that the file may hold.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds something else.
+    """
+    try:
+        found = read_pickle(get(path))
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f'{path}: expected a pickled dict from frames to boxes, got a '
+            f'file that cannot be read: {error}'
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(
+            f'{path}: expected a dict from frames to boxes, got '
+            f'{type(found).__name__}'
+        )
+    return found

@@ -208,46 +208,6 @@ def read_pose_video(
     return PoseVideo(name, size, joints, boxes)
 
 
-def _read_joints(reader: MatReader, root: Path, name: str) -> np.ndarray:
-    """Read ``pos_img`` of a video as (T, 15, 2)."""
-    path = root / 'joint_positions' / name / 'joint_positions.mat'
-    joints = read_matrix(reader, path, 'pos_img')
-    # MATLAB drops the last dimension of a single frame.
-    joints = joints[..., None] if joints.ndim == 2 else joints
-    if (
-        joints.ndim != 3
-        or joints.shape[:2] != (2, NUM_JOINTS)
-        or not joints.size
-    ):
-        raise InputError(
-            f'{path}: expected pos_img of shape (2, {NUM_JOINTS}, frames), '
-            f'got {joints.shape}; extract it again'
-        )
-    return joints.transpose(2, 1, 0).astype(np.float64)
-
-
-def _count_images(root: Path, name: str) -> int:
-    """Count the frames on disk; they must be 00001.png and so on."""
-    folder = root / 'Rename_Images' / name
-    images = sorted(path.name for path in folder.glob('*.png'))
-    if not images or images[-1] != f'{len(images):05d}.png':
-        got = f'{images[0]} to {images[-1]}' if images else 'none'
-        raise InputError(
-            f'{folder}: expected frames from 00001.png without gaps, got '
-            f'{len(images)} ({got}); extract Rename_Images.tar.gz again'
-        )
-    return len(images)
-
-
-def _box_of(mask: np.ndarray) -> np.ndarray:
-    """Find the first and last column and row above 0, from 1, or NaN."""
-    rows, columns = np.nonzero(mask > 0)
-    if not len(rows):
-        return np.full(4, np.nan)
-    low = (columns.min(), rows.min())
-    return np.array([*low, columns.max(), rows.max()], np.float64) + 1
-
-
 def read_pose_json(
     root: str | os.PathLike, split: int, subset: str, variant: str = 'sub'
 ) -> tuple[dict[str, Any], ReadingReport]:
@@ -291,35 +251,6 @@ def read_pose_json(
     return content, report
 
 
-def _image_entry(video: PoseVideo, number: int, frame: int) -> dict[str, Any]:
-    identity = number * IMAGES_PER_VIDEO + frame + 1
-    return dict(
-        id=identity,
-        file_name=video.file_name(frame),
-        width=video.size[0],
-        height=video.size[1],
-        vid_id=f'{number:05d}',
-        frame_id=identity,
-        nframes=len(video.boxes),
-        is_labeled=True,
-    )
-
-
-def _person_entry(
-    image_id: int, joints: np.ndarray, box: np.ndarray
-) -> dict[str, Any]:
-    x1, y1, x2, y2 = box.tolist()
-    return dict(
-        id=image_id,
-        image_id=image_id,
-        category_id=1,
-        track_id=0,
-        iscrowd=0,
-        bbox=[x1, y1, x2 - x1, y2 - y1],
-        keypoints=[v for x, y in joints.tolist() for v in (x, y, 2.0)],
-    )
-
-
 @reads(EXPECTED)
 def check_pose_json(path: str | os.PathLike) -> None:
     """Refuse an annotation file that mmpose would misread.
@@ -352,6 +283,75 @@ def check_pose_json(path: str | os.PathLike) -> None:
         lambda annotation: _is_annotation(annotation, images),
         f'id, image_id of an image, 4 numbers of bbox and {3 * len(NAMES)} '
         'of keypoints',
+    )
+
+
+def _read_joints(reader: MatReader, root: Path, name: str) -> np.ndarray:
+    """Read ``pos_img`` of a video as (T, 15, 2)."""
+    path = root / 'joint_positions' / name / 'joint_positions.mat'
+    joints = read_matrix(reader, path, 'pos_img')
+    # MATLAB drops the last dimension of a single frame.
+    joints = joints[..., None] if joints.ndim == 2 else joints
+    if (
+        joints.ndim != 3
+        or joints.shape[:2] != (2, NUM_JOINTS)
+        or not joints.size
+    ):
+        raise InputError(
+            f'{path}: expected pos_img of shape (2, {NUM_JOINTS}, frames), '
+            f'got {joints.shape}; extract it again'
+        )
+    return joints.transpose(2, 1, 0).astype(np.float64)
+
+
+def _count_images(root: Path, name: str) -> int:
+    """Count the frames on disk; they must be 00001.png and so on."""
+    folder = root / 'Rename_Images' / name
+    images = sorted(path.name for path in folder.glob('*.png'))
+    if not images or images[-1] != f'{len(images):05d}.png':
+        got = f'{images[0]} to {images[-1]}' if images else 'none'
+        raise InputError(
+            f'{folder}: expected frames from 00001.png without gaps, got '
+            f'{len(images)} ({got}); extract Rename_Images.tar.gz again'
+        )
+    return len(images)
+
+
+def _box_of(mask: np.ndarray) -> np.ndarray:
+    """Find the first and last column and row above 0, from 1, or NaN."""
+    rows, columns = np.nonzero(mask > 0)
+    if not len(rows):
+        return np.full(4, np.nan)
+    low = (columns.min(), rows.min())
+    return np.array([*low, columns.max(), rows.max()], np.float64) + 1
+
+
+def _image_entry(video: PoseVideo, number: int, frame: int) -> dict[str, Any]:
+    identity = number * IMAGES_PER_VIDEO + frame + 1
+    return dict(
+        id=identity,
+        file_name=video.file_name(frame),
+        width=video.size[0],
+        height=video.size[1],
+        vid_id=f'{number:05d}',
+        frame_id=identity,
+        nframes=len(video.boxes),
+        is_labeled=True,
+    )
+
+
+def _person_entry(
+    image_id: int, joints: np.ndarray, box: np.ndarray
+) -> dict[str, Any]:
+    x1, y1, x2, y2 = box.tolist()
+    return dict(
+        id=image_id,
+        image_id=image_id,
+        category_id=1,
+        track_id=0,
+        iscrowd=0,
+        bbox=[x1, y1, x2 - x1, y2 - y1],
+        keypoints=[v for x, y in joints.tolist() for v in (x, y, 2.0)],
     )
 
 

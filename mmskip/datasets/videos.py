@@ -95,20 +95,6 @@ def describe_keys(video_key: str | Sequence[str]) -> str:
     return ' and '.join(map(repr, all_keys(video_key)))
 
 
-def _video_part(info: Mapping, key: str) -> Any:
-    """Return what tells a video: of an image's path only the folder."""
-    value = look_up(info, key)
-    if key != FOLDER:
-        return value
-    value = _first(value)
-    return osp.dirname(value) or None if isinstance(value, str) else None
-
-
-def _first(value: Any) -> Any:
-    """Return the first of several values, such as paths of images."""
-    return value[0] if isinstance(value, (list, tuple)) and value else value
-
-
 class FrameDataset(Protocol):
     """A dataset as far as it is needed here: every mmengine dataset has it."""
 
@@ -212,30 +198,6 @@ def find_jump(
     if last is not None and frame < len(videos[last]):
         return Jump(last, frame, None)
     return None
-
-
-def _order(
-    video: Any,
-    members: list[tuple[Any, int]],
-    video_key: str | Sequence[str],
-    frame_key: str,
-) -> list[int]:
-    """Sort ``(position, index)`` of one video and return the indices."""
-    if any(position is None for position, _ in members):
-        return [index for _, index in members]
-    members = sorted(members, key=lambda m: (natural_key(m[0]), m[1]))
-    for (position, index), (following, other) in pairwise(members):
-        if position == following:
-            persons = [*all_keys(video_key), 'track_id']
-            raise InputError(
-                f'expected each frame of video {video!r} once, got '
-                f'{frame_key}={position} in the samples {index} and {other}; '
-                'if a sample is one person of a frame, let video_key tell '
-                f'persons apart too: video_key={persons}; give videos from '
-                'different datasets different ids, and do not repeat a '
-                'dataset in val and test'
-            )
-    return [index for _, index in members]
 
 
 @DATA_SAMPLERS.register_module()
@@ -345,3 +307,41 @@ def share_videos(
         [video for video in videos if rank_of[video] == rank]
         for rank in range(world_size)
     ]
+
+
+def _video_part(info: Mapping, key: str) -> Any:
+    """Return what tells a video: of an image's path only the folder."""
+    value = look_up(info, key)
+    if key != FOLDER:
+        return value
+    value = _first(value)
+    return osp.dirname(value) or None if isinstance(value, str) else None
+
+
+def _first(value: Any) -> Any:
+    """Return the first of several values, such as paths of images."""
+    return value[0] if isinstance(value, (list, tuple)) and value else value
+
+
+def _order(
+    video: Any,
+    members: list[tuple[Any, int]],
+    video_key: str | Sequence[str],
+    frame_key: str,
+) -> list[int]:
+    """Sort ``(position, index)`` of one video and return the indices."""
+    if any(position is None for position, _ in members):
+        return [index for _, index in members]
+    members = sorted(members, key=lambda m: (natural_key(m[0]), m[1]))
+    for (position, index), (following, other) in pairwise(members):
+        if position == following:
+            persons = [*all_keys(video_key), 'track_id']
+            raise InputError(
+                f'expected each frame of video {video!r} once, got '
+                f'{frame_key}={position} in the samples {index} and {other}; '
+                'if a sample is one person of a frame, let video_key tell '
+                f'persons apart too: video_key={persons}; give videos from '
+                'different datasets different ids, and do not repeat a '
+                'dataset in val and test'
+            )
+    return [index for _, index in members]

@@ -143,13 +143,6 @@ class IterSeedHook(Hook):
         _seed('iteration', runner)
 
 
-def _seed(part: str, runner: Runner) -> None:
-    seed = derive_seed(part, runner.seed, runner.rank, runner.iter)
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (what transforms draw from)
-    torch.manual_seed(seed)
-
-
 @HOOKS.register_module()
 class TemperatureHook(Hook):
     """Set the temperature of all policies from the epoch (SoF-Net, 4.2).
@@ -280,6 +273,13 @@ def check_epochs(hook: Hook, runner: Runner) -> None:
             f'{type(runner.train_loop).__name__}; what it does is defined '
             'by epochs'
         )
+
+
+def _seed(part: str, runner: Runner) -> None:
+    seed = derive_seed(part, runner.seed, runner.rank, runner.iter)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (what transforms draw from)
+    torch.manual_seed(seed)
 
 
 def _unwrap(model):

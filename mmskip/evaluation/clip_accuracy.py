@@ -143,27 +143,6 @@ class ClipCost(BaseMetric, StopwatchReader):
         return figures
 
 
-def _read_macs(sample: dict, key: str) -> list[int]:
-    """Return the MACs of each view of a video."""
-    macs = sample.get(key)
-    if macs is None:
-        raise RuntimeError(
-            f'expected `{key}` in every data sample, got none; add '
-            "custom_hooks=[dict(type='mmskip.ClipCostHook')]"
-        )
-    return torch.as_tensor(macs).flatten().tolist()
-
-
-def _speed(results: Sequence[Mapping]) -> dict[str, float]:
-    """Return the clips per second of the videos that were timed, if any."""
-    timed = [result for result in results if 'seconds' in result]
-    if not timed:
-        return {}
-    seconds = sum(result['seconds'] for result in timed)
-    clips = sum(len(result['macs']) for result in timed)
-    return dict(clips_per_second=clips / seconds)
-
-
 @METRICS.register_module()
 class ClipAccuracy(BaseMetric):
     """clip-1, video-1 and video-5 of the thesis on VA-RED^2 (section 4.1).
@@ -288,6 +267,27 @@ class ClipAccuracy(BaseMetric):
             )
         crop = CENTRE_OF_THREE if self.num_crops == 3 else 0
         return crop * clips + clips // 2
+
+
+def _read_macs(sample: dict, key: str) -> list[int]:
+    """Return the MACs of each view of a video."""
+    macs = sample.get(key)
+    if macs is None:
+        raise RuntimeError(
+            f'expected `{key}` in every data sample, got none; add '
+            "custom_hooks=[dict(type='mmskip.ClipCostHook')]"
+        )
+    return torch.as_tensor(macs).flatten().tolist()
+
+
+def _speed(results: Sequence[Mapping]) -> dict[str, float]:
+    """Return the clips per second of the videos that were timed, if any."""
+    timed = [result for result in results if 'seconds' in result]
+    if not timed:
+        return {}
+    seconds = sum(result['seconds'] for result in timed)
+    clips = sum(len(result['macs']) for result in timed)
+    return dict(clips_per_second=clips / seconds)
 
 
 def _accuracies(videos: Sequence[Mapping]) -> dict[str, float]:

@@ -217,23 +217,6 @@ def read_view_scores(sample: dict) -> np.ndarray:
     )
 
 
-def _read(sample: dict, dims: int, expected: str, advice: str) -> np.ndarray:
-    scores = sample.get('pred_score')
-    if not isinstance(scores, torch.Tensor) or scores.ndim != dims:
-        shape = tuple(getattr(scores, 'shape', ())) or type(scores).__name__
-        raise TypeError(
-            f'expected `pred_score` of shape {expected} in every data '
-            f'sample, got {shape}; {advice}'
-        )
-    values = scores.detach().double().cpu().numpy()
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f'expected finite scores, got NaN or infinity for '
-            f'{video_name(sample)}; training has diverged'
-        )
-    return values
-
-
 def read_labels(sample: dict, num_classes: int) -> tuple[int, ...]:
     """Read the indices of the classes that a video shows.
 
@@ -470,6 +453,23 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         if places:
             figures['unseen'] = 100 * float((stops == UNSEEN).mean())
         return figures
+
+
+def _read(sample: dict, dims: int, expected: str, advice: str) -> np.ndarray:
+    scores = sample.get('pred_score')
+    if not isinstance(scores, torch.Tensor) or scores.ndim != dims:
+        shape = tuple(getattr(scores, 'shape', ())) or type(scores).__name__
+        raise TypeError(
+            f'expected `pred_score` of shape {expected} in every data '
+            f'sample, got {shape}; {advice}'
+        )
+    values = scores.detach().double().cpu().numpy()
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f'expected finite scores, got NaN or infinity for '
+            f'{video_name(sample)}; training has diverged'
+        )
+    return values
 
 
 def _against_dense(spent: np.ndarray, results: list[dict]) -> dict[str, float]:

@@ -62,17 +62,6 @@ def firing_by_stage(
     return [dict(stage=s, **_rates(counts)) for s, counts in groups.items()]
 
 
-def _rates(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    counts = list(counts)
-    executed = sum(c['executed'] - c['reference'] for c in counts)
-    dense = sum(c['dense'] - c['reference'] for c in counts)
-    return dict(
-        firing_rate=sum(c['firing_rate'] for c in counts) / len(counts),
-        mac_share=executed / dense if dense else 0.0,
-        layers=len(counts),
-    )
-
-
 @dataclass
 class GateShares:
     """MACs of a layer outside reference frames, summed over frames.
@@ -195,3 +184,14 @@ class GateWatch:
             drawn=drawn.mean(),
             measured=mask.float().mean(),
         )
+
+
+def _rates(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    counts = list(counts)
+    executed = sum(c['executed'] - c['reference'] for c in counts)
+    dense = sum(c['dense'] - c['reference'] for c in counts)
+    return dict(
+        firing_rate=sum(c['firing_rate'] for c in counts) / len(counts),
+        mac_share=executed / dense if dense else 0.0,
+        layers=len(counts),
+    )

@@ -217,57 +217,6 @@ def search_thresholds(
     return single, best
 
 
-def _better(cost: Cost, other: Cost, budget: Budget) -> bool:
-    return budget.objective(cost) < budget.objective(other)
-
-
-def _try_moves(
-    measure: Measure,
-    groups: Sequence[Sequence[str]],
-    best: Choice,
-    budget: Budget,
-    step: float,
-) -> list[_Move]:
-    """Measure every group's threshold one step up and one down."""
-    objective = max(budget.objective(best.cost), 1e-12)
-    used = budget.used(best.cost)
-    moves = []
-    for index, names in enumerate(groups):
-        for factor in (step, 1 / step):
-            moved = dict(best.thresholds)
-            for name in names:
-                moved[name] *= factor
-            cost = measure(moved)
-            gain = budget.objective(cost) / objective - 1
-            moves.append(_Move(index, factor, gain, budget.used(cost) - used))
-    return moves
-
-
-def _exchanges(
-    moves: Sequence[_Move], cost: Cost, budget: Budget
-) -> list[list[_Move]]:
-    """Return moves that pay together, nearest to the budget first."""
-    found: dict[tuple, tuple[float, list[_Move]]] = {}
-    room = 1 - budget.used(cost)
-    for rate in RATES:
-        chosen: dict[int, _Move] = {}
-        for move in moves:
-            worth = move.gain + rate * move.use
-            other = chosen.get(move.group)
-            if worth > -LEAST_GAIN or (
-                other is not None and other.gain + rate * other.use <= worth
-            ):
-                continue
-            chosen[move.group] = move
-        exchange = list(chosen.values())
-        if exchange:
-            missed = abs(sum(move.use for move in exchange) - room)
-            key = tuple((move.group, move.factor) for move in exchange)
-            found[key] = missed, exchange
-    ordered = sorted(found.values(), key=lambda pair: pair[0])
-    return [exchange for _, exchange in ordered[:MOST_EXCHANGES]]
-
-
 def norm_gates(model: nn.Module) -> dict[str, NormGate]:
     """Return the norm gates of a converted model, by layer name.
 
@@ -360,6 +309,57 @@ class OutputError:
         ]
         error = (sum(shares) / len(shares)) ** 0.5
         return Cost(error, total.spent / total.dense)
+
+
+def _better(cost: Cost, other: Cost, budget: Budget) -> bool:
+    return budget.objective(cost) < budget.objective(other)
+
+
+def _try_moves(
+    measure: Measure,
+    groups: Sequence[Sequence[str]],
+    best: Choice,
+    budget: Budget,
+    step: float,
+) -> list[_Move]:
+    """Measure every group's threshold one step up and one down."""
+    objective = max(budget.objective(best.cost), 1e-12)
+    used = budget.used(best.cost)
+    moves = []
+    for index, names in enumerate(groups):
+        for factor in (step, 1 / step):
+            moved = dict(best.thresholds)
+            for name in names:
+                moved[name] *= factor
+            cost = measure(moved)
+            gain = budget.objective(cost) / objective - 1
+            moves.append(_Move(index, factor, gain, budget.used(cost) - used))
+    return moves
+
+
+def _exchanges(
+    moves: Sequence[_Move], cost: Cost, budget: Budget
+) -> list[list[_Move]]:
+    """Return moves that pay together, nearest to the budget first."""
+    found: dict[tuple, tuple[float, list[_Move]]] = {}
+    room = 1 - budget.used(cost)
+    for rate in RATES:
+        chosen: dict[int, _Move] = {}
+        for move in moves:
+            worth = move.gain + rate * move.use
+            other = chosen.get(move.group)
+            if worth > -LEAST_GAIN or (
+                other is not None and other.gain + rate * other.use <= worth
+            ):
+                continue
+            chosen[move.group] = move
+        exchange = list(chosen.values())
+        if exchange:
+            missed = abs(sum(move.use for move in exchange) - room)
+            key = tuple((move.group, move.factor) for move in exchange)
+            found[key] = missed, exchange
+    ordered = sorted(found.values(), key=lambda pair: pair[0])
+    return [exchange for _, exchange in ordered[:MOST_EXCHANGES]]
 
 
 def _tensors(output: Any) -> Iterator[Tensor]:

@@ -278,43 +278,6 @@ def measure(
     ]
 
 
-def _row(
-    pattern: str,
-    share: float,
-    reduction: float | None,
-    name: str,
-    ms: dict[tuple, float],
-    sizes: dict[str, int],
-) -> dict:
-    speed_up = ms[name, 'dense'] / ms[name, 'skip']
-    return dict(
-        pair=name,
-        pattern=pattern,
-        active=share,
-        mac_reduction=reduction,
-        speed_up=speed_up,
-        efficiency=speed_up / reduction if reduction else None,
-        dense_ms=ms[name, 'dense'],
-        skip_ms=ms[name, 'skip'],
-        share_of_dense=1 / speed_up,
-        dense_cpu_ms=ms[name, 'dense', 'cpu'],
-        skip_cpu_ms=ms[name, 'skip', 'cpu'],
-        cpu_speed_up=ms[name, 'dense', 'cpu'] / ms[name, 'skip', 'cpu'],
-        state_bytes=sizes[name],
-    )
-
-
-def _mac_reduction(skip: nn.Module, frames: Sequence[Tensor]) -> float | None:
-    """Return the MAC reduction on later frames; None without any MACs."""
-    with stream(skip):
-        skip(frames[0])
-        with count_macs(skip) as macs:
-            for frame in frames[1:]:
-                skip(frame)
-    count = macs.total()
-    return count.dense / count.executed if count.executed else None
-
-
 def best_of_pairs(rows: Sequence[dict]) -> list[dict]:
     """Compare the best skip with the best dense, for each input."""
     best = []
@@ -411,6 +374,66 @@ def show(result: dict, num_layers: int) -> None:
         console.print(f'{ms:8.3f} ms  {name or "all that is no convolution"}')
 
 
+def write(result: dict, folder: Path) -> None:
+    """Write CSV, JSON and the plot."""
+    write_json(folder / 'benchmark.json', result)
+    write_csv(folder / 'benchmark.csv', result['rows'])
+    figure, axes = new_figure()
+    kinds = {(r['pair'], r['pattern']): None for r in result['rows']}
+    for kind in kinds:
+        points = [
+            (r['mac_reduction'], r['speed_up'])
+            for r in result['rows']
+            if (r['pair'], r['pattern']) == kind and r['mac_reduction']
+        ]
+        if points:
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, marker='o', label=', '.join(kind))
+    axes.plot(*zip(*PAPER, strict=True), 'kx', label="the paper's, Table 2")
+    limits = (1, max(axes.get_xlim()[1], axes.get_ylim()[1]))
+    axes.plot(limits, limits, color='0.7', linestyle='--')
+    axes.set(xlabel='times fewer MACs', ylabel='speed-up')
+    axes.legend()
+    save_figure(figure, folder / 'benchmark.png')
+
+
+def _row(
+    pattern: str,
+    share: float,
+    reduction: float | None,
+    name: str,
+    ms: dict[tuple, float],
+    sizes: dict[str, int],
+) -> dict:
+    speed_up = ms[name, 'dense'] / ms[name, 'skip']
+    return dict(
+        pair=name,
+        pattern=pattern,
+        active=share,
+        mac_reduction=reduction,
+        speed_up=speed_up,
+        efficiency=speed_up / reduction if reduction else None,
+        dense_ms=ms[name, 'dense'],
+        skip_ms=ms[name, 'skip'],
+        share_of_dense=1 / speed_up,
+        dense_cpu_ms=ms[name, 'dense', 'cpu'],
+        skip_cpu_ms=ms[name, 'skip', 'cpu'],
+        cpu_speed_up=ms[name, 'dense', 'cpu'] / ms[name, 'skip', 'cpu'],
+        state_bytes=sizes[name],
+    )
+
+
+def _mac_reduction(skip: nn.Module, frames: Sequence[Tensor]) -> float | None:
+    """Return the MAC reduction on later frames; None without any MACs."""
+    with stream(skip):
+        skip(frames[0])
+        with count_macs(skip) as macs:
+            for frame in frames[1:]:
+                skip(frame)
+    count = macs.total()
+    return count.dense / count.executed if count.executed else None
+
+
 def _table(title: str, rows: list[dict]) -> Table:
     columns: dict[str, Callable[[dict], str]] = {
         'pair': lambda r: r['pair'],
@@ -436,26 +459,3 @@ def _table(title: str, rows: list[dict]) -> Table:
 def _number(value: float | None, unit: str = '') -> str:
     """Return a number as people read it."""
     return '-' if value is None else f'{value:.2f}{unit}'
-
-
-def write(result: dict, folder: Path) -> None:
-    """Write CSV, JSON and the plot."""
-    write_json(folder / 'benchmark.json', result)
-    write_csv(folder / 'benchmark.csv', result['rows'])
-    figure, axes = new_figure()
-    kinds = {(r['pair'], r['pattern']): None for r in result['rows']}
-    for kind in kinds:
-        points = [
-            (r['mac_reduction'], r['speed_up'])
-            for r in result['rows']
-            if (r['pair'], r['pattern']) == kind and r['mac_reduction']
-        ]
-        if points:
-            xs, ys = zip(*points, strict=True)
-            axes.plot(xs, ys, marker='o', label=', '.join(kind))
-    axes.plot(*zip(*PAPER, strict=True), 'kx', label="the paper's, Table 2")
-    limits = (1, max(axes.get_xlim()[1], axes.get_ylim()[1]))
-    axes.plot(limits, limits, color='0.7', linestyle='--')
-    axes.set(xlabel='times fewer MACs', ylabel='speed-up')
-    axes.legend()
-    save_figure(figure, folder / 'benchmark.png')

@@ -131,21 +131,6 @@ class Children:
         _end(running)
 
 
-def _end(children: Collection[subprocess.Popen]) -> None:
-    """Ask processes to end, and make those that do not.
-
-    Their own children are theirs to end: hence they are asked first.
-    """
-    for child in children:
-        child.terminate()
-    deadline = time.monotonic() + GRACE_SECONDS
-    for child in children:
-        try:
-            child.wait(max(0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            child.kill()
-
-
 def as_option(item: tuple[str, Any]) -> str:
     """Return a dotted key and its value as ``--cfg-options`` takes them.
 
@@ -164,24 +149,6 @@ def as_option(item: tuple[str, Any]) -> str:
             f'read as {read!r}'
         )
     return text
-
-
-def _as_text(value: Any) -> str:
-    ends = {list: '[]', tuple: '()'}.get(type(value))
-    if ends is None:
-        return str(value)
-    return f'{ends[0]}{",".join(map(_as_text, value))}{ends[1]}'
-
-
-def _environment(threads: int | None) -> dict[str, str]:
-    """Return this process's environment, with mmskip and the threads set."""
-    paths = [str(SOURCES), os.environ.get('PYTHONPATH')]
-    found = dict(os.environ)
-    found['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
-    found['PYTHONUNBUFFERED'] = '1'
-    if threads is not None:
-        found['OMP_NUM_THREADS'] = str(threads)
-    return found
 
 
 @dataclass(frozen=True)
@@ -267,26 +234,6 @@ def run_jobs(
     return values, {
         job.name: failed[job.name] for job in jobs if job.name in failed
     }
-
-
-def _run(
-    job: Job, needs: Mapping[str, Future], progress: 'JobProgress'
-) -> Done:
-    # Needs come first in the queue: they run or have run.
-    given = {}
-    for name, future in needs.items():
-        if future.exception() is not None:
-            progress.end(job.name, f'left out, as {name} failed', None)
-            raise UserError(f'left out, as {name} failed')
-        given[name] = future.result().value
-    progress.begin(job.name)
-    try:
-        done = job.work(given, lambda eta: progress.tell(job.name, eta))
-    except BaseException as error:
-        progress.end(job.name, f'FAILED: {one_line(error)}', None)
-        raise
-    progress.end(job.name, done.text, done.reused)
-    return done
 
 
 class JobProgress:
@@ -379,3 +326,56 @@ class JobProgress:
         if minutes < 1:
             return f'about {60 * minutes:.0f} s left'
         return f'about {minutes:.0f} min left'
+
+
+def _end(children: Collection[subprocess.Popen]) -> None:
+    """Ask processes to end, and make those that do not.
+
+    Their own children are theirs to end: hence they are asked first.
+    """
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for child in children:
+        try:
+            child.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def _as_text(value: Any) -> str:
+    ends = {list: '[]', tuple: '()'}.get(type(value))
+    if ends is None:
+        return str(value)
+    return f'{ends[0]}{",".join(map(_as_text, value))}{ends[1]}'
+
+
+def _environment(threads: int | None) -> dict[str, str]:
+    """Return this process's environment, with mmskip and the threads set."""
+    paths = [str(SOURCES), os.environ.get('PYTHONPATH')]
+    found = dict(os.environ)
+    found['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
+    found['PYTHONUNBUFFERED'] = '1'
+    if threads is not None:
+        found['OMP_NUM_THREADS'] = str(threads)
+    return found
+
+
+def _run(
+    job: Job, needs: Mapping[str, Future], progress: 'JobProgress'
+) -> Done:
+    # Needs come first in the queue: they run or have run.
+    given = {}
+    for name, future in needs.items():
+        if future.exception() is not None:
+            progress.end(job.name, f'left out, as {name} failed', None)
+            raise UserError(f'left out, as {name} failed')
+        given[name] = future.result().value
+    progress.begin(job.name)
+    try:
+        done = job.work(given, lambda eta: progress.tell(job.name, eta))
+    except BaseException as error:
+        progress.end(job.name, f'FAILED: {one_line(error)}', None)
+        raise
+    progress.end(job.name, done.text, done.reused)
+    return done

@@ -89,20 +89,6 @@ def split_options(cfg: Mapping[str, Any], split: int) -> dict[str, Any]:
     return options
 
 
-def _find(place: str, dataset: Any, split: int) -> Iterator[tuple[str, Any]]:
-    """Yield the options of a data set and of those that it wraps."""
-    if not isinstance(dataset, Mapping):
-        return
-    name = dataset.get('ann_file') or ''
-    if 'split' in dataset:
-        yield f'{place}.split', split
-    elif LIST.search(name):
-        yield f'{place}.ann_file', LIST.sub(f'split_{split}', name)
-    yield from _find(f'{place}.dataset', dataset.get('dataset'), split)
-    for index, part in enumerate(dataset.get('datasets') or ()):
-        yield from _find(f'{place}.datasets.{index}', part, split)
-
-
 def make_row(
     method: str,
     setting: str,
@@ -307,6 +293,20 @@ def read_plan(path: str | PathLike) -> Plan:
     for name, method in methods.items():
         reader.read(name, method, plan.get('seeds', [0]))
     return Plan(TASKS[task], reader.trials)
+
+
+def _find(place: str, dataset: Any, split: int) -> Iterator[tuple[str, Any]]:
+    """Yield the options of a data set and of those that it wraps."""
+    if not isinstance(dataset, Mapping):
+        return
+    name = dataset.get('ann_file') or ''
+    if 'split' in dataset:
+        yield f'{place}.split', split
+    elif LIST.search(name):
+        yield f'{place}.ann_file', LIST.sub(f'split_{split}', name)
+    yield from _find(f'{place}.dataset', dataset.get('dataset'), split)
+    for index, part in enumerate(dataset.get('datasets') or ()):
+        yield from _find(f'{place}.datasets.{index}', part, split)
 
 
 class _Reader:

@@ -95,20 +95,6 @@ def keep(path: Path, recipe: Recipe, **result: Any) -> dict:
     return kept
 
 
-def _fingerprint(weights: str) -> str:
-    if '://' in weights:
-        return weights
-    status = os.stat(weights)
-    return _hash_of_file(weights, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache
-def _hash_of_file(path: str, size: int, changed: int) -> str:
-    """Return a file's SHA-256, worked out anew when it was written to."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
 @dataclass(frozen=True)
 class Tested:
     """The figures that a test reported.
@@ -366,3 +352,17 @@ def cost_option(cfg: Config) -> str:
         f'expected one of {", ".join(COST_METRICS)} in test_evaluator of '
         f'{cfg.filename}: the cost of a model is to be compared'
     )
+
+
+def _fingerprint(weights: str) -> str:
+    if '://' in weights:
+        return weights
+    status = os.stat(weights)
+    return _hash_of_file(weights, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache
+def _hash_of_file(path: str, size: int, changed: int) -> str:
+    """Return a file's SHA-256, worked out anew when it was written to."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

@@ -335,24 +335,6 @@ def halve(x: Tensor) -> Tensor:
     return F.max_pool2d(F.pad(x, padding, value=-math.inf), 3, stride=2)
 
 
-def _project(
-    in_channels: int,
-    out_channels: int,
-    bias: bool,
-    conv_cfg: dict | None,
-    norm_cfg: dict,
-) -> nn.Module:
-    """Make a 1x1 convolution with BatchNorm if channels have to change."""
-    if in_channels == out_channels:
-        return nn.Identity()
-    module = nn.Sequential()
-    module.conv = build_conv_layer(
-        conv_cfg, in_channels, out_channels, 1, bias=bias
-    )
-    module.bn = build_norm_layer(norm_cfg, out_channels)[1]
-    return module
-
-
 @MODELS.register_module()
 class EfficientDetHead(AnchorHead):
     """Two towers of separable convolutions, one for classes, one for boxes.
@@ -498,3 +480,21 @@ class EfficientDetHead(AnchorHead):
         count = targets[4]
         mean = reduce_mean(targets[0][0].new_tensor(count, dtype=torch.float))
         return (*targets[:4], max(mean.item(), 1.0), *targets[5:])
+
+
+def _project(
+    in_channels: int,
+    out_channels: int,
+    bias: bool,
+    conv_cfg: dict | None,
+    norm_cfg: dict,
+) -> nn.Module:
+    """Make a 1x1 convolution with BatchNorm if channels have to change."""
+    if in_channels == out_channels:
+        return nn.Identity()
+    module = nn.Sequential()
+    module.conv = build_conv_layer(
+        conv_cfg, in_channels, out_channels, 1, bias=bias
+    )
+    module.bn = build_norm_layer(norm_cfg, out_channels)[1]
+    return module

@@ -107,13 +107,6 @@ class InceptionBlock(nn.Module):
         return torch.cat([branch(x) for branch in self.branches], 1)
 
 
-def _pool(kind: str, stride: int | tuple[int, int, int]) -> nn.Sequential:
-    """Pool 3x3x3. AvgPool3d pads, too, but wants three frames before."""
-    if kind == 'max':
-        return nn.Sequential(nn.MaxPool3d(3, stride, 1))
-    return nn.Sequential(nn.ConstantPad3d(1, 0.0), nn.AvgPool3d(3, stride))
-
-
 @MODELS.register_module()
 class I3DInceptionV2(BaseModule):
     """Inflated BN-Inception.
@@ -201,3 +194,10 @@ class I3DInceptionV2(BaseModule):
         for block in self.blocks.values():
             x = block(x)
         return x
+
+
+def _pool(kind: str, stride: int | tuple[int, int, int]) -> nn.Sequential:
+    """Pool 3x3x3. AvgPool3d pads, too, but wants three frames before."""
+    if kind == 'max':
+        return nn.Sequential(nn.MaxPool3d(3, stride, 1))
+    return nn.Sequential(nn.ConstantPad3d(1, 0.0), nn.AvgPool3d(3, stride))

@@ -219,40 +219,6 @@ class ToyVideo:
         return (rng.random() + rng.uniform(*TEMPO) * steps) % 1
 
 
-def _distract(rng: np.random.Generator, start: int, stop: int) -> list[Shot]:
-    """Fill frames with shots without the action."""
-    shots = []
-    while start < stop:
-        length = int(rng.integers(*DISTRACTOR_FRAMES, endpoint=True))
-        end = min(start + length, stop)
-        kind = rng.choice(list(DISTRACTORS), p=list(DISTRACTORS.values()))
-        shots.append(Shot(str(kind), start, end))
-        start = end
-    return shots
-
-
-def _stretch(rng: np.random.Generator, length: int, share: float) -> range:
-    """Draw consecutive frames, on average the given share of a shot."""
-    count = round(rng.uniform(0, 2 * share) * length)
-    start = int(rng.integers(0, length - count + 1))
-    return range(start, start + count)
-
-
-def _paint_title(
-    canvas: np.ndarray, colour: tuple[int, int, int], rng: np.random.Generator
-) -> None:
-    """Paint bars like lines of text on a plain card."""
-    height, width = canvas.shape[:2]
-    canvas[:] = 245
-    for row in range(int(rng.integers(2, 5))):
-        y = int((0.3 + 0.13 * row) * height)
-        half = int(rng.uniform(0.15, 0.4) * width)
-        middle, thick = width // 2, height // 22
-        cv2.rectangle(
-            canvas, (middle - half, y), (middle + half, y + thick), colour, -1
-        )
-
-
 def make_toy_activitynet(
     root: str | os.PathLike,
     *,
@@ -314,6 +280,40 @@ def choose_labels(seed: tuple[int, ...], videos: int) -> list[str]:
     order = np.random.default_rng(seed).permutation(videos)
     names = list(ACTIONS)
     return [names[index % len(names)] for index in order]
+
+
+def _distract(rng: np.random.Generator, start: int, stop: int) -> list[Shot]:
+    """Fill frames with shots without the action."""
+    shots = []
+    while start < stop:
+        length = int(rng.integers(*DISTRACTOR_FRAMES, endpoint=True))
+        end = min(start + length, stop)
+        kind = rng.choice(list(DISTRACTORS), p=list(DISTRACTORS.values()))
+        shots.append(Shot(str(kind), start, end))
+        start = end
+    return shots
+
+
+def _stretch(rng: np.random.Generator, length: int, share: float) -> range:
+    """Draw consecutive frames, on average the given share of a shot."""
+    count = round(rng.uniform(0, 2 * share) * length)
+    start = int(rng.integers(0, length - count + 1))
+    return range(start, start + count)
+
+
+def _paint_title(
+    canvas: np.ndarray, colour: tuple[int, int, int], rng: np.random.Generator
+) -> None:
+    """Paint bars like lines of text on a plain card."""
+    height, width = canvas.shape[:2]
+    canvas[:] = 245
+    for row in range(int(rng.integers(2, 5))):
+        y = int((0.3 + 0.13 * row) * height)
+        half = int(rng.uniform(0.15, 0.4) * width)
+        middle, thick = width // 2, height // 22
+        cv2.rectangle(
+            canvas, (middle - half, y), (middle + half, y + thick), colour, -1
+        )
 
 
 def _write_all(

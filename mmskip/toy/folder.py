@@ -141,45 +141,6 @@ def write_once(
     return partial.rename(root)
 
 
-def _is_complete(root: Path, name: str, marker: str, arguments: dict) -> bool:
-    """Tell whether a folder holds this very data set; an empty one is none."""
-    if root.exists() and not root.is_dir():
-        raise FileExistsError(f'{root}: expected a folder, got a file')
-    if not root.exists() or not any(root.iterdir()):
-        return False
-    if not (root / marker).is_file():
-        raise FileExistsError(
-            f'{root}: expected an empty folder or a {name}, got a folder '
-            f'without {marker}; remove it or choose another'
-        )
-    found = json.loads((root / marker).read_text())
-    if found != arguments:
-        differing = ', '.join(
-            f'{key}={found.get(key)!r} instead of {value!r}'
-            for key, value in arguments.items()
-            if found.get(key) != value
-        )
-        raise FileExistsError(
-            f'{root}: holds a {name} made with {differing}; remove it or '
-            'choose another folder'
-        )
-    return True
-
-
-def _start_over(root: Path, marker: str) -> Path:
-    """Make an empty folder beside ``root``; remove what was interrupted."""
-    partial = root.with_name(f'{root.name}.partial')
-    if partial.exists():
-        if not (partial / marker).is_file():
-            raise FileExistsError(
-                f'{partial}: expected what an interrupted run left, got '
-                'something else; remove it'
-            )
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    return partial
-
-
 def write_video(
     path: str | os.PathLike,
     images: Iterable[np.ndarray],
@@ -256,19 +217,6 @@ def pan_video(
     return video
 
 
-def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Return smooth random blobs of several sizes, (H, W, 3) float32."""
-    picture = np.full((height, width, 3), 128, np.float32)
-    for side, contrast in OCTAVES:
-        shape = (height // side + 2, width // side + 2, 3)
-        blobs = rng.standard_normal(shape).astype(np.float32)
-        whole = cv2.resize(
-            blobs, None, fx=side, fy=side, interpolation=cv2.INTER_CUBIC
-        )
-        picture += contrast * whole[:height, :width]
-    return picture.clip(0, 255)
-
-
 def write_toy_data(
     name: str,
     make: Callable[..., Path],
@@ -318,6 +266,58 @@ def write_toy_data(
         progress.update(task, completed=total(args))
     print(f'{name} is in {root}')
     return EXIT_OK
+
+
+def _is_complete(root: Path, name: str, marker: str, arguments: dict) -> bool:
+    """Tell whether a folder holds this very data set; an empty one is none."""
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f'{root}: expected a folder, got a file')
+    if not root.exists() or not any(root.iterdir()):
+        return False
+    if not (root / marker).is_file():
+        raise FileExistsError(
+            f'{root}: expected an empty folder or a {name}, got a folder '
+            f'without {marker}; remove it or choose another'
+        )
+    found = json.loads((root / marker).read_text())
+    if found != arguments:
+        differing = ', '.join(
+            f'{key}={found.get(key)!r} instead of {value!r}'
+            for key, value in arguments.items()
+            if found.get(key) != value
+        )
+        raise FileExistsError(
+            f'{root}: holds a {name} made with {differing}; remove it or '
+            'choose another folder'
+        )
+    return True
+
+
+def _start_over(root: Path, marker: str) -> Path:
+    """Make an empty folder beside ``root``; remove what was interrupted."""
+    partial = root.with_name(f'{root.name}.partial')
+    if partial.exists():
+        if not (partial / marker).is_file():
+            raise FileExistsError(
+                f'{partial}: expected what an interrupted run left, got '
+                'something else; remove it'
+            )
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """Return smooth random blobs of several sizes, (H, W, 3) float32."""
+    picture = np.full((height, width, 3), 128, np.float32)
+    for side, contrast in OCTAVES:
+        shape = (height // side + 2, width // side + 2, 3)
+        blobs = rng.standard_normal(shape).astype(np.float32)
+        whole = cv2.resize(
+            blobs, None, fx=side, fy=side, interpolation=cv2.INTER_CUBIC
+        )
+        picture += contrast * whole[:height, :width]
+    return picture.clip(0, 255)
 
 
 def _parse_args(

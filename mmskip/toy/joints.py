@@ -208,11 +208,6 @@ def joints_at(swings: Mapping[str, Swing], phase: float) -> np.ndarray:
     return np.stack([found[name] for name in NAMES])
 
 
-def _reach(sign: int, angle: float, length: float) -> np.ndarray:
-    """Return where a part of a limb ends, from where it starts."""
-    return length * np.array([sign * sin(angle), -cos(angle)])
-
-
 class FigureFrame(NamedTuple):
     """A frame.
 
@@ -349,6 +344,11 @@ def paint_body(
     x, y = _fixed(places['head']).tolist()
     radius = round(HEAD * scale * (1 << SHIFT))
     cv2.circle(canvas, (x, y), radius, colours['skin'], -1, cv2.LINE_AA, SHIFT)
+
+
+def _reach(sign: int, angle: float, length: float) -> np.ndarray:
+    """Return where a part of a limb ends, from where it starts."""
+    return length * np.array([sign * sin(angle), -cos(angle)])
 
 
 def _place(

@@ -77,67 +77,6 @@ def paint_ground(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return np.clip(image, 0, 255)
 
 
-def _markings(scene: Scene, x: np.ndarray, y: np.ndarray) -> list:
-    """List where which colour is painted on the road."""
-    left, right = scene.edges
-    line, stripes = np.float32(0.09), []
-    lines = (np.abs(x - left - 0.3) < line) | (np.abs(x - right + 0.3) < line)
-    for lane, following in pairwise(scene.lanes):
-        if lane.direction == following.direction:
-            middle = (lane.x + following.x) / 2
-            lines |= (np.abs(x - middle) < line) & (y % 6.0 < 3.0)
-    double = np.abs(np.abs(x - scene.median) - 0.16) < line
-    if scene.stop_line is not None:
-        zebra = scene.stop_line - CROSSING
-        free = (y > zebra - 2) & (y < scene.stop_line)
-        lines &= ~free
-        double &= ~free
-        on_road = (x > left + 0.4) & (x < right - 0.4)
-        towards = (np.abs(y - scene.stop_line) < 0.25) & (x < scene.median)
-        ahead = (np.abs(y - zebra + 1.6) < 0.25) & (x > scene.median)
-        bars = (y > zebra) & (y < zebra + 3.2) & (x % 1.1 < 0.55)
-        stripes = [(on_road & (towards | ahead | bars), MARKING)]
-    return [(lines, MARKING), (double, YELLOW), *stripes]
-
-
-def _paint_sky(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Paint a sky with soft clouds."""
-    width, height = scene.camera.size
-    horizon = max(scene.camera.horizon, 1.0)
-    up = np.clip(1 - np.arange(height) / horizon, 0, 1)[:, None, None]
-    sky = np.float32(SKY_LOW) * (1 - up) + np.float32(SKY_HIGH) * up
-    seeds = rng.normal(size=(6, 8)).astype(np.float32)
-    clouds = cv2.resize(seeds, (width, height), interpolation=cv2.INTER_CUBIC)
-    if scene.light.weather == 'cloudy':
-        sky = sky * 0.25 + 0.75 * 205
-    return (sky + clouds[..., None] * 9).astype(np.float32)
-
-
-def _noise(
-    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, frequency: float
-) -> np.ndarray:
-    """Return smooth noise fixed to the ground, about -1 to 1.
-
-    Args:
-        rng: Source of randomness.
-        x: World X of each pixel, in metres.
-        y: World Y of each pixel, in metres.
-        frequency: Details per metre; a second octave is four times as fine.
-
-    Returns:
-        float32, shape of ``x``.
-    """
-    total = np.zeros_like(x)
-    for octave, strength in ((1.0, 0.6), (4.0, 0.4)):
-        tile = rng.uniform(-1, 1, (256, 256)).astype(np.float32)
-        tile = np.pad(tile, ((0, 1), (0, 1)), mode='wrap')
-        scale = frequency * octave
-        columns = np.mod(x * scale, 256).astype(np.float32)
-        lines = np.mod(y * scale, 256).astype(np.float32)
-        total += strength * cv2.remap(tile, columns, lines, cv2.INTER_LINEAR)
-    return total
-
-
 @dataclass(frozen=True)
 class Sprite:
     """Something that may stand in front of vehicles.
@@ -210,6 +149,67 @@ def make_sprites(scene: Scene, rng: np.random.Generator) -> list[Sprite]:
 def distance_to(camera: Camera, x: float, y: float) -> float:
     """Return the distance from the camera's mast to a place, in metres."""
     return float(np.hypot(x - camera.position[0], y - camera.position[1]))
+
+
+def _markings(scene: Scene, x: np.ndarray, y: np.ndarray) -> list:
+    """List where which colour is painted on the road."""
+    left, right = scene.edges
+    line, stripes = np.float32(0.09), []
+    lines = (np.abs(x - left - 0.3) < line) | (np.abs(x - right + 0.3) < line)
+    for lane, following in pairwise(scene.lanes):
+        if lane.direction == following.direction:
+            middle = (lane.x + following.x) / 2
+            lines |= (np.abs(x - middle) < line) & (y % 6.0 < 3.0)
+    double = np.abs(np.abs(x - scene.median) - 0.16) < line
+    if scene.stop_line is not None:
+        zebra = scene.stop_line - CROSSING
+        free = (y > zebra - 2) & (y < scene.stop_line)
+        lines &= ~free
+        double &= ~free
+        on_road = (x > left + 0.4) & (x < right - 0.4)
+        towards = (np.abs(y - scene.stop_line) < 0.25) & (x < scene.median)
+        ahead = (np.abs(y - zebra + 1.6) < 0.25) & (x > scene.median)
+        bars = (y > zebra) & (y < zebra + 3.2) & (x % 1.1 < 0.55)
+        stripes = [(on_road & (towards | ahead | bars), MARKING)]
+    return [(lines, MARKING), (double, YELLOW), *stripes]
+
+
+def _paint_sky(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """Paint a sky with soft clouds."""
+    width, height = scene.camera.size
+    horizon = max(scene.camera.horizon, 1.0)
+    up = np.clip(1 - np.arange(height) / horizon, 0, 1)[:, None, None]
+    sky = np.float32(SKY_LOW) * (1 - up) + np.float32(SKY_HIGH) * up
+    seeds = rng.normal(size=(6, 8)).astype(np.float32)
+    clouds = cv2.resize(seeds, (width, height), interpolation=cv2.INTER_CUBIC)
+    if scene.light.weather == 'cloudy':
+        sky = sky * 0.25 + 0.75 * 205
+    return (sky + clouds[..., None] * 9).astype(np.float32)
+
+
+def _noise(
+    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, frequency: float
+) -> np.ndarray:
+    """Return smooth noise fixed to the ground, about -1 to 1.
+
+    Args:
+        rng: Source of randomness.
+        x: World X of each pixel, in metres.
+        y: World Y of each pixel, in metres.
+        frequency: Details per metre; a second octave is four times as fine.
+
+    Returns:
+        float32, shape of ``x``.
+    """
+    total = np.zeros_like(x)
+    for octave, strength in ((1.0, 0.6), (4.0, 0.4)):
+        tile = rng.uniform(-1, 1, (256, 256)).astype(np.float32)
+        tile = np.pad(tile, ((0, 1), (0, 1)), mode='wrap')
+        scale = frequency * octave
+        columns = np.mod(x * scale, 256).astype(np.float32)
+        lines = np.mod(y * scale, 256).astype(np.float32)
+        total += strength * cv2.remap(tile, columns, lines, cv2.INTER_LINEAR)
+    return total
 
 
 def _paint_building(

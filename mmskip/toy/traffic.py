@@ -197,58 +197,6 @@ def box_around(
     )
 
 
-def _visible_polygons(
-    camera: Camera, vehicle: Placed, light: Light
-) -> list[tuple[np.ndarray, tuple[float, ...]]]:
-    """Return what faces the camera: pixels and colours, in order."""
-    world = vehicle.to_world(vehicle.shape.corners)
-    splits = vehicle.shape.splits
-    if camera.depth(world).min() >= NEAR:
-        flat = np.split(camera.project(world), splits)
-    else:
-        flat = [camera.project_polygon(p) for p in np.split(world, splits)]
-    turn = np.array([vehicle.direction, vehicle.direction, 1])
-    normals = vehicle.shape.normals * turn
-    away = camera.position - vehicle.to_world(vehicle.shape.centres)
-    distances = (away**2).sum(1)
-    seen = (normals * away).sum(1) > 0
-    starts = vehicle.shape.starts
-    polygons = []
-    for index in np.argsort(-distances, kind='stable'):
-        if not seen[index]:
-            continue
-        face, normal = vehicle.shape.faces[index], normals[index]
-        colours = [_shade(face.colour, normal, light)]
-        colours += [
-            colour if glow else _shade(colour, normal, light)
-            for _, colour, glow in face.details
-        ]
-        pixels = flat[starts[index] : starts[index] + len(colours)]
-        pairs = zip(pixels, colours, strict=True)
-        polygons += [pair for pair in pairs if len(pair[0])]
-    return polygons
-
-
-def _shade(
-    colour: tuple[int, int, int], normal: np.ndarray, light: Light
-) -> tuple[float, ...]:
-    """Return the colour of a surface in the scene's light."""
-    direct = max(float(normal @ np.array(light.sun)), 0.0)
-    if light.weather == 'sunny':
-        strength = 0.62 + 0.1 * normal[2] + 0.42 * direct
-    else:
-        strength = 0.74 + 0.2 * normal[2] + 0.04 * direct
-    return tuple(min(c * strength, 255.0) for c in colour)
-
-
-def _fixed(points: np.ndarray) -> np.ndarray:
-    """Return the pixels as OpenCV's fixed-point integers.
-
-    OpenCV puts the middle of the first pixel at 0, the camera at 0.5.
-    """
-    return np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)
-
-
 @dataclass
 class Vehicle:
     """A vehicle in traffic.
@@ -410,3 +358,55 @@ class Traffic:
             if 0 < room < gap:
                 gap, closing = room, vehicle.speed
         return gap, closing
+
+
+def _visible_polygons(
+    camera: Camera, vehicle: Placed, light: Light
+) -> list[tuple[np.ndarray, tuple[float, ...]]]:
+    """Return what faces the camera: pixels and colours, in order."""
+    world = vehicle.to_world(vehicle.shape.corners)
+    splits = vehicle.shape.splits
+    if camera.depth(world).min() >= NEAR:
+        flat = np.split(camera.project(world), splits)
+    else:
+        flat = [camera.project_polygon(p) for p in np.split(world, splits)]
+    turn = np.array([vehicle.direction, vehicle.direction, 1])
+    normals = vehicle.shape.normals * turn
+    away = camera.position - vehicle.to_world(vehicle.shape.centres)
+    distances = (away**2).sum(1)
+    seen = (normals * away).sum(1) > 0
+    starts = vehicle.shape.starts
+    polygons = []
+    for index in np.argsort(-distances, kind='stable'):
+        if not seen[index]:
+            continue
+        face, normal = vehicle.shape.faces[index], normals[index]
+        colours = [_shade(face.colour, normal, light)]
+        colours += [
+            colour if glow else _shade(colour, normal, light)
+            for _, colour, glow in face.details
+        ]
+        pixels = flat[starts[index] : starts[index] + len(colours)]
+        pairs = zip(pixels, colours, strict=True)
+        polygons += [pair for pair in pairs if len(pair[0])]
+    return polygons
+
+
+def _shade(
+    colour: tuple[int, int, int], normal: np.ndarray, light: Light
+) -> tuple[float, ...]:
+    """Return the colour of a surface in the scene's light."""
+    direct = max(float(normal @ np.array(light.sun)), 0.0)
+    if light.weather == 'sunny':
+        strength = 0.62 + 0.1 * normal[2] + 0.42 * direct
+    else:
+        strength = 0.74 + 0.2 * normal[2] + 0.04 * direct
+    return tuple(min(c * strength, 255.0) for c in colour)
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    """Return the pixels as OpenCV's fixed-point integers.
+
+    OpenCV puts the middle of the first pixel at 0, the camera at 0.5.
+    """
+    return np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)

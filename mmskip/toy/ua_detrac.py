@@ -286,11 +286,6 @@ class Annotator:
         return float(angle % 360)
 
 
-def _area(box: Sequence[float]) -> float:
-    """Return the area of a box ``(x1, y1, x2, y2)``."""
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
 @dataclass(frozen=True)
 class SequencePlan:
     """A plan of what happens in a sequence.
@@ -515,6 +510,28 @@ def format_sequence(
     return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
 
 
+def plan_sequence(
+    index: int, frames: int, size: tuple[int, int], density: float
+) -> SequencePlan:
+    """Decide what happens in a sequence, see :func:`make_toy_ua_detrac`."""
+    place = index % PLACES
+    return SequencePlan(
+        frames=frames,
+        size=size,
+        place=place,
+        density=density,
+        busy=index != 3 or frames < LONG,
+        traffic_light=place == 2,
+        light_change=index == 1,
+        parking=place in (0, 2),
+    )
+
+
+def _area(box: Sequence[float]) -> float:
+    """Return the area of a box ``(x1, y1, x2, y2)``."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 def _add_target(
     parent: ET.Element, sighting: Sighting, length: int, speed: float
 ) -> None:
@@ -566,23 +583,6 @@ def _format_box(box: Box) -> dict[str, str]:
 def _format(value: float) -> str:
     """Return a number with at most four digits behind the point."""
     return f'{value:.4f}'.rstrip('0').rstrip('.')
-
-
-def plan_sequence(
-    index: int, frames: int, size: tuple[int, int], density: float
-) -> SequencePlan:
-    """Decide what happens in a sequence, see :func:`make_toy_ua_detrac`."""
-    place = index % PLACES
-    return SequencePlan(
-        frames=frames,
-        size=size,
-        place=place,
-        density=density,
-        busy=index != 3 or frames < LONG,
-        traffic_light=place == 2,
-        light_change=index == 1,
-        parking=place in (0, 2),
-    )
 
 
 def _check(arguments: dict) -> None:

@@ -220,23 +220,6 @@ def stack(strips: Sequence[np.ndarray]) -> np.ndarray:
     return np.vstack(padded)
 
 
-def _class(label: int, classes: Sequence[str]) -> str:
-    return classes[label] if label < len(classes) else str(label)
-
-
-def _card(stop: int, width: int, height: int) -> np.ndarray:
-    """Draw what stands in place of a frame that is not used."""
-    unseen = stop == UNSEEN
-    text = 'exit' if unseen else f'res{stop + 1}'
-    card = np.full((height, width, 3), 25 if unseen else 225, np.uint8)
-    size = min(0.45, width / 90)
-    (w, h), _ = cv2.getTextSize(text, FONT, size, 1)
-    at = ((width - w) // 2, (height + h) // 2)
-    colour = (255, 255, 255) if unseen else INK
-    write_text(card, text, at, size, colour)
-    return card
-
-
 def read_videos(path: str | PathLike) -> dict:
     """Read what ``mmskip.VideoCost(out_file=...)`` wrote.
 
@@ -372,6 +355,23 @@ def plot_frame_usage(
     )
     figure.savefig(path)
     return path
+
+
+def _class(label: int, classes: Sequence[str]) -> str:
+    return classes[label] if label < len(classes) else str(label)
+
+
+def _card(stop: int, width: int, height: int) -> np.ndarray:
+    """Draw what stands in place of a frame that is not used."""
+    unseen = stop == UNSEEN
+    text = 'exit' if unseen else f'res{stop + 1}'
+    card = np.full((height, width, 3), 25 if unseen else 225, np.uint8)
+    size = min(0.45, width / 90)
+    (w, h), _ = cv2.getTextSize(text, FONT, size, 1)
+    at = ((width - w) // 2, (height + h) // 2)
+    colour = (255, 255, 255) if unseen else INK
+    write_text(card, text, at, size, colour)
+    return card
 
 
 def _is_video(video: Any, places: int) -> bool:

@@ -133,66 +133,6 @@ def plot_accuracy_vs_macs(
     return save_figure(figure, path)
 
 
-def _draw_dense(axes: Axes, rows: Sequence[Row], task: Task) -> None:
-    if len(rows) == 1:
-        accuracy = rows[0][task.accuracy]
-        axes.axhline(accuracy, color=DENSE_COLOR, linestyle='--', lw=1)
-    if rows:
-        _draw_line(
-            axes,
-            rows,
-            task,
-            color=DENSE_COLOR,
-            marker='*',
-            markersize=13,
-            linestyle='--',
-            lw=1,
-            label=method_label(rows[0]['method']),
-            zorder=3,
-        )
-
-
-def _draw_method(
-    axes: Axes,
-    method: str,
-    rows: Sequence[Row],
-    look: dict[str, str],
-    notes: bool,
-    task: Task,
-) -> None:
-    _draw_line(axes, rows, task, **look, label=method_label(method), zorder=2)
-    for row in rows if notes else ():
-        axes.annotate(
-            f'{row["reduction"]:.1f}×',
-            (row[task.cost], row[task.accuracy]),
-            xytext=(5, -11),
-            textcoords='offset points',
-            fontsize=8,
-            color=look['color'],
-        )
-
-
-def _draw_line(
-    axes: Axes, rows: Sequence[Row], task: Task, **style: Any
-) -> None:
-    """Join rows in the order of their cost, with bars where they spread."""
-    rows = sorted(rows, key=lambda row: row[task.cost])
-    gmac = [row[task.cost] for row in rows]
-    accuracy = [row[task.accuracy] for row in rows]
-    axes.plot(gmac, accuracy, **style)
-    axes.errorbar(
-        gmac,
-        accuracy,
-        xerr=[row.get(f'{task.cost}_std') or 0 for row in rows],
-        yerr=[row.get(f'{task.accuracy}_std') or 0 for row in rows],
-        fmt='none',
-        ecolor=style['color'],
-        elinewidth=1,
-        capsize=2,
-        zorder=style['zorder'],
-    )
-
-
 def plot_bars(
     bars: Mapping[str, Mapping[str, float]],
     path: str | PathLike,
@@ -452,3 +392,63 @@ def plot_redundancy(
         range(len(layers)), without_prefix(layers), rotation=90, fontsize=7
     )
     return save_figure(figure, path)
+
+
+def _draw_dense(axes: Axes, rows: Sequence[Row], task: Task) -> None:
+    if len(rows) == 1:
+        accuracy = rows[0][task.accuracy]
+        axes.axhline(accuracy, color=DENSE_COLOR, linestyle='--', lw=1)
+    if rows:
+        _draw_line(
+            axes,
+            rows,
+            task,
+            color=DENSE_COLOR,
+            marker='*',
+            markersize=13,
+            linestyle='--',
+            lw=1,
+            label=method_label(rows[0]['method']),
+            zorder=3,
+        )
+
+
+def _draw_method(
+    axes: Axes,
+    method: str,
+    rows: Sequence[Row],
+    look: dict[str, str],
+    notes: bool,
+    task: Task,
+) -> None:
+    _draw_line(axes, rows, task, **look, label=method_label(method), zorder=2)
+    for row in rows if notes else ():
+        axes.annotate(
+            f'{row["reduction"]:.1f}×',
+            (row[task.cost], row[task.accuracy]),
+            xytext=(5, -11),
+            textcoords='offset points',
+            fontsize=8,
+            color=look['color'],
+        )
+
+
+def _draw_line(
+    axes: Axes, rows: Sequence[Row], task: Task, **style: Any
+) -> None:
+    """Join rows in the order of their cost, with bars where they spread."""
+    rows = sorted(rows, key=lambda row: row[task.cost])
+    gmac = [row[task.cost] for row in rows]
+    accuracy = [row[task.accuracy] for row in rows]
+    axes.plot(gmac, accuracy, **style)
+    axes.errorbar(
+        gmac,
+        accuracy,
+        xerr=[row.get(f'{task.cost}_std') or 0 for row in rows],
+        yerr=[row.get(f'{task.accuracy}_std') or 0 for row in rows],
+        fmt='none',
+        ecolor=style['color'],
+        elinewidth=1,
+        capsize=2,
+        zorder=style['zorder'],
+    )
