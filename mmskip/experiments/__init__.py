@@ -31,7 +31,7 @@ from .benchmark import (
 )
 from .jobs import Done, Job, Tell, run_jobs
 from .plan import (
-    SVD_METHODS,
+    SVD_OPTIONS,
     Compression,
     Trial,
     make_row,
@@ -52,7 +52,7 @@ from .tool_runs import (
 
 __all__ = [
     'PATTERNS',
-    'SVD_METHODS',
+    'SVD_OPTIONS',
     'TEST_KEYS',
     'Checkpoint',
     'Compression',
