@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as torch_dist
+
+# Its defaults keep the process group that exists when it is imported, for
+# good: see close_launcher.
 import torch.distributed.nn  # noqa: F401
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
@@ -22,9 +25,6 @@ from mmskip.datasets.action_lists import ListReport
 
 from .errors import EXIT_INCOMPLETE, EXIT_OK, UserError, one_line
 from .weights import load_weights
-
-# Its defaults keep the process group that exists when it is imported, for
-# good: see close_launcher.
 
 # Missing videos that are named; the rest is counted.
 NAMED = 5

@@ -237,7 +237,7 @@ def check_sharing(dataset: Any) -> None:
 
 
 class SharedDraws:
-    """Lets transforms repeat their random choices from sample to sample.
+    """Lets transforms repeat their random draws from sample to sample.
 
     mmcv marks methods of transforms whose result is random
     (``cache_randomness``) and offers a context that lets them return their
@@ -255,7 +255,7 @@ class SharedDraws:
     process are left as they were.
 
     Args:
-        seed: Seed of the choices.
+        seed: Seed of the draws.
     """
 
     def __init__(self, seed: int) -> None:
@@ -289,7 +289,7 @@ class SharedDraws:
 
     @contextmanager
     def sample(self) -> Iterator[None]:
-        """Process a sample with the choices of the first."""
+        """Process a sample with the draws of the first."""
         self._calls.clear()
         with random_state(derive_seed(self.seed)):
             yield
@@ -318,11 +318,11 @@ class SharedDraws:
 
 @contextmanager
 def share_draws(dataset: Any, seed: int) -> Iterator[SharedDraws]:
-    """Let several samples of a dataset see the same random choices.
+    """Let several samples of a dataset get the same random draws.
 
     Args:
         dataset: The dataset.
-        seed: Seed of the choices.
+        seed: Seed of the draws.
 
     Yields:
         What to enter the context ``sample()`` of for each sample.

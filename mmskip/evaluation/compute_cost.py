@@ -129,122 +129,6 @@ class ComputeCost(BaseMetric, LedgerReader):
         path.write_text(json.dumps(report, indent=2))
 
 
-def read_groups(path: str | PathLike) -> dict[str, str]:
-    """Read which group each video belongs to.
-
-    Args:
-        path: JSON file with an object, group by video: the name of its file
-            without folder and suffix.
-
-    Raises:
-        InputError: The file is something else.
-    """
-    groups = read_json(path, 'a JSON file of groups')
-    if not isinstance(groups, dict) or not all(
-        isinstance(group, str) for group in groups.values()
-    ):
-        raise InputError(
-            f'{path}: expected an object {{"video": "group", ...}}, got '
-            'something else'
-        )
-    return groups
-
-
-def group_of(video: str | None, groups: Mapping[str, str]) -> str:
-    """Return the group of a video.
-
-    Args:
-        video: Its name or its file.
-        groups: See :func:`read_groups`.
-
-    Raises:
-        ValueError: It has none.
-    """
-    name = Path(video or '').stem
-    if name not in groups:
-        raise ValueError(
-            f'expected the group of every video, got none of {video}; is '
-            'the list of groups that of this data set, and "filename" in '
-            'meta_keys of PackActionInputs?'
-        )
-    return groups[name]
-
-
-def by_group(
-    results: Sequence[Mapping],
-) -> Iterator[tuple[str, list[Mapping]]]:
-    """Yield the results with the same ``group``, in alphabetical order.
-
-    Results without one are left out.
-    """
-    names = sorted({r['group'] for r in results if r.get('group')})
-    for name in names:
-        yield name, [r for r in results if r.get('group') == name]
-
-
-def video_name(sample: dict) -> str | None:
-    """Return the video of a sample: ``video_id``, else its file or folder."""
-    for key in ('video_id', 'filename', 'frame_dir'):
-        if sample.get(key) is not None:
-            return str(sample[key])
-    return None
-
-
-def read_scores(sample: dict) -> np.ndarray:
-    """Read the scores of a video, float64, shape (classes,).
-
-    Raises:
-        TypeError: There is no one vector of scores.
-        ValueError: A score is not finite.
-    """
-    return _read(
-        sample, 1, '(classes,)', 'set average_clips in the head of the model'
-    )
-
-
-def read_view_scores(sample: dict) -> np.ndarray:
-    """Read the scores of every view of a video, float64 (views, classes).
-
-    Raises:
-        TypeError: There are no scores of views.
-        ValueError: A score is not finite.
-    """
-    return _read(
-        sample,
-        2,
-        '(views, classes)',
-        'set average_clips=None in the head of the model',
-    )
-
-
-def read_labels(sample: dict, num_classes: int) -> tuple[int, ...]:
-    """Read the indices of the classes that a video shows.
-
-    mmaction2 stores a class index as an integer tensor, and the labels of
-    data sets with ``multi_class=True`` as a float vector of zeros and ones.
-
-    Raises:
-        ValueError: A label is not one of the classes of the scores.
-    """
-    truth: Any = torch.as_tensor(sample['gt_label'])
-    if truth.is_floating_point():
-        if truth.numel() != num_classes:
-            raise ValueError(
-                f'expected labels of the {num_classes} classes that the '
-                f'model scores, got {truth.numel()}; set num_classes of the '
-                'data set and of the head to the same number'
-            )
-        return tuple(truth.flatten().nonzero()[:, 0].tolist())
-    labels = tuple(sorted(set(truth.flatten().tolist())))
-    if labels and not 0 <= labels[0] <= labels[-1] < num_classes:
-        raise ValueError(
-            f'expected labels 0..{num_classes - 1}, as the model scores '
-            f'{num_classes} classes, got {list(labels)} for '
-            f'{video_name(sample)}; set num_classes of the head'
-        )
-    return labels
-
-
 @METRICS.register_module()
 class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
     """Cost of each video and use of its frames, next to accuracy.
@@ -453,6 +337,122 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         if places:
             figures['unseen'] = 100 * float((stops == UNSEEN).mean())
         return figures
+
+
+def read_groups(path: str | PathLike) -> dict[str, str]:
+    """Read which group each video belongs to.
+
+    Args:
+        path: JSON file with an object, group by video: the name of its file
+            without folder and suffix.
+
+    Raises:
+        InputError: The file is something else.
+    """
+    groups = read_json(path, 'a JSON file of groups')
+    if not isinstance(groups, dict) or not all(
+        isinstance(group, str) for group in groups.values()
+    ):
+        raise InputError(
+            f'{path}: expected an object {{"video": "group", ...}}, got '
+            'something else'
+        )
+    return groups
+
+
+def group_of(video: str | None, groups: Mapping[str, str]) -> str:
+    """Return the group of a video.
+
+    Args:
+        video: Its name or its file.
+        groups: See :func:`read_groups`.
+
+    Raises:
+        ValueError: It has none.
+    """
+    name = Path(video or '').stem
+    if name not in groups:
+        raise ValueError(
+            f'expected the group of every video, got none of {video}; is '
+            'the list of groups that of this data set, and "filename" in '
+            'meta_keys of PackActionInputs?'
+        )
+    return groups[name]
+
+
+def by_group(
+    results: Sequence[Mapping],
+) -> Iterator[tuple[str, list[Mapping]]]:
+    """Yield the results with the same ``group``, in alphabetical order.
+
+    Results without one are left out.
+    """
+    names = sorted({r['group'] for r in results if r.get('group')})
+    for name in names:
+        yield name, [r for r in results if r.get('group') == name]
+
+
+def video_name(sample: dict) -> str | None:
+    """Return the video of a sample: ``video_id``, else its file or folder."""
+    for key in ('video_id', 'filename', 'frame_dir'):
+        if sample.get(key) is not None:
+            return str(sample[key])
+    return None
+
+
+def read_scores(sample: dict) -> np.ndarray:
+    """Read the scores of a video, float64, shape (classes,).
+
+    Raises:
+        TypeError: There is no one vector of scores.
+        ValueError: A score is not finite.
+    """
+    return _read(
+        sample, 1, '(classes,)', 'set average_clips in the head of the model'
+    )
+
+
+def read_view_scores(sample: dict) -> np.ndarray:
+    """Read the scores of every view of a video, float64 (views, classes).
+
+    Raises:
+        TypeError: There are no scores of views.
+        ValueError: A score is not finite.
+    """
+    return _read(
+        sample,
+        2,
+        '(views, classes)',
+        'set average_clips=None in the head of the model',
+    )
+
+
+def read_labels(sample: dict, num_classes: int) -> tuple[int, ...]:
+    """Read the indices of the classes that a video shows.
+
+    mmaction2 stores a class index as an integer tensor, and the labels of
+    data sets with ``multi_class=True`` as a float vector of zeros and ones.
+
+    Raises:
+        ValueError: A label is not one of the classes of the scores.
+    """
+    truth: Any = torch.as_tensor(sample['gt_label'])
+    if truth.is_floating_point():
+        if truth.numel() != num_classes:
+            raise ValueError(
+                f'expected labels of the {num_classes} classes that the '
+                f'model scores, got {truth.numel()}; set num_classes of the '
+                'data set and of the head to the same number'
+            )
+        return tuple(truth.flatten().nonzero()[:, 0].tolist())
+    labels = tuple(sorted(set(truth.flatten().tolist())))
+    if labels and not 0 <= labels[0] <= labels[-1] < num_classes:
+        raise ValueError(
+            f'expected labels 0..{num_classes - 1}, as the model scores '
+            f'{num_classes} classes, got {list(labels)} for '
+            f'{video_name(sample)}; set num_classes of the head'
+        )
+    return labels
 
 
 def _read(sample: dict, dims: int, expected: str, advice: str) -> np.ndarray:

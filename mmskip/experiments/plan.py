@@ -259,7 +259,7 @@ class Plan(NamedTuple):
     """The trials that are compared, and on what task.
 
     Attributes:
-        task: What the methods are judged by.
+        task: Which figures the methods are compared by.
         trials: The rows, those that others need first.
     """
 
