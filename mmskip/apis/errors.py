@@ -87,7 +87,7 @@ def ending_as_interrupt() -> Iterator[None]:
 
 
 class UserError(Exception):
-    """Something the user gave cannot work; the text says what to do."""
+    """An error of what the user gave; the text says what to do."""
 
 
 def one_line(error: BaseException) -> str:

@@ -169,7 +169,7 @@ class Reader(NamedTuple):
 
 
 class Result(NamedTuple):
-    """How the cases of a reader ended.
+    """The ends of a reader's cases, counted.
 
     Attributes:
         name: Name of the reader.

@@ -25,7 +25,7 @@ MAX_UNREADABLE_RUN = 50
 
 
 class Frame(NamedTuple):
-    """One frame of a source.
+    """A frame of a source.
 
     Attributes:
         index: Position in the source from 0, unreadable frames included.

@@ -253,7 +253,7 @@ class StreamTotals:
 
     @property
     def reduction(self) -> float:
-        """How many times fewer MACs than the dense model; 1 at first."""
+        """The dense model's MACs by those that were spent; 1 at first."""
         return self.dense / self.spent if self.spent else 1.0
 
     @property

@@ -27,7 +27,7 @@ from mmskip.registry import MODELS
 
 @dataclass
 class VideoPosition:
-    """Where in which video a model is.
+    """The position of a model in a video.
 
     Attributes:
         video: Identity of the video. None before the first frame.

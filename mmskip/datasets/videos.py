@@ -116,7 +116,7 @@ class Alone(NamedTuple):
 
 
 class Jump(NamedTuple):
-    """Where a loader leaves the order of the videos.
+    """A place where a loader leaves the order of the videos.
 
     Attributes:
         video: Video of the sample that was expected.

@@ -169,7 +169,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to do.
+    """A thing to do, and what has to be done before.
 
     Attributes:
         name: What it is called; unlike the others.

@@ -214,7 +214,7 @@ def read_compression(parts: Sequence[Any], where: str) -> Compression:
 
 @dataclass(frozen=True)
 class Trial:
-    """One row: a setting of a method, with one seed.
+    """A row of the results: a setting of a method, with one seed.
 
     Attributes:
         method: Name of the method.

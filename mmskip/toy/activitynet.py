@@ -142,7 +142,7 @@ class ToyVideo:
 
     @property
     def segments(self) -> list[tuple[float, float]]:
-        """When the action is seen: ``(start, end)`` in seconds."""
+        """The times of the action: ``(start, end)`` in seconds."""
         return [
             (shot.start / self.fps, shot.stop / self.fps)
             for shot in self.shots

@@ -226,7 +226,7 @@ def _disc(centre: Point, radius: float) -> Stroke:
 
 @dataclass(frozen=True)
 class Stage:
-    """Where something happens and what it looks like.
+    """A stage for a figure: where it stands, and all colours.
 
     Colours are blue, green, red.
 

@@ -29,7 +29,7 @@ HEIGHTS = (0.55, 0.7)
 
 @dataclass(frozen=True)
 class ClassVideos:
-    """How many videos of each class a split uses, and for what.
+    """The numbers of videos of each class, by what a split does with them.
 
     Args:
         train: Videos that it trains on.

@@ -21,7 +21,7 @@ FAR = 40.0
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the camera stands and where it looks.
+    """A camera on a mast: where it stands and where it looks.
 
     Args:
         size: ``(width, height)`` of its images in pixels.
@@ -139,7 +139,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Light:
-    """How a scene is lit.
+    """The light of a scene.
 
     Args:
         weather: 'sunny' or 'cloudy'.

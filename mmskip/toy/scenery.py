@@ -79,7 +79,7 @@ def paint_ground(scene: Scene, rng: np.random.Generator) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Sprite:
-    """Something that may stand in front of vehicles.
+    """A tree or a lamp post, which may stand in front of vehicles.
 
     Args:
         distance: Distance from the camera, in metres.

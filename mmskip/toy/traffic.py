@@ -52,7 +52,7 @@ class Placed:
 
 @dataclass
 class Outline:
-    """Where a vehicle is in the image.
+    """The outline of a vehicle in the image.
 
     Attributes:
         box: ``(x1, y1, x2, y2)`` in pixels of the canvas; it may stick out.

@@ -63,7 +63,7 @@ PARKED, SCENERY = 254, 255
 
 @dataclass(frozen=True)
 class Sequences:
-    """How many sequences a split has, and how long they are.
+    """The sequences of a split: how many, and how long.
 
     Args:
         number: Number of sequences.
@@ -131,7 +131,7 @@ def make_toy_ua_detrac(
 
 @dataclass(frozen=True)
 class Overlap:
-    """Where a vehicle and something else cover each other.
+    """A place where a vehicle and something else cover each other.
 
     Args:
         other: Track number of the other vehicle, -1 for the background.

@@ -107,7 +107,7 @@ class PredictionDrawer:
 
 @dataclass(frozen=True)
 class InputMap:
-    """Where a pixel of the frame lies in the network's input.
+    """A map from pixels of a frame to the network's input.
 
     ``x_input = scale_x * x_frame + shift_x``, the same for y: a resize, a
     resize with padding, or a crop without rotation.
