@@ -36,12 +36,12 @@ GROUPS = {
 
 
 def tools_folder() -> Path:
-    """The folder that the tools are in, of a checkout or of a wheel."""
+    """Find the folder of the tools, in a checkout or in a wheel."""
     return Path(__file__).resolve().parent / '.mim' / 'tools'
 
 
 def tools_of(group: str) -> dict[str, Path]:
-    """The tools of a group, by the names that the command gives them."""
+    """Return the tools of a group, by their names in the command."""
     prefix = f'{group.replace("-", "_")}_'
     if not GROUPS[group][0]:
         paths = tools_folder().glob(f'{prefix}*.py')
@@ -56,7 +56,7 @@ def tools_of(group: str) -> dict[str, Path]:
 
 
 def describe() -> str:
-    """The text of ``mmskip --help``."""
+    """Return the text of ``mmskip --help``."""
     lines = [
         'usage: mmskip COMMAND [ARGUMENTS], mmskip COMMAND --help',
         '',
@@ -71,7 +71,7 @@ def describe() -> str:
 
 
 def describe_group(group: str) -> str:
-    """The text of ``mmskip GROUP --help``."""
+    """Return the text of ``mmskip GROUP --help``."""
     lines = [f'usage: mmskip {group} NAME [ARGUMENTS]', '']
     for name, path in tools_of(group).items():
         tree = ast.parse(path.read_text(encoding='utf-8'))

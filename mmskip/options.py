@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin
 
 
 class Rule(NamedTuple):
-    """What an option has to be.
+    """A rule that an option has to meet, in words and as a test.
 
     Attributes:
         words: In words.

@@ -1,4 +1,11 @@
-"""One boundary in which every reader of a user's file runs."""
+"""Reading a user's files, and saying what is wrong with them.
+
+Parsers raise what they like: ``zlib.error``, ``IndexError``,
+``RecursionError``. Behind :func:`reading` all of it is an
+:class:`~mmskip.reading.InputError` that names the file. The plain formats
+that annotations come in are read here, too, without what is silently wrong
+in them.
+"""
 
 import csv
 import functools
@@ -9,19 +16,17 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, ParamSpec, TypeVar
 
+# Characters of a file's content that a message shows.
+SHOWN = 80
+_P = ParamSpec('_P')
+_R = TypeVar('_R')
+
 
 class InputError(ValueError):
     """Data, settings or weights cannot be used; the text says what to do.
 
     The command line tools print it in one line, without a traceback.
     """
-
-
-# Characters of a file's content that a message shows.
-SHOWN = 80
-
-_P = ParamSpec('_P')
-_R = TypeVar('_R')
 
 
 @contextmanager
@@ -83,7 +88,7 @@ def reads(
 
 
 def excerpt(value: Any) -> str:
-    """A value of a file as a message shows it, however long it is."""
+    """Return a value of a file as a message shows it, however long."""
     return _shorten(repr(value), SHOWN)
 
 

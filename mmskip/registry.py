@@ -22,7 +22,7 @@ from mmskip.options import check_options
 
 
 class Registry(EngineRegistry):
-    """Options of what is registered here are refused by name.
+    """A registry whose entries refuse options that are not as annotated.
 
     See :func:`mmskip.options.check_options`.
     """
@@ -33,7 +33,7 @@ class Registry(EngineRegistry):
         force: bool = False,
         module: Callable | None = None,
     ) -> Callable:
-        """As of mmengine, with a check of the options."""
+        """Register a class or a function with a check of its options."""
         if module is not None:
             return super().register_module(name, force, check_options(module))
         register = super().register_module(name, force)

@@ -16,10 +16,8 @@ DATA = {
         toy.make_toy_ua_detrac,
         'data/toy_ua_detrac',
         dict(
-            train_sequences=1,
-            test_sequences=1,
-            frames=4,
-            train_frames=4,
+            train=toy.Sequences(1, 4),
+            test=toy.Sequences(1, 4),
             size=(128, 128),
             density=2.0,
         ),

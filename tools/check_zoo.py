@@ -25,8 +25,8 @@ from rich.progress import track
 
 from mmskip.apis import (
     Limits,
-    Row,
     ZooModel,
+    ZooRow,
     append_row,
     config_paths,
     group_models,
@@ -169,7 +169,7 @@ class Report:
         self._begin = time.monotonic()
         self._done = 0
 
-    def __call__(self, model: ZooModel, rows: list[Row]) -> None:
+    def __call__(self, model: ZooModel, rows: list[ZooRow]) -> None:
         """Take the rows of a model."""
         for row in rows:
             append_row(self._kept, row)
@@ -191,7 +191,7 @@ class Report:
         )
 
 
-def show_counts(rows: Sequence[Row], console: Console) -> None:
+def show_counts(rows: Sequence[ZooRow], console: Console) -> None:
     """Tell how many models came to what."""
     for mode in dict.fromkeys(row.mode for row in rows):
         counts = Counter(row.status for row in rows if row.mode == mode)

@@ -24,7 +24,7 @@ from mmskip.apis.errors import EXIT_OK, one_line, run_tool
 from mmskip.apis.launch import add_config_options
 from mmskip.apis.models import check_checkpoint
 from mmskip.compression import choose_ranks, measure_spectra
-from mmskip.experiments import SVD_METHODS, Compression, make_folder
+from mmskip.experiments import SVD_OPTIONS, Compression, make_folder
 
 CONVERTED = 'mmskip.ConvertedModel'
 GIGA = 1e9
@@ -37,7 +37,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('checkpoint', help='weights of the plain model')
     parser.add_argument(
         '--method',
-        choices=SVD_METHODS,
+        choices=SVD_OPTIONS,
         default='spatial_svd',
         help='which SVD',
     )
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     plain, conversions = strip_conversions(cfg)
     model = init_model(plain, args.checkpoint)
     before = count(model, image)
-    method = SVD_METHODS[args.method]
+    method = SVD_OPTIONS[args.method]
     ranks = select(model, image, method, args.macs * before)
     svd = dict(type='mmskip.SVDConversion', method=method, ranks=ranks)
     mmskip.convert(model, mmskip.SVDConversion(method, ranks=ranks))

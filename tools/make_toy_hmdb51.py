@@ -10,9 +10,11 @@ arguments it does nothing.
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from mmskip.apis.errors import run_tool
-from mmskip.toy import make_toy_hmdb51
+from mmskip.toy import ClassVideos, make_toy_hmdb51
 from mmskip.toy.folder import write_toy_data
 from mmskip.toy.joints import MOVES
 
@@ -30,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the data set and show progress."""
     return write_toy_data(
         'toy HMDB51',
-        make_toy_hmdb51,
+        _make,
         __doc__,
         DEFAULTS,
         lambda args: (
@@ -39,6 +41,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         ),
         argv,
     )
+
+
+def _make(root: str, **options: Any) -> Path:
+    videos = ClassVideos(
+        *(options.pop(f'{use}_videos') for use in ('train', 'test', 'unused'))
+    )
+    return make_toy_hmdb51(root, videos=videos, **options)
 
 
 if __name__ == '__main__':

@@ -9,9 +9,11 @@ Run again with the same arguments it does nothing.
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from mmskip.apis.errors import run_tool
-from mmskip.toy import make_toy_ua_detrac
+from mmskip.toy import Sequences, make_toy_ua_detrac
 from mmskip.toy.folder import write_toy_data
 
 DEFAULTS = dict(
@@ -28,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Write the data set and show progress."""
     return write_toy_data(
         'toy UA-DETRAC',
-        make_toy_ua_detrac,
+        _make,
         __doc__,
         DEFAULTS,
         lambda args: (
@@ -38,6 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         argv,
         unit='frame',
     )
+
+
+def _make(root: str, **options: Any) -> Path:
+    train = Sequences(
+        options.pop('train_sequences'), options.pop('train_frames')
+    )
+    test = Sequences(options.pop('test_sequences'), options.pop('frames'))
+    return make_toy_ua_detrac(root, train=train, test=test, **options)
 
 
 if __name__ == '__main__':

@@ -14,7 +14,7 @@ from .video_stream import (
 )
 from .zoo import (
     Limits,
-    Row,
+    ZooRow,
     append_row,
     check_model,
     read_rows,
@@ -31,12 +31,12 @@ __all__ = [
     'Limits',
     'ResultLog',
     'ResultVideo',
-    'Row',
     'StreamProgress',
     'StreamTotals',
     'UserError',
     'VideoWriter',
     'ZooModel',
+    'ZooRow',
     'append_row',
     'check_model',
     'config_paths',

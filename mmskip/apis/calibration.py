@@ -28,11 +28,11 @@ HOOK = 'mmskip.VideoHook'
 
 
 def run_tensors(model: nn.Module, batch: Batch) -> Any:
-    """A model's outputs for a batch, before they become predictions.
+    """Return a model's outputs for a batch, before they become predictions.
 
     Args:
-        model: Of mmdet or mmpose.
-        batch: As ``test_step`` takes it.
+        model: A model of mmdet or mmpose.
+        batch: A batch for ``test_step``.
     """
     # Preprocessors change the lists that they are given.
     data = model.data_preprocessor({k: list(v) for k, v in batch.items()})
@@ -42,7 +42,7 @@ def run_tensors(model: nn.Module, batch: Batch) -> Any:
 def clips_of_video(
     model: nn.Module, path: str, count: int, frames: int
 ) -> list[list[Batch]]:
-    """The first clips of a video, one after the other.
+    """Return the first clips of a video, one after the other.
 
     Args:
         model: With ``cfg``, see :func:`init_model`.
@@ -65,7 +65,7 @@ def clips_of_video(
 def clips_of_dataset(
     model: nn.Module, split: str, count: int, frames: int
 ) -> list[list[Batch]]:
-    """The beginnings of videos of the config's own data.
+    """Return the beginnings of videos of the config's own data.
 
     Samples go through the test pipeline, those of the training set, too.
 
@@ -95,36 +95,6 @@ def clips_of_dataset(
     ]
 
 
-def _video_key(cfg: Config) -> str | Sequence[str]:
-    """What tells the video of a sample, as the config's VideoHook has it."""
-    hooks = cfg.get('custom_hooks') or ()
-    keys = [h.get('video_key') for h in hooks if h.get('type') == HOOK]
-    return next(filter(None, keys), 'video_id')
-
-
-def _dataset_config(cfg: Config, split: str) -> ConfigDict:
-    """A split's data set without clips, with the test pipeline."""
-    if cfg.get('default_scope') == 'mmaction':
-        raise UserError(
-            'expected a detector or a pose estimator, got a model of '
-            'mmaction, which takes clips instead of frames'
-        )
-    found = {}
-    for name in {split, 'test'}:
-        dataset = (cfg.get(f'{name}_dataloader') or {}).get('dataset')
-        while dataset and 'dataset' in dataset:
-            dataset = dataset['dataset']
-        if not dataset or not dataset.get('pipeline'):
-            raise UserError(
-                f'expected {name}_dataloader.dataset with a pipeline in the '
-                'config, got none; name a video with --video instead'
-            )
-        found[name] = dataset
-    return ConfigDict(
-        found[split], pipeline=found['test'].pipeline, test_mode=True
-    )
-
-
 def layer_groups(names: Sequence[str], count: int) -> list[list[str]]:
     """Split layers into runs of neighbours of about one size.
 
@@ -138,7 +108,7 @@ def layer_groups(names: Sequence[str], count: int) -> list[list[str]]:
 
 
 def rounded(thresholds: Mapping[str, float]) -> dict[str, float]:
-    """Thresholds of four digits, as they are written."""
+    """Round thresholds to four digits, as they are written."""
     return {name: float(f'{v:.4g}') for name, v in thresholds.items()}
 
 
@@ -147,7 +117,7 @@ def calibrated_conversions(
     conversions: Iterable[Mapping[str, Any]],
     thresholds: Mapping[str, float],
 ) -> list[dict[str, Any]]:
-    """Conversions of a config with a threshold for each layer.
+    """Return a config's conversions with a threshold for each layer.
 
     Every norm-gated layer is named; layers that share all settings share an
     entry. Other conversions stay as and where they are.
@@ -194,7 +164,7 @@ def calibrated_conversions(
 
 
 def is_norm_gated(conversion: Mapping[str, Any]) -> bool:
-    """Whether a conversion's config gives layers norm gates."""
+    """Tell whether a conversion's config gives layers norm gates."""
     gate = conversion.get('gate') or {}
     return str(gate.get('type')).endswith('NormGate')
 
@@ -230,14 +200,44 @@ def to_device(clips: list[list[Batch]], device: torch.device) -> None:
             batch['inputs'] = [x.to(device) for x in batch['inputs']]
 
 
+def _video_key(cfg: Config) -> str | Sequence[str]:
+    """Return the key of a sample's video, as the config's VideoHook has it."""
+    hooks = cfg.get('custom_hooks') or ()
+    keys = [h.get('video_key') for h in hooks if h.get('type') == HOOK]
+    return next(filter(None, keys), 'video_id')
+
+
+def _dataset_config(cfg: Config, split: str) -> ConfigDict:
+    """Return a split's data set without clips, with the test pipeline."""
+    if cfg.get('default_scope') == 'mmaction':
+        raise UserError(
+            'expected a detector or a pose estimator, got a model of '
+            'mmaction, which takes clips instead of frames'
+        )
+    found = {}
+    for name in {split, 'test'}:
+        dataset = (cfg.get(f'{name}_dataloader') or {}).get('dataset')
+        while dataset and 'dataset' in dataset:
+            dataset = dataset['dataset']
+        if not dataset or not dataset.get('pipeline'):
+            raise UserError(
+                f'expected {name}_dataloader.dataset with a pipeline in the '
+                'config, got none; name a video with --video instead'
+            )
+        found[name] = dataset
+    return ConfigDict(
+        found[split], pipeline=found['test'].pipeline, test_mode=True
+    )
+
+
 def _indented(entry: Mapping[str, Any]) -> str:
-    """A conversion as lines of a config."""
+    """Return a conversion as lines of a config."""
     text = pprint.pformat(dict(entry), width=71, sort_dicts=False)
     return textwrap.indent(f'{text},', ' ' * 8)
 
 
 def _plain(value: Any) -> Any:
-    """A config's value of plain dicts and lists."""
+    """Return a config's value of plain dicts and lists."""
     if isinstance(value, Mapping):
         return {key: _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

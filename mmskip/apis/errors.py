@@ -1,4 +1,4 @@
-"""A user's mistake is one line on stderr and exit code 2, no traceback."""
+"""Mistakes of a user: one line on stderr and exit code 2, no traceback."""
 
 import atexit
 import gc
@@ -21,6 +21,31 @@ DEFAULTS = (signal.SIG_DFL, signal.default_int_handler)
 # A terminal that closes sends its signal twice; the second one must not cut
 # short what the first one began.
 QUIET_SECONDS = 5.0
+EXIT_OK = 0
+EXIT_INCOMPLETE = 1
+EXIT_MISTAKE = 2
+EXIT_INTERRUPTED = 130
+DEBUG_VARIABLE = 'MMSKIP_DEBUG'
+# While one of these functions of mmengine runs, what goes wrong is what the
+# config asked for (an unknown `type`, a wrong argument, a missing annotation
+# file) or the checkpoint, not the program.
+_CONFIG_DRIVEN = frozenset(
+    ('build_from_cfg', 'load_checkpoint', '_load_checkpoint')
+)
+# While one of ours runs, a file cannot be where the user wants it.
+_WRITERS = frozenset(('save_figure', 'write_csv', 'write_json'))
+_MISTAKES = (
+    AssertionError,
+    AttributeError,
+    EOFError,
+    ImportError,
+    KeyError,
+    OSError,
+    pickle.UnpicklingError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 
 @contextmanager
@@ -61,41 +86,12 @@ def ending_as_interrupt() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-EXIT_OK = 0
-EXIT_INCOMPLETE = 1
-EXIT_MISTAKE = 2
-EXIT_INTERRUPTED = 130
-
-DEBUG_VARIABLE = 'MMSKIP_DEBUG'
-
-# While one of these functions of mmengine runs, what goes wrong is what the
-# config asked for (an unknown `type`, a wrong argument, a missing annotation
-# file) or the checkpoint, not the program.
-_CONFIG_DRIVEN = frozenset(
-    ('build_from_cfg', 'load_checkpoint', '_load_checkpoint')
-)
-# While one of ours runs, a file cannot be where the user wants it.
-_WRITERS = frozenset(('save_figure', 'write_csv', 'write_json'))
-_MISTAKES = (
-    AssertionError,
-    AttributeError,
-    EOFError,
-    ImportError,
-    KeyError,
-    OSError,
-    pickle.UnpicklingError,
-    RuntimeError,
-    TypeError,
-    ValueError,
-)
-
-
 class UserError(Exception):
-    """Something the user gave cannot work; the text says what to do."""
+    """An error of what the user gave; the text says what to do."""
 
 
 def one_line(error: BaseException) -> str:
-    """The text of an error without line breaks, ``KeyError`` unquoted."""
+    """Return an error's text without line breaks, ``KeyError`` unquoted."""
     text = str(error)
     if isinstance(error, KeyError) and len(error.args) == 1:
         text = str(error.args[0])
@@ -103,7 +99,7 @@ def one_line(error: BaseException) -> str:
 
 
 def explain_mistake(error: BaseException) -> str | None:
-    """One line for an error that the user can mend, ``None`` for a bug.
+    """Describe in a line an error the user can mend; ``None`` for a bug.
 
     Args:
         error: A caught exception, with its traceback.

@@ -29,14 +29,21 @@ BOMB = b"""<?xml version="1.0"?><!DOCTYPE sequence [<!ENTITY a "aaaaaaaaaa">
     for before, this in zip(b'abcdefghi', b'bcdefghij', strict=True)
 )
 VALUES = (None, [], {}, '', 'x', -1, 1.9, 10**400, True, [[]] * 3, {'id': []})
+MIB = 2**20
+# Address space that a case may take beyond what the process has.
+MEMORY = 2048 * MIB
+GOOD = ('read', 'refused')
+BAD = ('unnamed', 'crash', 'hang')
+# Examples of each bad end that are kept.
+KEPT = 5
 
 
 def damage(content: bytes, suffix: str, rng: np.random.Generator) -> bytes:
     """Damage a file's content, mostly once, thrice at most.
 
     Args:
-        content: Of the file.
-        suffix: Of its name: ``.json`` and ``.xml`` are damaged in ways of
+        content: Content of the file.
+        suffix: End of its name: ``.json`` and ``.xml`` are damaged in ways of
             their own, too.
         rng: Source of random numbers.
     """
@@ -53,7 +60,7 @@ def damage(content: bytes, suffix: str, rng: np.random.Generator) -> bytes:
 
 
 def span(content: bytes, rng: np.random.Generator) -> tuple[int, int]:
-    """Where a chunk begins and ends, a short one as a rule."""
+    """Choose where a chunk begins and ends, a short one as a rule."""
     start = int(rng.integers(len(content) + 1))
     return start, start + int(rng.exponential(20)) + 1
 
@@ -147,27 +154,6 @@ def revalue(content: bytes, rng: np.random.Generator) -> bytes:
     return json.dumps(tree).replace('"DEEP"', deep).encode()
 
 
-def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
-    """Every place of a tree: what holds it, and its key there."""
-    keys: Any = ()
-    if isinstance(tree, dict):
-        keys = list(tree)
-    elif isinstance(tree, list):
-        keys = range(len(tree))
-    for key in keys:
-        yield tree, key
-        yield from _places(tree[key])
-
-
-MIB = 2**20
-# Address space that a case may take beyond what the process has.
-MEMORY = 2048 * MIB
-GOOD = ('read', 'refused')
-BAD = ('unnamed', 'crash', 'hang')
-# Examples of each bad end that are kept.
-KEPT = 5
-
-
 class Reader(NamedTuple):
     """A reader, and a file that it reads.
 
@@ -183,10 +169,10 @@ class Reader(NamedTuple):
 
 
 class Result(NamedTuple):
-    """How the cases of a reader ended.
+    """The ends of a reader's cases, counted.
 
     Attributes:
-        name: Of the reader.
+        name: Name of the reader.
         ends: Number of cases by how they ended.
         slowest: Seconds of the slowest case that ended.
         examples: Number of the case, its end and what was said, of some
@@ -281,10 +267,22 @@ def fuzz(
     return result
 
 
+def _places(tree: Any) -> Iterator[tuple[Any, Any]]:
+    """Yield every place of a tree: what holds it, and its key there."""
+    keys: Any = ()
+    if isinstance(tree, dict):
+        keys = list(tree)
+    elif isinstance(tree, list):
+        keys = range(len(tree))
+    for key in keys:
+        yield tree, key
+        yield from _places(tree[key])
+
+
 def _await(
     process: Any, receive: Connection, limit: float
 ) -> tuple[str, str, float]:
-    """How the next case ended, what was said, and its seconds."""
+    """Wait for the next case: how it ended, what was said, its seconds."""
     try:
         if receive.poll(limit):
             return receive.recv()

@@ -11,6 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import torch.distributed as torch_dist
+
+# Its defaults keep the process group that exists when it is imported, for
+# good: see close_launcher.
 import torch.distributed.nn  # noqa: F401
 from mmengine.config import Config, DictAction
 from mmengine.device import get_device
@@ -23,8 +26,8 @@ from mmskip.datasets.action_lists import ListReport
 from .errors import EXIT_INCOMPLETE, EXIT_OK, UserError, one_line
 from .weights import load_weights
 
-# Its defaults keep the process group that exists when it is imported, for
-# good: see close_launcher.
+# Missing videos that are named; the rest is counted.
+NAMED = 5
 
 
 def add_common_arguments(parser: argparse.ArgumentParser) -> None:
@@ -258,34 +261,6 @@ def check_latest(cfg: Config) -> None:
     )
 
 
-def _missing_to_resume(checkpoint: dict[str, Any]) -> list[str]:
-    """Names of what a training needs, and the checkpoint has not."""
-    needed = [
-        key
-        for key in ('meta', 'message_hub', 'optimizer')
-        if key not in checkpoint
-    ]
-    meta = checkpoint.get('meta', {})
-    return needed + [f'meta.{k}' for k in ('epoch', 'iter') if k not in meta]
-
-
-def _make_work_dir(path: str) -> None:
-    try:
-        Path(path).mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(
-            f'cannot write to work directory {path}: {one_line(error)}'
-        ) from error
-    if not os.access(path, os.W_OK):
-        raise UserError(
-            f'cannot write to work directory {path}: no permission'
-        )
-
-
-# Missing videos that are named; the rest is counted.
-NAMED = 5
-
-
 def add_list_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of every converter."""
     parser.add_argument(
@@ -326,6 +301,30 @@ def report_lists(convert: Callable[[], Iterable[ListReport]]) -> int:
             for warning in caught:
                 print(f'warning: {warning.message}')
     return EXIT_INCOMPLETE if missing else EXIT_OK
+
+
+def _missing_to_resume(checkpoint: dict[str, Any]) -> list[str]:
+    """Name what a training needs and the checkpoint has not."""
+    needed = [
+        key
+        for key in ('meta', 'message_hub', 'optimizer')
+        if key not in checkpoint
+    ]
+    meta = checkpoint.get('meta', {})
+    return needed + [f'meta.{k}' for k in ('epoch', 'iter') if k not in meta]
+
+
+def _make_work_dir(path: str) -> None:
+    try:
+        Path(path).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(
+            f'cannot write to work directory {path}: {one_line(error)}'
+        ) from error
+    if not os.access(path, os.W_OK):
+        raise UserError(
+            f'cannot write to work directory {path}: no permission'
+        )
 
 
 def _print_report(report: ListReport) -> None:

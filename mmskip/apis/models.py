@@ -225,7 +225,7 @@ def _load(model: nn.Module, path: str) -> dict[str, Any]:
 
 
 def _meta_of_config(config: Config) -> dict[str, Any]:
-    """Classes, keypoints and colours from the dataset's class and config."""
+    """Read classes, keypoints and colours of the config's dataset."""
     loader = config.get('test_dataloader') or config.get('train_dataloader')
     dataset = (loader or {}).get('dataset')
     while dataset and 'dataset' in dataset:

@@ -12,7 +12,7 @@ from mmengine.structures import BaseDataElement
 from mmskip.visualization import PredictionDrawer, caption, tint
 
 from .errors import UserError
-from .video_stream import FrameResult
+from .video_stream import GIGA, FrameResult
 
 # Container -> codec that every build of OpenCV with FFmpeg can write.
 CODECS = {'.avi': 'MJPG', '.mkv': 'mp4v', '.mov': 'mp4v', '.mp4': 'mp4v'}
@@ -114,11 +114,6 @@ def check_video_path(path: str | Path) -> Path:
     return path
 
 
-def _open(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
-    codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
-    return cv2.VideoWriter(str(path), codec, fps, size)
-
-
 class ResultVideo:
     """A video of predictions over a layer that shows the computed pixels.
 
@@ -171,8 +166,8 @@ class ResultVideo:
         image = self._drawer(image, result.prediction)
         cost = result.cost
         text = (
-            f'{result.index}: {cost.spent / 1e9:.3g} of '
-            f'{cost.dense / 1e9:.3g} GMAC'
+            f'{result.index}: {cost.spent / GIGA:.3g} of '
+            f'{cost.dense / GIGA:.3g} GMAC'
         )
         if result.computed_mask is not None:
             text += ', tinted: computed'
@@ -233,8 +228,8 @@ class ResultLog:
         entry = dict(
             index=result.index,
             ms=round(1000 * result.seconds, 3),
-            gmac=result.cost.spent / 1e9,
-            dense_gmac=result.cost.dense / 1e9,
+            gmac=result.cost.spent / GIGA,
+            dense_gmac=result.cost.dense / GIGA,
             instances=instances_to_list(
                 result.prediction, self._classes, self._score_thr
             ),
@@ -248,7 +243,7 @@ def instances_to_list(
     classes: Sequence[str] | None = None,
     score_thr: float = 0.3,
 ) -> list[dict[str, Any]]:
-    """Predicted instances as plain numbers.
+    """Turn predicted instances into plain numbers.
 
     Args:
         prediction: Data sample of a detector or a pose estimator.
@@ -285,8 +280,13 @@ def instances_to_list(
     return instances
 
 
+def _open(path: Path, fps: float, size: tuple[int, int]) -> cv2.VideoWriter:
+    codec = cv2.VideoWriter_fourcc(*CODECS[path.suffix.lower()])
+    return cv2.VideoWriter(str(path), codec, fps, size)
+
+
 def _rounded(values: Any, digits: int) -> Any:
-    """The numbers of an array or tensor, rounded, as (nested) lists."""
+    """Round an array's or tensor's numbers to (nested) lists."""
     values = values.tolist() if hasattr(values, 'tolist') else values
     if isinstance(values, list):
         return [_rounded(value, digits) for value in values]

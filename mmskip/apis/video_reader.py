@@ -25,7 +25,7 @@ MAX_UNREADABLE_RUN = 50
 
 
 class Frame(NamedTuple):
-    """One frame of a source.
+    """A frame of a source.
 
     Attributes:
         index: Position in the source from 0, unreadable frames included.
@@ -251,7 +251,7 @@ def _interruptible(work: Callable[[], Result]) -> Result:
 
 
 def _why_not(source: str | int, name: str) -> str:
-    """Why a source cannot be opened, and what to do."""
+    """Say why a source cannot be opened, and what to do."""
     if isinstance(source, int):
         return f'cannot open {name}; is it connected, and in use elsewhere?'
     if '://' in source:

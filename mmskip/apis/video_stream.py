@@ -31,6 +31,8 @@ from mmskip.visualization import InputMap, computed_pixels, mirrored_sites
 from .errors import UserError
 from .video_reader import Frame
 
+GIGA = 1e9
+
 
 class FramePipeline:
     """The config's own test pipeline, built once, for frames in memory.
@@ -124,7 +126,7 @@ class FramePipeline:
         return box
 
     def _box_of(self, image: np.ndarray) -> np.ndarray:
-        """(1, 4) box, scaled along with the frame since the first one."""
+        """Scale the (1, 4) box along with the frame since the first one."""
         height, width = image.shape[:2]
         if self._bbox is None:
             return np.array([[0, 0, width, height]], dtype=np.float32)
@@ -134,39 +136,9 @@ class FramePipeline:
         return (self._bbox * scale)[None]
 
 
-def _frame_transforms(cfg: Config, is_pose: bool) -> list[ConfigDict]:
-    """The test pipeline with its file loader replaced, annotations left out.
-
-    mmpose's ``LoadImage`` takes a frame as it is; mmdet has a loader of its
-    own for that.
-    """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    while dataset and 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset['dataset']
-    if not dataset or not dataset.get('pipeline'):
-        raise UserError(
-            'the config has no test_dataloader.dataset.pipeline, which says '
-            'how to prepare a frame'
-        )
-    transforms = []
-    for step in dataset['pipeline']:
-        name = step['type']
-        name = name if isinstance(name, str) else name.__name__
-        name = name.rpartition('.')[2]
-        if not is_pose and name == 'LoadImageFromFile':
-            step = ConfigDict(
-                type='mmdet.LoadImageFromNDArray',
-                to_float32=step.get('to_float32', False),
-            )
-        elif name.startswith('Load') and 'Annotation' in name:
-            continue
-        transforms.append(step)
-    return transforms
-
-
 @dataclass(frozen=True)
 class FrameResult:
-    """What a model made of one frame.
+    """The result of a model for one frame, and what it cost.
 
     Attributes:
         index: Position of the frame in its source, from 0.
@@ -242,36 +214,6 @@ def stream_video(
             yield FrameResult(index, image, prediction, cost, mask, seconds)
 
 
-def _unpack(position: int, item: Frame | np.ndarray) -> tuple[int, np.ndarray]:
-    index, image = item if isinstance(item, tuple) else (position, item)
-    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
-        raise ValueError(
-            'expected frames of shape (H, W, 3) and dtype uint8, got '
-            f'{image.shape} and {image.dtype} at frame {index}'
-        )
-    return index, image
-
-
-def _computed_mask(
-    model: nn.Module,
-    state: StreamState,
-    prediction: BaseDataElement,
-    frame_shape: tuple[int, int],
-) -> np.ndarray:
-    masks = state.last_masks()
-    # Of the hosts' models only mmpose's have a flip test of this name.
-    flips = (getattr(model, 'test_cfg', None) or {}).get('flip_test', False)
-    return computed_pixels(
-        masks,
-        InputMap.from_metainfo(prediction.metainfo, frame_shape),
-        frame_shape,
-        mirrored_sites(masks) if flips else (),
-    )
-
-
-GIGA = 1e9
-
-
 @dataclass
 class StreamTotals:
     """Running sums over the frames of a stream.
@@ -311,7 +253,7 @@ class StreamTotals:
 
     @property
     def reduction(self) -> float:
-        """How many times fewer MACs than the dense model; 1 at first."""
+        """The dense model's MACs by those that were spent; 1 at first."""
         return self.dense / self.spent if self.spent else 1.0
 
     @property
@@ -322,7 +264,7 @@ class StreamTotals:
         return 1000 * self.model_seconds / (self.frames - 1)
 
     def summary(self) -> dict[str, Any]:
-        """The totals as numbers per frame, for a table or a file."""
+        """Return the totals as numbers per frame, for a table or a file."""
         frames = max(self.frames, 1)
         return dict(
             frames=self.frames,
@@ -399,3 +341,60 @@ class StreamProgress:
             left = (self._num_frames - totals.frames) / max(totals.fps, 1e-9)
             return f'{line}/{self._num_frames}: {totals}, {left:.0f} s left'
         return f'{line}: {totals}'
+
+
+def _frame_transforms(cfg: Config, is_pose: bool) -> list[ConfigDict]:
+    """Return the test pipeline for frames, without annotations.
+
+    mmpose's ``LoadImage`` takes a frame as it is; mmdet has a loader of its
+    own for that.
+    """
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    while dataset and 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    if not dataset or not dataset.get('pipeline'):
+        raise UserError(
+            'the config has no test_dataloader.dataset.pipeline, which says '
+            'how to prepare a frame'
+        )
+    transforms = []
+    for step in dataset['pipeline']:
+        name = step['type']
+        name = name if isinstance(name, str) else name.__name__
+        name = name.rpartition('.')[2]
+        if not is_pose and name == 'LoadImageFromFile':
+            step = ConfigDict(
+                type='mmdet.LoadImageFromNDArray',
+                to_float32=step.get('to_float32', False),
+            )
+        elif name.startswith('Load') and 'Annotation' in name:
+            continue
+        transforms.append(step)
+    return transforms
+
+
+def _unpack(position: int, item: Frame | np.ndarray) -> tuple[int, np.ndarray]:
+    index, image = item if isinstance(item, tuple) else (position, item)
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
+        raise ValueError(
+            'expected frames of shape (H, W, 3) and dtype uint8, got '
+            f'{image.shape} and {image.dtype} at frame {index}'
+        )
+    return index, image
+
+
+def _computed_mask(
+    model: nn.Module,
+    state: StreamState,
+    prediction: BaseDataElement,
+    frame_shape: tuple[int, int],
+) -> np.ndarray:
+    masks = state.last_masks()
+    # Of the hosts' models only mmpose's have a flip test of this name.
+    flips = (getattr(model, 'test_cfg', None) or {}).get('flip_test', False)
+    return computed_pixels(
+        masks,
+        InputMap.from_metainfo(prediction.metainfo, frame_shape),
+        frame_shape,
+        mirrored_sites(masks) if flips else (),
+    )

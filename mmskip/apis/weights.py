@@ -55,7 +55,7 @@ def load_weights(
         UserError: The weights are not the model's, or not finite.
         InputError: Its learned gates or factors are not those of the model.
     """
-    model = unwrap(model)
+    model = unwrap_fully(model)
     saved = weights_of(checkpoint, path)
     known = model.state_dict()
     if known.keys().isdisjoint(saved):
@@ -77,24 +77,8 @@ def load_weights(
             f'({type(model).__name__}): {one_line(error)}'
         ) from error
     missing = [key for key in missing if key in learned]
-    total = len(learned)
-    if tuning and (missing or misshapen):
-        print_log(
-            f'{path}: of {total:,} weights of the model {len(missing):,} are '
-            f'not in it and {len(misshapen):,} have another shape '
-            f'({some([*missing, *misshapen])}): they begin untrained',
-            'current',
-            logging.WARNING,
-        )
-    elif missing or misshapen:
-        raise UserError(
-            f'{path} does not fit the model of the config '
-            f'({type(model).__name__}): of its {total:,} weights '
-            f'{len(missing):,} are not in the file ({some(missing)}) and '
-            f'{len(misshapen):,} have another shape ({some(misshapen)}); '
-            f'{_ANOTHER} To train from what fits, give it to tools/train.py '
-            'as load_from'
-        )
+    if missing or misshapen:
+        _tell_misfit(model, path, len(learned), missing, misshapen, tuning)
     return is_untrained
 
 
@@ -102,7 +86,7 @@ def warn_of_unused(
     model: nn.Module, checkpoint: dict[str, Any], path: str
 ) -> None:
     """Count in a warning what a checkpoint has beyond a model."""
-    known = unwrap(model).state_dict()
+    known = unwrap_fully(model).state_dict()
     unused = [key for key in weights_of(checkpoint, path) if key not in known]
     if unused:
         print_log(
@@ -114,7 +98,7 @@ def warn_of_unused(
 
 
 def weights_of(checkpoint: Any, path: str) -> OrderedDict[str, Tensor]:
-    """The weights in a checkpoint, as of a model without a wrapper.
+    """Return the weights in a checkpoint, named as without a wrapper.
 
     Raises:
         UserError: There are none.
@@ -135,15 +119,15 @@ def weights_of(checkpoint: Any, path: str) -> OrderedDict[str, Tensor]:
     return weights
 
 
-def unwrap(model: nn.Module) -> nn.Module:
-    """The model that weights go into, without what is around it."""
+def unwrap_fully(model: nn.Module) -> nn.Module:
+    """Return the model that weights go into, without what is around it."""
     while is_model_wrapper(model) or isinstance(model, BaseTTAModel):
         model = model.module
     return model
 
 
 def keys_to_learn(model: nn.Module) -> Iterator[str]:
-    """Keys of the parameters and of the statistics of batch norms."""
+    """Yield the keys of parameters and of statistics of batch norms."""
     for name, _ in model.named_parameters(remove_duplicate=False):
         yield name
     for name, _ in model.named_buffers(remove_duplicate=False):
@@ -152,7 +136,7 @@ def keys_to_learn(model: nn.Module) -> Iterator[str]:
 
 
 def keys_of_conversions(model: nn.Module) -> Iterator[str]:
-    """Keys of what conversions add: gates, cheap maps."""
+    """Yield the keys of what conversions add: gates, cheap maps."""
     for name, module in model.named_modules(remove_duplicate=False):
         if isinstance(module, Converted) and hasattr(module, 'gate'):
             for key in module.state_dict():
@@ -196,6 +180,33 @@ def some(keys: Iterable[str]) -> str:
     keys = list(keys)
     more = ', ...' if len(keys) > _NAMED else ''
     return ', '.join(keys[:_NAMED]) + more if keys else 'none'
+
+
+def _tell_misfit(
+    model: nn.Module,
+    path: str,
+    total: int,
+    missing: list[str],
+    misshapen: list[str],
+    tuning: bool,
+) -> None:
+    """Refuse a checkpoint that does not fit; warn, if it is tuned from."""
+    if not tuning:
+        raise UserError(
+            f'{path} does not fit the model of the config '
+            f'({type(model).__name__}): of its {total:,} weights '
+            f'{len(missing):,} are not in the file ({some(missing)}) and '
+            f'{len(misshapen):,} have another shape ({some(misshapen)}); '
+            f'{_ANOTHER} To train from what fits, give it to tools/train.py '
+            'as load_from'
+        )
+    print_log(
+        f'{path}: of {total:,} weights of the model {len(missing):,} are '
+        f'not in it and {len(misshapen):,} have another shape '
+        f'({some([*missing, *misshapen])}): they begin untrained',
+        'current',
+        logging.WARNING,
+    )
 
 
 def _load(

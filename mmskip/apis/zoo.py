@@ -1,4 +1,4 @@
-"""Check models: in a stream with open gates they compute what they do."""
+"""Check that models with open gates compute what they do without any."""
 
 import csv
 import json
@@ -50,11 +50,20 @@ STATUSES = (
     'refused',
     'does not run densely',
 )
+#: Largest difference, as a share of the largest value of a tensor.
+TOLERANCE = 1e-4
+#: What is done to a converted model before it runs, by the name of a mode.
+MODES: dict[str, Callable[[nn.Module], Any]] = {
+    'stream': lambda model: None,
+    'plan': propagate_changes,
+    'fast': make_fast,
+}
+Outputs = list[dict[str, list[Tensor]]]
 
 
 @dataclass(frozen=True)
-class Row:
-    """What came of a model in one mode.
+class ZooRow:
+    """The outcome of checking a model in one mode.
 
     Attributes:
         host: Its package.
@@ -65,7 +74,7 @@ class Row:
         reason: Why it is not equal, or the largest error.
         error: Largest difference, as a share of the largest value of its
             tensor; None where nothing could be compared.
-        size: Of a frame, ``1x3x128x128``.
+        size: Size of a frame, ``1x3x128x128``.
         layers: Number of converted layers.
         planned: How many of them run in a plan.
         seconds: For the model, in all modes.
@@ -85,8 +94,8 @@ class Row:
     configs: tuple[str, ...] = ()
 
 
-def read_rows(path: Path) -> list[Row]:
-    """Rows that were kept; the last one of a model and mode counts.
+def read_rows(path: Path) -> list[ZooRow]:
+    """Read the rows that were kept, the last one of a model and mode.
 
     A line that was not written to its end is left out.
 
@@ -95,37 +104,37 @@ def read_rows(path: Path) -> list[Row]:
     """
     if not path.exists():
         return []
-    rows: dict[tuple[str, str], Row] = {}
+    rows: dict[tuple[str, str], ZooRow] = {}
     for line in path.read_text().splitlines():
         try:
             content = json.loads(line)
         except json.JSONDecodeError:
             continue
         content['configs'] = tuple(content['configs'])
-        row = Row(**content)
+        row = ZooRow(**content)
         rows[row.model, row.mode] = row
     return list(rows.values())
 
 
-def append_row(path: Path, row: Row) -> None:
+def append_row(path: Path, row: ZooRow) -> None:
     """Keep a row, on a line of its own."""
     with path.open('a') as file:
         file.write(json.dumps(asdict(row)) + '\n')
 
 
-def write_tables(out: Path, host: str, rows: Iterable[Row]) -> str:
+def write_tables(out: Path, host: str, rows: Iterable[ZooRow]) -> str:
     """Write a table as CSV, JSON and markdown.
 
     Args:
         out: Folder; the files are called as the host.
         host: Package.
-        rows: Of the table.
+        rows: Rows of the table.
 
     Returns:
         The markdown.
     """
     rows = sorted(rows, key=lambda row: (row.mode != 'stream', row.model))
-    names = [field.name for field in fields(Row)]
+    names = [field.name for field in fields(ZooRow)]
     with (out / f'{host}.csv').open('w', newline='') as file:
         writer = csv.DictWriter(file, names)
         writer.writeheader()
@@ -138,12 +147,12 @@ def write_tables(out: Path, host: str, rows: Iterable[Row]) -> str:
     return text
 
 
-def markdown(host: str, rows: Sequence[Row]) -> str:
-    """Counts by status, then the rows that are not equal, with reasons.
+def markdown(host: str, rows: Sequence[ZooRow]) -> str:
+    """Write counts by status, then the rows that are not equal, and why.
 
     Args:
         host: Package.
-        rows: Of the table.
+        rows: Rows of the table.
     """
     modes = list(dict.fromkeys(row.mode for row in rows))
     counts = Counter((row.status, row.mode) for row in rows)
@@ -168,60 +177,23 @@ def markdown(host: str, rows: Sequence[Row]) -> str:
     return '\n'.join(lines) + '\n'
 
 
-def _listed(status: str, rows: Sequence[Row]) -> list[str]:
-    """Models of a status, those of one reason in one line."""
-    if not rows:
-        return []
-    models: dict[tuple[str, str], list[str]] = {}
-    for row in rows:
-        models.setdefault((row.reason, row.model), []).append(row.mode)
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for (reason, model), modes in models.items():
-        key = reason, ', '.join(modes)
-        grouped.setdefault(key, []).append(model)
-    lines = [
-        '',
-        f'### {status}',
-        '',
-        '| reason | mode | models |',
-        '|---|---|---|',
-    ]
-    for (reason, modes), names in grouped.items():
-        listed = ', '.join(f'`{name}`' for name in names)
-        reason = reason.replace('|', '\\|')
-        lines.append(f'| {reason} | {modes} | {len(names)}: {listed} |')
-    return lines
-
-
-#: Largest difference, as a share of the largest value of a tensor.
-TOLERANCE = 1e-4
-#: What is done to a converted model before it runs, by the name of a mode.
-MODES: dict[str, Callable[[nn.Module], Any]] = {
-    'stream': lambda model: None,
-    'plan': propagate_changes,
-    'fast': make_fast,
-}
-
-Outputs = list[dict[str, list[Tensor]]]
-
-
 class NotDenseError(Exception):
     """The model does not run as it is; the text says why."""
 
 
-def check_model(entry: ZooModel, modes: Sequence[str]) -> list[Row]:
+def check_model(entry: ZooModel, modes: Sequence[str]) -> list[ZooRow]:
     """Build a model with random weights and run it on three frames.
 
     Args:
         entry: Which model.
-        modes: Of :data:`MODES`.
+        modes: Keys of :data:`MODES`.
 
     Returns:
         A row for each mode.
     """
     begin = time.monotonic()
     torch.manual_seed(0)
-    blank = Row(entry.host, entry.name, '', '', configs=entry.configs)
+    blank = ZooRow(entry.host, entry.name, '', '', configs=entry.configs)
     rows = [replace(blank, mode=mode) for mode in modes]
     try:
         rows = list(_check(entry, rows))
@@ -235,56 +207,14 @@ def check_model(entry: ZooModel, modes: Sequence[str]) -> list[Row]:
     return [replace(row, seconds=seconds) for row in rows]
 
 
-def _check(entry: ZooModel, rows: Iterable[Row]) -> Iterable[Row]:
-    if entry.problem:
-        raise NotDenseError(entry.problem)
-    config = Config.fromfile(entry.path)
-    model_config = inner_model(config.model)
-    model = _build(entry.host, config, model_config)
-    try:
-        convert(model, open_gates())
-    except ValueError as error:
-        reason = one_line(error).split('; nothing was changed')[0]
-        for row in rows:
-            yield replace(row, status='refused', reason=reason)
-        return
-    revert(model)
-    probe, frames, expected = _run_densely(
-        model, candidate_frames(entry.host, config, model_config)
-    )
-    size = 'x'.join(map(str, frames.images[0].shape))
-    for row in rows:
-        yield _compare(replace(row, size=size), probe, frames, expected)
-
-
 def open_gates() -> SkipConversion:
-    """A conversion whose layers compute all that changed at all."""
+    """Return a conversion whose layers compute all that changed at all."""
     gate = dict(type='OutputNormGate', threshold=0.0)
     return SkipConversion(gate, memory='accumulated')
 
 
-def _build(
-    host: str, config: Config, model_config: dict[str, Any]
-) -> nn.Module:
-    """Build a model with random weights, in eval mode."""
-    try:
-        utils = import_module(f'{host}.utils')
-        utils.register_all_modules(init_default_scope=False)
-        init_default_scope(host)
-        model_config = model_config.copy()
-        if 'data_preprocessor' in config:
-            known = config.data_preprocessor
-            model_config.setdefault('data_preprocessor', known)
-        model = MODELS.build(without_weights(model_config))
-    except Exception as error:  # whatever a constructor does
-        raise NotDenseError(describe(error)) from error
-    model = revert_sync_batchnorm(model).eval()
-    draw_weights(model)
-    return model
-
-
 def without_weights(config: Any) -> Any:
-    """The same config without any pretrained weights."""
+    """Return the same config without any pretrained weights."""
     if isinstance(config, dict):
         return type(config)(
             {
@@ -300,98 +230,14 @@ def without_weights(config: Any) -> Any:
     return config
 
 
-def _run_densely(
-    model: nn.Module, candidates: Iterable[Frames]
-) -> tuple[Probe, Frames, Outputs]:
-    """Find frames and a call that the model takes, and run it.
-
-    Raises:
-        NotDenseError: It takes none of them.
-    """
-    reason = ''
-    sizes = list(candidates)
-    for only_features in (False, True):
-        probe = Probe(model, only_features).eval()
-        for frames in sizes:
-            try:
-                # Statistics are there before the first output depends on
-                # them.
-                with taking_statistics(probe):
-                    outputs = run(probe, frames)
-            except Exception as error:  # whatever a forward does
-                reason = reason or describe(error)
-                continue
-            _check_finite(outputs)
-            return probe, frames, outputs
-    raise NotDenseError(reason)
-
-
 @torch.no_grad()
 def run(probe: Probe, frames: Frames) -> Outputs:
-    """Raw outputs of all frames."""
+    """Return the raw outputs of all frames."""
     return [probe.record(image, frames.samples) for image in frames.images]
 
 
-def _check_finite(outputs: Outputs) -> None:
-    for frame in outputs:
-        for name, tensors in frame.items():
-            if not all(tensor.isfinite().all() for tensor in tensors):
-                raise NotDenseError(f'{name or "the model"} is not finite')
-
-
-def _compare(row: Row, probe: Probe, frames: Frames, expected: Outputs) -> Row:
-    """Run a model in a stream and tell how far it is from what it was."""
-    report = convert(probe, open_gates())
-    row = replace(row, layers=len(report.converted))
-    try:
-        MODES[row.mode](probe)
-        state = StreamState()
-        with stream(probe, state):
-            actual = run(probe, frames)
-        row = replace(row, planned=_num_planned(state))
-        errors = map(largest_error, actual, expected)
-        error, part = max(errors, key=lambda found: found[0])
-    except Exception as problem:  # that is what is looked for
-        return replace(row, status='fails', reason=describe(problem))
-    finally:
-        if row.mode != 'fast':
-            revert(probe)
-    row = replace(row, error=error)
-    if error <= TOLERANCE:
-        return replace(row, status='equal')
-    noise = _own_noise(probe, frames)
-    reason = f'{error:.1e} at {part or "its output"}'
-    if noise <= TOLERANCE:
-        return replace(row, status='differs', reason=reason)
-    reason += f'; without a stream, by the last bits of pictures: {noise:.1e}'
-    return replace(row, status='undetermined', reason=reason)
-
-
-def _own_noise(probe: Probe, frames: Frames) -> float:
-    """How far the last bits of the pictures move the dense model's outputs.
-
-    A model that chooses among nearly equal scores, or whose random weights
-    make it chaotic, is not determined to within the tolerance by float32.
-    """
-    moved = [
-        torch.nextafter(x, torch.full_like(x, 1e9)) for x in frames.images
-    ]
-    expected = run(probe, frames)
-    outputs = run(probe, frames._replace(images=moved))
-    return max(
-        largest_error(*pair)[0] for pair in zip(outputs, expected, strict=True)
-    )
-
-
-def _num_planned(state: StreamState) -> int:
-    layers: set[SkipConvMixin] = set()
-    for plan in state.plans.values():
-        layers.update(conv.layer for conv in getattr(plan, 'convs', ()))
-    return len(layers)
-
-
 def describe(error: BaseException, length: int = 160) -> str:
-    """An error in one line: where it was raised, and its text."""
+    """Describe an error in one line: where it was raised, and its text."""
     last = traceback.extract_tb(error.__traceback__)[-1]
     text = f'{type(error).__name__}: {one_line(error)}'
     if len(text) > length:
@@ -400,16 +246,16 @@ def describe(error: BaseException, length: int = 160) -> str:
 
 
 #: What checks a model in the given modes.
-Check = Callable[[ZooModel, Sequence[str]], list[Row]]
+Check = Callable[[ZooModel, Sequence[str]], list[ZooRow]]
 
 
 @dataclass(frozen=True)
 class Limits:
-    """What a model may take.
+    """The time and the memory that the check of a model may take.
 
     Attributes:
         seconds: From the start of its process.
-        gibibytes: Of address space.
+        gibibytes: Address space, in GiB.
     """
 
     seconds: float = 600.0
@@ -422,7 +268,7 @@ DEFAULT = Limits()
 def run_models(
     models: Sequence[ZooModel],
     modes: Sequence[str],
-    on_rows: Callable[[ZooModel, list[Row]], None],
+    on_rows: Callable[[ZooModel, list[ZooRow]], None],
     jobs: int = 1,
     limits: Limits = DEFAULT,
     check: Check = check_model,
@@ -434,7 +280,7 @@ def run_models(
         modes: ``stream``, ``plan`` or both.
         on_rows: Gets a model and a row for each mode.
         jobs: How many at a time.
-        limits: Of each.
+        limits: Limits of each.
         check: Runs in a process of its own.
     """
     # Its processes are copies of one that has imported what they need, and
@@ -463,6 +309,159 @@ def run_models(
             run.stop()
 
 
+def _listed(status: str, rows: Sequence[ZooRow]) -> list[str]:
+    """List models of a status, those of one reason in one line."""
+    if not rows:
+        return []
+    models: dict[tuple[str, str], list[str]] = {}
+    for row in rows:
+        models.setdefault((row.reason, row.model), []).append(row.mode)
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for (reason, model), modes in models.items():
+        key = reason, ', '.join(modes)
+        grouped.setdefault(key, []).append(model)
+    lines = [
+        '',
+        f'### {status}',
+        '',
+        '| reason | mode | models |',
+        '|---|---|---|',
+    ]
+    for (reason, modes), names in grouped.items():
+        listed = ', '.join(f'`{name}`' for name in names)
+        reason = reason.replace('|', '\\|')
+        lines.append(f'| {reason} | {modes} | {len(names)}: {listed} |')
+    return lines
+
+
+def _check(entry: ZooModel, rows: Iterable[ZooRow]) -> Iterable[ZooRow]:
+    if entry.problem:
+        raise NotDenseError(entry.problem)
+    config = Config.fromfile(entry.path)
+    model_config = inner_model(config.model)
+    model = _build(entry.host, config, model_config)
+    try:
+        convert(model, open_gates())
+    except ValueError as error:
+        reason = one_line(error).split('; nothing was changed')[0]
+        for row in rows:
+            yield replace(row, status='refused', reason=reason)
+        return
+    revert(model)
+    probe, frames, expected = _run_densely(
+        model, candidate_frames(entry.host, config, model_config)
+    )
+    size = 'x'.join(map(str, frames.images[0].shape))
+    for row in rows:
+        yield _compare(replace(row, size=size), probe, frames, expected)
+
+
+def _build(
+    host: str, config: Config, model_config: dict[str, Any]
+) -> nn.Module:
+    """Build a model with random weights, in eval mode."""
+    try:
+        utils = import_module(f'{host}.utils')
+        utils.register_all_modules(init_default_scope=False)
+        init_default_scope(host)
+        model_config = model_config.copy()
+        if 'data_preprocessor' in config:
+            known = config.data_preprocessor
+            model_config.setdefault('data_preprocessor', known)
+        model = MODELS.build(without_weights(model_config))
+    except Exception as error:  # whatever a constructor does
+        raise NotDenseError(describe(error)) from error
+    model = revert_sync_batchnorm(model).eval()
+    draw_weights(model)
+    return model
+
+
+def _run_densely(
+    model: nn.Module, candidates: Iterable[Frames]
+) -> tuple[Probe, Frames, Outputs]:
+    """Find frames and a call that the model takes, and run it.
+
+    Raises:
+        NotDenseError: It takes none of them.
+    """
+    reason = ''
+    sizes = list(candidates)
+    for only_features in (False, True):
+        probe = Probe(model, only_features).eval()
+        for frames in sizes:
+            try:
+                # Statistics are there before the first output depends on
+                # them.
+                with taking_statistics(probe):
+                    outputs = run(probe, frames)
+            except Exception as error:  # whatever a forward does
+                reason = reason or describe(error)
+                continue
+            _check_finite(outputs)
+            return probe, frames, outputs
+    raise NotDenseError(reason)
+
+
+def _check_finite(outputs: Outputs) -> None:
+    for frame in outputs:
+        for name, tensors in frame.items():
+            if not all(tensor.isfinite().all() for tensor in tensors):
+                raise NotDenseError(f'{name or "the model"} is not finite')
+
+
+def _compare(
+    row: ZooRow, probe: Probe, frames: Frames, expected: Outputs
+) -> ZooRow:
+    """Run a model in a stream and tell how far it is from what it was."""
+    report = convert(probe, open_gates())
+    row = replace(row, layers=len(report.converted))
+    try:
+        MODES[row.mode](probe)
+        state = StreamState()
+        with stream(probe, state):
+            actual = run(probe, frames)
+        row = replace(row, planned=_num_planned(state))
+        errors = map(largest_error, actual, expected)
+        error, part = max(errors, key=lambda found: found[0])
+    except Exception as problem:  # that is what is looked for
+        return replace(row, status='fails', reason=describe(problem))
+    finally:
+        if row.mode != 'fast':
+            revert(probe)
+    row = replace(row, error=error)
+    if error <= TOLERANCE:
+        return replace(row, status='equal')
+    noise = _own_noise(probe, frames)
+    reason = f'{error:.1e} at {part or "its output"}'
+    if noise <= TOLERANCE:
+        return replace(row, status='differs', reason=reason)
+    reason += f'; without a stream, by the last bits of pictures: {noise:.1e}'
+    return replace(row, status='undetermined', reason=reason)
+
+
+def _own_noise(probe: Probe, frames: Frames) -> float:
+    """Measure how far the last bits of the pictures move dense outputs.
+
+    A model that chooses among nearly equal scores, or whose random weights
+    make it chaotic, is not determined to within the tolerance by float32.
+    """
+    moved = [
+        torch.nextafter(x, torch.full_like(x, 1e9)) for x in frames.images
+    ]
+    expected = run(probe, frames)
+    outputs = run(probe, frames._replace(images=moved))
+    return max(
+        largest_error(*pair)[0] for pair in zip(outputs, expected, strict=True)
+    )
+
+
+def _num_planned(state: StreamState) -> int:
+    layers: set[SkipConvMixin] = set()
+    for plan in state.plans.values():
+        layers.update(conv.layer for conv in getattr(plan, 'convs', ()))
+    return len(layers)
+
+
 class _Run:
     """A model that is checked in a process."""
 
@@ -481,8 +480,8 @@ class _Run:
         self._process.start()
         other.close()
 
-    def finish(self) -> list[Row]:
-        """Its rows, or those that say why there are none."""
+    def finish(self) -> list[ZooRow]:
+        """Return its rows, or those that say why there are none."""
         rows = None
         if self.connection.poll():
             try:
@@ -497,7 +496,7 @@ class _Run:
             return rows
         seconds = time.monotonic() - self._begin
         return [
-            Row(
+            ZooRow(
                 self.model.host,
                 self.model.name,
                 mode,

@@ -35,6 +35,29 @@ _IRRELEVANT = {
 }
 #: Where wrappers (trackers, distillers) have the model that they stand on.
 _WRAPPED = ('detector', 'student_cfg')
+#: Of what moves the positions at which images of noise are read.
+_SMOOTH = 0.1
+NUM_FRAMES = 3
+#: Sides of square pictures, tried from the smallest.
+_SIDES = dict(mmdet=(96, 128, 256, 320, 512), mmaction=(64, 112, 224))
+_SAMPLES = dict(
+    mmdet=('mmdet.structures', 'DetDataSample'),
+    mmpose=('mmpose.structures', 'PoseDataSample'),
+    mmaction=('mmaction.structures', 'ActionDataSample'),
+)
+#: Joints by the layout of a skeleton.
+_JOINTS = {'coco': 17, 'openpose': 18, 'nturgb+d': 25}
+#: Boxes in fractions of the picture, some of each size.
+_BOXES = (
+    (0.0, 0.0, 1.0, 1.0),
+    (0.1, 0.2, 0.5, 0.6),
+    (0.4, 0.1, 0.9, 0.5),
+    (0.3, 0.3, 0.55, 0.7),
+    (0.6, 0.6, 0.8, 0.9),
+    (0.05, 0.7, 0.2, 0.95),
+)
+#: Errors from which a part may be where others come from.
+_NOTABLE = 1e-4
 
 
 @dataclass(frozen=True)
@@ -63,7 +86,7 @@ class ZooModel:
 
 
 def configs_of(host: str) -> Path:
-    """The folder of configs in the installed wheel of a host.
+    """Return the folder of configs in the installed wheel of a host.
 
     Raises:
         UserError: The host is not installed, or its wheel has none.
@@ -81,7 +104,7 @@ def configs_of(host: str) -> Path:
 
 
 def config_paths(host: str, only: str = '') -> list[Path]:
-    """All configs of a host but for bases.
+    """Return all configs of a host but for bases.
 
     Args:
         host: Package such as ``mmdet``.
@@ -103,14 +126,14 @@ def config_paths(host: str, only: str = '') -> list[Path]:
 
 
 def group_models(host: str, paths: Iterable[Path]) -> list[ZooModel]:
-    """The distinct models of configs, one of each folder first.
+    """Return the distinct models of configs, one of each folder first.
 
     A config that cannot be read is a model with a problem; one without a
     model (a schedule, a data set) is none.
 
     Args:
         host: Whose configs they are.
-        paths: As of :func:`config_paths`.
+        paths: Names of the configs, see :func:`config_paths`.
     """
     folder = configs_of(host)
     configs_by_key: dict[str, list[str]] = {}
@@ -130,18 +153,8 @@ def group_models(host: str, paths: Iterable[Path]) -> list[ZooModel]:
     return _by_turns(sorted(found + unread, key=lambda model: model.name))
 
 
-def _by_turns(models: list[ZooModel]) -> list[ZooModel]:
-    """Sort models: the first of each folder, then the second, and so on."""
-    met: Counter[Path] = Counter()
-    turns = {}
-    for model in models:
-        turns[model] = met[model.path.parent]
-        met[model.path.parent] += 1
-    return sorted(models, key=turns.__getitem__)
-
-
 def inner_model(model: dict[str, Any]) -> dict[str, Any]:
-    """The config of the model that runs on a frame, of a tracker too."""
+    """Return the model's config that runs on a frame, of a tracker too."""
     for key in _WRAPPED:
         inner = model.get(key)
         if isinstance(inner, str):
@@ -152,7 +165,7 @@ def inner_model(model: dict[str, Any]) -> dict[str, Any]:
 
 
 def model_key(model: dict[str, Any]) -> str:
-    """What models have in common that differ in nothing that matters.
+    """Return a key that models share which differ in nothing that matters.
 
     Weights, losses (but for what decides the number of outputs), training,
     post-processing and the number of classes do not.
@@ -161,23 +174,6 @@ def model_key(model: dict[str, Any]) -> str:
         model: Config of a model.
     """
     return json.dumps(_relevant(model), sort_keys=True, default=repr)
-
-
-def _relevant(value: Any) -> Any:
-    if isinstance(value, (list, tuple)):
-        return [_relevant(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    kept = {}
-    for key, item in value.items():
-        if key in _IRRELEVANT:
-            continue
-        if key.startswith('loss') and isinstance(item, dict):
-            item = [item.get('type'), item.get('use_sigmoid')]
-        if key == 'num_classes' and isinstance(item, int):
-            item = 1
-        kept[key] = _relevant(item)
-    return kept
 
 
 @torch.no_grad()
@@ -189,7 +185,7 @@ def draw_weights(model: nn.Module, seed: int = 0) -> None:
 
     Args:
         model: Any model.
-        seed: Of the weights.
+        seed: Seed of the weights.
     """
     generator = torch.Generator().manual_seed(seed)
     for name, module in model.named_modules():
@@ -199,22 +195,6 @@ def draw_weights(model: nn.Module, seed: int = 0) -> None:
         for key, value in module._parameters.items():
             if value is not None and value.is_floating_point():
                 _draw(key, value, gain, generator)
-
-
-#: Of what moves the positions at which images of noise are read.
-_SMOOTH = 0.1
-
-
-def _draw(
-    name: str, value: Tensor, gain: float, generator: torch.Generator
-) -> None:
-    if value.dim() > 1 and name == 'weight':
-        fan_in = max(value[0].numel(), 1)
-        value.normal_(0, gain / math.sqrt(fan_in), generator=generator)
-    elif value.dim() > 1 or 'bias' in name:
-        value.normal_(0, 0.1, generator=generator)
-    elif value.dim() == 1:
-        value.uniform_(0.5, 1.5, generator=generator)
 
 
 @contextmanager
@@ -249,27 +229,6 @@ def taking_statistics(model: nn.Module) -> Iterator[None]:
             handle.remove()
 
 
-NUM_FRAMES = 3
-#: Sides of square pictures, tried from the smallest.
-_SIDES = dict(mmdet=(96, 128, 256, 320, 512), mmaction=(64, 112, 224))
-_SAMPLES = dict(
-    mmdet=('mmdet.structures', 'DetDataSample'),
-    mmpose=('mmpose.structures', 'PoseDataSample'),
-    mmaction=('mmaction.structures', 'ActionDataSample'),
-)
-#: Joints by the layout of a skeleton.
-_JOINTS = {'coco': 17, 'openpose': 18, 'nturgb+d': 25}
-#: Boxes in fractions of the picture, some of each size.
-_BOXES = (
-    (0.0, 0.0, 1.0, 1.0),
-    (0.1, 0.2, 0.5, 0.6),
-    (0.4, 0.1, 0.9, 0.5),
-    (0.3, 0.3, 0.55, 0.7),
-    (0.6, 0.6, 0.8, 0.9),
-    (0.05, 0.7, 0.2, 0.95),
-)
-
-
 class Frames(NamedTuple):
     """A short video, and what a host wants to know of its frames.
 
@@ -285,7 +244,7 @@ class Frames(NamedTuple):
 def candidate_frames(
     host: str, config: Config, model: dict[str, Any]
 ) -> Iterator[Frames]:
-    """Frames that the model might take, from the cheapest.
+    """Yield frames that the model might take, from the cheapest.
 
     Args:
         host: Its package.
@@ -300,11 +259,11 @@ def candidate_frames(
 def make_video(
     shape: Sequence[int], generator: torch.Generator
 ) -> list[Tensor]:
-    """Noise in which one patch moves and the rest stays.
+    """Return noise in which one patch moves and the rest stays.
 
     Args:
-        shape: Of each frame (..., H, W).
-        generator: Of the noise.
+        shape: Shape of each frame, (..., H, W).
+        generator: Source of the noise.
     """
     still = torch.randn(*shape, generator=generator)
     height, width = (max(size // 4, 1) for size in shape[-2:])
@@ -319,10 +278,10 @@ def make_video(
 
 
 def fixed_boxes(size: Sequence[int]) -> InstanceData:
-    """Proposals that do not depend on a score.
+    """Return proposals that do not depend on a score.
 
     Args:
-        size: Of the picture (H, W).
+        size: Size of the picture, (H, W).
     """
     height, width = size
     scale = torch.tensor([width, height, width, height])
@@ -331,22 +290,6 @@ def fixed_boxes(size: Sequence[int]) -> InstanceData:
         scores=torch.ones(len(_BOXES)),
         labels=torch.zeros(len(_BOXES), dtype=torch.long),
     )
-
-
-def _sample(host: str, size: Sequence[int]) -> BaseDataElement:
-    module, name = _SAMPLES[host]
-    size = tuple(size)
-    sample = getattr(import_module(module), name)(
-        metainfo=dict(
-            img_shape=size,
-            ori_shape=size,
-            pad_shape=size,
-            batch_input_shape=size,
-            scale_factor=(1.0, 1.0),
-        )
-    )
-    sample.proposals = fixed_boxes(size)
-    return sample
 
 
 def _images(config: Config, model: dict[str, Any]) -> Iterator[tuple]:
@@ -391,20 +334,6 @@ def _clips(config: Config, model: dict[str, Any]) -> Iterator[tuple]:
             yield 1, 1, channels, length, side, side
 
 
-def _channels(model: dict[str, Any]) -> int:
-    return model.get('backbone', {}).get('in_channels', 3)
-
-
-def _sampling(config: Config) -> dict[str, Any]:
-    """How a validation pipeline samples frames, as far as it says so."""
-    names = ('val_pipeline', 'test_pipeline', 'train_pipeline')
-    steps = [step for name in names for step in config.get(name) or ()]
-    kinds = ('SampleFrames', 'UniformSampleFrames', 'UniformSample')
-    kinds += ('SampleAVAFrames', 'DenseSampleFrames')
-    found = (s for s in steps if str(s.get('type')).split('.')[-1] in kinds)
-    return next(found, {})
-
-
 _SHAPES = dict(mmdet=_images, mmpose=_poses, mmaction=_clips)
 
 
@@ -415,7 +344,7 @@ class Probe(nn.Module):
     the slightest difference: proposals are the same in each frame.
 
     Args:
-        model: Of a host, whose children are those of the probe.
+        model: A host's model, whose children are those of the probe.
         only_features: Call ``extract_feat`` and no head.
     """
 
@@ -432,7 +361,7 @@ class Probe(nn.Module):
     def forward(
         self, images: Tensor, samples: Sequence[BaseDataElement]
     ) -> Any:
-        """What the model makes of a frame."""
+        """Run the model on a frame."""
         model = self._model[0]
         if self._only_features:
             return model.extract_feat(images)
@@ -441,7 +370,7 @@ class Probe(nn.Module):
     def record(
         self, images: Tensor, samples: Sequence[BaseDataElement]
     ) -> dict[str, list[Tensor]]:
-        """Raw outputs of a frame, of the model and of its children.
+        """Return the raw outputs for a frame, of the model and its children.
 
         Returns:
             Tensors by the name of a child that was called as a module; those
@@ -468,8 +397,115 @@ class Probe(nn.Module):
         return outputs
 
 
+def largest_error(
+    actual: dict[str, list[Tensor]], expected: dict[str, list[Tensor]]
+) -> tuple[float, str]:
+    """Measure how far recorded outputs are from others.
+
+    Args:
+        actual: Outputs by part, from :meth:`Probe.record`.
+        expected: Outputs of the same parts, computed in another way.
+
+    Returns:
+        The largest difference as a share of the largest value of its
+        tensor, and the name of the part. Infinite where tensors are missing,
+        of another shape, or not finite.
+    """
+    errors = [
+        (error_between(actual[name], tensors), name)
+        for name, tensors in expected.items()
+    ]
+    worst = max(error for error, _ in errors)
+    # Parts come in the order in which they are called.
+    return next((e, n) for e, n in errors if e >= min(worst, _NOTABLE))
+
+
+def error_between(actual: list[Tensor], expected: list[Tensor]) -> float:
+    """Return the largest difference, see :func:`largest_error`."""
+    if len(actual) != len(expected):
+        return float('inf')
+    worst = 0.0
+    for ours, theirs in zip(actual, expected, strict=True):
+        if ours.shape != theirs.shape:
+            return float('inf')
+        if ours.numel():
+            scale = theirs.abs().max().clamp_min(1e-30)
+            error = ((ours - theirs).abs().max() / scale).item()
+            worst = max(worst, error if error == error else float('inf'))
+    return worst
+
+
+def _by_turns(models: list[ZooModel]) -> list[ZooModel]:
+    """Sort models: the first of each folder, then the second, and so on."""
+    met: Counter[Path] = Counter()
+    turns = {}
+    for model in models:
+        turns[model] = met[model.path.parent]
+        met[model.path.parent] += 1
+    return sorted(models, key=turns.__getitem__)
+
+
+def _relevant(value: Any) -> Any:
+    if isinstance(value, (list, tuple)):
+        return [_relevant(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    kept = {}
+    for key, item in value.items():
+        if key in _IRRELEVANT:
+            continue
+        if key.startswith('loss') and isinstance(item, dict):
+            item = [item.get('type'), item.get('use_sigmoid')]
+        if key == 'num_classes' and isinstance(item, int):
+            item = 1
+        kept[key] = _relevant(item)
+    return kept
+
+
+def _draw(
+    name: str, value: Tensor, gain: float, generator: torch.Generator
+) -> None:
+    if value.dim() > 1 and name == 'weight':
+        fan_in = max(value[0].numel(), 1)
+        value.normal_(0, gain / math.sqrt(fan_in), generator=generator)
+    elif value.dim() > 1 or 'bias' in name:
+        value.normal_(0, 0.1, generator=generator)
+    elif value.dim() == 1:
+        value.uniform_(0.5, 1.5, generator=generator)
+
+
+def _sample(host: str, size: Sequence[int]) -> BaseDataElement:
+    module, name = _SAMPLES[host]
+    size = tuple(size)
+    sample = getattr(import_module(module), name)(
+        metainfo=dict(
+            img_shape=size,
+            ori_shape=size,
+            pad_shape=size,
+            batch_input_shape=size,
+            scale_factor=(1.0, 1.0),
+        )
+    )
+    sample.proposals = fixed_boxes(size)
+    return sample
+
+
+def _channels(model: dict[str, Any]) -> int:
+    return model.get('backbone', {}).get('in_channels', 3)
+
+
+def _sampling(config: Config) -> dict[str, Any]:
+    """Return how a validation pipeline samples frames, if it says so."""
+    names = ('val_pipeline', 'test_pipeline', 'train_pipeline')
+    steps = [step for name in names for step in config.get(name) or ()]
+    kinds = ('SampleFrames', 'UniformSampleFrames', 'UniformSample')
+    kinds += ('SampleAVAFrames', 'DenseSampleFrames')
+    found = (s for s in steps if str(s.get('type')).split('.')[-1] in kinds)
+    return next(found, {})
+
+
 def _propose(rpn_head: nn.Module) -> Callable:
-    """A head's ``predict`` with boxes that depend on nothing."""
+    """Run a head's ``predict`` with boxes that depend on nothing."""
     predict = type(rpn_head).predict
 
     def predict_fixed(
@@ -491,45 +527,3 @@ def _copies(outputs: Any) -> list[Tensor]:
         for leaf in _pytree.tree_leaves(outputs)
         if torch.is_tensor(leaf) and leaf.is_floating_point()
     ]
-
-
-def largest_error(
-    actual: dict[str, list[Tensor]], expected: dict[str, list[Tensor]]
-) -> tuple[float, str]:
-    """How far recorded outputs are from others.
-
-    Args:
-        actual: As of :meth:`Probe.record`.
-        expected: Of the same model in another way, of the same parts.
-
-    Returns:
-        The largest difference as a share of the largest value of its
-        tensor, and the name of the part. Infinite where tensors are missing,
-        of another shape, or not finite.
-    """
-    errors = [
-        (error_between(actual[name], tensors), name)
-        for name, tensors in expected.items()
-    ]
-    worst = max(error for error, _ in errors)
-    # Parts come in the order in which they are called.
-    return next((e, n) for e, n in errors if e >= min(worst, _NOTABLE))
-
-
-#: Errors from which a part may be where others come from.
-_NOTABLE = 1e-4
-
-
-def error_between(actual: list[Tensor], expected: list[Tensor]) -> float:
-    """The largest difference of tensors, see :func:`largest_error`."""
-    if len(actual) != len(expected):
-        return float('inf')
-    worst = 0.0
-    for ours, theirs in zip(actual, expected, strict=True):
-        if ours.shape != theirs.shape:
-            return float('inf')
-        if ours.numel():
-            scale = theirs.abs().max().clamp_min(1e-30)
-            error = ((ours - theirs).abs().max() / scale).item()
-            worst = max(worst, error if error == error else float('inf'))
-    return worst

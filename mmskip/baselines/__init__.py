@@ -1,4 +1,4 @@
-"""What users do instead: skip whole frames, or move features along."""
+"""Baselines that users run instead: whole frames skipped, features moved."""
 
 from .feature_flow import (
     FeatureFlowMixin,

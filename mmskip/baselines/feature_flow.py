@@ -1,4 +1,8 @@
-"""Deep Feature Flow: features of key frames, moved to the frames between."""
+"""Deep Feature Flow: features of key frames, moved to the frames between.
+
+Zhu et al., Deep Feature Flow for Video Recognition, CVPR 2017; a baseline of
+Skip-Conv (Section 4.1).
+"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -11,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmskip.registry import MODELS
+from mmskip.skip_conv import WARP_MACS
 
 from .keyframe import KeyFrames, VideoPosition, check_interval, mix_in
 
@@ -19,8 +24,6 @@ PRESETS = {
     'fast': cv2.DISOPTICAL_FLOW_PRESET_FAST,
     'medium': cv2.DISOPTICAL_FLOW_PRESET_MEDIUM,
 }
-# Of bilinear interpolation, per value: four neighbours, each weighed.
-WARP_MACS = 4
 
 
 def to_grey(images: Tensor, preprocessor: nn.Module) -> np.ndarray:
@@ -44,7 +47,7 @@ def to_grey(images: Tensor, preprocessor: nn.Module) -> np.ndarray:
 
 
 def dis_flow(frame: np.ndarray, key: np.ndarray, preset: str) -> Tensor:
-    """Where each pixel of a frame was in the key frame.
+    """Find where each pixel of a frame was in the key frame.
 
     Dense Inverse Search (Kroeger et al., ECCV 2016), OpenCV's.
 
@@ -66,12 +69,13 @@ def dis_flow(frame: np.ndarray, key: np.ndarray, preset: str) -> Tensor:
 def warp(features: Tensor, flow: Tensor) -> Tensor:
     """Fetch features from where a flow points (backward warp).
 
-    Bilinear, ``WARP_MACS`` per value of the result; what lies outside is 0.
+    Bilinear, ``mmskip.skip_conv.WARP_MACS`` per value of the result; what
+    lies outside is 0.
     Deep Feature Flow (Zhu et al., CVPR 2017), Section 3, without its scale
     map.
 
     Args:
-        features: Of the key frame, shape ``(N, C, h, w)``.
+        features: Features of the key frame, shape ``(N, C, h, w)``.
         flow: Offsets ``(x, y)`` in pixels of the image, shape
             ``(N, 2, H, W)``. Averaged over the pixels of a feature, and
             scaled by ``w / W`` and ``h / H``.
@@ -93,7 +97,7 @@ def warp(features: Tensor, flow: Tensor) -> Tensor:
 
 @dataclass
 class FeatureMemory(VideoPosition):
-    """What is kept of the video that runs.
+    """The memory of the video that runs: its key frame and features.
 
     Attributes:
         grey: The last key frame as an 8-bit grey image, shape ``(H, W)``.
@@ -281,11 +285,6 @@ def use_feature_flow(
     return model
 
 
-def _check_preset(preset: str) -> None:
-    if preset not in PRESETS:
-        raise ValueError(f'expected preset {sorted(PRESETS)}, got {preset!r}')
-
-
 @MODELS.register_module('FeatureFlowModel')
 def build_feature_flow_model(
     arch: str,
@@ -317,3 +316,8 @@ def build_feature_flow_model(
     _check_preset(preset)
     model = MODELS.build(dict(type=arch, **config))
     return use_feature_flow(model, interval, video_key, preset)
+
+
+def _check_preset(preset: str) -> None:
+    if preset not in PRESETS:
+        raise ValueError(f'expected preset {sorted(PRESETS)}, got {preset!r}')

@@ -1,4 +1,9 @@
-"""The frame-skip baseline, and the key frames that baselines lean on."""
+"""The frame-skip baseline, and the key frames of all baselines.
+
+The frame-skip baseline runs every k-th frame and repeats its result between.
+The paper calls it 'interleaved' (Skip-Conv, Section 4.1): "model predictions
+are propagated from keyframes to the next frames without further processing".
+"""
 
 import copy
 import functools
@@ -22,7 +27,7 @@ from mmskip.registry import MODELS
 
 @dataclass
 class VideoPosition:
-    """Where in which video a model is.
+    """The position of a model in a video.
 
     Attributes:
         video: Identity of the video. None before the first frame.
@@ -160,35 +165,9 @@ def check_interval(interval: int) -> None:
         raise ValueError(f'expected interval 1, 2, ..., got {interval!r}')
 
 
-@functools.cache
-def _mixed_class(mixin: type[KeyFrames], host: type) -> type:
-    """Derive from a model's class, once per class."""
-    name = mixin.__name__.removesuffix('Mixin') + host.__name__
-    return type(name, (mixin, host), {})
-
-
-def _make_blank(mixin: type[KeyFrames], host: type) -> BaseModel:
-    """Make an object for unpickling to fill."""
-    kind = _mixed_class(mixin, host)
-    return kind.__new__(kind)
-
-
-def _video_of(sample: BaseDataElement, video_key: str | Sequence[str]) -> Any:
-    """Tell which video a data sample belongs to."""
-    video = find_video(sample.metainfo, video_key)
-    if video is None:
-        raise ValueError(
-            f'expected data samples with {describe_keys(video_key)} in their '
-            f'meta information, got {sorted(sample.metainfo)}; add it to '
-            'meta_keys where the pipeline packs its inputs, or set '
-            f"video_key='{FOLDER}' if the folder of an image is its video"
-        )
-    return video
-
-
 @dataclass
 class KeyframeMemory(VideoPosition):
-    """What is kept of the video that runs.
+    """The memory of the video that runs: its last predictions.
 
     Attributes:
         ori_shape: ``(height, width)`` of the image of the last key frame.
@@ -308,6 +287,32 @@ def build_keyframe_model(
     return use_keyframes(
         MODELS.build(dict(type=arch, **config)), interval, video_key
     )
+
+
+@functools.cache
+def _mixed_class(mixin: type[KeyFrames], host: type) -> type:
+    """Derive from a model's class, once per class."""
+    name = mixin.__name__.removesuffix('Mixin') + host.__name__
+    return type(name, (mixin, host), {})
+
+
+def _make_blank(mixin: type[KeyFrames], host: type) -> BaseModel:
+    """Make an object for unpickling to fill."""
+    kind = _mixed_class(mixin, host)
+    return kind.__new__(kind)
+
+
+def _video_of(sample: BaseDataElement, video_key: str | Sequence[str]) -> Any:
+    """Tell which video a data sample belongs to."""
+    video = find_video(sample.metainfo, video_key)
+    if video is None:
+        raise ValueError(
+            f'expected data samples with {describe_keys(video_key)} in their '
+            f'meta information, got {sorted(sample.metainfo)}; add it to '
+            'meta_keys where the pipeline packs its inputs, or set '
+            f"video_key='{FOLDER}' if the folder of an image is its video"
+        )
+    return video
 
 
 def _copy_predictions(sample: BaseDataElement) -> dict[str, Any]:

@@ -39,6 +39,14 @@ _ADVICE = re.compile(
     r'Check the documentation of torch\.load.*',
     re.DOTALL,
 )
+# torch has one allow-list for all threads.
+_ALLOWING = threading.RLock()
+#: What Runner checkpoints fetch with ``getattr``: the statistics of a
+#: HistoryBuffer, and the annealing function of a one-cycle schedule.
+ATTRIBUTES = (
+    (HistoryBuffer, ('current', 'max', 'mean', 'min')),
+    (OneCycleParamScheduler, ('_annealing_cos', '_annealing_linear')),
+)
 
 
 def describe_broken(file: Path | None, error: Exception) -> str:
@@ -95,7 +103,7 @@ def describe_broken(file: Path | None, error: Exception) -> str:
 
 
 def damaged_records(file: Path) -> list[str]:
-    """Names of what a zip file holds with another checksum than it says.
+    """Name what a zip file holds with another checksum than it says.
 
     torch does not compare them, so that a flipped bit is a wrong weight. A
     file that was written without checksums (``set_crc32_options``) has no
@@ -109,38 +117,8 @@ def damaged_records(file: Path) -> list[str]:
     return wrong if len(wrong) < len(names) else []
 
 
-def _is_right(archive: zipfile.ZipFile, name: str) -> bool:
-    try:
-        with archive.open(name) as record:
-            while record.read(_CHUNK):
-                pass
-    except zipfile.BadZipFile:
-        return False
-    return True
-
-
-def _has_end(file: Path) -> bool:
-    """Whether the directory at the end of a zip file is there."""
-    try:
-        return zipfile.is_zipfile(file)
-    except zipfile.BadZipFile:
-        return False
-
-
-# torch has one allow-list for all threads.
-_ALLOWING = threading.RLock()
-
-
 class CheckpointError(pickle.UnpicklingError):
     """A file was not loaded as a checkpoint; the text names it."""
-
-
-#: What Runner checkpoints fetch with ``getattr``: the statistics of a
-#: HistoryBuffer, and the annealing function of a one-cycle schedule.
-ATTRIBUTES = (
-    (HistoryBuffer, ('current', 'max', 'mean', 'min')),
-    (OneCycleParamScheduler, ('_annealing_cos', '_annealing_linear')),
-)
 
 
 def getattr_of_checkpoint(owner: Any, name: Any) -> Any:
@@ -164,7 +142,7 @@ def getattr_of_checkpoint(owner: Any, name: Any) -> Any:
 
 
 def checkpoint_globals() -> dict[str, Any]:
-    """What a Runner checkpoint holds beyond the types torch allows anyway.
+    """List what a Runner checkpoint holds beyond the types torch allows.
 
     - its message hub: ``HistoryBuffer``, numpy arrays and scalars;
     - its dataset_meta: numpy arrays (empty ones too), ``ConfigDict``;
@@ -182,7 +160,7 @@ def checkpoint_globals() -> dict[str, Any]:
 
 
 def name_of(entry: Any) -> str:
-    """The name that an entry of torch's allow-list is for."""
+    """Return the name that an entry of torch's allow-list is for."""
     if isinstance(entry, tuple):
         return entry[1]
     return f'{entry.__module__}.{entry.__qualname__}'
@@ -376,3 +354,21 @@ def load_runner_checkpoints() -> None:
             continue
         mended = load_from_local if prefix == '' else safe_loader(loader)
         registry.register_scheme(prefix, mended, force=True)
+
+
+def _is_right(archive: zipfile.ZipFile, name: str) -> bool:
+    try:
+        with archive.open(name) as record:
+            while record.read(_CHUNK):
+                pass
+    except zipfile.BadZipFile:
+        return False
+    return True
+
+
+def _has_end(file: Path) -> bool:
+    """Tell whether the directory at the end of a zip file is there."""
+    try:
+        return zipfile.is_zipfile(file)
+    except zipfile.BadZipFile:
+        return False

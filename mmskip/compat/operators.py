@@ -12,6 +12,7 @@ from torch.autograd import Function
 from .packages import mend_on_import
 
 OPS = 'mmcv.ops'
+SSD_HEAD = 'mmdet.models.dense_heads.ssd_head'
 
 
 def let_mmcv_read_any_layout() -> None:
@@ -25,6 +26,19 @@ def let_mmcv_read_any_layout() -> None:
     to be contiguous"). Each gets contiguous tensors, forward and backward.
     """
     mend_on_import(OPS, _mend_operators)
+
+
+def let_ssd_head_predict() -> None:
+    """Let SSD and SSDLite predict with mmdet 3.3.0.
+
+    ``SSDHead`` skips the constructor that sets ``loss_cls``, which
+    predictions ask for since 3.2: ``'SSDHead' object has no attribute
+    'loss_cls'``. mmdet is not imported for that; the head is mended when it
+    is.
+
+    https://github.com/open-mmlab/mmdetection/issues/11780
+    """
+    mend_on_import(SSD_HEAD, _mend_ssd_head)
 
 
 def _mend_operators(module: ModuleType) -> None:
@@ -54,7 +68,7 @@ def _mend_function(kind: type[Function]) -> None:
 
 
 def _with_contiguous(function: Callable) -> Callable:
-    """The same function, of contiguous copies where tensors are not."""
+    """Wrap a function so that it gets contiguous copies where needed."""
 
     @functools.wraps(function)
     def read_contiguous(ctx: Any, *args: Any, **kwargs: Any) -> Any:
@@ -68,22 +82,6 @@ def _with_contiguous(function: Callable) -> Callable:
 def _contiguous(value: Any) -> Any:
     is_dense = torch.is_tensor(value) and value.layout == torch.strided
     return value.contiguous() if is_dense else value
-
-
-SSD_HEAD = 'mmdet.models.dense_heads.ssd_head'
-
-
-def let_ssd_head_predict() -> None:
-    """Let SSD and SSDLite predict with mmdet 3.3.0.
-
-    ``SSDHead`` skips the constructor that sets ``loss_cls``, which
-    predictions ask for since 3.2: ``'SSDHead' object has no attribute
-    'loss_cls'``. mmdet is not imported for that; the head is mended when it
-    is.
-
-    https://github.com/open-mmlab/mmdetection/issues/11780
-    """
-    mend_on_import(SSD_HEAD, _mend_ssd_head)
 
 
 def _mend_ssd_head(module: ModuleType) -> None:

@@ -18,12 +18,14 @@ from mmengine.config.utils import MODULE2PACKAGE
 from mmengine.registry import MODELS
 from mmengine.utils import package_utils
 
+DRN = 'mmaction.models.localizers.drn'
+
 
 class MendingFinder(MetaPathFinder):
     """Finds one module as usual, and mends it on import.
 
     Args:
-        name: Of the module.
+        name: Name of the module.
         mend: What is called with it when it has been executed.
     """
 
@@ -57,7 +59,7 @@ def mend_on_import(name: str, mend: Callable[[ModuleType], None]) -> None:
     """Mend a module now if it is there, else as soon as it is imported.
 
     Args:
-        name: Of the module.
+        name: Name of the module.
         mend: Mends it, in place; it may be called twice.
     """
     if name in sys.modules:
@@ -67,9 +69,6 @@ def mend_on_import(name: str, mend: Callable[[ModuleType], None]) -> None:
         for finder in sys.meta_path
     ):
         sys.meta_path.insert(0, MendingFinder(name, mend))
-
-
-DRN = 'mmaction.models.localizers.drn'
 
 
 @functools.cache
@@ -159,7 +158,7 @@ def provide_missing_drn() -> None:
 
 
 def is_installed(package: str) -> bool:
-    """Whether a distribution or an importable module has this name."""
+    """Tell whether a distribution or an importable module has this name."""
     try:
         importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
@@ -169,7 +168,7 @@ def is_installed(package: str) -> bool:
 
 
 def package2module(package: str) -> str:
-    """The first top-level module of a distribution.
+    """Return the first top-level module of a distribution.
 
     Raises:
         ValueError: The distribution does not say.
@@ -181,7 +180,7 @@ def package2module(package: str) -> str:
 
 
 def get_installed_path(package: str) -> str:
-    """The folder of a package, given its distribution or module name.
+    """Find the folder of a package, by its distribution or module name.
 
     Raises:
         importlib.metadata.PackageNotFoundError: It is not installed.
@@ -211,7 +210,7 @@ def get_installed_path(package: str) -> str:
 
 
 def is_editable(module: str) -> bool:
-    """Whether a package lies elsewhere than its metadata suggests."""
+    """Tell whether a package lies elsewhere than its metadata suggests."""
     try:
         name = MODULE2PACKAGE.get(module, module)
         distribution = importlib.metadata.distribution(name)

@@ -72,7 +72,7 @@ class PlainArray:
 
 
 def dtype_of(dtype: Any) -> np.dtype:
-    """The dtype that a stand-in is for.
+    """Return the dtype that a stand-in is for.
 
     It is looked at again: there are ways to set attributes of an object
     from a checkpoint.

@@ -1,4 +1,4 @@
-"""Datasets and samplers."""
+"""Datasets of videos and clips, and samplers that keep frames in order."""
 
 import warnings
 from importlib.util import find_spec

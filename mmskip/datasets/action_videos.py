@@ -25,7 +25,7 @@ class BrokenVideoError(RuntimeError):
 
 
 class _ActionList:
-    """What both data sets add to mmaction2's.
+    """Additions to mmaction2's lists that both data sets share.
 
     Every sample gets a ``video_id``: its path in the list.
     """
@@ -93,7 +93,7 @@ class _ActionList:
             return self._stand_in(idx, info, why[:200])
 
     def _stand_in(self, idx: int, info: dict, why: str) -> dict:
-        """The next video that can be decoded, under the name of this one.
+        """Load the next video that can be decoded, under this one's name.
 
         Loops and batches stay as they are; the metrics know it by its mark.
         """
@@ -160,7 +160,7 @@ class _ActionList:
             )
 
     def _check_line(self, number: int, line: str) -> tuple[tuple, list[int]]:
-        """What a line lists, its offset included, and its labels."""
+        """Return what a line lists, its offset included, and its labels."""
         name, *columns = line.strip().split(self._delimiter)
         counts = self._columns.count(' ') - 1  # between path and labels
         numbers = [int(c) for c in columns if INTEGER.fullmatch(c)]
@@ -195,12 +195,12 @@ class _ActionList:
 
     @property
     def _columns(self) -> str:
-        """What a line consists of, as the message puts it."""
+        """The columns of a line, as a message names them."""
         raise NotImplementedError
 
     @property
     def _delimiter(self) -> str | None:
-        """What separates columns; None is any white space."""
+        """The text between columns; None is any white space."""
         return None
 
 
@@ -212,14 +212,14 @@ class ActionVideoDataset(_ActionList, VideoDataset):
     ``metainfo``, and samples get a ``video_id``.
 
     Args:
-        *args: As of ``VideoDataset``.
+        *args: Passed on to ``VideoDataset``.
         on_broken: What happens to a video that cannot be decoded. With
             ``raise``, an error names it. With ``skip``, a warning does, and
             in training another is drawn; in test mode the next video that
             can be decoded stands in, marked by the meta key ``broken``:
             ``mmskip.ActionAccuracy`` and ``mmskip.VideoCost`` leave it out
             and report it, other metrics do not know of it.
-        **kwargs: As of ``VideoDataset``.
+        **kwargs: Passed on to ``VideoDataset``.
 
     Raises:
         ValueError: ``on_broken`` is something else.

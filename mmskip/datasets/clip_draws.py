@@ -1,4 +1,4 @@
-"""Which clips there are, in which order and with which random draws."""
+"""Clips to draw from videos: which, in what order, with what randomness."""
 
 import copy
 import random
@@ -13,6 +13,20 @@ import torch
 from mmengine.dataset import DefaultSampler
 
 from mmskip.registry import DATA_SAMPLERS, FUNCTIONS
+
+# Members of transforms that take other samples, in mmdet and mmpose.
+MIXING = ('get_indexes', 'get_indices', 'num_aux_image')
+# They look for a crop until it suits the boxes of the image, choose among
+# its objects, or draw from generators of their own.
+BOUND_TO_THE_IMAGE = (
+    'Albu',
+    'Albumentation',
+    'InstaBoost',
+    'MinIoURandomCrop',
+    'MultiBranch',
+    'RandomCenterCropPad',
+    'RandomSamplingNegPos',
+)
 
 
 @FUNCTIONS.register_module()
@@ -105,9 +119,9 @@ class ClipSampler(DefaultSampler):
 
     Args:
         dataset: The dataset; mmengine passes it.
-        shuffle: As of ``DefaultSampler``. Defaults to True.
-        seed: As of ``DefaultSampler``; mmengine passes it.
-        round_up: As of ``DefaultSampler``. Defaults to True.
+        shuffle: Shuffle the clips in every epoch. Defaults to True.
+        seed: Seed of the order and of the clips; mmengine passes it.
+        round_up: Repeat clips until all ranks have as many. Defaults to True.
     """
 
     def __init__(
@@ -156,7 +170,7 @@ def build_windows(
 
 
 def derive_seed(*parts: Any) -> int:
-    """A seed, 0 to 2**32 - 1, that looks unrelated for other parts."""
+    """Return a seed, 0 to 2**32 - 1, that looks unrelated for other parts."""
     text = '/'.join(map(str, parts)).encode()
     return int.from_bytes(blake2b(text, digest_size=4).digest(), 'little')
 
@@ -174,24 +188,8 @@ def check_positive(name: str, value: Any) -> int:
     return value
 
 
-# Members of transforms that take other samples, in mmdet and mmpose.
-MIXING = ('get_indexes', 'get_indices', 'num_aux_image')
-
-# They look for a crop until it suits the boxes of the image, choose among
-# its objects, or draw from generators of their own.
-BOUND_TO_THE_IMAGE = (
-    'Albu',
-    'Albumentation',
-    'InstaBoost',
-    'MinIoURandomCrop',
-    'MultiBranch',
-    'RandomCenterCropPad',
-    'RandomSamplingNegPos',
-)
-
-
 def find_transforms(dataset: Any) -> dict[str, Any]:
-    """All transforms of a dataset and of those in it, by their place.
+    """Find the transforms of a dataset and of those in it, by place.
 
     Args:
         dataset: A dataset, or a wrapper with ``dataset`` or ``datasets``.
@@ -239,10 +237,25 @@ def check_sharing(dataset: Any) -> None:
 
 
 class SharedDraws:
-    """Lets transforms repeat their random choices from sample to sample.
+    """Lets transforms repeat their random draws from sample to sample.
+
+    mmcv marks methods of transforms whose result is random
+    (``cache_randomness``) and offers a context that lets them return their
+    first result again (``cache_random_params``). Two things keep us from
+    entering that context as it is. It counts a method twice that a subclass
+    overrides, and refuses: with mmdet imported, ``RandomChoice`` cannot be
+    used in it. And a transform that draws beside its marked methods gets other
+    numbers in the second frame, because the marked ones then draw nothing.
+
+    So the marked methods are remembered here, by the list that the decorator
+    keeps, and every transform and every marked method starts from a random
+    state of its own (python, numpy, torch), which follows from the seed of the
+    clip and the place of the transform. What a transform draws, and how much
+    of it, is then of no concern to the others, and the random numbers of the
+    process are left as they were.
 
     Args:
-        seed: Seed of the choices.
+        seed: Seed of the draws.
     """
 
     def __init__(self, seed: int) -> None:
@@ -276,7 +289,7 @@ class SharedDraws:
 
     @contextmanager
     def sample(self) -> Iterator[None]:
-        """Process a sample with the choices of the first."""
+        """Process a sample with the draws of the first."""
         self._calls.clear()
         with random_state(derive_seed(self.seed)):
             yield
@@ -305,11 +318,11 @@ class SharedDraws:
 
 @contextmanager
 def share_draws(dataset: Any, seed: int) -> Iterator[SharedDraws]:
-    """Let several samples of a dataset see the same random choices.
+    """Let several samples of a dataset get the same random draws.
 
     Args:
         dataset: The dataset.
-        seed: Seed of the choices.
+        seed: Seed of the draws.
 
     Yields:
         What to enter the context ``sample()`` of for each sample.
@@ -344,7 +357,7 @@ def random_state(seed: int) -> Iterator[None]:
 
 
 def _walk_datasets(dataset: Any) -> Iterator[Any]:
-    """A dataset and all that it wraps."""
+    """Yield a dataset and all that it wraps."""
     yield dataset
     inner = [*getattr(dataset, 'datasets', ())]
     if hasattr(dataset, 'dataset'):

@@ -57,7 +57,7 @@ def group_videos(
 
 
 def find_parts(dataset: Any) -> list[Any]:
-    """The datasets of frames that a dataset consists of.
+    """Find the datasets of frames that a dataset consists of.
 
     Args:
         dataset: A dataset with ``prepare_data``, or several concatenated.
@@ -94,7 +94,7 @@ def prepare(dataset: Any, index: int) -> Any:
 def count_starts(
     video: Any, length: int, span: int, padding: str, num_frames: int
 ) -> int:
-    """Number of positions at which a clip can start.
+    """Count the positions at which a clip can start.
 
     Args:
         video: Its id, for the message.
@@ -121,7 +121,7 @@ def count_starts(
 def clip_positions(
     start: int, num_frames: int, stride: int, length: int, padding: str
 ) -> list[int]:
-    """Positions of a clip's frames in a video of ``length`` frames."""
+    """Return the positions of a clip's frames in a video."""
     positions = start + stride * np.arange(num_frames)
     if padding == 'loop':
         return (positions % length).tolist()
@@ -283,7 +283,7 @@ class ClipDataset(Dataset):
 
     @property
     def test_mode(self) -> bool:
-        """Whether the wrapped dataset is in test mode."""
+        """True if the wrapped dataset is in test mode."""
         return any(getattr(part, 'test_mode', False) for part in self._parts)
 
     @property
@@ -303,7 +303,7 @@ class ClipDataset(Dataset):
         return len(self._clips)
 
     def get_data_info(self, idx: int) -> dict:
-        """Annotation of the first frame of a clip.
+        """Return the annotation of the first frame of a clip.
 
         A clip that starts anywhere is represented by its first possible
         frame.
@@ -319,7 +319,7 @@ class ClipDataset(Dataset):
         return {**info, 'sample_idx': int(idx)}
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Labels of all frames of a clip, for class-balanced sampling.
+        """Return the labels of all frames of a clip, for balanced sampling.
 
         Args:
             idx: Index of the clip.
@@ -377,7 +377,7 @@ class ClipDataset(Dataset):
     def _frames_of(
         self, index: int, draws: np.random.Generator | None = None
     ) -> list[int]:
-        """Samples of a clip; without ``draws`` it starts at its first."""
+        """Return the samples of a clip, from its first without ``draws``."""
         video, first, stop = self._clips[index]
         start = first if draws is None else draws.integers(first, stop)
         frames = self._frames[video]

@@ -18,6 +18,7 @@ from mmskip.registry import DATASETS, TRANSFORMS
 from .jhmdb_release import NUM_SPLITS, read_ground_truth
 
 SUBSETS = ('train', 'test')
+KEYS = ('last', 'middle')
 
 
 @DATASETS.register_module()
@@ -94,7 +95,7 @@ class JHMDBDataset(BaseActionDataset):
             return self._list_samples(truth)
 
     def _list_samples(self, truth: dict) -> list[dict]:
-        """Samples of the split and subset."""
+        """List the samples of the split and subset."""
         labels = list(truth['labels'])
         if self.num_classes not in (None, len(labels)):
             raise InputError(
@@ -122,7 +123,7 @@ class JHMDBDataset(BaseActionDataset):
         return samples
 
     def _load(self, truth: dict, video: str) -> list[dict]:
-        """Samples of one video."""
+        """List the samples of one video."""
         folder = osp.join(self.data_prefix['img'], video)
         height, width = truth['resolution'][video]
         frames = int(truth['nframes'][video])
@@ -181,7 +182,7 @@ class LoadActorBoxes(BaseTransform):
     ``frame_id``, ``start_index``. Added: ``proposals``, float32 (n, 4).
 
     Args:
-        proposal_file: Of the detector. None: the ground truth.
+        proposal_file: Boxes of a detector. None: the ground truth.
         score_thr: Least score of a proposal; if none has it, the one of the
             highest score is taken, as mmaction2 does. Defaults to its 0.9.
 
@@ -259,32 +260,6 @@ class LoadActorBoxes(BaseTransform):
         return boxes
 
 
-@reads('a pickled dict from frames to boxes')
-def _read_boxes(path: str) -> dict:
-    """Read proposals, without running code that the file may hold.
-
-    Raises:
-        FileNotFoundError: There is no such file.
-        ValueError: It holds something else.
-    """
-    try:
-        found = read_pickle(get(path))
-    except pickle.UnpicklingError as error:
-        raise ValueError(
-            f'{path}: expected a pickled dict from frames to boxes, got a '
-            f'file that cannot be read: {error}'
-        ) from error
-    if not isinstance(found, dict):
-        raise ValueError(
-            f'{path}: expected a dict from frames to boxes, got '
-            f'{type(found).__name__}'
-        )
-    return found
-
-
-KEYS = ('last', 'middle')
-
-
 @TRANSFORMS.register_module()
 class SampleKeyFrameClip(BaseTransform):
     """Choose the T frames of a clip that a key frame belongs to.
@@ -331,3 +306,26 @@ class SampleKeyFrameClip(BaseTransform):
         results['frame_interval'] = self.frame_interval
         results['num_clips'] = 1
         return results
+
+
+@reads('a pickled dict from frames to boxes')
+def _read_boxes(path: str) -> dict:
+    """Read proposals, without running code that the file may hold.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        ValueError: It holds something else.
+    """
+    try:
+        found = read_pickle(get(path))
+    except pickle.UnpicklingError as error:
+        raise ValueError(
+            f'{path}: expected a pickled dict from frames to boxes, got a '
+            f'file that cannot be read: {error}'
+        ) from error
+    if not isinstance(found, dict):
+        raise ValueError(
+            f'{path}: expected a dict from frames to boxes, got '
+            f'{type(found).__name__}'
+        )
+    return found

@@ -25,9 +25,9 @@ class JHMDBPoseDataset(JhmdbDataset):
     """mmpose's ``JhmdbDataset``, also from the original release, for videos.
 
     Without ``ann_file`` it reads the release as it lies in ``data_root``
-    (:mod:`mmskip.datasets.jhmdb_pose_release`), with one it reads mmpose's JSON;
-    the samples are the same. What was left out, and what is odd about the
-    release, is counted in the log.
+    (:mod:`mmskip.datasets.jhmdb_pose_release`), with one it reads mmpose's
+    JSON; the samples are the same. What was left out, and what is odd about
+    the release, is counted in the log.
 
     Samples have ``video_id``, the folder of the image, followed by ``#`` and
     the ``track_id`` where a video has several persons, so that
@@ -125,7 +125,7 @@ class JHMDBPoseDataset(JhmdbDataset):
 
     @property
     def _source(self) -> str:
-        """What messages name."""
+        """The file or the folder that messages name."""
         where = f'split {self.split} ({self.subset})'
         return self.ann_file or f'{self.data_root}, {where}'
 

@@ -1,4 +1,15 @@
-"""Read the joints of J-HMDB or sub-JHMDB, as released or for mmpose."""
+"""Read the joints of J-HMDB or sub-JHMDB, as released or for mmpose.
+
+joint_positions/<action>/<video>/joint_positions.mat    pos_img (2 x 15 x T)
+puppet_mask/<action>/<video>/puppet_mask.mat            part_mask (H x W x T)
+Rename_Images/<action>/<video>/00001.png
+sub_splits/<action>_test_split_<1..3>.txt               of sub-JHMDB
+splits/<action>_test_split<1..3>.txt                    of J-HMDB
+
+Sub-JHMDB, 316 videos of twelve actions that show the whole body, is what
+papers on pose report. Coordinates count from 1, in these files as in
+mmpose's JSON.
+"""
 
 import os
 from collections.abc import Callable, Mapping
@@ -20,6 +31,20 @@ VARIANTS = dict(
     full=('splits', '_test_split{}.txt'),
 )
 MARK_OF_SUBSET = dict(train='train_videos', test='test_videos')
+NAMES = (
+    'neck',
+    'belly',
+    'head',
+    *(
+        f'{side}_{part}'
+        for part in ('shoulder', 'hip', 'elbow', 'knee', 'wrist', 'ankle')
+        for side in ('right', 'left')
+    ),
+)
+# Numbers of images: video times this, plus frame.
+IMAGES_PER_VIDEO = 10_000
+EXPECTED = "mmpose's annotation file (JSON)"
+NUMBERS = (int, float)
 
 
 class PoseVideo(NamedTuple):
@@ -39,13 +64,13 @@ class PoseVideo(NamedTuple):
     boxes: np.ndarray
 
     def file_name(self, frame: int) -> str:
-        """Path of a frame, from 0, below the folder of the release."""
+        """Return the path of a frame, from 0, below the release's folder."""
         return f'Rename_Images/{self.name}/{frame + 1:05d}.png'
 
 
 @dataclass
 class ReadingReport:
-    """What was read, and what was not as expected.
+    """A report of what was read, and of what was not as expected.
 
     Attributes:
         videos: Number of videos.
@@ -85,7 +110,7 @@ class ReadingReport:
 def list_videos(
     root: str | os.PathLike, split: int, subset: str, variant: str = 'sub'
 ) -> dict[str, Path]:
-    """Videos ``action/video`` of a split, and the file that lists each.
+    """List the videos ``action/video`` of a split, with their files.
 
     Args:
         root: Folder of the release.
@@ -183,62 +208,6 @@ def read_pose_video(
     return PoseVideo(name, size, joints, boxes)
 
 
-def _read_joints(reader: MatReader, root: Path, name: str) -> np.ndarray:
-    """``pos_img`` of a video as (T, 15, 2)."""
-    path = root / 'joint_positions' / name / 'joint_positions.mat'
-    joints = read_matrix(reader, path, 'pos_img')
-    # MATLAB drops the last dimension of a single frame.
-    joints = joints[..., None] if joints.ndim == 2 else joints
-    if (
-        joints.ndim != 3
-        or joints.shape[:2] != (2, NUM_JOINTS)
-        or not joints.size
-    ):
-        raise InputError(
-            f'{path}: expected pos_img of shape (2, {NUM_JOINTS}, frames), '
-            f'got {joints.shape}; extract it again'
-        )
-    return joints.transpose(2, 1, 0).astype(np.float64)
-
-
-def _count_images(root: Path, name: str) -> int:
-    """Number of frames on disk; they must be 00001.png and so on."""
-    folder = root / 'Rename_Images' / name
-    images = sorted(path.name for path in folder.glob('*.png'))
-    if not images or images[-1] != f'{len(images):05d}.png':
-        got = f'{images[0]} to {images[-1]}' if images else 'none'
-        raise InputError(
-            f'{folder}: expected frames from 00001.png without gaps, got '
-            f'{len(images)} ({got}); extract Rename_Images.tar.gz again'
-        )
-    return len(images)
-
-
-def _box_of(mask: np.ndarray) -> np.ndarray:
-    """First and last column and row above 0, from 1; NaN if there is none."""
-    rows, columns = np.nonzero(mask > 0)
-    if not len(rows):
-        return np.full(4, np.nan)
-    low = (columns.min(), rows.min())
-    return np.array([*low, columns.max(), rows.max()], np.float64) + 1
-
-
-NAMES = (
-    'neck',
-    'belly',
-    'head',
-    *(
-        f'{side}_{part}'
-        for part in ('shoulder', 'hip', 'elbow', 'knee', 'wrist', 'ankle')
-        for side in ('right', 'left')
-    ),
-)
-# Numbers of images: video times this, plus frame.
-IMAGES_PER_VIDEO = 10_000
-EXPECTED = "mmpose's annotation file (JSON)"
-NUMBERS = (int, float)
-
-
 def read_pose_json(
     root: str | os.PathLike, split: int, subset: str, variant: str = 'sub'
 ) -> tuple[dict[str, Any], ReadingReport]:
@@ -274,30 +243,9 @@ def read_pose_json(
         ):
             if box[0] != box[0]:  # NaN: nobody there
                 continue
-            image = dict(
-                id=number * IMAGES_PER_VIDEO + frame + 1,
-                file_name=video.file_name(frame),
-                width=video.size[0],
-                height=video.size[1],
-                vid_id=f'{number:05d}',
-                frame_id=number * IMAGES_PER_VIDEO + frame + 1,
-                nframes=len(video.boxes),
-                is_labeled=True,
-            )
-            x1, y1, x2, y2 = box.tolist()
-            points = [v for x, y in joints.tolist() for v in (x, y, 2.0)]
+            image = _image_entry(video, number, frame)
             images.append(image)
-            annotations.append(
-                dict(
-                    id=image['id'],
-                    image_id=image['id'],
-                    category_id=1,
-                    track_id=0,
-                    iscrowd=0,
-                    bbox=[x1, y1, x2 - x1, y2 - y1],
-                    keypoints=points,
-                )
-            )
+            annotations.append(_person_entry(image['id'], joints, box))
     person = dict(id=1, name='person', keypoints=list(NAMES))
     content = dict(images=images, annotations=annotations, categories=[person])
     return content, report
@@ -338,13 +286,82 @@ def check_pose_json(path: str | os.PathLike) -> None:
     )
 
 
+def _read_joints(reader: MatReader, root: Path, name: str) -> np.ndarray:
+    """Read ``pos_img`` of a video as (T, 15, 2)."""
+    path = root / 'joint_positions' / name / 'joint_positions.mat'
+    joints = read_matrix(reader, path, 'pos_img')
+    # MATLAB drops the last dimension of a single frame.
+    joints = joints[..., None] if joints.ndim == 2 else joints
+    if (
+        joints.ndim != 3
+        or joints.shape[:2] != (2, NUM_JOINTS)
+        or not joints.size
+    ):
+        raise InputError(
+            f'{path}: expected pos_img of shape (2, {NUM_JOINTS}, frames), '
+            f'got {joints.shape}; extract it again'
+        )
+    return joints.transpose(2, 1, 0).astype(np.float64)
+
+
+def _count_images(root: Path, name: str) -> int:
+    """Count the frames on disk; they must be 00001.png and so on."""
+    folder = root / 'Rename_Images' / name
+    images = sorted(path.name for path in folder.glob('*.png'))
+    if not images or images[-1] != f'{len(images):05d}.png':
+        got = f'{images[0]} to {images[-1]}' if images else 'none'
+        raise InputError(
+            f'{folder}: expected frames from 00001.png without gaps, got '
+            f'{len(images)} ({got}); extract Rename_Images.tar.gz again'
+        )
+    return len(images)
+
+
+def _box_of(mask: np.ndarray) -> np.ndarray:
+    """Find the first and last column and row above 0, from 1, or NaN."""
+    rows, columns = np.nonzero(mask > 0)
+    if not len(rows):
+        return np.full(4, np.nan)
+    low = (columns.min(), rows.min())
+    return np.array([*low, columns.max(), rows.max()], np.float64) + 1
+
+
+def _image_entry(video: PoseVideo, number: int, frame: int) -> dict[str, Any]:
+    identity = number * IMAGES_PER_VIDEO + frame + 1
+    return dict(
+        id=identity,
+        file_name=video.file_name(frame),
+        width=video.size[0],
+        height=video.size[1],
+        vid_id=f'{number:05d}',
+        frame_id=identity,
+        nframes=len(video.boxes),
+        is_labeled=True,
+    )
+
+
+def _person_entry(
+    image_id: int, joints: np.ndarray, box: np.ndarray
+) -> dict[str, Any]:
+    x1, y1, x2, y2 = box.tolist()
+    return dict(
+        id=image_id,
+        image_id=image_id,
+        category_id=1,
+        track_id=0,
+        iscrowd=0,
+        bbox=[x1, y1, x2 - x1, y2 - y1],
+        keypoints=[v for x, y in joints.tolist() for v in (x, y, 2.0)],
+    )
+
+
 def _check_entries(
     place: str,
     entries: list,
     check: Callable[[Mapping], bool],
     needed: str,
 ) -> set[int]:
-    """Ids of entries, each of which has what is needed and an own one."""
+    """Return the ids of entries, complete and with an id of their own."""
     ids: set[int] = set()
     for number, entry in enumerate(entries, 1):
         if not isinstance(entry, Mapping) or not check(entry):

@@ -57,7 +57,7 @@ class MatReader:
 
         Args:
             path: The file.
-            name: Of the array.
+            name: Name of the array.
 
         Raises:
             InputError: The file cannot be read, or has no such array.
@@ -96,7 +96,7 @@ class MatReader:
     def _ask(
         self, path: str | os.PathLike, **request: Any
     ) -> tuple[dict, bytes]:
-        """The answer of the worker, and the bytes that follow it."""
+        """Return the answer of the worker, and the bytes that follow it."""
         with open(path, 'rb'):
             pass  # so that a file that is not there is told as any other
         process = self._started()
@@ -143,7 +143,7 @@ class MatReader:
         process.kill()
 
     def _fate(self, process: subprocess.Popen) -> str:
-        """How a process ended that answers no more."""
+        """Say how a process ended that answers no more."""
         with suppress(subprocess.TimeoutExpired):
             process.wait(timeout=1)
         self._end(process)
@@ -161,7 +161,7 @@ class MatReader:
 
 @contextmanager
 def mat_reader(given: MatReader | None) -> Iterator[MatReader]:
-    """A reader that was given, or one of its own for a ``with`` statement."""
+    """Yield a reader that was given, or a new one for the block."""
     if given is not None:
         yield given
         return

@@ -62,7 +62,7 @@ def _answer(
 
 
 def _rows(content: dict, fields: list[str]) -> list[dict]:
-    """The struct array that has all of the fields, as plain values."""
+    """Return the struct array that has all of the fields, as plain values."""
     import numpy as np
 
     arrays = [
@@ -83,7 +83,7 @@ def _rows(content: dict, fields: list[str]) -> list[dict]:
 
 
 def _plain(value: Any) -> Any:
-    """A text, or a list of numbers; None for anything else."""
+    """Return a text, or a list of numbers; None for anything else."""
     import numpy as np
 
     array = np.asarray(value)

@@ -54,10 +54,10 @@ class UADETRACDataset(BaseDetDataset):
         frame_stride: Use every n-th frame of each sequence, beginning with
             its first. Defaults to 1.
         single_class: Treat all types as 'vehicle'. Defaults to False.
-        metainfo: As in mmengine; ``classes`` may be a selection of car, van,
+        metainfo: Meta information; ``classes`` may be a selection of car, van,
             bus and others (vehicles of other classes are then left out), or
             another name for the single class. Defaults to None.
-        filter_cfg: As of mmdet's ``CocoDataset``, with ``filter_empty_gt``
+        filter_cfg: Filters as in mmdet's ``CocoDataset``: ``filter_empty_gt``
             and ``min_size``; applied in training only. Defaults to None.
         **kwargs: Arguments of :class:`mmdet.datasets.BaseDetDataset`.
 
@@ -256,7 +256,7 @@ class UADETRACDataset(BaseDetDataset):
         ]
 
     def get_cat_ids(self, idx: int) -> list[int]:
-        """Labels of the vehicles of a sample, ignored regions left out."""
+        """Return the labels of a sample's vehicles, but ignored regions."""
         return [
             instance['bbox_label']
             for instance in self.get_data_info(idx)['instances']

@@ -1,4 +1,15 @@
-"""Read UA-DETRAC as it was released."""
+"""Read UA-DETRAC as it was released.
+
+The release exists in several editions. All of these are read:
+
+- ``MVI_20011.xml`` (four vehicle types in lower case) and
+  ``MVI_20011_v3.xml`` (thirteen capitalised types and a colour);
+- ``left/top/width/height`` and ``left/top/w/h`` boxes;
+- frames without vehicles, which have no ``<frame>`` element at all.
+
+Boxes are stored in pixels counted from 1 and frames numbered from 1; here
+both count from 0.
+"""
 
 import math
 import os
@@ -50,6 +61,20 @@ KNOWN = {
     'target': {'box', 'attribute', 'occlusion'},
 }
 ARCHIVE = 'extract it again from the archive'
+# Where releases and re-packs put images and annotations, those of one split
+# before those of all; the first folder that holds any is used.
+SPLIT_IMAGE_FOLDERS = (
+    'Insight-MVT_Annotation_{split}',
+    'DETRAC-{lower}-data/Insight-MVT_Annotation_{split}',
+)
+ALL_IMAGE_FOLDERS = ('DETRAC-Images/DETRAC-Images', 'DETRAC-Images')
+ANNOTATION_FOLDERS = (
+    'DETRAC-{split}-Annotations-XML',
+    'DETRAC-{split}-Annotations-XML/DETRAC-{split}-Annotations-XML',
+    'DETRAC-{split}-Annotations-XML-v3',
+    'DETRAC-{split}-Annotations-XML-v3/DETRAC-{split}-Annotations-XML-v3',
+)
+_FRAME_NAME = re.compile(r'img(\d{5,})\.jpe?g', re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -60,7 +85,7 @@ class Target:
         track_id: Number of the vehicle, unique within its sequence.
         box: ``(x1, y1, x2, y2)`` in pixels from 0; it may stick out of the
             image by a little.
-        vehicle_type: As in the file, in lower case.
+        vehicle_type: Type of the vehicle, in lower case.
     """
 
     track_id: int
@@ -156,105 +181,6 @@ def clip_box(box: Box, size: tuple[int, int]) -> list[float] | None:
     x1, x2 = (min(max(x, 0.0), float(width)) for x in box[::2])
     y1, y2 = (min(max(y, 0.0), float(height)) for y in box[1::2])
     return [x1, y1, x2, y2] if x2 > x1 and y2 > y1 else None
-
-
-def _find_unknown(root: ET.Element) -> list[str]:
-    """Say which elements stand where none of their names is read."""
-    unknown = Counter(
-        child.tag
-        for element in root.iter()
-        for child in element
-        if child.tag not in KNOWN.get(element.tag, {child.tag})
-    )
-    return [
-        f'{count} elements {excerpt(tag)} are not known and passed over'
-        for tag, count in unknown.items()
-    ]
-
-
-def _find_oddities(
-    element: ET.Element, targets: tuple[Target, ...], number: int
-) -> list[str]:
-    """Say where a frame contradicts itself."""
-    found = []
-    density = element.get('density')
-    if density is not None and density.strip() != str(len(targets)):
-        found.append(
-            f'frame {number} has density="{density}" but {len(targets)} '
-            'targets'
-        )
-    if len({target.track_id for target in targets}) != len(targets):
-        found.append(f'frame {number} lists a target id twice')
-    return found
-
-
-def _read_target(element: ET.Element, place: str) -> Target:
-    """Read one ``<target>``."""
-    track_id = _read_number(element, ('id',), f'{place}: <target>')
-    place = f'{place}: target {excerpt(element.get("id"))}'
-    if track_id < 0 or track_id != int(track_id):
-        raise InputError(f'{place}: expected a whole number as its id')
-    box = element.find('box')
-    attribute = element.find('attribute')
-    if box is None:
-        raise InputError(f'{place}: expected a <box>, got none')
-    if attribute is None or not attribute.get('vehicle_type'):
-        raise InputError(
-            f'{place}: expected <attribute vehicle_type="...">, got none'
-        )
-    return Target(
-        track_id=int(track_id),
-        box=_read_box(box, place),
-        vehicle_type=attribute.get('vehicle_type').strip().lower(),
-    )
-
-
-def _read_box(element: ET.Element, place: str) -> Box:
-    """Read a ``<box>``: pixels from 1 to pixels from 0, xywh to xyxy."""
-    left = _read_number(element, ('left',), place) - 1
-    top = _read_number(element, ('top',), place) - 1
-    width = _read_number(element, ('width', 'w'), place)
-    height = _read_number(element, ('height', 'h'), place)
-    if width <= 0 or height <= 0:
-        raise InputError(
-            f'{place}: expected a box of positive size, got width={width}, '
-            f'height={height}'
-        )
-    return left, top, left + width, top + height
-
-
-def _read_number(
-    element: ET.Element, names: tuple[str, ...], place: str
-) -> float:
-    """Read the first of several spellings of an attribute as a number."""
-    text = next((element.get(n) for n in names if element.get(n)), None)
-    try:
-        value = float(text)
-    except (TypeError, ValueError):
-        value = math.nan
-    if not math.isfinite(value):
-        raise InputError(
-            f'{place}: expected a number in the attribute '
-            f'{" or ".join(map(repr, names))}, got {excerpt(text)}'
-        )
-    return value
-
-
-# Where releases and re-packs put images and annotations, those of one split
-# before those of all; the first folder that holds any is used.
-SPLIT_IMAGE_FOLDERS = (
-    'Insight-MVT_Annotation_{split}',
-    'DETRAC-{lower}-data/Insight-MVT_Annotation_{split}',
-)
-ALL_IMAGE_FOLDERS = ('DETRAC-Images/DETRAC-Images', 'DETRAC-Images')
-ANNOTATION_FOLDERS = (
-    'DETRAC-{split}-Annotations-XML',
-    'DETRAC-{split}-Annotations-XML/DETRAC-{split}-Annotations-XML',
-    'DETRAC-{split}-Annotations-XML-v3',
-    'DETRAC-{split}-Annotations-XML-v3/DETRAC-{split}-Annotations-XML-v3',
-)
-
-_FRAME_NAME = re.compile(r'img(\d{5,})\.jpe?g', re.IGNORECASE)
 
 
 def find_sequences(
@@ -376,6 +302,88 @@ def read_image_size(path: str) -> tuple[int, int]:
     """
     with Image.open(path) as image:
         return image.size
+
+
+def _find_unknown(root: ET.Element) -> list[str]:
+    """Say which elements stand where none of their names is read."""
+    unknown = Counter(
+        child.tag
+        for element in root.iter()
+        for child in element
+        if child.tag not in KNOWN.get(element.tag, {child.tag})
+    )
+    return [
+        f'{count} elements {excerpt(tag)} are not known and passed over'
+        for tag, count in unknown.items()
+    ]
+
+
+def _find_oddities(
+    element: ET.Element, targets: tuple[Target, ...], number: int
+) -> list[str]:
+    """Say where a frame contradicts itself."""
+    found = []
+    density = element.get('density')
+    if density is not None and density.strip() != str(len(targets)):
+        found.append(
+            f'frame {number} has density="{density}" but {len(targets)} '
+            'targets'
+        )
+    if len({target.track_id for target in targets}) != len(targets):
+        found.append(f'frame {number} lists a target id twice')
+    return found
+
+
+def _read_target(element: ET.Element, place: str) -> Target:
+    """Read one ``<target>``."""
+    track_id = _read_number(element, ('id',), f'{place}: <target>')
+    place = f'{place}: target {excerpt(element.get("id"))}'
+    if track_id < 0 or track_id != int(track_id):
+        raise InputError(f'{place}: expected a whole number as its id')
+    box = element.find('box')
+    attribute = element.find('attribute')
+    if box is None:
+        raise InputError(f'{place}: expected a <box>, got none')
+    if attribute is None or not attribute.get('vehicle_type'):
+        raise InputError(
+            f'{place}: expected <attribute vehicle_type="...">, got none'
+        )
+    return Target(
+        track_id=int(track_id),
+        box=_read_box(box, place),
+        vehicle_type=attribute.get('vehicle_type').strip().lower(),
+    )
+
+
+def _read_box(element: ET.Element, place: str) -> Box:
+    """Read a ``<box>``: pixels from 1 to pixels from 0, xywh to xyxy."""
+    left = _read_number(element, ('left',), place) - 1
+    top = _read_number(element, ('top',), place) - 1
+    width = _read_number(element, ('width', 'w'), place)
+    height = _read_number(element, ('height', 'h'), place)
+    if width <= 0 or height <= 0:
+        raise InputError(
+            f'{place}: expected a box of positive size, got width={width}, '
+            f'height={height}'
+        )
+    return left, top, left + width, top + height
+
+
+def _read_number(
+    element: ET.Element, names: tuple[str, ...], place: str
+) -> float:
+    """Read the first of several spellings of an attribute as a number."""
+    text = next((element.get(n) for n in names if element.get(n)), None)
+    try:
+        value = float(text)
+    except (TypeError, ValueError):
+        value = math.nan
+    if not math.isfinite(value):
+        raise InputError(
+            f'{place}: expected a number in the attribute '
+            f'{" or ".join(map(repr, names))}, got {excerpt(text)}'
+        )
+    return value
 
 
 def _first_with(listing, data_root: str, candidates: list[str]) -> str:

@@ -63,7 +63,7 @@ def find_position(
 
 
 def natural_key(value: Any) -> list[tuple[int, Any]]:
-    """What to sort by, so that numbers in texts compare as numbers.
+    """Return a key to sort by, in which numbers compare as numbers.
 
     Args:
         value: A number, or a text such as ``'2'`` or ``'img10.jpg'``.
@@ -78,7 +78,7 @@ def natural_key(value: Any) -> list[tuple[int, Any]]:
 
 
 def look_up(info: Mapping, key: str) -> Any:
-    """A value of a sample; dots lead into dicts, None is missing."""
+    """Look up a value of a sample; dots lead into dicts, None is missing."""
     value: Any = info
     for part in key.split('.'):
         value = value.get(part) if isinstance(value, Mapping) else None
@@ -86,31 +86,17 @@ def look_up(info: Mapping, key: str) -> Any:
 
 
 def all_keys(video_key: str | Sequence[str]) -> tuple[str, ...]:
-    """One key or several, as several."""
+    """Return one key or several as a tuple."""
     return (video_key,) if isinstance(video_key, str) else tuple(video_key)
 
 
 def describe_keys(video_key: str | Sequence[str]) -> str:
-    """The keys as a message names them."""
+    """Return the keys as a message names them."""
     return ' and '.join(map(repr, all_keys(video_key)))
 
 
-def _video_part(info: Mapping, key: str) -> Any:
-    """A value that tells a video: of an image's path only the folder."""
-    value = look_up(info, key)
-    if key != FOLDER:
-        return value
-    value = _first(value)
-    return osp.dirname(value) or None if isinstance(value, str) else None
-
-
-def _first(value: Any) -> Any:
-    """The first of several values, such as paths of a sample's images."""
-    return value[0] if isinstance(value, (list, tuple)) and value else value
-
-
 class FrameDataset(Protocol):
-    """What is needed of a dataset: every mmengine dataset has it."""
+    """A dataset as far as it is needed here: every mmengine dataset has it."""
 
     def get_data_info(self, idx: int) -> dict:
         """Return the annotation of a sample without loading its image."""
@@ -123,17 +109,17 @@ class Alone(NamedTuple):
     """Identity of a sample that does not tell its video.
 
     Attributes:
-        index: Of the sample in its dataset.
+        index: Index of the sample in its dataset.
     """
 
     index: int
 
 
 class Jump(NamedTuple):
-    """Where a loader leaves the order of the videos.
+    """A place where a loader leaves the order of the videos.
 
     Attributes:
-        video: Of the sample that was expected.
+        video: Video of the sample that was expected.
         frame: Its number in the video, from 0.
         found: Video and number of the sample that comes instead; None if no
             more comes.
@@ -214,30 +200,6 @@ def find_jump(
     return None
 
 
-def _order(
-    video: Any,
-    members: list[tuple[Any, int]],
-    video_key: str | Sequence[str],
-    frame_key: str,
-) -> list[int]:
-    """Sort ``(position, index)`` of one video and return the indices."""
-    if any(position is None for position, _ in members):
-        return [index for _, index in members]
-    members = sorted(members, key=lambda m: (natural_key(m[0]), m[1]))
-    for (position, index), (following, other) in pairwise(members):
-        if position == following:
-            persons = [*all_keys(video_key), 'track_id']
-            raise InputError(
-                f'expected each frame of video {video!r} once, got '
-                f'{frame_key}={position} in the samples {index} and {other}; '
-                'if a sample is one person of a frame, let video_key tell '
-                f'persons apart too: video_key={persons}; give videos from '
-                'different datasets different ids, and do not repeat a '
-                'dataset in val and test'
-            )
-    return [index for _, index in members]
-
-
 @DATA_SAMPLERS.register_module()
 class VideoOrderSampler(Sampler[int]):
     """Whole videos per rank, frames in order, nothing padded or repeated.
@@ -259,7 +221,7 @@ class VideoOrderSampler(Sampler[int]):
 
     Args:
         dataset: A dataset with ``get_data_info``; mmengine passes it.
-        video_key: Key of a sample's video, or several keys, as of
+        video_key: Key of a sample's video, or several keys, see
             ``mmskip.VideoHook``; see
             :func:`mmskip.datasets.videos.find_video`. Defaults to
             'video_id'.
@@ -345,3 +307,41 @@ def share_videos(
         [video for video in videos if rank_of[video] == rank]
         for rank in range(world_size)
     ]
+
+
+def _video_part(info: Mapping, key: str) -> Any:
+    """Return what tells a video: of an image's path only the folder."""
+    value = look_up(info, key)
+    if key != FOLDER:
+        return value
+    value = _first(value)
+    return osp.dirname(value) or None if isinstance(value, str) else None
+
+
+def _first(value: Any) -> Any:
+    """Return the first of several values, such as paths of images."""
+    return value[0] if isinstance(value, (list, tuple)) and value else value
+
+
+def _order(
+    video: Any,
+    members: list[tuple[Any, int]],
+    video_key: str | Sequence[str],
+    frame_key: str,
+) -> list[int]:
+    """Sort ``(position, index)`` of one video and return the indices."""
+    if any(position is None for position, _ in members):
+        return [index for _, index in members]
+    members = sorted(members, key=lambda m: (natural_key(m[0]), m[1]))
+    for (position, index), (following, other) in pairwise(members):
+        if position == following:
+            persons = [*all_keys(video_key), 'track_id']
+            raise InputError(
+                f'expected each frame of video {video!r} once, got '
+                f'{frame_key}={position} in the samples {index} and {other}; '
+                'if a sample is one person of a frame, let video_key tell '
+                f'persons apart too: video_key={persons}; give videos from '
+                'different datasets different ids, and do not repeat a '
+                'dataset in val and test'
+            )
+    return [index for _, index in members]

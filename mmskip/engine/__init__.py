@@ -1,4 +1,4 @@
-"""mmengine hooks."""
+"""Hooks of mmengine that stream videos, count their cost and train gates."""
 
 from .cost_hooks import (
     ClipCostHook,

@@ -45,7 +45,7 @@ class Stopwatch:
 
 
 class StopwatchReader:
-    """Something that stops a watch which a hook starts (a metric)."""
+    """A metric that stops the watch which a hook starts."""
 
     stopwatch: Stopwatch | None = None
 

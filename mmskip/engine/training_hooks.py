@@ -1,4 +1,4 @@
-"""Hooks for training."""
+"""Hooks for training: batch norms, layouts, seeds, stages of policies."""
 
 import itertools
 import math
@@ -143,13 +143,6 @@ class IterSeedHook(Hook):
         _seed('iteration', runner)
 
 
-def _seed(part: str, runner: Runner) -> None:
-    seed = derive_seed(part, runner.seed, runner.rank, runner.iter)
-    random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 (what transforms draw from)
-    torch.manual_seed(seed)
-
-
 @HOOKS.register_module()
 class TemperatureHook(Hook):
     """Set the temperature of all policies from the epoch (SoF-Net, 4.2).
@@ -183,7 +176,7 @@ class TemperatureHook(Hook):
         self.begin = begin
 
     def temperature(self, epoch: int) -> float:
-        """The temperature in an epoch, counted from 0."""
+        """Return the temperature in an epoch, counted from 0."""
         age = max(epoch - self.begin, 0)
         return self.initial * math.exp(-self.decay * age)
 
@@ -221,7 +214,7 @@ class WarmUpHook(Hook):
     What applies follows from the epoch alone, so it survives a resume.
 
     Args:
-        epochs: Of the first stage, 15 in the thesis.
+        epochs: Epochs of the first stage, 15 in the thesis.
 
     Raises:
         ValueError: ``epochs`` is not an int >= 0.
@@ -280,6 +273,13 @@ def check_epochs(hook: Hook, runner: Runner) -> None:
             f'{type(runner.train_loop).__name__}; what it does is defined '
             'by epochs'
         )
+
+
+def _seed(part: str, runner: Runner) -> None:
+    seed = derive_seed(part, runner.seed, runner.rank, runner.iter)
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (what transforms draw from)
+    torch.manual_seed(seed)
 
 
 def _unwrap(model):

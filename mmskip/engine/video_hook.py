@@ -22,6 +22,8 @@ from mmskip.skip_conv import StreamBinding, StreamState, clip
 
 from .video_order import VideoOrder
 
+INFERENCE_MODES = ('stream', 'clip')
+
 
 def check_frames(data_batch: Any) -> None:
     """Refuse images with NaN or infinite pixels.
@@ -54,7 +56,7 @@ def check_losses(losses: Any, iteration: int) -> None:
     Args:
         losses: What ``train_step`` returned; only a dict with a tensor
             ``loss`` is looked at.
-        iteration: Of the training, from 1.
+        iteration: Iteration of the training, from 1.
 
     Raises:
         InputError: Names the losses.
@@ -78,7 +80,7 @@ def check_losses(losses: Any, iteration: int) -> None:
 
 
 def _images(data_batch: Any) -> Iterator[tuple[Tensor, Any]]:
-    """Images and their data samples, of any stock collate function."""
+    """Yield images and their data samples, of any stock collate function."""
     if isinstance(data_batch, Mapping):
         images = data_batch.get('inputs', ())
         samples = data_batch.get('data_samples') or [None] * len(images)
@@ -91,9 +93,6 @@ def _images(data_batch: Any) -> Iterator[tuple[Tensor, Any]]:
     for image, sample in pairs:
         if isinstance(image, Tensor):
             yield image, sample
-
-
-INFERENCE_MODES = ('stream', 'clip')
 
 
 @HOOKS.register_module()
@@ -115,7 +114,7 @@ class VideoHook(Hook):
 
     Args:
         num_frames: Frames T of a clip. None: training is frame by frame,
-            as of the dense model.
+            like those of the dense model.
         inference: ``stream``, or ``clip`` for models that take whole clips
             of ``num_frames`` frames (video recognisers).
         reset_interval: Frames after which a stream restarts even within a
@@ -301,12 +300,12 @@ class VideoHook(Hook):
             self._order.finish()
 
     def _needs_order(self, model: nn.Module) -> bool:
-        """Whether a model's results depend on the frames before."""
+        """Tell whether a model's results depend on the frames before."""
         streams = self.inference == 'stream' and is_converted(model)
         return streams or isinstance(model, KeyFrames)
 
     def _order_of(self, loop: BaseLoop, name: str) -> VideoOrder:
-        """Of a loop's loader, whose dataset is read once."""
+        """Return the order of a loop's loader, whose dataset is read once."""
         loader = getattr(loop, 'dataloader', None)
         order = self._orders.get(name)
         if order is None or order.loader is not loader:
@@ -318,17 +317,17 @@ class VideoHook(Hook):
 
 
 def unwrap(model: nn.Module) -> nn.Module:
-    """The model inside its distributed wrapper, if it has one."""
+    """Return the model inside its distributed wrapper, if it has one."""
     return model.module if is_model_wrapper(model) else model
 
 
 def is_converted(model: nn.Module) -> bool:
-    """Whether a model has converted layers."""
+    """Tell whether a model has converted layers."""
     return any(isinstance(m, SelfCounting) for m in model.modules())
 
 
 def untrained_gates(path: str) -> str:
-    """What to say of dense weights in a model with learned gates."""
+    """Return a warning of dense weights in a model with learned gates."""
     return (
         f'{path} has none of the learned gates of the model: they are '
         'untrained, all open, and nothing will be skipped. Train them first '

@@ -1,4 +1,4 @@
-"""Where a loader's samples begin a new stream, and whether they may."""
+"""The order of a loader's samples: where new streams begin, and may begin."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -94,7 +94,7 @@ class VideoOrder:
         """Tell which samples of the next batch begin a new stream.
 
         Args:
-            data_batch: As the stock loaders collate it: a dict with
+            data_batch: A batch as stock loaders collate it: a dict with
                 ``data_samples``, or a list of such dicts.
 
         Returns:
@@ -155,7 +155,7 @@ class VideoOrder:
         self._age = self._seen = self._jumps = self._untold = 0
 
     def _group(self) -> dict[Any, list[int]] | None:
-        """Samples by video; None if the loader's dataset cannot tell."""
+        """Group samples by video; None if the dataset cannot tell."""
         sampler = getattr(self.loader, 'sampler', None)
         if (
             isinstance(sampler, VideoOrderSampler)
@@ -221,7 +221,7 @@ class VideoOrder:
 
 
 def _mixes(sampler: Any) -> bool:
-    """Whether a sampler is known to give frames out of order."""
+    """Tell whether a sampler is known to give frames out of order."""
     if isinstance(sampler, DefaultSampler):
         return sampler.shuffle or sampler.world_size > 1
     return isinstance(sampler, RandomSampler)
@@ -234,7 +234,7 @@ def _goes_back(last: Any, position: Any) -> bool:
 
 
 def _samples(data_batch: Any) -> Iterator[Any]:
-    """The data samples of a batch, as any stock loader collates it."""
+    """Yield the data samples of a batch, as any stock loader collates it."""
     if isinstance(data_batch, dict):
         yield from data_batch['data_samples']
     else:

@@ -1,4 +1,8 @@
-"""Accuracy of recognisers over videos."""
+"""Accuracy of recognisers over videos.
+
+Predictions are sorted by descending score; among equal scores the order of
+the videos stays, so that results are reproducible.
+"""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -15,10 +19,10 @@ from .compute_cost import BROKEN, read_labels, read_scores, video_name
 def precision_at_positives(
     scores: np.ndarray, positives: np.ndarray
 ) -> np.ndarray:
-    """Precision at the rank of each positive, best rank first.
+    """Return the precision at the rank of each positive, best rank first.
 
     Args:
-        scores: Of every video for one class, shape (videos,).
+        scores: Score of every video for one class, shape (videos,).
         positives: Whether a video shows the class, bool, shape (videos,).
 
     Returns:
@@ -30,7 +34,7 @@ def precision_at_positives(
 
 
 def average_precision(scores: np.ndarray, positives: np.ndarray) -> float:
-    """Mean precision at the positives, not interpolated.
+    """Return the mean precision at the positives, not interpolated.
 
     What the code of AR-Net and SoF-Net computes, there called mmAP.
 
@@ -48,7 +52,7 @@ def average_precision(scores: np.ndarray, positives: np.ndarray) -> float:
 def interpolated_average_precision(
     scores: np.ndarray, positives: np.ndarray
 ) -> float:
-    """Mean over the positives of the best precision at no lower recall.
+    """Average, over the positives, the best precision at no lower recall.
 
     ActivityNet's official classification metric: the area below the
     monotone envelope of the precision-recall curve. Never less than
@@ -136,7 +140,7 @@ class ActionAccuracy(BaseMetric):
             self.results.append(dict(scores=scores, labels=labels))
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Figures of all videos.
+        """Compute the figures of all videos.
 
         Raises:
             RuntimeError: There is no video that could be decoded.
@@ -171,7 +175,7 @@ class ActionAccuracy(BaseMetric):
 def mean_over_classes(
     function: Any, scores: np.ndarray, truth: np.ndarray
 ) -> float:
-    """Mean average precision in percent of the classes with a positive.
+    """Return the mAP of the classes with a positive, in percent.
 
     Args:
         function: Average precision of one class.
@@ -189,7 +193,7 @@ def mean_over_classes(
 
 
 def top1_accuracy(scores: np.ndarray, truth: np.ndarray) -> float:
-    """Share of the videos with labels whose best class is one of them."""
+    """Return the share of labelled videos whose best class is right."""
     labelled = truth.any(1)
     if not labelled.any():
         return float('nan')

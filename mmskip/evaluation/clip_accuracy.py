@@ -16,6 +16,7 @@ from mmskip.registry import METRICS
 
 from .compute_cost import (
     BROKEN,
+    GIGA,
     by_group,
     group_of,
     read_groups,
@@ -24,7 +25,8 @@ from .compute_cost import (
     video_name,
 )
 
-GIGA = 1e9
+# mmaction2's ThreeCrop gives left, right, centre.
+CENTRE_OF_THREE = 2
 
 
 @METRICS.register_module()
@@ -100,12 +102,12 @@ class ClipCost(BaseMetric, StopwatchReader):
             self.results.append(result)
 
     def evaluate(self, size: int) -> dict:
-        """Figures of all clips, on rank 0 for every rank."""
+        """Compute the figures of all clips, on rank 0 for every rank."""
         self._batches = 0
         return super().evaluate(size)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Figures of all clips.
+        """Compute the figures of all clips.
 
         Raises:
             RuntimeError: There is no video that could be decoded.
@@ -139,31 +141,6 @@ class ClipCost(BaseMetric, StopwatchReader):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(dict(figures=figures, videos=videos)))
         return figures
-
-
-def _read_macs(sample: dict, key: str) -> list[int]:
-    """MACs of each view of a video."""
-    macs = sample.get(key)
-    if macs is None:
-        raise RuntimeError(
-            f'expected `{key}` in every data sample, got none; add '
-            "custom_hooks=[dict(type='mmskip.ClipCostHook')]"
-        )
-    return torch.as_tensor(macs).flatten().tolist()
-
-
-def _speed(results: Sequence[Mapping]) -> dict[str, float]:
-    """Clips per second of the videos that were timed, if any were."""
-    timed = [result for result in results if 'seconds' in result]
-    if not timed:
-        return {}
-    seconds = sum(result['seconds'] for result in timed)
-    clips = sum(len(result['macs']) for result in timed)
-    return dict(clips_per_second=clips / seconds)
-
-
-# mmaction2's ThreeCrop gives left, right, centre.
-CENTRE_OF_THREE = 2
 
 
 @METRICS.register_module()
@@ -244,7 +221,7 @@ class ClipAccuracy(BaseMetric):
             )
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Figures of all videos.
+        """Compute the figures of all videos.
 
         Raises:
             RuntimeError: There is no video that could be decoded.
@@ -280,7 +257,7 @@ class ClipAccuracy(BaseMetric):
         return figures
 
     def _one_view(self, views: int, name: str | None) -> int:
-        """Centre crop of the middle clip among views in mmaction2's order."""
+        """Pick the centre crop of the middle clip among mmaction2's views."""
         clips, rest = divmod(views, self.num_crops)
         if rest:
             raise ValueError(
@@ -292,8 +269,29 @@ class ClipAccuracy(BaseMetric):
         return crop * clips + clips // 2
 
 
+def _read_macs(sample: dict, key: str) -> list[int]:
+    """Return the MACs of each view of a video."""
+    macs = sample.get(key)
+    if macs is None:
+        raise RuntimeError(
+            f'expected `{key}` in every data sample, got none; add '
+            "custom_hooks=[dict(type='mmskip.ClipCostHook')]"
+        )
+    return torch.as_tensor(macs).flatten().tolist()
+
+
+def _speed(results: Sequence[Mapping]) -> dict[str, float]:
+    """Return the clips per second of the videos that were timed, if any."""
+    timed = [result for result in results if 'seconds' in result]
+    if not timed:
+        return {}
+    seconds = sum(result['seconds'] for result in timed)
+    clips = sum(len(result['macs']) for result in timed)
+    return dict(clips_per_second=clips / seconds)
+
+
 def _accuracies(videos: Sequence[Mapping]) -> dict[str, float]:
-    """Percent of the videos that are right."""
+    """Compute how many percent of the videos are right."""
 
     def percent(right: list[bool]) -> float:
         return 100 * float(np.mean(right))

@@ -1,4 +1,8 @@
-"""Tasks and their metrics, and the comparison of what they report."""
+"""Tasks and their metrics, and the comparison of what they report.
+
+A row is a dict with ``method``, ``setting`` and the figures of a
+:class:`Task`; with ``seed`` where it is one of several runs.
+"""
 
 import statistics
 from collections.abc import Mapping, Sequence
@@ -7,10 +11,16 @@ from typing import Any
 
 import numpy as np
 
+# Parts of what was spent, by mmskip.ComputeCost: gates, reference frames.
+SHARES = dict(
+    gate_share='cost/gate_share', reference_share='cost/reference_share'
+)
+Row = Mapping[str, Any]
+
 
 @dataclass(frozen=True)
 class Task:
-    """Which figures rows of results have, and where they come from.
+    """The figures that rows of results have, and where they come from.
 
     Rows have ``method``, ``setting``, the keys of ``metrics``, the time and
     ``backend``.
@@ -37,7 +47,7 @@ class Task:
 
     @property
     def unit(self) -> str:
-        """What a cost is of: ``frame``, ``video`` or ``clip``."""
+        """The unit of a cost: ``frame``, ``video`` or ``clip``."""
         return self.cost.removeprefix('gmac_per_')
 
     @property
@@ -56,10 +66,6 @@ class Task:
         return (*self.metrics, self.time)
 
 
-# Parts of what was spent, by mmskip.ComputeCost: gates, reference frames.
-SHARES = dict(
-    gate_share='cost/gate_share', reference_share='cost/reference_share'
-)
 DETECTION = Task(
     accuracy='AP',
     cost='gmac_per_frame',
@@ -155,9 +161,6 @@ TASKS = dict(
 )
 
 
-Row = Mapping[str, Any]
-
-
 def mean_over_seeds(
     rows: Sequence[Row], task: Task = DETECTION
 ) -> list[dict[str, Any]]:
@@ -192,10 +195,10 @@ def mean_over_seeds(
 def accuracy_at(
     rows: Sequence[Row], gmac: float, task: Task = DETECTION
 ) -> float | None:
-    """Accuracy of a method at a cost, between the two settings around it.
+    """Interpolate the accuracy of a method at a cost.
 
     Args:
-        rows: Of one method (and seed), one per setting.
+        rows: Rows of one method (and seed), one per setting.
         gmac: GMAC per frame, video or clip.
         task: What accuracy and cost are.
 
@@ -214,7 +217,7 @@ def accuracy_at(
 def compare_at(
     rows: Sequence[Row], gmac: float, task: Task = DETECTION
 ) -> list[dict[str, Any]]:
-    """Accuracy of every method at one cost.
+    """Return the accuracy of every method at one cost.
 
     Interpolated for each seed by itself, then averaged.
 
@@ -255,5 +258,5 @@ def compare_at(
 
 
 def _mean(values: Sequence[float | None]) -> float | None:
-    """The mean, None if one of the values is not known."""
+    """Return the mean, None if one of the values is not known."""
     return None if None in values else statistics.fmean(values)

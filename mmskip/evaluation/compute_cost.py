@@ -1,4 +1,4 @@
-"""What inference costs: per frame, and per video."""
+"""The cost of inference in MACs and time, per frame and per video."""
 
 import json
 import warnings
@@ -18,6 +18,11 @@ from mmskip.reading import InputError, read_json
 from mmskip.registry import METRICS
 
 GIGA = 1e9
+# Set by ActionVideoDataset and ActionFrameDataset on stand-ins for videos
+# that cannot be decoded: why they cannot.
+BROKEN = 'broken'
+# `sof_stops` of a frame that was never looked at.
+UNSEEN = -1
 
 
 @METRICS.register_module()
@@ -49,7 +54,7 @@ class ComputeCost(BaseMetric, LedgerReader):
         self.out_file = out_file
 
     def process(self, data_batch: Any, data_samples: Sequence[dict]) -> None:
-        """Nothing: the ledger is filled while the model runs."""
+        """Do nothing: the ledger is filled while the model runs."""
 
     def evaluate(self, size: int) -> dict:
         """Sum the ledgers of all ranks.
@@ -73,7 +78,7 @@ class ComputeCost(BaseMetric, LedgerReader):
         return super().evaluate(get_world_size())
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Figures per frame from the ledgers of all ranks.
+        """Compute the figures per frame from the ledgers of all ranks.
 
         Raises:
             RuntimeError: No forward of the model itself was counted.
@@ -122,149 +127,6 @@ class ComputeCost(BaseMetric, LedgerReader):
         path = Path(self.out_file)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(report, indent=2))
-
-
-def read_groups(path: str | PathLike) -> dict[str, str]:
-    """Read which group each video belongs to.
-
-    Args:
-        path: JSON file with an object, group by video: the name of its file
-            without folder and suffix.
-
-    Raises:
-        InputError: The file is something else.
-    """
-    groups = read_json(path, 'a JSON file of groups')
-    if not isinstance(groups, dict) or not all(
-        isinstance(group, str) for group in groups.values()
-    ):
-        raise InputError(
-            f'{path}: expected an object {{"video": "group", ...}}, got '
-            'something else'
-        )
-    return groups
-
-
-def group_of(video: str | None, groups: Mapping[str, str]) -> str:
-    """The group of a video.
-
-    Args:
-        video: Its name or its file.
-        groups: See :func:`read_groups`.
-
-    Raises:
-        ValueError: It has none.
-    """
-    name = Path(video or '').stem
-    if name not in groups:
-        raise ValueError(
-            f'expected the group of every video, got none of {video}; is '
-            'the list of groups that of this data set, and "filename" in '
-            'meta_keys of PackActionInputs?'
-        )
-    return groups[name]
-
-
-def by_group(
-    results: Sequence[Mapping],
-) -> Iterator[tuple[str, list[Mapping]]]:
-    """Results with the same ``group``, in alphabetical order.
-
-    Results without one are left out.
-    """
-    names = sorted({r['group'] for r in results if r.get('group')})
-    for name in names:
-        yield name, [r for r in results if r.get('group') == name]
-
-
-# Set by ActionVideoDataset and ActionFrameDataset on stand-ins for videos
-# that cannot be decoded: why they cannot.
-BROKEN = 'broken'
-
-
-def video_name(sample: dict) -> str | None:
-    """The video of a sample: ``video_id``, else its file or folder."""
-    for key in ('video_id', 'filename', 'frame_dir'):
-        if sample.get(key) is not None:
-            return str(sample[key])
-    return None
-
-
-def read_scores(sample: dict) -> np.ndarray:
-    """Scores of a video, float64, shape (classes,).
-
-    Raises:
-        TypeError: There is no one vector of scores.
-        ValueError: A score is not finite.
-    """
-    return _read(
-        sample, 1, '(classes,)', 'set average_clips in the head of the model'
-    )
-
-
-def read_view_scores(sample: dict) -> np.ndarray:
-    """Scores of every view of a video, float64, shape (views, classes).
-
-    Raises:
-        TypeError: There are no scores of views.
-        ValueError: A score is not finite.
-    """
-    return _read(
-        sample,
-        2,
-        '(views, classes)',
-        'set average_clips=None in the head of the model',
-    )
-
-
-def _read(sample: dict, dims: int, expected: str, advice: str) -> np.ndarray:
-    scores = sample.get('pred_score')
-    if not isinstance(scores, torch.Tensor) or scores.ndim != dims:
-        shape = tuple(getattr(scores, 'shape', ())) or type(scores).__name__
-        raise TypeError(
-            f'expected `pred_score` of shape {expected} in every data '
-            f'sample, got {shape}; {advice}'
-        )
-    values = scores.detach().double().cpu().numpy()
-    if not np.isfinite(values).all():
-        raise ValueError(
-            f'expected finite scores, got NaN or infinity for '
-            f'{video_name(sample)}; training has diverged'
-        )
-    return values
-
-
-def read_labels(sample: dict, num_classes: int) -> tuple[int, ...]:
-    """Indices of the classes that a video shows.
-
-    mmaction2 stores a class index as an integer tensor, and the labels of
-    data sets with ``multi_class=True`` as a float vector of zeros and ones.
-
-    Raises:
-        ValueError: A label is not one of the classes of the scores.
-    """
-    truth: Any = torch.as_tensor(sample['gt_label'])
-    if truth.is_floating_point():
-        if truth.numel() != num_classes:
-            raise ValueError(
-                f'expected labels of the {num_classes} classes that the '
-                f'model scores, got {truth.numel()}; set num_classes of the '
-                'data set and of the head to the same number'
-            )
-        return tuple(truth.flatten().nonzero()[:, 0].tolist())
-    labels = tuple(sorted(set(truth.flatten().tolist())))
-    if labels and not 0 <= labels[0] <= labels[-1] < num_classes:
-        raise ValueError(
-            f'expected labels 0..{num_classes - 1}, as the model scores '
-            f'{num_classes} classes, got {list(labels)} for '
-            f'{video_name(sample)}; set num_classes of the head'
-        )
-    return labels
-
-
-GIGA = 1e9
-# `sof_stops` of a frame that was never looked at.
-UNSEEN = -1
 
 
 @METRICS.register_module()
@@ -363,12 +225,12 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
             self.results.append(result)
 
     def evaluate(self, size: int) -> dict:
-        """Figures of all videos, on rank 0 for every rank."""
+        """Compute the figures of all videos, on rank 0 for every rank."""
         self._batches, self._counted = 0, np.zeros(2)
         return super().evaluate(size)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Means over the videos.
+        """Compute the means over the videos.
 
         Raises:
             RuntimeError: There is no video.
@@ -408,7 +270,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
     def _read_macs(
         self, data_samples: Sequence[dict]
     ) -> tuple[list[float], float | None]:
-        """MACs of each video of a batch, and of one if nothing were left out.
+        """Read the MACs of each video of a batch, and of a dense one.
 
         The latter is None if no ledger tells it.
         """
@@ -430,7 +292,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
     def _read_stops(
         self, data_batch: Any, sample: dict, data_samples: Sequence[dict]
     ) -> list[int]:
-        """Place where each frame of a video stopped."""
+        """Read the place where each frame of a video stopped."""
         places = self.num_places or 0
         stops = sample.get('sof_stops')
         if stops is None:
@@ -448,7 +310,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         return stops
 
     def _time(self, results: list[dict]) -> dict[str, float]:
-        """Mean and median time of the videos that were timed."""
+        """Return the mean and median time of the videos that were timed."""
         times = [result['ms'] for result in results if 'ms' in result]
         if not times:
             return {}
@@ -466,7 +328,7 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         )
 
     def _usage(self, stops: np.ndarray) -> dict[str, float]:
-        """Percent of the frames at each place, stops of shape (videos, T)."""
+        """Return the percent of frames at each place, of stops (videos, T)."""
         places = self.num_places or 0
         figures = dict(used=100 * float((stops == places).mean()))
         for place in range(places):
@@ -477,8 +339,141 @@ class VideoCost(BaseMetric, LedgerReader, StopwatchReader):
         return figures
 
 
+def read_groups(path: str | PathLike) -> dict[str, str]:
+    """Read which group each video belongs to.
+
+    Args:
+        path: JSON file with an object, group by video: the name of its file
+            without folder and suffix.
+
+    Raises:
+        InputError: The file is something else.
+    """
+    groups = read_json(path, 'a JSON file of groups')
+    if not isinstance(groups, dict) or not all(
+        isinstance(group, str) for group in groups.values()
+    ):
+        raise InputError(
+            f'{path}: expected an object {{"video": "group", ...}}, got '
+            'something else'
+        )
+    return groups
+
+
+def group_of(video: str | None, groups: Mapping[str, str]) -> str:
+    """Return the group of a video.
+
+    Args:
+        video: Its name or its file.
+        groups: See :func:`read_groups`.
+
+    Raises:
+        ValueError: It has none.
+    """
+    name = Path(video or '').stem
+    if name not in groups:
+        raise ValueError(
+            f'expected the group of every video, got none of {video}; is '
+            'the list of groups that of this data set, and "filename" in '
+            'meta_keys of PackActionInputs?'
+        )
+    return groups[name]
+
+
+def by_group(
+    results: Sequence[Mapping],
+) -> Iterator[tuple[str, list[Mapping]]]:
+    """Yield the results with the same ``group``, in alphabetical order.
+
+    Results without one are left out.
+    """
+    names = sorted({r['group'] for r in results if r.get('group')})
+    for name in names:
+        yield name, [r for r in results if r.get('group') == name]
+
+
+def video_name(sample: dict) -> str | None:
+    """Return the video of a sample: ``video_id``, else its file or folder."""
+    for key in ('video_id', 'filename', 'frame_dir'):
+        if sample.get(key) is not None:
+            return str(sample[key])
+    return None
+
+
+def read_scores(sample: dict) -> np.ndarray:
+    """Read the scores of a video, float64, shape (classes,).
+
+    Raises:
+        TypeError: There is no one vector of scores.
+        ValueError: A score is not finite.
+    """
+    return _read(
+        sample, 1, '(classes,)', 'set average_clips in the head of the model'
+    )
+
+
+def read_view_scores(sample: dict) -> np.ndarray:
+    """Read the scores of every view of a video, float64 (views, classes).
+
+    Raises:
+        TypeError: There are no scores of views.
+        ValueError: A score is not finite.
+    """
+    return _read(
+        sample,
+        2,
+        '(views, classes)',
+        'set average_clips=None in the head of the model',
+    )
+
+
+def read_labels(sample: dict, num_classes: int) -> tuple[int, ...]:
+    """Read the indices of the classes that a video shows.
+
+    mmaction2 stores a class index as an integer tensor, and the labels of
+    data sets with ``multi_class=True`` as a float vector of zeros and ones.
+
+    Raises:
+        ValueError: A label is not one of the classes of the scores.
+    """
+    truth: Any = torch.as_tensor(sample['gt_label'])
+    if truth.is_floating_point():
+        if truth.numel() != num_classes:
+            raise ValueError(
+                f'expected labels of the {num_classes} classes that the '
+                f'model scores, got {truth.numel()}; set num_classes of the '
+                'data set and of the head to the same number'
+            )
+        return tuple(truth.flatten().nonzero()[:, 0].tolist())
+    labels = tuple(sorted(set(truth.flatten().tolist())))
+    if labels and not 0 <= labels[0] <= labels[-1] < num_classes:
+        raise ValueError(
+            f'expected labels 0..{num_classes - 1}, as the model scores '
+            f'{num_classes} classes, got {list(labels)} for '
+            f'{video_name(sample)}; set num_classes of the head'
+        )
+    return labels
+
+
+def _read(sample: dict, dims: int, expected: str, advice: str) -> np.ndarray:
+    scores = sample.get('pred_score')
+    if not isinstance(scores, torch.Tensor) or scores.ndim != dims:
+        shape = tuple(getattr(scores, 'shape', ())) or type(scores).__name__
+        raise TypeError(
+            f'expected `pred_score` of shape {expected} in every data '
+            f'sample, got {shape}; {advice}'
+        )
+    values = scores.detach().double().cpu().numpy()
+    if not np.isfinite(values).all():
+        raise ValueError(
+            f'expected finite scores, got NaN or infinity for '
+            f'{video_name(sample)}; training has diverged'
+        )
+    return values
+
+
 def _against_dense(spent: np.ndarray, results: list[dict]) -> dict[str, float]:
-    """Cost of a model that leaves nothing out, if it is known."""
+    """Return the cost of a model that leaves nothing out, if known."""
     if any(result['dense_macs'] is None for result in results):
         return {}
     dense = np.mean([result['dense_macs'] for result in results]) / GIGA
@@ -491,6 +486,6 @@ def _against_dense(spent: np.ndarray, results: list[dict]) -> dict[str, float]:
 def _count_frames(
     data_batch: Any, data_samples: Sequence[dict], sample: dict
 ) -> int:
-    """Frames T of a video: the first dimension of its input."""
+    """Count the frames T of a video: the first dimension of its input."""
     index = next(i for i, other in enumerate(data_samples) if other is sample)
     return len(data_batch['inputs'][index])

@@ -1,4 +1,4 @@
-"""How well actions are localised in frames."""
+"""The accuracy of localising actions in frames."""
 
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -104,7 +104,7 @@ class FrameMAP(BaseMetric):
             self.results.append(result)
 
     def compute_metrics(self, results: list[dict]) -> dict[str, float]:
-        """Figures of all frames."""
+        """Compute the figures of all frames."""
         names = (self.dataset_meta or {}).get('classes')
         seen = (max(r[k], default=0) for r in results for k in LABELS)
         count = len(names) if names else int(max(seen, default=0)) + 1
@@ -151,6 +151,6 @@ def _array(tensor: Any) -> np.ndarray:
 
 
 def _by_class(result: dict, count: int) -> list[np.ndarray]:
-    """Detections of a frame as ``eval_map`` takes them."""
+    """Return the detections of a frame as ``eval_map`` takes them."""
     table = np.column_stack([result['boxes'], result['scores']])
     return [table[result['labels'] == label] for label in range(count)]

@@ -1,4 +1,4 @@
-"""Which share of outputs gates let through, by layer and stage."""
+"""The share of outputs that gates let through, by layer and stage."""
 
 import re
 from collections import Counter
@@ -20,10 +20,10 @@ STAGES = (r'[^.]+\.layers\.\d+', r'[^.]+\.[^.]+', r'[^.]+')
 
 
 def stage_of(name: str, stages: Sequence[str] = STAGES) -> str | None:
-    """The stage that a layer belongs to.
+    """Return the stage that a layer belongs to.
 
     Args:
-        name: Of the layer.
+        name: Name of the layer.
         stages: Regular expressions; the first that matches the beginning of
             the name, up to a dot, gives the stage its name.
 
@@ -40,7 +40,7 @@ def stage_of(name: str, stages: Sequence[str] = STAGES) -> str | None:
 def firing_by_stage(
     layers: Mapping[str, Mapping[str, Any]], stages: Sequence[str] = STAGES
 ) -> list[dict[str, Any]]:
-    """Firing rates of converted layers outside reference frames, by stage.
+    """Average firing rates outside reference frames, by stage.
 
     Args:
         layers: ``layers`` of the file that :class:`mmskip.ComputeCost`
@@ -60,17 +60,6 @@ def firing_by_stage(
         if stage is not None and count['reference']:
             groups.setdefault(stage, []).append(count)
     return [dict(stage=s, **_rates(counts)) for s, counts in groups.items()]
-
-
-def _rates(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    counts = list(counts)
-    executed = sum(c['executed'] - c['reference'] for c in counts)
-    dense = sum(c['dense'] - c['reference'] for c in counts)
-    return dict(
-        firing_rate=sum(c['firing_rate'] for c in counts) / len(counts),
-        mac_share=executed / dense if dense else 0.0,
-        layers=len(counts),
-    )
 
 
 @dataclass
@@ -100,7 +89,7 @@ class GateShares:
             setattr(self, name, new)
 
     def share(self, name: str) -> float:
-        """A sum as a share of ``dense``; 0 if there is nothing."""
+        """Return a sum as a share of ``dense``; 0 if there is nothing."""
         return getattr(self, name) / self.dense if self.dense else 0.0
 
 
@@ -111,7 +100,7 @@ class GateWatch:
         model: The model, in eval mode; one image per forward and stream.
 
     Attributes:
-        layers: Of each layer with a learned gate.
+        layers: The shares of each layer with a learned gate.
 
     Raises:
         ValueError: The model has no learned gate.
@@ -140,7 +129,7 @@ class GateWatch:
         """Count what the gates do in a stream while the block runs.
 
         Args:
-            state: Of the stream that the model is in.
+            state: State of the stream that the model is in.
         """
 
         def enter(layer: SkipConvMixin, inputs: tuple) -> None:
@@ -168,7 +157,7 @@ class GateWatch:
                 handle.remove()
 
     def total(self) -> GateShares:
-        """Of all layers."""
+        """The sum over all layers."""
         total = GateShares()
         for layer in self.layers.values():
             for name, value in vars(layer).items():
@@ -195,3 +184,14 @@ class GateWatch:
             drawn=drawn.mean(),
             measured=mask.float().mean(),
         )
+
+
+def _rates(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    counts = list(counts)
+    executed = sum(c['executed'] - c['reference'] for c in counts)
+    dense = sum(c['dense'] - c['reference'] for c in counts)
+    return dict(
+        firing_rate=sum(c['firing_rate'] for c in counts) / len(counts),
+        mac_share=executed / dense if dense else 0.0,
+        layers=len(counts),
+    )

@@ -1,4 +1,23 @@
-"""How much alike feature maps are, layer by layer (VA-RED^2, appendix B)."""
+"""The likeness of feature maps, layer by layer (VA-RED^2, appendix B).
+
+B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S.
+thesis, MIT, 2023, appendix B.1. A map is what one channel shows in one
+frame, of H x W values. Two maps are compared along time (one channel, two
+frames) and along channels (one frame, two channels), by Pearson's
+correlation coefficient (CC) and the root of their mean squared difference
+(RMSE), in the units of the maps.
+
+What the thesis leaves open, and we chose:
+
+- It counts as redundant what has "both CC and RMSE above" 0.85 and 0.001.
+  High similarity is a large CC, but a small RMSE. Below 0.001 is hardly any
+  pair of its table, whose RMSE is 0.1 on average while its redundancy
+  proportion (RP) is 0.4 to 0.7. So ``rp`` takes the sentence at its word,
+  where the RMSE leaves out maps that are equal, such as those of dead
+  channels; ``rp_close`` asks for an RMSE below 0.001.
+- RP is a share of pairs, not of maps that are like any other one.
+- Maps of one value have no CC; their pairs count in the RMSE alone.
+"""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,9 +36,14 @@ from mmskip.va_red2 import (
     record_routing,
 )
 
+FIGURES = ('cc', 'rmse', 'rp', 'rp_close')
+AXES = ('time', 'channels')
+# Values of a float64 matrix of pairs that are held at a time.
+MOST_PAIRS = 4_000_000
+
 
 class LayerMaps(NamedTuple):
-    """What a layer gave for one sample.
+    """The feature maps that a layer computed for one sample.
 
     Attributes:
         full: (C, T, H, W), all features computed, from the same input.
@@ -36,7 +60,7 @@ class LayerMaps(NamedTuple):
 
 
 def dynamic_layers(model: nn.Module) -> list[str]:
-    """Names of the dynamic convolutions of a model.
+    """List the names of the dynamic convolutions of a model.
 
     Raises:
         ValueError: There is none.
@@ -110,14 +134,8 @@ def capture_maps(
     )
 
 
-FIGURES = ('cc', 'rmse', 'rp', 'rp_close')
-AXES = ('time', 'channels')
-# Values of a float64 matrix of pairs that are held at a time.
-MOST_PAIRS = 4_000_000
-
-
 class Thresholds(NamedTuple):
-    """From which CC and RMSE on two maps are redundant."""
+    """The CC and the RMSE from which on two maps count as redundant."""
 
     cc: float
     rmse: float
@@ -149,7 +167,7 @@ class Similarity:
             self.highest[name] = max(self.highest.get(name, high), high)
 
     def mean(self, name: str) -> float:
-        """Mean of a figure over the samples; NaN without any."""
+        """Return the mean of a figure over the samples; NaN without any."""
         count = self.counts.get(name, 0)
         return self.sums[name] / count if count else float('nan')
 
@@ -203,7 +221,7 @@ class RedundancyMeter:
     Args:
         cc: From which correlation on two maps are redundant.
         rmse: The threshold of the RMSE.
-        most_positions: Of larger maps, as many positions of a regular grid
+        most_positions: Of larger maps as many positions of a regular grid
             are compared; None compares all. Means and shares then are
             estimates, the memory is bounded either way.
 
@@ -252,7 +270,7 @@ class RedundancyMeter:
                     similarity.add(self._measure(sample))
 
     def rows(self) -> list[dict[str, Any]]:
-        """A row per axis and layer, and one for the mean over layers.
+        """Return a row per axis and layer, and one for the mean over layers.
 
         Returns:
             ``axis``, ``layer``, the figures, and ``<figure>_min`` and
@@ -278,7 +296,7 @@ class RedundancyMeter:
         return rows
 
     def _measure(self, groups: Tensor) -> dict[str, Tensor]:
-        """Figures of one sample, (1,), from its groups (G, M, S)."""
+        """Compute the figures of one sample, (1,), from groups (G, M, S)."""
         size = max(1, MOST_PAIRS // groups.shape[1] ** 2)
         parts = [
             compare_maps(part, self.thresholds) for part in groups.split(size)
@@ -333,7 +351,7 @@ def watch_feature_maps(
 
 
 def _mean_row(axis: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The mean over layers of every column; NaN is left out."""
+    """Return the mean over layers of every column; NaN is left out."""
     keys = [key for key in rows[0] if key not in ('axis', 'layer')]
     table = torch.tensor([[row[key] for key in keys] for row in rows])
     mean = table.double().nanmean(0).tolist()

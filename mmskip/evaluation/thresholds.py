@@ -1,4 +1,21 @@
-"""Thresholds of gates: the error they make, and the search for the best."""
+"""Thresholds of gates: the error they make, and the search for the best.
+
+The search: Skip-Convolutions for Efficient Video Processing (CVPR 2021),
+section 3.2.1, shares one threshold between all layers and leaves those per
+layer open. The algorithm is ours, an exchange at equal marginal rates:
+
+1. The best single threshold that meets the budget is the start.
+2. In each round the threshold of every group of layers is multiplied and
+   divided by the round's step, one group at a time, and error and MACs of
+   the whole model are measured: a threshold also decides what the layers
+   behind it get, so that no layer can be tuned by itself.
+3. Of these moves, all those are made together that pay at one rate of
+   exchange between error and MACs (a Lagrangian), for several rates.
+4. After every such exchange one joint factor on all thresholds is fitted, so
+   that the budget is met. The best result is kept.
+
+Errors of layers are taken to add up in squares, as independent errors do.
+"""
 
 import itertools
 import math
@@ -24,10 +41,10 @@ MOST_EXCHANGES = 3
 
 
 class Cost(NamedTuple):
-    """What thresholds lead to.
+    """The error and the MACs that thresholds lead to.
 
     Attributes:
-        error: Of the outputs, relative to the dense model's.
+        error: Error of the outputs, relative to the dense model's.
         share: MACs that are spent, as a share of the dense model's.
     """
 
@@ -60,17 +77,17 @@ class Budget:
 
     @property
     def bounds_error(self) -> bool:
-        """Whether it is the error that is bounded."""
+        """True if it is the error that is bounded."""
         return self.max_error is not None
 
     def used(self, cost: Cost) -> float:
-        """How much of the budget is used; up to 1 it is met."""
+        """Return how much of the budget is used; up to 1 it is met."""
         if self.bounds_error:
             return (cost.error / self.max_error) ** 2
         return cost.share / self.max_share
 
     def objective(self, cost: Cost) -> float:
-        """What is minimised within the budget."""
+        """Return the figure that is minimised within the budget."""
         return cost.share if self.bounds_error else cost.error**2
 
 
@@ -94,12 +111,12 @@ Measure = Callable[[Mapping[str, float]], Cost]
 
 
 def scaled(thresholds: Mapping[str, float], factor: float) -> Thresholds:
-    """All thresholds times a factor."""
+    """Return all thresholds times a factor."""
     return {name: value * factor for name, value in thresholds.items()}
 
 
 def share_at(curve: Sequence[Cost], error: float) -> float | None:
-    """The share of MACs at which a curve has an error.
+    """Return the share of MACs at which a curve has an error.
 
     Between two points, linear in the logarithm of the error.
 
@@ -162,7 +179,7 @@ def search_thresholds(
     budget: Budget,
     steps: Sequence[float] = STEPS,
 ) -> tuple[Choice, Choice]:
-    """Choose a threshold per layer; see the module for how.
+    """Choose a threshold per layer, as the module says.
 
     Args:
         measure: Measures thresholds.
@@ -200,59 +217,8 @@ def search_thresholds(
     return single, best
 
 
-def _better(cost: Cost, other: Cost, budget: Budget) -> bool:
-    return budget.objective(cost) < budget.objective(other)
-
-
-def _try_moves(
-    measure: Measure,
-    groups: Sequence[Sequence[str]],
-    best: Choice,
-    budget: Budget,
-    step: float,
-) -> list[_Move]:
-    """Measure every group's threshold one step up and one down."""
-    objective = max(budget.objective(best.cost), 1e-12)
-    used = budget.used(best.cost)
-    moves = []
-    for index, names in enumerate(groups):
-        for factor in (step, 1 / step):
-            moved = dict(best.thresholds)
-            for name in names:
-                moved[name] *= factor
-            cost = measure(moved)
-            gain = budget.objective(cost) / objective - 1
-            moves.append(_Move(index, factor, gain, budget.used(cost) - used))
-    return moves
-
-
-def _exchanges(
-    moves: Sequence[_Move], cost: Cost, budget: Budget
-) -> list[list[_Move]]:
-    """Moves that pay together, nearest to the budget first."""
-    found: dict[tuple, tuple[float, list[_Move]]] = {}
-    room = 1 - budget.used(cost)
-    for rate in RATES:
-        chosen: dict[int, _Move] = {}
-        for move in moves:
-            worth = move.gain + rate * move.use
-            other = chosen.get(move.group)
-            if worth > -LEAST_GAIN or (
-                other is not None and other.gain + rate * other.use <= worth
-            ):
-                continue
-            chosen[move.group] = move
-        exchange = list(chosen.values())
-        if exchange:
-            missed = abs(sum(move.use for move in exchange) - room)
-            key = tuple((move.group, move.factor) for move in exchange)
-            found[key] = missed, exchange
-    ordered = sorted(found.values(), key=lambda pair: pair[0])
-    return [exchange for _, exchange in ordered[:MOST_EXCHANGES]]
-
-
 def norm_gates(model: nn.Module) -> dict[str, NormGate]:
-    """The norm gates of a converted model, by the name of their layer.
+    """Return the norm gates of a converted model, by layer name.
 
     Raises:
         InputError: It has none.
@@ -345,8 +311,59 @@ class OutputError:
         return Cost(error, total.spent / total.dense)
 
 
+def _better(cost: Cost, other: Cost, budget: Budget) -> bool:
+    return budget.objective(cost) < budget.objective(other)
+
+
+def _try_moves(
+    measure: Measure,
+    groups: Sequence[Sequence[str]],
+    best: Choice,
+    budget: Budget,
+    step: float,
+) -> list[_Move]:
+    """Measure every group's threshold one step up and one down."""
+    objective = max(budget.objective(best.cost), 1e-12)
+    used = budget.used(best.cost)
+    moves = []
+    for index, names in enumerate(groups):
+        for factor in (step, 1 / step):
+            moved = dict(best.thresholds)
+            for name in names:
+                moved[name] *= factor
+            cost = measure(moved)
+            gain = budget.objective(cost) / objective - 1
+            moves.append(_Move(index, factor, gain, budget.used(cost) - used))
+    return moves
+
+
+def _exchanges(
+    moves: Sequence[_Move], cost: Cost, budget: Budget
+) -> list[list[_Move]]:
+    """Return moves that pay together, nearest to the budget first."""
+    found: dict[tuple, tuple[float, list[_Move]]] = {}
+    room = 1 - budget.used(cost)
+    for rate in RATES:
+        chosen: dict[int, _Move] = {}
+        for move in moves:
+            worth = move.gain + rate * move.use
+            other = chosen.get(move.group)
+            if worth > -LEAST_GAIN or (
+                other is not None and other.gain + rate * other.use <= worth
+            ):
+                continue
+            chosen[move.group] = move
+        exchange = list(chosen.values())
+        if exchange:
+            missed = abs(sum(move.use for move in exchange) - room)
+            key = tuple((move.group, move.factor) for move in exchange)
+            found[key] = missed, exchange
+    ordered = sorted(found.values(), key=lambda pair: pair[0])
+    return [exchange for _, exchange in ordered[:MOST_EXCHANGES]]
+
+
 def _tensors(output: Any) -> Iterator[Tensor]:
-    """The floating point tensors of nested outputs."""
+    """Yield the floating point tensors of nested outputs."""
     if isinstance(output, Tensor):
         if output.is_floating_point():
             yield output

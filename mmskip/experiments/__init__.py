@@ -30,7 +30,7 @@ from .benchmark import (
 )
 from .jobs import Done, Job, Tell, run_jobs
 from .plan import (
-    SVD_METHODS,
+    SVD_OPTIONS,
     Compression,
     Trial,
     make_row,
@@ -51,7 +51,7 @@ from .tool_runs import (
 
 __all__ = [
     'PATTERNS',
-    'SVD_METHODS',
+    'SVD_OPTIONS',
     'TEST_KEYS',
     'Checkpoint',
     'Compression',

@@ -1,4 +1,4 @@
-"""What the commands of ``tools/analysis`` have in common."""
+"""Arguments that the commands of ``tools/analysis`` have in common."""
 
 import argparse
 import os
@@ -76,7 +76,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def positive(text: str) -> int:
-    """An integer of at least 1, for argparse."""
+    """Read an integer of at least 1, for argparse."""
     value = int(text)
     if value < 1:
         raise argparse.ArgumentTypeError(f'expected 1, 2, ..., got {text}')
@@ -108,7 +108,7 @@ def read_checkpoints(arguments: list[str]) -> list[Checkpoint]:
 def make_tool_runs(
     args: argparse.Namespace, tools: Path, may_train: bool = True
 ) -> ToolRuns:
-    """What runs the tools, as the command line says.
+    """Make the runner of tools that the command line asks for.
 
     Args:
         args: With ``out``, ``jobs``, ``threads`` and ``again``.
@@ -141,7 +141,7 @@ def add_recognizer_arguments(
     """Add a model, how much of its test set is run, and where results go.
 
     Args:
-        parser: Of the command.
+        parser: Parser of the command.
         out: Default of ``--out``, a folder.
     """
     parser.add_argument('config', help='config of a recogniser')
@@ -182,7 +182,7 @@ def open_recognizer(args: argparse.Namespace) -> nn.Module:
 def load_test_set(
     model: nn.Module, videos: int | None = None
 ) -> Iterator[dict]:
-    """Batches of the test set of a model's config, as its loader gives them.
+    """Yield batches of a config's test set, as its loader gives them.
 
     Args:
         model: With ``cfg``.
@@ -209,16 +209,16 @@ def load_test_set(
 
 
 def predict(model: nn.Module, batch: dict) -> list[Any]:
-    """Data samples of a batch, with the model's predictions."""
+    """Return the data samples of a batch, with the model's predictions."""
     with torch.no_grad():
         return model.test_step(batch)
 
 
 def clip_frames(inputs: Tensor, view: int) -> np.ndarray:
-    """Frames of a clip as pictures.
+    """Return the frames of a clip as pictures.
 
     Args:
-        inputs: Of one video as the pipeline gives them, uint8 in red, green,
+        inputs: A video as the pipeline gives it, uint8 in red, green,
             blue: (views, 3, T, H, W), or (T, 3, H, W) for models that see
             each frame on its own.
         view: Which clip.
@@ -244,7 +244,7 @@ def make_out(args: argparse.Namespace) -> Path:
 
 
 def class_names(model: nn.Module, labels: Sequence[int]) -> dict[int, str]:
-    """Names of classes, their numbers where the model has no names."""
+    """Return the names of classes, or numbers where there are no names."""
     names = (model.dataset_meta or {}).get('classes') or ()
     if isinstance(names, str):  # a file, which datasets read
         path = Path(names)

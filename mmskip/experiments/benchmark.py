@@ -34,15 +34,21 @@ from .plan import write_csv, write_json
 #: Spatial size of the output of each layer.
 Sizes = dict[SkipConvMixin, torch.Size]
 PATTERNS = ('blob', 'blocks', 'pixels')
+#: The gate of a model that has none, see configs/_base_/conversions.
+GATE = dict(type='OutputNormGate', order=2, relative=True)
+#: Frames that are not timed: the reference frame is the first of them.
+WARM_UP = 3
+#: MAC reduction and speed-up on HRNet-w32, Skip-Conv (CVPR 2021), Table 2.
+PAPER = ((2.51, 1.48), (4.33, 1.91), (7.92, 4.09))
 
 
 def converted(model: nn.Module) -> list[SkipConvMixin]:
-    """The Skip-Convolutions of a model."""
+    """List the Skip-Convolutions of a model."""
     return [m for m in model.modules() if isinstance(m, SkipConvMixin)]
 
 
 def output_sizes(model: nn.Module, image: Tensor) -> Sizes:
-    """Spatial size of what each Skip-Convolution computes."""
+    """Return the spatial size of each Skip-Convolution's output."""
     sizes = {}
 
     def note(layer: SkipConvMixin, _: tuple, output: Tensor) -> None:
@@ -56,7 +62,7 @@ def output_sizes(model: nn.Module, image: Tensor) -> Sizes:
 
 
 def region(pattern: str, share: float, size: torch.Size) -> Tensor:
-    """A map (1, 1, H, W) of which a share is True."""
+    """Return a map (1, 1, H, W) of which a share is True."""
     height, width = size
     if pattern == 'blob':
         h, w = (round(s * share**0.5) for s in (height, width))
@@ -90,13 +96,13 @@ def force(sizes: Sizes, pattern: str, share: float) -> None:
 def forced_frames(
     image: Tensor, pattern: str, share: float, number: int
 ) -> list[Tensor]:
-    """An image, and frames of which a share of the pixels is new.
+    """Return an image, and frames with a share of their pixels new.
 
     Args:
         image: (1, 3, H, W).
         pattern: How the new pixels lie, see :data:`PATTERNS`.
         share: How many there are, from 0 to 1.
-        number: Of frames, the first one included.
+        number: Number of frames, the first one included.
     """
     place = region(pattern, share, image.shape[2:])
     return [image] + [
@@ -108,13 +114,13 @@ def forced_frames(
 def video_frames(
     path: str, size: tuple[int, int], preprocessor: nn.Module, number: int
 ) -> list[Tensor]:
-    """The first frames of a video, as a model sees them.
+    """Return the first frames of a video, as a model sees them.
 
     Args:
-        path: Of a video file, or a folder of images.
+        path: A video file, or a folder of images.
         size: (W, H) to resize to.
         preprocessor: The model's data preprocessor.
-        number: Of frames.
+        number: Number of frames.
 
     Raises:
         UserError: The video has fewer frames.
@@ -137,10 +143,6 @@ def video_frames(
             f'{len(frames)}; take a longer video or fewer --frames'
         )
     return frames
-
-
-#: The gate of a model that has none, see configs/_base_/conversions.
-GATE = dict(type='OutputNormGate', order=2, relative=True)
 
 
 class Pair(NamedTuple):
@@ -166,13 +168,13 @@ def build_pair(
     threshold: float | None,
     image: Tensor,
 ) -> tuple[Pair, nn.Module]:
-    """The eager pair, with batch norms folded and channels last.
+    """Build the eager pair, with batch norms folded and channels last.
 
     Args:
         config: Path of a config.
         options: Changes to it.
         part: Name of the part of the model that is timed.
-        threshold: Of the gates, if the config converts no layer. None asks
+        threshold: Threshold, if the config converts no layer. None asks
             for gates that can be forced.
         image: An input (1, 3, H, W).
 
@@ -228,10 +230,6 @@ def compile_pair(pair: Pair, image: Tensor) -> Pair:
     return Pair('compiled', dense, skip, sizes)
 
 
-#: Frames that are not timed: the reference frame is the first of them.
-WARM_UP = 3
-
-
 def measure(
     pairs: Sequence[Pair],
     frames: Sequence[Tensor],
@@ -239,13 +237,13 @@ def measure(
     share: float | None,
     counted: int,
 ) -> list[dict]:
-    """One row for each pair: all models on the same frames, in turns.
+    """Time all models of all pairs on the same frames, in turns.
 
     Args:
-        pairs: Of models; their gates are forced already, or real ones.
+        pairs: Pairs of models; their gates are forced already, or real ones.
         frames: Inputs (1, 3, H, W); the first :data:`WARM_UP` are not timed.
         pattern: Name of the row.
-        share: Of the outputs that are forced to fire; None takes that of the
+        share: Share of outputs that are forced to fire; None takes that of the
             MACs that are executed.
         counted: Frames after the first one whose MACs are counted.
     """
@@ -269,45 +267,8 @@ def measure(
     ]
 
 
-def _row(
-    pattern: str,
-    share: float,
-    reduction: float | None,
-    name: str,
-    ms: dict[tuple, float],
-    sizes: dict[str, int],
-) -> dict:
-    speed_up = ms[name, 'dense'] / ms[name, 'skip']
-    return dict(
-        pair=name,
-        pattern=pattern,
-        active=share,
-        mac_reduction=reduction,
-        speed_up=speed_up,
-        efficiency=speed_up / reduction if reduction else None,
-        dense_ms=ms[name, 'dense'],
-        skip_ms=ms[name, 'skip'],
-        share_of_dense=1 / speed_up,
-        dense_cpu_ms=ms[name, 'dense', 'cpu'],
-        skip_cpu_ms=ms[name, 'skip', 'cpu'],
-        cpu_speed_up=ms[name, 'dense', 'cpu'] / ms[name, 'skip', 'cpu'],
-        state_bytes=sizes[name],
-    )
-
-
-def _mac_reduction(skip: nn.Module, frames: Sequence[Tensor]) -> float | None:
-    """How many times fewer MACs later frames take; None if they take none."""
-    with stream(skip):
-        skip(frames[0])
-        with count_macs(skip) as macs:
-            for frame in frames[1:]:
-                skip(frame)
-    count = macs.total()
-    return count.dense / count.executed if count.executed else None
-
-
 def best_of_pairs(rows: Sequence[dict]) -> list[dict]:
-    """The best skip against the best dense, for each input."""
+    """Compare the best skip with the best dense, for each input."""
     best = []
     for (pattern, share), group in itertools.groupby(
         rows, key=lambda row: (row['pattern'], row['active'])
@@ -331,7 +292,7 @@ def best_of_pairs(rows: Sequence[dict]) -> list[dict]:
 def break_even(
     rows: Sequence[dict], pattern: str, pair: str = 'eager'
 ) -> float | None:
-    """The share of active outputs at which both take as long.
+    """Find the share of active outputs at which both take as long.
 
     By linear interpolation; None if skipping wins, or loses, everywhere.
     """
@@ -347,7 +308,7 @@ def break_even(
 def time_layers(
     model: nn.Module, frames: Sequence[Tensor]
 ) -> dict[str, float]:
-    """Where the time of a skip frame goes, in ms; the rest is ''.
+    """Time the layers of a skip frame, in ms; the rest is ''.
 
     Args:
         model: Converted, not compiled.
@@ -380,10 +341,6 @@ def time_layers(
     return {name: 1e3 * t / number for name, t in times.items()}
 
 
-#: MAC reduction and speed-up on HRNet-w32, Skip-Conv (CVPR 2021), Table 2.
-PAPER = ((2.51, 1.48), (4.33, 1.91), (7.92, 4.09))
-
-
 def show(result: dict, num_layers: int) -> None:
     """Print the rows, the break-even points and the slowest layers."""
     console = Console()
@@ -404,6 +361,66 @@ def show(result: dict, num_layers: int) -> None:
     )
     for name, ms in layers[:num_layers]:
         console.print(f'{ms:8.3f} ms  {name or "all that is no convolution"}')
+
+
+def write(result: dict, folder: Path) -> None:
+    """Write CSV, JSON and the plot."""
+    write_json(folder / 'benchmark.json', result)
+    write_csv(folder / 'benchmark.csv', result['rows'])
+    figure, axes = new_figure()
+    kinds = {(r['pair'], r['pattern']): None for r in result['rows']}
+    for kind in kinds:
+        points = [
+            (r['mac_reduction'], r['speed_up'])
+            for r in result['rows']
+            if (r['pair'], r['pattern']) == kind and r['mac_reduction']
+        ]
+        if points:
+            xs, ys = zip(*points, strict=True)
+            axes.plot(xs, ys, marker='o', label=', '.join(kind))
+    axes.plot(*zip(*PAPER, strict=True), 'kx', label="the paper's, Table 2")
+    limits = (1, max(axes.get_xlim()[1], axes.get_ylim()[1]))
+    axes.plot(limits, limits, color='0.7', linestyle='--')
+    axes.set(xlabel='times fewer MACs', ylabel='speed-up')
+    axes.legend()
+    save_figure(figure, folder / 'benchmark.png')
+
+
+def _row(
+    pattern: str,
+    share: float,
+    reduction: float | None,
+    name: str,
+    ms: dict[tuple, float],
+    sizes: dict[str, int],
+) -> dict:
+    speed_up = ms[name, 'dense'] / ms[name, 'skip']
+    return dict(
+        pair=name,
+        pattern=pattern,
+        active=share,
+        mac_reduction=reduction,
+        speed_up=speed_up,
+        efficiency=speed_up / reduction if reduction else None,
+        dense_ms=ms[name, 'dense'],
+        skip_ms=ms[name, 'skip'],
+        share_of_dense=1 / speed_up,
+        dense_cpu_ms=ms[name, 'dense', 'cpu'],
+        skip_cpu_ms=ms[name, 'skip', 'cpu'],
+        cpu_speed_up=ms[name, 'dense', 'cpu'] / ms[name, 'skip', 'cpu'],
+        state_bytes=sizes[name],
+    )
+
+
+def _mac_reduction(skip: nn.Module, frames: Sequence[Tensor]) -> float | None:
+    """Return the MAC reduction on later frames; None without any MACs."""
+    with stream(skip):
+        skip(frames[0])
+        with count_macs(skip) as macs:
+            for frame in frames[1:]:
+                skip(frame)
+    count = macs.total()
+    return count.dense / count.executed if count.executed else None
 
 
 def _table(title: str, rows: list[dict]) -> Table:
@@ -429,28 +446,5 @@ def _table(title: str, rows: list[dict]) -> Table:
 
 
 def _number(value: float | None, unit: str = '') -> str:
-    """A number for people."""
+    """Return a number as people read it."""
     return '-' if value is None else f'{value:.2f}{unit}'
-
-
-def write(result: dict, folder: Path) -> None:
-    """Write CSV, JSON and the plot."""
-    write_json(folder / 'benchmark.json', result)
-    write_csv(folder / 'benchmark.csv', result['rows'])
-    figure, axes = new_figure()
-    kinds = {(r['pair'], r['pattern']): None for r in result['rows']}
-    for kind in kinds:
-        points = [
-            (r['mac_reduction'], r['speed_up'])
-            for r in result['rows']
-            if (r['pair'], r['pattern']) == kind and r['mac_reduction']
-        ]
-        if points:
-            xs, ys = zip(*points, strict=True)
-            axes.plot(xs, ys, marker='o', label=', '.join(kind))
-    axes.plot(*zip(*PAPER, strict=True), 'kx', label="the paper's, Table 2")
-    limits = (1, max(axes.get_xlim()[1], axes.get_ylim()[1]))
-    axes.plot(limits, limits, color='0.7', linestyle='--')
-    axes.set(xlabel='times fewer MACs', ylabel='speed-up')
-    axes.legend()
-    save_figure(figure, folder / 'benchmark.png')

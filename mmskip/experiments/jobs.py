@@ -29,6 +29,9 @@ ETA = re.compile(r'\beta: ((?:\d+ days?, )?[\d:]+)')
 SOURCES = Path(__file__).resolve().parents[3]
 # Until a process that was asked to end is ended.
 GRACE_SECONDS = 5.0
+# Without a terminal, what runs is told so often.
+LINE_SECONDS = 30.0
+Tell = Callable[[str], Any]
 
 
 def run_tool_process(
@@ -96,7 +99,7 @@ class Children:
 
         Args:
             program: The program and its arguments.
-            options: As of :class:`subprocess.Popen`.
+            options: Passed on to :class:`subprocess.Popen`.
 
         Yields:
             The process; after an error in the block it is ended.
@@ -128,23 +131,8 @@ class Children:
         _end(running)
 
 
-def _end(children: Collection[subprocess.Popen]) -> None:
-    """Ask processes to end, and make those that do not.
-
-    Their own children are theirs to end: hence they are asked first.
-    """
-    for child in children:
-        child.terminate()
-    deadline = time.monotonic() + GRACE_SECONDS
-    for child in children:
-        try:
-            child.wait(max(0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            child.kill()
-
-
 def as_option(item: tuple[str, Any]) -> str:
-    """A dotted key and its value as ``--cfg-options`` takes them.
+    """Return a dotted key and its value as ``--cfg-options`` takes them.
 
     Raises:
         UserError: The tool would read another value (spaces and commas in a
@@ -163,33 +151,9 @@ def as_option(item: tuple[str, Any]) -> str:
     return text
 
 
-def _as_text(value: Any) -> str:
-    ends = {list: '[]', tuple: '()'}.get(type(value))
-    if ends is None:
-        return str(value)
-    return f'{ends[0]}{",".join(map(_as_text, value))}{ends[1]}'
-
-
-def _environment(threads: int | None) -> dict[str, str]:
-    """That of this process, with the same mmskip and the threads."""
-    paths = [str(SOURCES), os.environ.get('PYTHONPATH')]
-    found = dict(os.environ)
-    found['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
-    found['PYTHONUNBUFFERED'] = '1'
-    if threads is not None:
-        found['OMP_NUM_THREADS'] = str(threads)
-    return found
-
-
-# Without a terminal, what runs is told so often.
-LINE_SECONDS = 30.0
-
-Tell = Callable[[str], Any]
-
-
 @dataclass(frozen=True)
 class Done:
-    """What a job gives back.
+    """The result of a job, for those that wait for it.
 
     Attributes:
         value: For the caller, and for the jobs that need this one.
@@ -205,7 +169,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Job:
-    """One thing to do.
+    """A thing to do, and what has to be done before.
 
     Attributes:
         name: What it is called; unlike the others.
@@ -272,26 +236,6 @@ def run_jobs(
     }
 
 
-def _run(
-    job: Job, needs: Mapping[str, Future], progress: 'JobProgress'
-) -> Done:
-    # Needs come first in the queue: they run or have run.
-    given = {}
-    for name, future in needs.items():
-        if future.exception() is not None:
-            progress.end(job.name, f'left out, as {name} failed', None)
-            raise UserError(f'left out, as {name} failed')
-        given[name] = future.result().value
-    progress.begin(job.name)
-    try:
-        done = job.work(given, lambda eta: progress.tell(job.name, eta))
-    except BaseException as error:
-        progress.end(job.name, f'FAILED: {one_line(error)}', None)
-        raise
-    progress.end(job.name, done.text, done.reused)
-    return done
-
-
 class JobProgress:
     """A bar with what runs now, and a line for each job that ended.
 
@@ -335,12 +279,12 @@ class JobProgress:
         self._bar.stop()
 
     def begin(self, name: str) -> None:
-        """A job starts."""
+        """Show that a job starts."""
         self._begun[name] = time.monotonic()
         self._running[name] = self._bar.add_task(name, total=None, left='')
 
     def tell(self, name: str, eta: str) -> None:
-        """A job knows how long this part of it will take."""
+        """Take note of how long this part of a job will take."""
         left = f'{eta} left of this part'
         self._bar.update(self._running[name], left=left)
         with self._lock:
@@ -351,7 +295,7 @@ class JobProgress:
             self._print(f'{name}: {left}')
 
     def end(self, name: str, text: str, reused: bool | None) -> None:
-        """A job has ended; ``reused`` is None if it failed."""
+        """Show that a job has ended; ``reused`` is None if it failed."""
         with self._lock:
             self._ended += 1
             if name in self._running:
@@ -373,7 +317,7 @@ class JobProgress:
         )
 
     def time_left(self) -> str:
-        """From the mean of the jobs that had something to do."""
+        """Estimate it from the mean of the jobs that had something to do."""
         waiting = self._total - self._ended
         if not waiting or not self._worked:
             return ''
@@ -382,3 +326,56 @@ class JobProgress:
         if minutes < 1:
             return f'about {60 * minutes:.0f} s left'
         return f'about {minutes:.0f} min left'
+
+
+def _end(children: Collection[subprocess.Popen]) -> None:
+    """Ask processes to end, and make those that do not.
+
+    Their own children are theirs to end: hence they are asked first.
+    """
+    for child in children:
+        child.terminate()
+    deadline = time.monotonic() + GRACE_SECONDS
+    for child in children:
+        try:
+            child.wait(max(0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            child.kill()
+
+
+def _as_text(value: Any) -> str:
+    ends = {list: '[]', tuple: '()'}.get(type(value))
+    if ends is None:
+        return str(value)
+    return f'{ends[0]}{",".join(map(_as_text, value))}{ends[1]}'
+
+
+def _environment(threads: int | None) -> dict[str, str]:
+    """Return this process's environment, with mmskip and the threads set."""
+    paths = [str(SOURCES), os.environ.get('PYTHONPATH')]
+    found = dict(os.environ)
+    found['PYTHONPATH'] = os.pathsep.join(filter(None, paths))
+    found['PYTHONUNBUFFERED'] = '1'
+    if threads is not None:
+        found['OMP_NUM_THREADS'] = str(threads)
+    return found
+
+
+def _run(
+    job: Job, needs: Mapping[str, Future], progress: 'JobProgress'
+) -> Done:
+    # Needs come first in the queue: they run or have run.
+    given = {}
+    for name, future in needs.items():
+        if future.exception() is not None:
+            progress.end(job.name, f'left out, as {name} failed', None)
+            raise UserError(f'left out, as {name} failed')
+        given[name] = future.result().value
+    progress.begin(job.name)
+    try:
+        done = job.work(given, lambda eta: progress.tell(job.name, eta))
+    except BaseException as error:
+        progress.end(job.name, f'FAILED: {one_line(error)}', None)
+        raise
+    progress.end(job.name, done.text, done.reused)
+    return done

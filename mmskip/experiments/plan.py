@@ -1,4 +1,32 @@
-"""Plans: which methods are compared, told by a Python config."""
+"""Plans of experiments: methods to compare, listed in a Python config.
+
+A plan has ``methods``, a dict of name to what the method is, ``seeds``, and
+``task``, a key of ``mmskip.evaluation.TASKS`` (``detection`` if not given).
+Names that begin with an underscore are its own helpers::
+
+    seeds = [0, 1, 2]
+    methods = dict(
+        dense=dict(config='detector.py', train=True),
+        output_norm=dict(
+            config='detector_output-norm.py',
+            weights='dense',
+            settings={
+                'threshold 0.1': {'model.conversions.0.gate.threshold': 0.1},
+            },
+        ),
+    )
+
+``config`` lies relative to the plan. ``weights`` is an earlier method, whose
+checkpoint of the same seed is meant (``method/setting`` if it has several
+settings), or a file, with ``{seed}`` if there is one per seed. They are what
+is tested, or what a training begins with if ``train`` is true. ``options``
+are dotted keys of the config to values; so are those of each of the
+``settings``, which may also replace ``config`` and ``weights``.
+
+``compress=dict(method='spatial_svd', macs=0.3)`` lets ``tools/compress.py``
+compress the weights first, to a share of the MACs; what it writes is tested,
+or trained. Settings may change keys of it, see :class:`Compression`.
+"""
 
 import csv
 import difflib
@@ -19,10 +47,23 @@ from mmskip.native import active_backend
 LOADERS = ('train_dataloader', 'val_dataloader', 'test_dataloader')
 # How lists of one of several splits are called.
 LIST = re.compile(r'split_\d+')
+# Names of methods to those of mmskip.SVDConversion.
+SVD_OPTIONS = dict(spatial_svd='spatial', weight_svd='weight')
+KEYS = ('macs', 'method', 'shape')
+PLAN_KEYS = ('methods', 'seeds', 'task')
+METHOD_KEYS = (
+    'compress',
+    'config',
+    'options',
+    'seeds',
+    'settings',
+    'train',
+    'weights',
+)
 
 
 def split_options(cfg: Mapping[str, Any], split: int) -> dict[str, Any]:
-    """Dotted keys of a config to what they are in a split.
+    """Turn dotted keys of a config into what they are in a split.
 
     Data sets tell their split by the key ``split``, or by the name of their
     ``ann_file`` (``train_split_1_list_videos.txt``).
@@ -48,20 +89,6 @@ def split_options(cfg: Mapping[str, Any], split: int) -> dict[str, Any]:
     return options
 
 
-def _find(place: str, dataset: Any, split: int) -> Iterator[tuple[str, Any]]:
-    """Options of a data set and of those that it wraps."""
-    if not isinstance(dataset, Mapping):
-        return
-    name = dataset.get('ann_file') or ''
-    if 'split' in dataset:
-        yield f'{place}.split', split
-    elif LIST.search(name):
-        yield f'{place}.ann_file', LIST.sub(f'split_{split}', name)
-    yield from _find(f'{place}.dataset', dataset.get('dataset'), split)
-    for index, part in enumerate(dataset.get('datasets') or ()):
-        yield from _find(f'{place}.datasets.{index}', part, split)
-
-
 def make_row(
     method: str,
     setting: str,
@@ -69,7 +96,7 @@ def make_row(
     task: Task = DETECTION,
     **more: Any,
 ) -> dict[str, Any]:
-    """A row for tables and plots, see :mod:`mmskip.visualization.table`.
+    """Make a row for tables and plots, see :mod:`mmskip.visualization.table`.
 
     Args:
         method: Name of the method.
@@ -99,7 +126,7 @@ def make_row(
 
 
 def slug(name: str) -> str:
-    """A name as a folder's, which tools take on their command lines."""
+    """Turn a name into a folder's, which tools take on command lines."""
     return re.sub(r'[^\w.+-]+', '_', name)
 
 
@@ -118,19 +145,14 @@ def write_json(path: Path, content: Any) -> None:
     path.write_text(json.dumps(content, indent=2) + '\n')
 
 
-# Names of methods to those of mmskip.SVDConversion.
-SVD_METHODS = dict(spatial_svd='spatial', weight_svd='weight')
-KEYS = ('macs', 'method', 'shape')
-
-
 @dataclass(frozen=True)
 class Compression:
     """A compression to a share of a model's MACs.
 
     Attributes:
-        method: A key of :data:`SVD_METHODS`.
+        method: A key of :data:`SVD_OPTIONS`.
         macs: Share of the whole model's MACs that may be left, below 1.
-        shape: Of the model's input (N, C, H, W) for which MACs are counted;
+        shape: Shape of the input, (N, C, H, W), for which MACs are counted;
             ``None`` leaves it to the config's codec.
     """
 
@@ -139,17 +161,17 @@ class Compression:
     shape: tuple[int, ...] | None = None
 
     def keys(self) -> dict[str, Any]:
-        """As JSON knows it."""
+        """Return the fields as JSON knows them."""
         shape = None if self.shape is None else list(self.shape)
         return dict(method=self.method, macs=self.macs, shape=shape)
 
     def files(self, folder: Path, config: str | PathLike) -> tuple[Path, Path]:
-        """The config and the checkpoint that are written for a config."""
+        """Return the config and the checkpoint that are written."""
         path = folder / f'{Path(config).stem}_{self.method}-{self.macs}.py'
         return path, path.with_suffix('.pth')
 
     def arguments(self) -> list[str]:
-        """Those of the command line."""
+        """Return the arguments of the command line."""
         found = ['--method', self.method, '--macs', str(self.macs)]
         if self.shape is not None:
             found += ['--shape', *map(str, self.shape)]
@@ -176,10 +198,10 @@ def read_compression(parts: Sequence[Any], where: str) -> Compression:
             )
         found.update(part)
     method, macs = found.get('method'), found.get('macs')
-    if method not in SVD_METHODS:
+    if method not in SVD_OPTIONS:
         raise UserError(
             f'{where}: expected method of compress to be one of '
-            f'{", ".join(SVD_METHODS)}, got {method!r}'
+            f'{", ".join(SVD_OPTIONS)}, got {method!r}'
         )
     if not isinstance(macs, float) or not 0 < macs < 1:
         raise UserError(
@@ -190,26 +212,14 @@ def read_compression(parts: Sequence[Any], where: str) -> Compression:
     return Compression(method, macs, None if shape is None else tuple(shape))
 
 
-PLAN_KEYS = ('methods', 'seeds', 'task')
-METHOD_KEYS = (
-    'compress',
-    'config',
-    'options',
-    'seeds',
-    'settings',
-    'train',
-    'weights',
-)
-
-
 @dataclass(frozen=True)
 class Trial:
-    """One row: a setting of a method, with one seed.
+    """A row of the results: a setting of a method, with one seed.
 
     Attributes:
         method: Name of the method.
         setting: Name of the setting, '' for the only one.
-        seed: Of the trained weights; None if they are not of this plan.
+        seed: Seed of the trained weights; None if they are not of this plan.
         config: The config file.
         options: Dotted keys of the config to values.
         weights: A file that is begun with or tested.
@@ -230,26 +240,26 @@ class Trial:
 
     @property
     def name(self) -> str:
-        """What it is called; unlike the others of its plan."""
-        return name_of(self.method, self.setting, self.seed)
+        """The name of the trial, unlike the others of its plan."""
+        return trial_name(self.method, self.setting, self.seed)
 
     def folder(self, out: Path) -> Path:
-        """Where its checkpoint and its results lie below a folder."""
+        """Return the folder of its checkpoint and results, below another."""
         folder = out / self.method / (slug(self.setting) or 'default')
         return folder if self.seed is None else folder / f'seed_{self.seed}'
 
 
-def name_of(method: str, setting: str, seed: int | None) -> str:
-    """What a trial is called."""
+def trial_name(method: str, setting: str, seed: int | None) -> str:
+    """Return the name of a trial."""
     seeded = '' if seed is None else f'seed {seed}'
     return ', '.join(filter(None, (method, setting, seeded)))
 
 
 class Plan(NamedTuple):
-    """What is compared.
+    """The trials that are compared, and on what task.
 
     Attributes:
-        task: What the methods are judged by.
+        task: Which figures the methods are compared by.
         trials: The rows, those that others need first.
     """
 
@@ -283,6 +293,20 @@ def read_plan(path: str | PathLike) -> Plan:
     for name, method in methods.items():
         reader.read(name, method, plan.get('seeds', [0]))
     return Plan(TASKS[task], reader.trials)
+
+
+def _find(place: str, dataset: Any, split: int) -> Iterator[tuple[str, Any]]:
+    """Yield the options of a data set and of those that it wraps."""
+    if not isinstance(dataset, Mapping):
+        return
+    name = dataset.get('ann_file') or ''
+    if 'split' in dataset:
+        yield f'{place}.split', split
+    elif LIST.search(name):
+        yield f'{place}.ann_file', LIST.sub(f'split_{split}', name)
+    yield from _find(f'{place}.dataset', dataset.get('dataset'), split)
+    for index, part in enumerate(dataset.get('datasets') or ()):
+        yield from _find(f'{place}.datasets.{index}', part, split)
 
 
 class _Reader:
@@ -356,7 +380,7 @@ class _Reader:
         train: bool,
         seeds: list[int],
     ) -> dict[int | None, tuple[str | None, str | None]]:
-        """Per seed, the file or the trial that the weights come from."""
+        """Return, per seed, the file or the trial that weights come from."""
         if weights is None:
             return dict.fromkeys(seeds, (None, None))
         method, _, wanted = weights.partition('/')
@@ -382,7 +406,7 @@ class _Reader:
     def _earlier(
         self, where: str, method: str, setting: str, strict: bool
     ) -> dict[int | None, Trial]:
-        """Trials of an earlier method, by seed."""
+        """Return the trials of an earlier method, by seed."""
         trials = [trial for trial in self.trials if trial.method == method]
         if not trials:
             raise UserError(f'{where}: expected method {method} before it')
@@ -400,7 +424,7 @@ class _Reader:
 def _merge_compress(
     where: str, method: Mapping[str, Any], options: dict[str, Any]
 ) -> Compression | None:
-    """That of the method with that of a setting, taken out of its options."""
+    """Merge a method's compression with that of a setting's options."""
     parts = [method.get('compress'), options.pop('compress', None)]
     given = [part for part in parts if part is not None]
     return read_compression(given, where) if given else None

@@ -43,6 +43,7 @@ TRAIN_KEYS = (
 )
 
 Recipe = dict[str, Any]
+COST_METRICS = ('mmskip.ComputeCost', 'mmskip.VideoCost', 'mmskip.ClipCost')
 
 
 def make_recipe(
@@ -94,29 +95,12 @@ def keep(path: Path, recipe: Recipe, **result: Any) -> dict:
     return kept
 
 
-def _fingerprint(weights: str) -> str:
-    if '://' in weights:
-        return weights
-    status = os.stat(weights)
-    return _hash_of_file(weights, status.st_size, status.st_mtime_ns)
-
-
-@functools.lru_cache
-def _hash_of_file(path: str, size: int, changed: int) -> str:
-    """SHA-256 of a file, worked out anew when it was written to."""
-    with open(path, 'rb') as file:
-        return hashlib.file_digest(file, 'sha256').hexdigest()
-
-
-COST_METRICS = ('mmskip.ComputeCost', 'mmskip.VideoCost', 'mmskip.ClipCost')
-
-
 @dataclass(frozen=True)
 class Tested:
-    """What a test reported.
+    """The figures that a test reported.
 
     Attributes:
-        metrics: Of the evaluator, by name.
+        metrics: Figures of the evaluator, by name.
         cost: What the metric of the cost writes to its ``out_file``: MACs
             and firing rate of each layer (``mmskip.ComputeCost``), or what
             became of each video (``mmskip.VideoCost``).
@@ -129,7 +113,7 @@ class Tested:
 
 
 class Compressed(NamedTuple):
-    """What a compression wrote.
+    """The files that a compression wrote.
 
     Attributes:
         config: With the ranks; options are merged into it.
@@ -231,7 +215,7 @@ class ToolRuns:
             config: The config file.
             start: Weights to begin with (``load_from``).
             options: Dotted keys of the config to values.
-            seed: Of the training.
+            seed: Seed of the training.
             folder: Its ``--work-dir``.
             tell: Takes the time left, as often as the tool tells it.
 
@@ -338,7 +322,7 @@ class ToolRuns:
 
 
 def last_checkpoint(folder: Path) -> Path | None:
-    """The newest checkpoint of a training, also of one that was moved."""
+    """Find the newest checkpoint of a training, also of a moved one."""
     try:
         name = Path((folder / 'last_checkpoint').read_text().strip()).name
     except OSError:
@@ -348,7 +332,7 @@ def last_checkpoint(folder: Path) -> Path | None:
 
 
 def cost_option(cfg: Config) -> str:
-    """The option that lets the metric of the cost write its file.
+    """Return the option that lets the metric of the cost write its file.
 
     Raises:
         UserError: The evaluator has none of :data:`COST_METRICS`.
@@ -368,3 +352,17 @@ def cost_option(cfg: Config) -> str:
         f'expected one of {", ".join(COST_METRICS)} in test_evaluator of '
         f'{cfg.filename}: the cost of a model is to be compared'
     )
+
+
+def _fingerprint(weights: str) -> str:
+    if '://' in weights:
+        return weights
+    status = os.stat(weights)
+    return _hash_of_file(weights, status.st_size, status.st_mtime_ns)
+
+
+@functools.lru_cache
+def _hash_of_file(path: str, size: int, changed: int) -> str:
+    """Return a file's SHA-256, worked out anew when it was written to."""
+    with open(path, 'rb') as file:
+        return hashlib.file_digest(file, 'sha256').hexdigest()

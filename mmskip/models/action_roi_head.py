@@ -48,13 +48,13 @@ class ActionRoIHead(AVARoIHead):
         data_samples: list,
         **options: Any,
     ) -> dict[str, Tensor]:
-        """Losses of a batch of clips.
+        """Compute the losses of a batch of clips.
 
         Args:
             x: Features (B, C, T, H, W), or several levels.
             rpn_results_list: Proposals of each clip, with ``bboxes``.
             data_samples: With ``gt_instances``, of integer labels.
-            **options: As of the parent.
+            **options: Passed on to mmaction2's head.
         """
         # What is asked for by the assigner, on copies.
         samples = [sample.new() for sample in data_samples]
@@ -75,11 +75,11 @@ class ActionRoIHead(AVARoIHead):
         data_samples: list,
         **options: Any,
     ) -> list[InstanceData]:
-        """The action of each box.
+        """Predict the action of each box.
 
         Args:
-            x: As in :meth:`loss`.
-            rpn_results_list: As in :meth:`loss`.
+            x: Features of the clips, see :meth:`loss`.
+            rpn_results_list: Proposals, see :meth:`loss`.
             data_samples: With ``img_shape`` and, if it was resized,
                 ``scale_factor`` (width, height) in their meta info.
             **options: Not used here.
@@ -102,7 +102,7 @@ class ActionRoIHead(AVARoIHead):
 
 
 def _nobody(bboxes: Tensor) -> InstanceData:
-    """Results of no boxes, (0, 4)."""
+    """Return the results of no boxes, (0, 4)."""
     labels = bboxes.new_zeros(0, dtype=torch.long)
     return InstanceData(
         bboxes=bboxes, scores=bboxes.new_zeros(0), labels=labels

@@ -184,7 +184,7 @@ class R2Plus1D(ResNet2Plus1d):
 
     Args:
         depth: 18, 34, 50, 101 or 152.
-        norm_cfg: Of all layers, those in the middle of a factorised
+        norm_cfg: Norm of all layers, those in the middle of a factorised
             convolution excepted, which mmaction2 fixes.
         **options: Further ones of mmaction2's ``ResNet2Plus1d``;
             ``out_indices`` tells the stages to return.

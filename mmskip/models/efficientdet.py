@@ -1,4 +1,13 @@
-"""EfficientDet's neck and head, for mmdet's EfficientNet and RetinaNet."""
+"""EfficientDet's neck and head, for mmdet's EfficientNet and RetinaNet.
+
+M. Tan, R. Pang, Q. V. Le: "EfficientDet: Scalable and Efficient Object
+Detection", CVPR 2020. ``configs/_base_/models/efficientdet_d0.py`` puts a
+detector together.
+
+Symbols: L levels, level 0 the finest, each half as large as the one before;
+``C`` channels of all levels, ``C_l`` channels of what the backbone gives for
+level l, ``H_l, W_l`` its size.
+"""
 
 import math
 from collections.abc import Sequence
@@ -63,12 +72,12 @@ class SeparableConv(nn.Module):
 
 
 def batch_norm() -> dict:
-    """The normalisation that EfficientDet's authors use."""
+    """Return the normalisation that EfficientDet's authors use."""
     return dict(type='BN', eps=1e-3, momentum=0.01)
 
 
 def initialisation() -> dict:
-    """Normal, with the variance 1 / fan-in."""
+    """Return a normal initialisation with the variance 1 / fan-in."""
     return dict(
         type='Kaiming',
         layer='Conv2d',
@@ -123,7 +132,7 @@ class FusionNode(nn.Module):
         """Average with the learned weights.
 
         Args:
-            features: As many as there are weights, ``(N, C, H, W)`` each.
+            features: One per weight, ``(N, C, H, W)`` each.
 
         Returns:
             The fused features, ``(N, C, H, W)``.
@@ -326,24 +335,6 @@ def halve(x: Tensor) -> Tensor:
     return F.max_pool2d(F.pad(x, padding, value=-math.inf), 3, stride=2)
 
 
-def _project(
-    in_channels: int,
-    out_channels: int,
-    bias: bool,
-    conv_cfg: dict | None,
-    norm_cfg: dict,
-) -> nn.Module:
-    """Make a 1x1 convolution with BatchNorm if channels have to change."""
-    if in_channels == out_channels:
-        return nn.Identity()
-    module = nn.Sequential()
-    module.conv = build_conv_layer(
-        conv_cfg, in_channels, out_channels, 1, bias=bias
-    )
-    module.bn = build_norm_layer(norm_cfg, out_channels)[1]
-    return module
-
-
 @MODELS.register_module()
 class EfficientDetHead(AnchorHead):
     """Two towers of separable convolutions, one for classes, one for boxes.
@@ -367,7 +358,7 @@ class EfficientDetHead(AnchorHead):
             authors' ``eps=1e-3`` and ``momentum=0.01``. Defaults to None.
         init_cfg: Config of the initialisation. None means normal with the
             variance 1 / fan-in. Defaults to None.
-        **kwargs: Of mmdet's AnchorHead: ``anchor_generator``,
+        **kwargs: For mmdet's AnchorHead: ``anchor_generator``,
             ``bbox_coder``, ``loss_cls``, ``loss_bbox``, ``train_cfg``, ...
     """
 
@@ -479,7 +470,7 @@ class EfficientDetHead(AnchorHead):
         return logits, deltas
 
     def get_targets(self, *args: Any, **kwargs: Any) -> tuple:
-        """Targets as of mmdet, with positives counted over all processes.
+        """Find mmdet's targets, with positives counted over all processes.
 
         mmdet's AnchorHead divides the losses of each process by its own
         count, so that several processes learn something else than one with
@@ -489,3 +480,21 @@ class EfficientDetHead(AnchorHead):
         count = targets[4]
         mean = reduce_mean(targets[0][0].new_tensor(count, dtype=torch.float))
         return (*targets[:4], max(mean.item(), 1.0), *targets[5:])
+
+
+def _project(
+    in_channels: int,
+    out_channels: int,
+    bias: bool,
+    conv_cfg: dict | None,
+    norm_cfg: dict,
+) -> nn.Module:
+    """Make a 1x1 convolution with BatchNorm if channels have to change."""
+    if in_channels == out_channels:
+        return nn.Identity()
+    module = nn.Sequential()
+    module.conv = build_conv_layer(
+        conv_cfg, in_channels, out_channels, 1, bias=bias
+    )
+    module.bn = build_norm_layer(norm_cfg, out_channels)[1]
+    return module

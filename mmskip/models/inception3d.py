@@ -61,7 +61,7 @@ class InceptionBlock(nn.Module):
         widths: Channels of the branches; without a ``single`` one the block
             halves the image.
         pool: ``'avg'`` or ``'max'``.
-        temporal_stride: Of a block that halves the image.
+        temporal_stride: Stride in time of a block that halves the image.
         layer: Options of every ``ConvModule``.
     """
 
@@ -103,15 +103,8 @@ class InceptionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, C', T', H', W') of ``x`` (B, C, T, H, W)."""
+        """Compute features (B, C', T', H', W') of ``x`` (B, C, T, H, W)."""
         return torch.cat([branch(x) for branch in self.branches], 1)
-
-
-def _pool(kind: str, stride: int | tuple[int, int, int]) -> nn.Sequential:
-    """Pool 3x3x3. AvgPool3d pads, too, but wants three frames before."""
-    if kind == 'max':
-        return nn.Sequential(nn.MaxPool3d(3, stride, 1))
-    return nn.Sequential(nn.ConstantPad3d(1, 0.0), nn.AvgPool3d(3, stride))
 
 
 @MODELS.register_module()
@@ -127,11 +120,11 @@ class I3DInceptionV2(BaseModule):
 
     Args:
         stem_frames: Temporal extent of the first kernel, odd.
-        temporal_strides: Of the stem, of block 3c and of block 4e.
+        temporal_strides: Strides in time of stem, block 3c and block 4e.
         width: Factor of all channels; ours, for machines of few cores.
         norm_cfg: Norm layer behind each convolution.
         act_cfg: Activation behind it.
-        init_cfg: Of mmengine.
+        init_cfg: Initialisation, see mmengine's ``BaseModule``.
 
     Raises:
         ValueError: ``stem_frames`` is even, there are not three strides, or
@@ -196,8 +189,15 @@ class I3DInceptionV2(BaseModule):
         self.feat_dim = channels  # 1024
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features (B, 1024, T', H/32, W/32) of clips (B, 3, T, H, W)."""
+        """Compute features (B, 1024, T', H/32, W/32) of (B, 3, T, H, W)."""
         x = self.stem(x)
         for block in self.blocks.values():
             x = block(x)
         return x
+
+
+def _pool(kind: str, stride: int | tuple[int, int, int]) -> nn.Sequential:
+    """Pool 3x3x3. AvgPool3d pads, too, but wants three frames before."""
+    if kind == 'max':
+        return nn.Sequential(nn.MaxPool3d(3, stride, 1))
+    return nn.Sequential(nn.ConstantPad3d(1, 0.0), nn.AvgPool3d(3, stride))

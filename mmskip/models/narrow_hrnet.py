@@ -1,4 +1,4 @@
-"""HRNets of few channels, for machines of few cores and for tests."""
+"""HRNets with few channels, for machines of few cores and for tests."""
 
 from typing import Any
 

@@ -1,4 +1,7 @@
-"""YOWO on any of mmaction2's 3D backbones."""
+"""YOWO on any of mmaction2's 3D backbones.
+
+Koepueklue et al., You Only Watch Once (YOWO), 2019, Section 3.1.3, Fig. 3.
+"""
 
 from contextlib import nullcontext
 from typing import Any
@@ -12,6 +15,8 @@ from torch import Tensor, nn
 from mmskip.core import CountedWhole
 from mmskip.options import check_least
 from mmskip.registry import MODELS
+
+KEYS = ('last', 'middle')
 
 
 class ChannelAttention(CountedWhole):
@@ -59,7 +64,7 @@ class ChannelFusion(BaseModule):
         in_channels: Channels of the key frame's and of the clip's features.
         channels: Channels of the result; the paper has 1024.
         norm_cfg: Normalisation. Defaults to batch normalisation.
-        init_cfg: As in mmengine.
+        init_cfg: Initialisation, see mmengine's ``BaseModule``.
     """
 
     def __init__(
@@ -84,7 +89,7 @@ class ChannelFusion(BaseModule):
         """Fuse.
 
         Args:
-            features: Of the key frame and of the clip, ``(B, C, H, W)``
+            features: Those of the key frame and of the clip, ``(B, C, H, W)``
                 each.
 
         Returns:
@@ -92,9 +97,6 @@ class ChannelFusion(BaseModule):
         """
         fused = self.reduce(torch.cat(features, dim=1))
         return (self.attention(self.smooth(fused)),)
-
-
-KEYS = ('last', 'middle')
 
 
 @MODELS.register_module()
@@ -199,11 +201,11 @@ class YOWO(SingleStageDetector):
         return self.neck((frame, clip))
 
     def _key_of(self, clips: Tensor) -> Tensor:
-        """The key frame of clips, ``(B, C, T, H, W)`` to ``(B, C, H, W)``."""
+        """Pick the key frame of clips, (B, C, T, H, W) to (B, C, H, W)."""
         length = clips.shape[2]
         return clips[:, :, -1 if self.key == 'last' else length // 2]
 
 
 def _last_level(features: Tensor | tuple[Tensor, ...]) -> Tensor:
-    """What a backbone with one or several levels found at the end."""
+    """Return the last level of a backbone with one or several."""
     return features if isinstance(features, Tensor) else features[-1]

@@ -1,4 +1,12 @@
-"""Write toy untrimmed videos in the layout of ActivityNet."""
+"""Write toy untrimmed videos in the layout of ActivityNet.
+
+It lies on disk so::
+
+    activity_net.v1-3.min.json
+    videos/v_toyt0000000.mp4           training
+    videos/v_toyv0000000.mp4           validation
+    train_list_videos.txt  val_list_videos.txt  classes.txt   for mmaction2
+"""
 
 import json
 import os
@@ -45,6 +53,12 @@ TWO_PARTS = 0.25
 LEAST_PART = 4
 # Movements per second are drawn between these.
 TEMPO = (0.4, 1.0)
+MARKER = 'toy_activitynet.json'
+ANNOTATIONS = 'activity_net.v1-3.min.json'
+# Grows when the same arguments give other bytes.
+VERSION = 2
+SPLITS = dict(training='train', validation='val')
+LEAST = dict(train_videos=0, test_videos=0, frames=12, seed=0)
 
 
 @dataclass(frozen=True)
@@ -128,7 +142,7 @@ class ToyVideo:
 
     @property
     def segments(self) -> list[tuple[float, float]]:
-        """When the action is seen: ``(start, end)`` in seconds."""
+        """The times of the action: ``(start, end)`` in seconds."""
         return [
             (shot.start / self.fps, shot.stop / self.fps)
             for shot in self.shots
@@ -160,7 +174,7 @@ class ToyVideo:
     def _act(
         self, shot: Shot, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
-        """Frames of the action, some frozen, in some of them hidden."""
+        """Yield the frames of the action, some frozen, some hidden."""
         stage = choose_stage(rng, self._canvas_size)
         around = paint_surroundings(stage, self._canvas_size)
         phases = self._phases(shot, rng)
@@ -180,7 +194,7 @@ class ToyVideo:
     def _distract(
         self, shot: Shot, rng: np.random.Generator
     ) -> Iterator[np.ndarray]:
-        """Frames without the action."""
+        """Yield the frames without the action."""
         stage = choose_stage(rng, self._canvas_size)
         thing = ACTIONS[str(rng.choice(list(ACTIONS)))]
         phases = self._phases(shot, rng)
@@ -200,51 +214,9 @@ class ToyVideo:
             yield canvas
 
     def _phases(self, shot: Shot, rng: np.random.Generator) -> np.ndarray:
-        """Phase of the movement in each frame of a shot."""
+        """Return the phase of the movement in each frame of a shot."""
         steps = np.arange(shot.stop - shot.start) / self.fps
         return (rng.random() + rng.uniform(*TEMPO) * steps) % 1
-
-
-def _distract(rng: np.random.Generator, start: int, stop: int) -> list[Shot]:
-    """Fill frames with shots without the action."""
-    shots = []
-    while start < stop:
-        length = int(rng.integers(*DISTRACTOR_FRAMES, endpoint=True))
-        end = min(start + length, stop)
-        kind = rng.choice(list(DISTRACTORS), p=list(DISTRACTORS.values()))
-        shots.append(Shot(str(kind), start, end))
-        start = end
-    return shots
-
-
-def _stretch(rng: np.random.Generator, length: int, share: float) -> range:
-    """Draw consecutive frames, on average the given share of a shot."""
-    count = round(rng.uniform(0, 2 * share) * length)
-    start = int(rng.integers(0, length - count + 1))
-    return range(start, start + count)
-
-
-def _paint_title(
-    canvas: np.ndarray, colour: tuple[int, int, int], rng: np.random.Generator
-) -> None:
-    """Paint bars like lines of text on a plain card."""
-    height, width = canvas.shape[:2]
-    canvas[:] = 245
-    for row in range(int(rng.integers(2, 5))):
-        y = int((0.3 + 0.13 * row) * height)
-        half = int(rng.uniform(0.15, 0.4) * width)
-        middle, thick = width // 2, height // 22
-        cv2.rectangle(
-            canvas, (middle - half, y), (middle + half, y + thick), colour, -1
-        )
-
-
-MARKER = 'toy_activitynet.json'
-ANNOTATIONS = 'activity_net.v1-3.min.json'
-# Grows when the same arguments give other bytes.
-VERSION = 2
-SPLITS = dict(training='train', validation='val')
-LEAST = dict(train_videos=0, test_videos=0, frames=12, seed=0)
 
 
 def make_toy_activitynet(
@@ -310,6 +282,40 @@ def choose_labels(seed: tuple[int, ...], videos: int) -> list[str]:
     return [names[index % len(names)] for index in order]
 
 
+def _distract(rng: np.random.Generator, start: int, stop: int) -> list[Shot]:
+    """Fill frames with shots without the action."""
+    shots = []
+    while start < stop:
+        length = int(rng.integers(*DISTRACTOR_FRAMES, endpoint=True))
+        end = min(start + length, stop)
+        kind = rng.choice(list(DISTRACTORS), p=list(DISTRACTORS.values()))
+        shots.append(Shot(str(kind), start, end))
+        start = end
+    return shots
+
+
+def _stretch(rng: np.random.Generator, length: int, share: float) -> range:
+    """Draw consecutive frames, on average the given share of a shot."""
+    count = round(rng.uniform(0, 2 * share) * length)
+    start = int(rng.integers(0, length - count + 1))
+    return range(start, start + count)
+
+
+def _paint_title(
+    canvas: np.ndarray, colour: tuple[int, int, int], rng: np.random.Generator
+) -> None:
+    """Paint bars like lines of text on a plain card."""
+    height, width = canvas.shape[:2]
+    canvas[:] = 245
+    for row in range(int(rng.integers(2, 5))):
+        y = int((0.3 + 0.13 * row) * height)
+        half = int(rng.uniform(0.15, 0.4) * width)
+        middle, thick = width // 2, height // 22
+        cv2.rectangle(
+            canvas, (middle - half, y), (middle + half, y + thick), colour, -1
+        )
+
+
 def _write_all(
     root: Path, arguments: dict, on_video: Callable[[], None] | None
 ) -> None:
@@ -340,7 +346,7 @@ def _write_all(
 
 
 def _annotate(video: ToyVideo, arguments: dict, subset: str) -> dict:
-    """The entry of a video in the release's database."""
+    """Return the entry of a video in the release's database."""
     width, height = video.size
     return dict(
         duration=arguments['frames'] / video.fps,
@@ -355,7 +361,7 @@ def _annotate(video: ToyVideo, arguments: dict, subset: str) -> dict:
 
 
 def _taxonomy() -> list[dict]:
-    """The tree of classes: one root and its leaves."""
+    """Return the tree of classes: one root and its leaves."""
     root = dict(nodeId=0, nodeName='Root', parentId=None, parentName=None)
     return [
         root,

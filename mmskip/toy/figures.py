@@ -1,4 +1,8 @@
-"""Toy figures that handle a thing, and how they are painted and filmed."""
+"""Toy figures that handle a thing, and how they are painted and filmed.
+
+Coordinates are in body heights, y up from the ground, x to the figure's
+front. A cycle of a movement has phases from 0 to 1.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +27,25 @@ STANDING: Joints = dict(
     knee1=(0.06, 0.24),
     foot1=(0.09, 0.0),
 )
+Colour = tuple[int, int, int]
+# Image coordinates are handed to OpenCV in sixteenths of a pixel.
+SHIFT = 4
+LIMBS = (
+    ('hip', 'knee0', 'foot0', 'trousers'),
+    ('hip', 'knee1', 'foot1', 'trousers'),
+    ('neck', 'elbow0', 'hand0', 'shirt'),
+    ('neck', 'elbow1', 'hand1', 'shirt'),
+)
+# Frames are painted this many times as large and then shrunk.
+OVERSAMPLING = 2
+# Standard deviation of the sensor's noise, of 255.
+NOISE = 2.0
+# Movements per frame, height of the figure and where it may stand, as shares
+# of the image.
+TEMPO = (0.03, 0.12)
+HEIGHTS = (0.38, 0.62)
+PLACES = ((0.22, 0.78), (0.72, 0.97))
+WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -183,14 +206,14 @@ ACTIONS: dict[str, Callable[[float], Pose]] = {
 
 
 def _move(**joints: Point) -> Joints:
-    """A standing body with some joints elsewhere."""
+    """Return a standing body with some joints elsewhere."""
     return {**STANDING, **joints}
 
 
 def arc(
     centre: Point, radii: Point, start: float, end: float
 ) -> tuple[Point, ...]:
-    """Points of an elliptic arc, angles in radians."""
+    """Return the points of an elliptic arc, angles in radians."""
     angles = np.linspace(start, end, 25)
     xs = centre[0] + radii[0] * np.cos(angles)
     ys = centre[1] + radii[1] * np.sin(angles)
@@ -201,21 +224,9 @@ def _disc(centre: Point, radius: float) -> Stroke:
     return Stroke(arc(centre, (radius, radius), 0.0, 2 * pi))
 
 
-Colour = tuple[int, int, int]
-
-# Image coordinates are handed to OpenCV in sixteenths of a pixel.
-SHIFT = 4
-LIMBS = (
-    ('hip', 'knee0', 'foot0', 'trousers'),
-    ('hip', 'knee1', 'foot1', 'trousers'),
-    ('neck', 'elbow0', 'hand0', 'shirt'),
-    ('neck', 'elbow1', 'hand1', 'shirt'),
-)
-
-
 @dataclass(frozen=True)
 class Stage:
-    """Where something happens and what it looks like.
+    """A stage for a figure: where it stands, and all colours.
 
     Colours are blue, green, red.
 
@@ -243,13 +254,13 @@ class Stage:
     bushes: tuple[tuple[int, int, Colour], ...]
 
     def pixels(self, points: tuple[tuple[float, float], ...]) -> np.ndarray:
-        """Fixed-point pixels of points in body heights, shape (n, 1, 2)."""
+        """Turn points in body heights into fixed-point pixels, (n, 1, 2)."""
         array = np.asarray(points) * (self.facing, -1) * self.height
         array = (array + self.origin) * (1 << SHIFT)
         return np.round(array).astype(np.int32)[:, None]
 
     def width(self, width: float) -> int:
-        """Pixels of a line's width, at least 1."""
+        """Return the pixels of a line's width, at least 1."""
         return max(round(width * self.height), 1)
 
 
@@ -288,7 +299,7 @@ def choose_stage(rng: np.random.Generator, size: tuple[int, int]) -> Stage:
 
 
 def paint_surroundings(stage: Stage, size: tuple[int, int]) -> np.ndarray:
-    """Sky, ground and bushes.
+    """Paint sky, ground and bushes.
 
     Returns:
         Image, uint8, shape (H, W, 3).
@@ -373,31 +384,19 @@ def _paint_line(
 
 
 def _light(rng: np.random.Generator, low: int, high: int) -> Colour:
-    """A pale colour."""
+    """Return a pale colour."""
     grey = rng.uniform(low, high)
     tint = np.clip(grey + rng.uniform(-20, 20, 3), 0, 255)
     return tuple(int(part) for part in tint)
 
 
 def _vivid(rng: np.random.Generator) -> Colour:
-    """A strong, rather dark colour."""
+    """Return a strong, rather dark colour."""
     hue, value = rng.integers(180), rng.uniform(70, 170)
     pixel = np.array([[(hue, 210, value)]], np.uint8)
     return tuple(
         int(part) for part in cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0]
     )
-
-
-# Frames are painted this many times as large and then shrunk.
-OVERSAMPLING = 2
-# Standard deviation of the sensor's noise, of 255.
-NOISE = 2.0
-# Movements per frame, height of the figure and where it may stand, as shares
-# of the image.
-TEMPO = (0.03, 0.12)
-HEIGHTS = (0.38, 0.62)
-PLACES = ((0.22, 0.78), (0.72, 0.97))
-WHITE = (255, 255, 255)
 
 
 @dataclass(frozen=True)
@@ -441,13 +440,13 @@ class ActorVideo:
     def _photograph(
         self, canvas: np.ndarray, rng: np.random.Generator
     ) -> np.ndarray:
-        """A canvas of the image's size, with noise."""
+        """Return a canvas of the image's size, with noise."""
         image = cv2.resize(canvas, self.size, interpolation=cv2.INTER_AREA)
         noise = NOISE * rng.standard_normal(image.shape, np.float32)
         return np.clip(image + noise + 0.5, 0, 255).astype(np.uint8)
 
     def _mask(self, stage: Stage, pose: Pose) -> np.ndarray:
-        """Where the figure fills at least half of a pixel."""
+        """Find where the figure fills at least half of a pixel."""
         width, height = self.size
         shape = (height * OVERSAMPLING, width * OVERSAMPLING, 3)
         canvas = np.zeros(shape, np.uint8)

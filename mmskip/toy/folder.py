@@ -23,6 +23,40 @@ from mmskip.apis.errors import EXIT_OK
 
 # Pixels; decord fails on videos that are 48 wide.
 LEAST_SIDE = 64
+# Side of the blobs that the texture is made of, in pixels, and their contrast.
+OCTAVES = ((2, 12.0), (4, 18.0), (8, 22.0), (32, 30.0))
+# Pixels per frame that the disc moves, (x, y).
+OBJECT_STEP = (1.5, 1.0)
+# Help and, for two numbers, what they are.
+OPTIONS = dict(
+    train_videos=('training videos', None),
+    test_videos=('test videos', None),
+    unused_videos=('videos that splits leave out', None),
+    frames=('frames of each video', ('FEWEST', 'MOST')),
+    fps=('frames per second', None),
+    size=('size of the images in pixels', ('WIDTH', 'HEIGHT')),
+    train_sequences=('training sequences', None),
+    test_sequences=('test sequences', None),
+    train_frames=('frames of each training sequence', None),
+    density=('vehicles per lane and second that want to enter', None),
+    seed=('random seed', None),
+)
+
+
+def check_integers(arguments: dict, least: dict[str, int]) -> None:
+    """Refuse what is no integer, or a smaller one than it may be.
+
+    Args:
+        arguments: The arguments of a toy data set.
+        least: The smallest value of each of those that are integers.
+
+    Raises:
+        ValueError: One of them is something else.
+    """
+    for name, smallest in least.items():
+        value = arguments[name]
+        if not isinstance(value, int) or value < smallest:
+            raise ValueError(f'expected {name} >= {smallest}, got {value!r}')
 
 
 def check_video_arguments(arguments: dict, least: dict[str, int]) -> None:
@@ -35,10 +69,7 @@ def check_video_arguments(arguments: dict, least: dict[str, int]) -> None:
     Raises:
         ValueError: One of them is out of range.
     """
-    for name, smallest in least.items():
-        value = arguments[name]
-        if not isinstance(value, int) or value < smallest:
-            raise ValueError(f'expected {name} >= {smallest}, got {value!r}')
+    check_integers(arguments, least)
     size = arguments['size']
     if (
         len(size) != 2
@@ -63,10 +94,7 @@ def check_split_arguments(arguments: dict) -> None:
     Raises:
         ValueError: One of them is out of range.
     """
-    for name, least in (('train_videos', 1), ('test_videos', 1), ('seed', 0)):
-        value = arguments[name]
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f'expected {name} >= {least}, got {value!r}')
+    check_integers(arguments, dict(train_videos=1, test_videos=1, seed=0))
     frames, size = arguments['frames'], arguments['size']
     if len(frames) != 2 or not 1 <= frames[0] <= frames[1]:
         raise ValueError(
@@ -113,43 +141,6 @@ def write_once(
     return partial.rename(root)
 
 
-def _is_complete(root: Path, name: str, marker: str, arguments: dict) -> bool:
-    """Whether a folder holds this very data set; False if it is empty."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
-        return False
-    if not (root / marker).is_file():
-        raise FileExistsError(
-            f'{root}: expected an empty folder or a {name}, got something '
-            f'without {marker}; remove it or choose another'
-        )
-    found = json.loads((root / marker).read_text())
-    if found != arguments:
-        differing = ', '.join(
-            f'{key}={found.get(key)!r} instead of {value!r}'
-            for key, value in arguments.items()
-            if found.get(key) != value
-        )
-        raise FileExistsError(
-            f'{root}: holds a {name} made with {differing}; remove it or '
-            'choose another folder'
-        )
-    return True
-
-
-def _start_over(root: Path, marker: str) -> Path:
-    """Make an empty folder beside ``root``; remove what was interrupted."""
-    partial = root.with_name(f'{root.name}.partial')
-    if partial.exists():
-        if not (partial / marker).is_file():
-            raise FileExistsError(
-                f'{partial}: expected what an interrupted run left, got '
-                'something else; remove it'
-            )
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    return partial
-
-
 def write_video(
     path: str | os.PathLike,
     images: Iterable[np.ndarray],
@@ -181,11 +172,6 @@ def write_video(
         writer.release()
 
 
-# Side of the blobs that the texture is made of, in pixels, and their contrast.
-OCTAVES = ((2, 12.0), (4, 18.0), (8, 22.0), (32, 30.0))
-OBJECT_STEP = (1.5, 1.0)
-
-
 def pan_video(
     frames: int,
     step: tuple[float, float],
@@ -203,7 +189,7 @@ def pan_video(
         step: By how many pixels the camera moves per frame, (x, y).
         size: Width and height of a frame.
         noise: Standard deviation of the sensor's noise, in grey levels.
-        seed: Of the picture and the noise.
+        seed: Seed of the picture and the noise.
 
     Returns:
         Frames (H, W, 3) uint8, BGR.
@@ -231,35 +217,6 @@ def pan_video(
     return video
 
 
-def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
-    """Smooth random blobs of several sizes, (H, W, 3) float32."""
-    picture = np.full((height, width, 3), 128, np.float32)
-    for side, contrast in OCTAVES:
-        shape = (height // side + 2, width // side + 2, 3)
-        blobs = rng.standard_normal(shape).astype(np.float32)
-        whole = cv2.resize(
-            blobs, None, fx=side, fy=side, interpolation=cv2.INTER_CUBIC
-        )
-        picture += contrast * whole[:height, :width]
-    return picture.clip(0, 255)
-
-
-# Help and, for two numbers, what they are.
-OPTIONS = dict(
-    train_videos=('training videos', None),
-    test_videos=('test videos', None),
-    unused_videos=('videos that splits leave out', None),
-    frames=('frames of each video', ('FEWEST', 'MOST')),
-    fps=('frames per second', None),
-    size=('size of the images in pixels', ('WIDTH', 'HEIGHT')),
-    train_sequences=('training sequences', None),
-    test_sequences=('test sequences', None),
-    train_frames=('frames of each training sequence', None),
-    density=('vehicles per lane and second that want to enter', None),
-    seed=('random seed', None),
-)
-
-
 def write_toy_data(
     name: str,
     make: Callable[..., Path],
@@ -275,8 +232,8 @@ def write_toy_data(
         name: What it is called.
         make: Writes it: ``make(root, seed=, on_video=, ...)``, with the
             defaults' names.
-        text: Of the tool; its first line says what it does.
-        defaults: Of the options, which are keys of ``OPTIONS``.
+        text: Text of the tool; its first line says what it does.
+        defaults: Defaults of the options, which are keys of ``OPTIONS``.
         total: How many units the arguments make.
         argv: Arguments without the program's name.
         unit: What progress is counted in.
@@ -309,6 +266,58 @@ def write_toy_data(
         progress.update(task, completed=total(args))
     print(f'{name} is in {root}')
     return EXIT_OK
+
+
+def _is_complete(root: Path, name: str, marker: str, arguments: dict) -> bool:
+    """Tell whether a folder holds this very data set; an empty one is none."""
+    if root.exists() and not root.is_dir():
+        raise FileExistsError(f'{root}: expected a folder, got a file')
+    if not root.exists() or not any(root.iterdir()):
+        return False
+    if not (root / marker).is_file():
+        raise FileExistsError(
+            f'{root}: expected an empty folder or a {name}, got a folder '
+            f'without {marker}; remove it or choose another'
+        )
+    found = json.loads((root / marker).read_text())
+    if found != arguments:
+        differing = ', '.join(
+            f'{key}={found.get(key)!r} instead of {value!r}'
+            for key, value in arguments.items()
+            if found.get(key) != value
+        )
+        raise FileExistsError(
+            f'{root}: holds a {name} made with {differing}; remove it or '
+            'choose another folder'
+        )
+    return True
+
+
+def _start_over(root: Path, marker: str) -> Path:
+    """Make an empty folder beside ``root``; remove what was interrupted."""
+    partial = root.with_name(f'{root.name}.partial')
+    if partial.exists():
+        if not (partial / marker).is_file():
+            raise FileExistsError(
+                f'{partial}: expected what an interrupted run left, got '
+                'something else; remove it'
+            )
+        shutil.rmtree(partial)
+    partial.mkdir(parents=True)
+    return partial
+
+
+def _texture(rng: np.random.Generator, width: int, height: int) -> np.ndarray:
+    """Return smooth random blobs of several sizes, (H, W, 3) float32."""
+    picture = np.full((height, width, 3), 128, np.float32)
+    for side, contrast in OCTAVES:
+        shape = (height // side + 2, width // side + 2, 3)
+        blobs = rng.standard_normal(shape).astype(np.float32)
+        whole = cv2.resize(
+            blobs, None, fx=side, fy=side, interpolation=cv2.INTER_CUBIC
+        )
+        picture += contrast * whole[:height, :width]
+    return picture.clip(0, 255)
 
 
 def _parse_args(

@@ -7,6 +7,7 @@ train_split_1_list_videos.txt ...    lists for mmaction2, and classes.txt
 
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -22,16 +23,29 @@ VERSION = 1
 LEAST = dict(train_videos=1, test_videos=1, unused_videos=0, frames=8, seed=0)
 SPLITS = 'testTrainMulti_7030_splits'
 NUM_SPLITS = 3
-# Of the figure, of the image's height.
+# Least and greatest height of the figure, as a share of the image's.
 HEIGHTS = (0.55, 0.7)
+
+
+@dataclass(frozen=True)
+class ClassVideos:
+    """The numbers of videos of each class, by what a split does with them.
+
+    Args:
+        train: Videos that it trains on.
+        test: Videos that it tests on.
+        unused: Videos that it leaves out, as the original does.
+    """
+
+    train: int = 40
+    test: int = 30
+    unused: int = 2
 
 
 def make_toy_hmdb51(
     root: str | os.PathLike,
     *,
-    train_videos: int = 40,
-    test_videos: int = 30,
-    unused_videos: int = 2,
+    videos: ClassVideos = ClassVideos(),
     frames: int = 32,
     size: tuple[int, int] = (112, 96),
     fps: float = 10.0,
@@ -45,10 +59,7 @@ def make_toy_hmdb51(
 
     Args:
         root: Folder to write to; made if need be.
-        train_videos: Videos of each class that a split trains on.
-        test_videos: Videos of each class that it tests on.
-        unused_videos: Videos of each class that it leaves out, as the
-            original does.
+        videos: Numbers of videos of each class.
         frames: Number of frames of each.
         size: ``(width, height)`` of the images in pixels, even numbers.
         fps: Frames per second.
@@ -64,9 +75,9 @@ def make_toy_hmdb51(
     """
     arguments = dict(
         version=VERSION,
-        train_videos=train_videos,
-        test_videos=test_videos,
-        unused_videos=unused_videos,
+        train_videos=videos.train,
+        test_videos=videos.test,
+        unused_videos=videos.unused,
         frames=frames,
         size=list(size),
         fps=fps,

@@ -1,4 +1,9 @@
-"""Film a toy figure with fifteen joints before a wall that stands still."""
+"""Film a toy figure with fifteen joints before a wall that stands still.
+
+Coordinates are in body heights, y up from the ground, x to the right of the
+image; the figure looks at the camera, so that its right side is on the left.
+A cycle of a move has phases from 0 to 1.
+"""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +20,44 @@ SPINE, NECK, SHOULDERS, HIPS, PELVIS = 0.25, 0.13, 0.12, 0.07, 0.07
 UPPER_ARM, FOREARM, THIGH, SHIN = 0.17, 0.16, 0.24, 0.23
 STANDING = PELVIS + THIGH + SHIN  # height of the belly
 ARM, LEG = ('shoulder', 'elbow', 'wrist'), ('hip', 'knee', 'ankle')
+CHANNELS = (
+    *(
+        f'{side}_{part}'
+        for side in ('right', 'left')
+        for part in ('arm', 'elbow', 'leg', 'knee')
+    ),
+    'lean',
+    'rise',
+)
+# How much the middle of a swing varies from figure to figure.
+SPREADS = dict(lean=0.1, rise=0.0, right_leg=0.12, left_leg=0.12)
+# Frames are painted this many times as large and then shrunk.
+OVERSAMPLING = 2
+# Standard deviation of the sensor's noise, of 255.
+NOISE = 1.0
+# Cycles per frame: one takes 14 to 30 frames.
+TEMPO = (1 / 30, 1 / 14)
+# Image coordinates are handed to OpenCV in sixteenths of a pixel.
+SHIFT = 4
+# Lines of the body: names, width in body heights, which of the colours.
+LIMBS = (
+    (('right_hip', 'right_knee', 'right_ankle'), 0.075, 'trousers'),
+    (('left_hip', 'left_knee', 'left_ankle'), 0.075, 'trousers'),
+    (('right_hip', 'left_hip'), 0.09, 'trousers'),
+    (('belly', 'neck'), 0.17, 'shirt'),
+    (('right_shoulder', 'left_shoulder'), 0.08, 'shirt'),
+    (('right_shoulder', 'right_elbow', 'right_wrist'), 0.06, 'sleeves'),
+    (('left_shoulder', 'left_elbow', 'left_wrist'), 0.06, 'sleeves'),
+)
+HEAD = 0.075
+BELLY = NAMES.index('belly')
+# What is easily taken for a limb: strokes on the wall, and how often somebody
+# who does nothing stands behind the figure.
+STROKES = 10
+BYSTANDER = 0.5
+# Of an image's height: the figure's, and from where to where it may reach.
+HEIGHTS = (0.5, 0.66)
+MARGIN = 0.04
 
 
 @dataclass(frozen=True)
@@ -32,22 +75,11 @@ class Swing:
     start: float = 0.0
 
     def at(self, phase: float) -> float:
-        """Its value at a phase."""
+        """Return its value at a phase."""
         return self.middle + self.reach * sin(2 * pi * (phase - self.start))
 
 
 STILL = Swing()
-CHANNELS = (
-    *(
-        f'{side}_{part}'
-        for side in ('right', 'left')
-        for part in ('arm', 'elbow', 'leg', 'knee')
-    ),
-    'lean',
-    'rise',
-)
-# How much the middle of a swing varies from figure to figure.
-SPREADS = dict(lean=0.1, rise=0.0, right_leg=0.12, left_leg=0.12)
 # What swings, in radians: a limb's angle from hanging down, outwards, and
 # the bend of its second half from its first; the lean of the back to the
 # figure's left. `rise` is in body heights. Classes are alphabetical, and
@@ -122,7 +154,7 @@ def vary(
     rng: np.random.Generator,
     variety: float = 1.0,
 ) -> dict[str, Swing]:
-    """The same move as somebody else makes it.
+    """Vary a move, as somebody else makes it.
 
     Args:
         swings: The move.
@@ -142,7 +174,7 @@ def vary(
 
 
 def joints_at(swings: Mapping[str, Swing], phase: float) -> np.ndarray:
-    """Joints of a figure whose belly is above the origin.
+    """Return the joints of a figure whose belly is above the origin.
 
     Args:
         swings: A move: what swings, and how.
@@ -176,41 +208,7 @@ def joints_at(swings: Mapping[str, Swing], phase: float) -> np.ndarray:
     return np.stack([found[name] for name in NAMES])
 
 
-def _reach(sign: int, angle: float, length: float) -> np.ndarray:
-    """Where a part of a limb ends, from where it starts."""
-    return length * np.array([sign * sin(angle), -cos(angle)])
-
-
-# Frames are painted this many times as large and then shrunk.
-OVERSAMPLING = 2
-# Standard deviation of the sensor's noise, of 255.
-NOISE = 1.0
-# Cycles per frame: one takes 14 to 30 frames.
-TEMPO = (1 / 30, 1 / 14)
-# Image coordinates are handed to OpenCV in sixteenths of a pixel.
-SHIFT = 4
-# Lines of the body: names, width in body heights, which of the colours.
-LIMBS = (
-    (('right_hip', 'right_knee', 'right_ankle'), 0.075, 'trousers'),
-    (('left_hip', 'left_knee', 'left_ankle'), 0.075, 'trousers'),
-    (('right_hip', 'left_hip'), 0.09, 'trousers'),
-    (('belly', 'neck'), 0.17, 'shirt'),
-    (('right_shoulder', 'left_shoulder'), 0.08, 'shirt'),
-    (('right_shoulder', 'right_elbow', 'right_wrist'), 0.06, 'sleeves'),
-    (('left_shoulder', 'left_elbow', 'left_wrist'), 0.06, 'sleeves'),
-)
-HEAD = 0.075
-BELLY = NAMES.index('belly')
-# What is easily taken for a limb: strokes on the wall, and how often somebody
-# who does nothing stands behind the figure.
-STROKES = 10
-BYSTANDER = 0.5
-# Of an image's height: the figure's, and from where to where it may reach.
-HEIGHTS = (0.5, 0.66)
-MARGIN = 0.04
-
-
-class Shot(NamedTuple):
+class FigureFrame(NamedTuple):
     """A frame.
 
     Attributes:
@@ -232,7 +230,7 @@ class FigureVideo(NamedTuple):
         seed: Seeds of the data set and of the video.
         frames: Number of frames.
         size: ``(width, height)`` of the images in pixels.
-        heights: Of the figure, smallest and largest, of the image's height.
+        heights: Smallest and largest figure, as shares of the image's height.
         clutter: Whether there is what is easily taken for the figure.
         variety: Factor of how far poses differ from figure to figure.
     """
@@ -245,7 +243,7 @@ class FigureVideo(NamedTuple):
     clutter: bool = True
     variety: float = 2.5
 
-    def film(self) -> Iterator[Shot]:
+    def film(self) -> Iterator[FigureFrame]:
         """Film the video."""
         rng = np.random.default_rng(self.seed)
         width, height = (side * OVERSAMPLING for side in self.size)
@@ -280,7 +278,7 @@ class FigureVideo(NamedTuple):
             mask = cv2.resize(
                 blank[..., 0], self.size, interpolation=cv2.INTER_AREA
             )
-            yield Shot(
+            yield FigureFrame(
                 np.clip(image + 0.5, 0, 255).astype(np.uint8),
                 (mask >= 128).astype(np.uint8),
                 (joints + 0.5) / OVERSAMPLING - 0.5,
@@ -288,7 +286,7 @@ class FigureVideo(NamedTuple):
 
 
 def paint_wall(rng: np.random.Generator, size: tuple[int, int]) -> np.ndarray:
-    """A wall with texture, and a floor, uint8, (H, W, 3)."""
+    """Paint a wall with texture, and a floor, uint8, (H, W, 3)."""
     width, height = size
     wall = np.empty((height, width, 3), np.float32)
     wall[:] = _pale(rng)
@@ -328,7 +326,7 @@ def paint_body(
         canvas: Image; changed in place.
         joints: x and y in its pixels, (15, 2).
         scale: Pixels of a body height.
-        colours: Of trousers, shirt, sleeves and skin.
+        colours: Colours of trousers, shirt, sleeves and skin.
     """
     places = dict(zip(NAMES, joints, strict=True))
     for names, wide, part in LIMBS:
@@ -348,6 +346,11 @@ def paint_body(
     cv2.circle(canvas, (x, y), radius, colours['skin'], -1, cv2.LINE_AA, SHIFT)
 
 
+def _reach(sign: int, angle: float, length: float) -> np.ndarray:
+    """Return where a part of a limb ends, from where it starts."""
+    return length * np.array([sign * sin(angle), -cos(angle)])
+
+
 def _place(
     rng: np.random.Generator, places: np.ndarray, size: tuple[int, int]
 ) -> np.ndarray:
@@ -362,12 +365,12 @@ def _place(
 
 
 def _fixed(points: np.ndarray) -> np.ndarray:
-    """Pixels as OpenCV's fixed-point integers."""
+    """Return the pixels as OpenCV's fixed-point integers."""
     return np.round(points * (1 << SHIFT)).astype(np.int32)
 
 
 def _pale(rng: np.random.Generator) -> np.ndarray:
-    """A rather light colour of little saturation."""
+    """Return a rather light colour of little saturation."""
     return rng.uniform(140, 210) + rng.uniform(-25, 25, 3)
 
 
@@ -378,7 +381,7 @@ def _dress(rng: np.random.Generator) -> dict[str, tuple[int, int, int]]:
 
 
 def _vivid(rng: np.random.Generator) -> tuple[int, int, int]:
-    """A strong, rather dark colour."""
+    """Return a strong, rather dark colour."""
     hue, value = rng.integers(180), rng.uniform(60, 170)
     pixel = np.array([[(hue, 200, value)]], np.uint8)
     colour = cv2.cvtColor(pixel, cv2.COLOR_HSV2BGR)[0, 0]

@@ -1,4 +1,9 @@
-"""What a toy sequence shows: camera, road, light."""
+"""The scene of a toy sequence: camera, road, light.
+
+World coordinates are metres: X to the right, Y along the road away from the
+camera, Z up; the ground is Z = 0. Image coordinates are pixels from the left
+upper corner of the image, as in OpenCV.
+"""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,11 +12,16 @@ import numpy as np
 
 # Nothing closer than this to the camera is drawn, in metres.
 NEAR = 1.0
+LANE_WIDTH = 3.5
+# Distance along the road from a stop line to the far edge of the crossing.
+CROSSING = 5.5
+# Beyond this distance along the road vehicles are too small to annotate.
+FAR = 40.0
 
 
 @dataclass(frozen=True)
 class Camera:
-    """Where the camera stands and where it looks.
+    """A camera on a mast: where it stands and where it looks.
 
     Args:
         size: ``(width, height)`` of its images in pixels.
@@ -46,7 +56,7 @@ class Camera:
         return self.size[1] / 2 - self.focal * np.tan(self.pitch)
 
     def depth(self, points: np.ndarray) -> np.ndarray:
-        """Distance along the viewing axis, in metres.
+        """Return the distance along the viewing axis, in metres.
 
         Args:
             points: World points, shape (..., 3).
@@ -94,7 +104,7 @@ class Camera:
         return self.project(np.reshape(kept, (-1, 3)))
 
     def ground(self) -> tuple[np.ndarray, np.ndarray]:
-        """World X and Y of the ground seen by each pixel.
+        """Return the world X and Y of the ground at each pixel.
 
         Returns:
             Two float32 arrays of shape (height, width), NaN above the
@@ -114,13 +124,6 @@ class Camera:
         return x.astype(np.float32), y.astype(np.float32)
 
 
-LANE_WIDTH = 3.5
-# Distance along the road from a stop line to the far edge of the crossing.
-CROSSING = 5.5
-# Beyond this distance along the road vehicles are too small to annotate.
-FAR = 40.0
-
-
 @dataclass(frozen=True)
 class Lane:
     """A lane along the road.
@@ -136,7 +139,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Light:
-    """How a scene is lit.
+    """The light of a scene.
 
     Args:
         weather: 'sunny' or 'cloudy'.

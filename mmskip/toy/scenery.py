@@ -1,4 +1,4 @@
-"""What is around the road of a toy scene: ground, buildings, trees."""
+"""Surroundings of a toy road: ground, buildings, trees."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 
 from .scene import CROSSING, LANE_WIDTH, Camera, Scene
-from .traffic import clip_box
+from .traffic import box_around
 
 ASPHALT = (98, 96, 94)
 CONCRETE = (150, 156, 158)
@@ -15,6 +15,17 @@ GRASS = (62, 108, 92)
 MARKING = (214, 216, 214)
 YELLOW = (70, 170, 206)
 SKY_LOW, SKY_HIGH = (226, 214, 204), (206, 170, 136)
+WALLS = (
+    (150, 166, 182),
+    (128, 138, 150),
+    (170, 176, 178),
+    (110, 132, 164),
+    (142, 150, 142),
+)
+PANE = (104, 88, 74)
+LEAVES = ((46, 96, 62), (52, 110, 84), (38, 82, 52))
+TRUNK = (50, 66, 82)
+STEEL = (122, 124, 124)
 
 
 def paint_ground(scene: Scene, rng: np.random.Generator) -> np.ndarray:
@@ -66,83 +77,9 @@ def paint_ground(scene: Scene, rng: np.random.Generator) -> np.ndarray:
     return np.clip(image, 0, 255)
 
 
-def _markings(scene: Scene, x: np.ndarray, y: np.ndarray) -> list:
-    """List where which colour is painted on the road."""
-    left, right = scene.edges
-    line, stripes = np.float32(0.09), []
-    lines = (np.abs(x - left - 0.3) < line) | (np.abs(x - right + 0.3) < line)
-    for lane, following in pairwise(scene.lanes):
-        if lane.direction == following.direction:
-            middle = (lane.x + following.x) / 2
-            lines |= (np.abs(x - middle) < line) & (y % 6.0 < 3.0)
-    double = np.abs(np.abs(x - scene.median) - 0.16) < line
-    if scene.stop_line is not None:
-        zebra = scene.stop_line - CROSSING
-        free = (y > zebra - 2) & (y < scene.stop_line)
-        lines &= ~free
-        double &= ~free
-        on_road = (x > left + 0.4) & (x < right - 0.4)
-        towards = (np.abs(y - scene.stop_line) < 0.25) & (x < scene.median)
-        ahead = (np.abs(y - zebra + 1.6) < 0.25) & (x > scene.median)
-        bars = (y > zebra) & (y < zebra + 3.2) & (x % 1.1 < 0.55)
-        stripes = [(on_road & (towards | ahead | bars), MARKING)]
-    return [(lines, MARKING), (double, YELLOW), *stripes]
-
-
-def _paint_sky(scene: Scene, rng: np.random.Generator) -> np.ndarray:
-    """Paint a sky with soft clouds."""
-    width, height = scene.camera.size
-    horizon = max(scene.camera.horizon, 1.0)
-    up = np.clip(1 - np.arange(height) / horizon, 0, 1)[:, None, None]
-    sky = np.float32(SKY_LOW) * (1 - up) + np.float32(SKY_HIGH) * up
-    seeds = rng.normal(size=(6, 8)).astype(np.float32)
-    clouds = cv2.resize(seeds, (width, height), interpolation=cv2.INTER_CUBIC)
-    if scene.light.weather == 'cloudy':
-        sky = sky * 0.25 + 0.75 * 205
-    return (sky + clouds[..., None] * 9).astype(np.float32)
-
-
-def _noise(
-    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, frequency: float
-) -> np.ndarray:
-    """Smooth noise fixed to the ground, about -1 to 1.
-
-    Args:
-        rng: Source of randomness.
-        x: World X of each pixel, in metres.
-        y: World Y of each pixel, in metres.
-        frequency: Details per metre; a second octave is four times as fine.
-
-    Returns:
-        float32, shape of ``x``.
-    """
-    total = np.zeros_like(x)
-    for octave, strength in ((1.0, 0.6), (4.0, 0.4)):
-        tile = rng.uniform(-1, 1, (256, 256)).astype(np.float32)
-        tile = np.pad(tile, ((0, 1), (0, 1)), mode='wrap')
-        scale = frequency * octave
-        columns = np.mod(x * scale, 256).astype(np.float32)
-        lines = np.mod(y * scale, 256).astype(np.float32)
-        total += strength * cv2.remap(tile, columns, lines, cv2.INTER_LINEAR)
-    return total
-
-
-WALLS = (
-    (150, 166, 182),
-    (128, 138, 150),
-    (170, 176, 178),
-    (110, 132, 164),
-    (142, 150, 142),
-)
-PANE = (104, 88, 74)
-LEAVES = ((46, 96, 62), (52, 110, 84), (38, 82, 52))
-TRUNK = (50, 66, 82)
-STEEL = (122, 124, 124)
-
-
 @dataclass(frozen=True)
 class Sprite:
-    """Something that may stand in front of vehicles.
+    """A tree or a lamp post, which may stand in front of vehicles.
 
     Args:
         distance: Distance from the camera, in metres.
@@ -210,8 +147,69 @@ def make_sprites(scene: Scene, rng: np.random.Generator) -> list[Sprite]:
 
 
 def distance_to(camera: Camera, x: float, y: float) -> float:
-    """Distance from the camera's mast to a place, in metres."""
+    """Return the distance from the camera's mast to a place, in metres."""
     return float(np.hypot(x - camera.position[0], y - camera.position[1]))
+
+
+def _markings(scene: Scene, x: np.ndarray, y: np.ndarray) -> list:
+    """List where which colour is painted on the road."""
+    left, right = scene.edges
+    line, stripes = np.float32(0.09), []
+    lines = (np.abs(x - left - 0.3) < line) | (np.abs(x - right + 0.3) < line)
+    for lane, following in pairwise(scene.lanes):
+        if lane.direction == following.direction:
+            middle = (lane.x + following.x) / 2
+            lines |= (np.abs(x - middle) < line) & (y % 6.0 < 3.0)
+    double = np.abs(np.abs(x - scene.median) - 0.16) < line
+    if scene.stop_line is not None:
+        zebra = scene.stop_line - CROSSING
+        free = (y > zebra - 2) & (y < scene.stop_line)
+        lines &= ~free
+        double &= ~free
+        on_road = (x > left + 0.4) & (x < right - 0.4)
+        towards = (np.abs(y - scene.stop_line) < 0.25) & (x < scene.median)
+        ahead = (np.abs(y - zebra + 1.6) < 0.25) & (x > scene.median)
+        bars = (y > zebra) & (y < zebra + 3.2) & (x % 1.1 < 0.55)
+        stripes = [(on_road & (towards | ahead | bars), MARKING)]
+    return [(lines, MARKING), (double, YELLOW), *stripes]
+
+
+def _paint_sky(scene: Scene, rng: np.random.Generator) -> np.ndarray:
+    """Paint a sky with soft clouds."""
+    width, height = scene.camera.size
+    horizon = max(scene.camera.horizon, 1.0)
+    up = np.clip(1 - np.arange(height) / horizon, 0, 1)[:, None, None]
+    sky = np.float32(SKY_LOW) * (1 - up) + np.float32(SKY_HIGH) * up
+    seeds = rng.normal(size=(6, 8)).astype(np.float32)
+    clouds = cv2.resize(seeds, (width, height), interpolation=cv2.INTER_CUBIC)
+    if scene.light.weather == 'cloudy':
+        sky = sky * 0.25 + 0.75 * 205
+    return (sky + clouds[..., None] * 9).astype(np.float32)
+
+
+def _noise(
+    rng: np.random.Generator, x: np.ndarray, y: np.ndarray, frequency: float
+) -> np.ndarray:
+    """Return smooth noise fixed to the ground, about -1 to 1.
+
+    Args:
+        rng: Source of randomness.
+        x: World X of each pixel, in metres.
+        y: World Y of each pixel, in metres.
+        frequency: Details per metre; a second octave is four times as fine.
+
+    Returns:
+        float32, shape of ``x``.
+    """
+    total = np.zeros_like(x)
+    for octave, strength in ((1.0, 0.6), (4.0, 0.4)):
+        tile = rng.uniform(-1, 1, (256, 256)).astype(np.float32)
+        tile = np.pad(tile, ((0, 1), (0, 1)), mode='wrap')
+        scale = frequency * octave
+        columns = np.mod(x * scale, 256).astype(np.float32)
+        lines = np.mod(y * scale, 256).astype(np.float32)
+        total += strength * cv2.remap(tile, columns, lines, cv2.INTER_LINEAR)
+    return total
 
 
 def _paint_building(
@@ -297,7 +295,7 @@ def _make_tree(
     scale = camera.focal / float(camera.depth(np.array([x, y, height / 2])))
     foot, top = camera.project(np.array([[x, y, 0], [x, y, height]]))
     radius = height * 0.3 * scale
-    box = clip_box(
+    box = box_around(
         np.array([foot, top - 1.3 * radius, top + 1.3 * radius]),
         camera.size[::-1],
         margin=int(radius * 0.4),
@@ -327,7 +325,7 @@ def _make_pole(camera: Camera, x: float, y: float, arm: int) -> Sprite | None:
     corners = np.array([[x, y, 0], [x, y, 8], [x + 2.2 * arm, y, 8.4]])
     if camera.depth(corners).min() < 1:
         return None
-    box = clip_box(camera.project(corners), camera.size[::-1], margin=6)
+    box = box_around(camera.project(corners), camera.size[::-1], margin=6)
     image, mask = _blank(box)
     if mask is None:
         return None
@@ -347,7 +345,7 @@ def _make_pole(camera: Camera, x: float, y: float, arm: int) -> Sprite | None:
 def _blank(
     box: tuple[int, int, int, int],
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """An empty image and mask of a box; None if the box is empty."""
+    """Return an empty image and mask of a box; None if the box is empty."""
     width, height = box[2] - box[0], box[3] - box[1]
     if width <= 0 or height <= 0:
         return None, None

@@ -10,6 +10,14 @@ from .vehicles import Shape, make_shape
 
 # Image coordinates are handed to OpenCV in sixteenths of a pixel.
 SHIFT = 4
+# How many of each type come in random order before all come again: enough of
+# each, also in a short sequence.
+DECK = dict(car=9, van=4, bus=2, others=3)
+# Road that is simulated, along Y, in metres.
+NEAR_END, FAR_END = 2.0, FAR + 30.0
+# Intelligent driver model: acceleration, comfortable braking (m/s^2), time
+# headway (s) and gap in a queue (m).
+ACCELERATION, BRAKING, HEADWAY, QUEUE_GAP = 2.6, 3.0, 0.9, 1.8
 
 
 @dataclass(frozen=True)
@@ -34,7 +42,7 @@ class Placed:
         return points * turn + (self.x, self.y, 0.0)
 
     def corners(self) -> np.ndarray:
-        """The eight corners of its box in the world, shape (8, 3)."""
+        """Return the eight corners of its box in the world, shape (8, 3)."""
         half = np.array([self.shape.width, self.shape.length]) / 2
         signs = np.array([(-1, -1), (1, -1), (1, 1), (-1, 1)])
         base = np.column_stack([signs * half, np.zeros(4)])
@@ -44,7 +52,7 @@ class Placed:
 
 @dataclass
 class Outline:
-    """Where a vehicle is in the image.
+    """The outline of a vehicle in the image.
 
     Attributes:
         box: ``(x1, y1, x2, y2)`` in pixels of the canvas; it may stick out.
@@ -82,7 +90,7 @@ def paint_shadow(
     if camera.depth(flat).min() < NEAR:
         return
     hull = cv2.convexHull(camera.project(flat).astype(np.float32))[:, 0]
-    x1, y1, x2, y2 = clip_box(hull, canvas.shape, margin=8)
+    x1, y1, x2, y2 = box_around(hull, canvas.shape, margin=8)
     if x2 <= x1 or y2 <= y1:
         return
     mask = np.zeros((y2 - y1, x2 - x1), np.float32)
@@ -118,7 +126,7 @@ def paint_vehicle(
     if not polygons:
         return None
     points = np.concatenate([pixels for pixels, _ in polygons])
-    x1, y1, x2, y2 = clip_box(points, canvas.shape)
+    x1, y1, x2, y2 = box_around(points, canvas.shape)
     box = (*points.min(0), *points.max(0))
     hull = cv2.convexHull(points.astype(np.float32))
     outline = Outline(tuple(map(float, box)), float(cv2.contourArea(hull)))
@@ -166,10 +174,10 @@ def cover(
     return covered
 
 
-def clip_box(
+def box_around(
     points: np.ndarray, shape: tuple[int, ...], margin: int = 1
 ) -> tuple[int, int, int, int]:
-    """Box around points, grown by a margin and clipped to an image.
+    """Return the box around points, grown by a margin and clipped.
 
     Args:
         points: Pixels, shape (n, 2).
@@ -187,70 +195,6 @@ def clip_box(
         min(int(high[0]), shape[1]),
         min(int(high[1]), shape[0]),
     )
-
-
-def _visible_polygons(
-    camera: Camera, vehicle: Placed, light: Light
-) -> list[tuple[np.ndarray, tuple[float, ...]]]:
-    """Pixels and colours of what faces the camera, in painting order."""
-    world = vehicle.to_world(vehicle.shape.corners)
-    splits = vehicle.shape.splits
-    if camera.depth(world).min() >= NEAR:
-        flat = np.split(camera.project(world), splits)
-    else:
-        flat = [camera.project_polygon(p) for p in np.split(world, splits)]
-    turn = np.array([vehicle.direction, vehicle.direction, 1])
-    normals = vehicle.shape.normals * turn
-    away = camera.position - vehicle.to_world(vehicle.shape.centres)
-    distances = (away**2).sum(1)
-    seen = (normals * away).sum(1) > 0
-    starts = vehicle.shape.starts
-    polygons = []
-    for index in np.argsort(-distances, kind='stable'):
-        if not seen[index]:
-            continue
-        face, normal = vehicle.shape.faces[index], normals[index]
-        colours = [_shade(face.colour, normal, light)]
-        colours += [
-            colour if glow else _shade(colour, normal, light)
-            for _, colour, glow in face.details
-        ]
-        pixels = flat[starts[index] : starts[index] + len(colours)]
-        pairs = zip(pixels, colours, strict=True)
-        polygons += [pair for pair in pairs if len(pair[0])]
-    return polygons
-
-
-def _shade(
-    colour: tuple[int, int, int], normal: np.ndarray, light: Light
-) -> tuple[float, ...]:
-    """Colour of a surface in the scene's light."""
-    direct = max(float(normal @ np.array(light.sun)), 0.0)
-    if light.weather == 'sunny':
-        strength = 0.62 + 0.1 * normal[2] + 0.42 * direct
-    else:
-        strength = 0.74 + 0.2 * normal[2] + 0.04 * direct
-    return tuple(min(c * strength, 255.0) for c in colour)
-
-
-def _fixed(points: np.ndarray) -> np.ndarray:
-    """Pixels as OpenCV's fixed-point integers.
-
-    OpenCV puts the middle of the first pixel at 0, the camera at 0.5.
-    """
-    return np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)
-
-
-# How many of each type come in random order before all come again: enough of
-# each, also in a short sequence.
-DECK = dict(car=9, van=4, bus=2, others=3)
-
-# Road that is simulated, along Y, in metres.
-NEAR_END, FAR_END = 2.0, FAR + 30.0
-
-# Intelligent driver model: acceleration, comfortable braking (m/s^2), time
-# headway (s) and gap in a queue (m).
-ACCELERATION, BRAKING, HEADWAY, QUEUE_GAP = 2.6, 3.0, 0.9, 1.8
 
 
 @dataclass
@@ -280,7 +224,7 @@ class Vehicle:
     wish: float
 
     def placed(self) -> Placed:
-        """Where it is, for the painter."""
+        """Return where it is, for the painter."""
         return Placed(self.shape, self.x, self.y, self.direction)
 
 
@@ -398,7 +342,7 @@ class Traffic:
     def _look_ahead(
         self, vehicle: Vehicle, leader: Vehicle | None
     ) -> tuple[float, float]:
-        """Room in front of a vehicle, in metres, and how fast it shrinks."""
+        """Return the room in front, in metres, and how fast it shrinks."""
         gap, closing = 200.0, 0.0
         if leader is not None:
             gap = (
@@ -414,3 +358,55 @@ class Traffic:
             if 0 < room < gap:
                 gap, closing = room, vehicle.speed
         return gap, closing
+
+
+def _visible_polygons(
+    camera: Camera, vehicle: Placed, light: Light
+) -> list[tuple[np.ndarray, tuple[float, ...]]]:
+    """Return what faces the camera: pixels and colours, in order."""
+    world = vehicle.to_world(vehicle.shape.corners)
+    splits = vehicle.shape.splits
+    if camera.depth(world).min() >= NEAR:
+        flat = np.split(camera.project(world), splits)
+    else:
+        flat = [camera.project_polygon(p) for p in np.split(world, splits)]
+    turn = np.array([vehicle.direction, vehicle.direction, 1])
+    normals = vehicle.shape.normals * turn
+    away = camera.position - vehicle.to_world(vehicle.shape.centres)
+    distances = (away**2).sum(1)
+    seen = (normals * away).sum(1) > 0
+    starts = vehicle.shape.starts
+    polygons = []
+    for index in np.argsort(-distances, kind='stable'):
+        if not seen[index]:
+            continue
+        face, normal = vehicle.shape.faces[index], normals[index]
+        colours = [_shade(face.colour, normal, light)]
+        colours += [
+            colour if glow else _shade(colour, normal, light)
+            for _, colour, glow in face.details
+        ]
+        pixels = flat[starts[index] : starts[index] + len(colours)]
+        pairs = zip(pixels, colours, strict=True)
+        polygons += [pair for pair in pairs if len(pair[0])]
+    return polygons
+
+
+def _shade(
+    colour: tuple[int, int, int], normal: np.ndarray, light: Light
+) -> tuple[float, ...]:
+    """Return the colour of a surface in the scene's light."""
+    direct = max(float(normal @ np.array(light.sun)), 0.0)
+    if light.weather == 'sunny':
+        strength = 0.62 + 0.1 * normal[2] + 0.42 * direct
+    else:
+        strength = 0.74 + 0.2 * normal[2] + 0.04 * direct
+    return tuple(min(c * strength, 255.0) for c in colour)
+
+
+def _fixed(points: np.ndarray) -> np.ndarray:
+    """Return the pixels as OpenCV's fixed-point integers.
+
+    OpenCV puts the middle of the first pixel at 0, the camera at 0.5.
+    """
+    return np.round((points - 0.5) * (1 << SHIFT)).astype(np.int32)

@@ -1,4 +1,11 @@
-"""Film toy action videos that stand still, move slowly or move fast."""
+"""Film toy action videos that stand still, move slowly or move fast.
+
+Things come in patterns that repeat, so that a movement can go on for ever:
+boats in a row, kites in columns, the spokes of a wheel, hoops in each
+other. A phase counts periods: at 1 the pattern looks as at 0, and phases
+that fall show the movement of the other class. Coordinates are those of
+:mod:`mmskip.toy.figures`.
+"""
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -32,10 +39,21 @@ ARROW: tuple[Point, ...] = (
     (0.1, -0.3),
     (0.1, -0.7),
 )
+# Frames are painted this many times as large and then shrunk.
+OVERSAMPLING = 2
+# Standard deviation of the sensor's noise, of 255. More makes single frames
+# harder.
+NOISE = 3.0
+# How often somebody who does nothing stands in front of the pattern.
+BYSTANDER = 0.5
+# Periods per frame of the video. Of two frames, the movement is seen up to
+# half a period; of every fourth frame, slow videos still show it and of fast
+# ones little is left. Faster is harder, and slower is harder with few pixels.
+SPEEDS = dict(static=(0.0, 0.0), slow=(0.03, 0.05), fast=(0.075, 0.1))
 
 
-class Motion(NamedTuple):
-    """A class of toy videos.
+class MovingPattern(NamedTuple):
+    """A class of toy videos: a pattern and the direction it moves in.
 
     Attributes:
         draw: Paints the pattern at a phase.
@@ -50,7 +68,7 @@ class Motion(NamedTuple):
 
 
 def boats(phase: float) -> tuple[Stroke, ...]:
-    """A row of boats on the ground, to the right as the phase rises."""
+    """Draw a row of boats on the ground, to the right as the phase rises."""
     hull = ((-0.28, 0.22), (0.28, 0.22), (0.18, 0.0), (-0.18, 0.0))
     shift = phase - floor(phase)
     return tuple(
@@ -60,7 +78,7 @@ def boats(phase: float) -> tuple[Stroke, ...]:
 
 
 def kites(phase: float) -> tuple[Stroke, ...]:
-    """Two columns of kites, upwards as the phase rises."""
+    """Draw two columns of kites, upwards as the phase rises."""
     strokes = []
     for column, x in enumerate((-0.4, 0.4)):
         shift = phase + column / 2
@@ -74,7 +92,7 @@ def kites(phase: float) -> tuple[Stroke, ...]:
 
 
 def wheel(phase: float) -> tuple[Stroke, ...]:
-    """A wheel with spokes, counterclockwise as the phase rises."""
+    """Draw a wheel with spokes, counterclockwise as the phase rises."""
     centre = (0.0, 0.56)
     strokes = [Stroke(arc(centre, (0.52, 0.52), 0.0, 2 * pi), 0.07)]
     for spoke in range(round(1 / WHEEL)):
@@ -85,7 +103,7 @@ def wheel(phase: float) -> tuple[Stroke, ...]:
 
 
 def hoops(phase: float) -> tuple[Stroke, ...]:
-    """Hoops in each other, growing as the phase rises."""
+    """Draw hoops in each other, growing as the phase rises."""
     shift = phase - floor(phase)
     radii = [(k + shift) * HOOPS for k in range(3)]
     return tuple(
@@ -96,15 +114,15 @@ def hoops(phase: float) -> tuple[Stroke, ...]:
 
 
 # Class names in alphabetical order, as folders: without white space.
-MOTIONS: dict[str, Motion] = dict(
-    boats_to_the_left=Motion(boats, -1, 2),
-    boats_to_the_right=Motion(boats, 1, 0),
-    hoops_growing=Motion(hoops, 1, 0),
-    hoops_shrinking=Motion(hoops, -1, 2),
-    kites_falling=Motion(kites, -1, 3),
-    kites_rising=Motion(kites, 1, 1),
-    wheel_clockwise=Motion(wheel, -1, 3),
-    wheel_counterclockwise=Motion(wheel, 1, 1),
+MOTIONS: dict[str, MovingPattern] = dict(
+    boats_to_the_left=MovingPattern(boats, -1, 2),
+    boats_to_the_right=MovingPattern(boats, 1, 0),
+    hoops_growing=MovingPattern(hoops, 1, 0),
+    hoops_shrinking=MovingPattern(hoops, -1, 2),
+    kites_falling=MovingPattern(kites, -1, 3),
+    kites_rising=MovingPattern(kites, 1, 1),
+    wheel_clockwise=MovingPattern(wheel, -1, 3),
+    wheel_counterclockwise=MovingPattern(wheel, 1, 1),
 )
 
 
@@ -138,21 +156,8 @@ def paint_sign(
     cv2.fillPoly(canvas, [corners], stage.thing[0], cv2.LINE_AA)
 
 
-# Frames are painted this many times as large and then shrunk.
-OVERSAMPLING = 2
-# Standard deviation of the sensor's noise, of 255. More makes single frames
-# harder.
-NOISE = 3.0
-# How often somebody who does nothing stands in front of the pattern.
-BYSTANDER = 0.5
-# Periods per frame of the video. Of two frames, the movement is seen up to
-# half a period; of every fourth frame, slow videos still show it and of fast
-# ones little is left. Faster is harder, and slower is harder with few pixels.
-SPEEDS = dict(static=(0.0, 0.0), slow=(0.03, 0.05), fast=(0.075, 0.1))
-
-
 class TrimmedVideo(NamedTuple):
-    """What a toy action video shows.
+    """A toy action video: a pattern that moves at some speed.
 
     The pattern tells a pair of classes. Which of the two is told by the
     direction in which it moves; by the arrow on the sign, where it stands
@@ -209,7 +214,7 @@ class TrimmedVideo(NamedTuple):
 
 
 def _place_bystander(rng: np.random.Generator, stage: Stage) -> Stage | None:
-    """A stage of his own for somebody who does nothing, if there is one."""
+    """Draw a stage for somebody who does nothing, if there is one."""
     shift, size, there = rng.random(3)
     if there >= BYSTANDER:
         return None

@@ -1,8 +1,19 @@
-"""Write a toy UA-DETRAC in the layout of the original release."""
+"""Write a toy UA-DETRAC in the layout of the original release.
 
-import json
+It lies on disk so::
+
+    Insight-MVT_Annotation_Train/MVI_90001/img00001.jpg
+    Insight-MVT_Annotation_Test/MVI_95001/img00001.jpg
+    DETRAC-Train-Annotations-XML/MVI_90001.xml
+    DETRAC-Test-Annotations-XML/MVI_95001.xml
+
+The numbers of the sequences do not occur in the original.
+
+In its annotations pixels count from 1, frames too, and a frame without
+vehicles has no element.
+"""
+
 import os
-import shutil
 import xml.etree.ElementTree as ET
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -12,6 +23,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from .folder import LEAST_SIDE, check_integers, write_once
 from .scene import FAR, Camera, choose_light, choose_scene
 from .scenery import distance_to, make_sprites, paint_background
 from .traffic import (
@@ -27,13 +39,99 @@ from .vehicles import make_shape
 
 Box = tuple[float, float, float, float]
 
+MARKER = 'toy_ua_detrac.json'
+# Grows when the same arguments give other bytes.
+VERSION = 3
+LEAST = dict(
+    train_sequences=0, test_sequences=0, frames=1, train_frames=1, seed=0
+)
+FIRST_NUMBER = dict(train=90001, test=95001)
+JPEG_QUALITY = 95
+PLACES = 4
+# Frames within which vehicles come into sight on an empty road.
+LONG = 20
 # A vehicle of which less than this share can be seen is not annotated.
 LEAST_VISIBLE = 0.15
+# Frames are painted this many times as large and then shrunk.
+OVERSAMPLING = 2
+FRAMES_PER_SECOND = 12.5
+# Standard deviation of the sensor's noise at middle grey, of 255.
+NOISE = 2.2
+# Numbers in the map of what is seen where; vehicles in traffic have 1, 2, ...
+PARKED, SCENERY = 254, 255
+
+
+@dataclass(frozen=True)
+class Sequences:
+    """The sequences of a split: how many, and how long.
+
+    Args:
+        number: Number of sequences.
+        frames: Number of frames of each.
+    """
+
+    number: int
+    frames: int
+
+
+def make_toy_ua_detrac(
+    root: str | os.PathLike,
+    *,
+    train: Sequences = Sequences(96, 40),
+    test: Sequences = Sequences(6, 40),
+    size: tuple[int, int] = (448, 256),
+    density: float = 0.4,
+    seed: int = 0,
+    on_frame: Callable[[], None] | None = None,
+) -> Path:
+    """Write a toy UA-DETRAC, unless it is there already.
+
+    It is written to ``{root}.partial`` and moved when it is complete.
+
+    Four cameras take turns, in training and in test: the first and the third
+    see parked vehicles, the third a light that is red at first. Of the
+    sequences of each split the second gets slowly darker; the fourth begins
+    with an empty road, if it is long enough for vehicles to come. The same
+    arguments give the same bytes with the same releases of numpy and OpenCV.
+
+    Args:
+        root: Folder to write to; made if need be.
+        train: The training sequences: many short ones teach more than few
+            long ones.
+        test: The test sequences.
+        size: ``(width, height)`` of the images in pixels.
+        density: Vehicles per lane and second that want to enter.
+        seed: Seed of all that is random.
+        on_frame: Called after each frame written.
+
+    Returns:
+        ``root``, for ``data_root`` of ``mmskip.UADETRACDataset``.
+
+    Raises:
+        ValueError: An argument is out of range.
+        FileExistsError: ``root`` holds something else.
+    """
+    arguments = dict(
+        version=VERSION,
+        train_sequences=train.number,
+        test_sequences=test.number,
+        frames=test.frames,
+        train_frames=train.frames,
+        size=list(size),
+        density=density,
+        seed=seed,
+    )
+    _check(arguments)
+
+    def write(folder: Path) -> None:
+        _write_all(folder, arguments, on_frame)
+
+    return write_once(root, 'toy UA-DETRAC', MARKER, arguments, write)
 
 
 @dataclass(frozen=True)
 class Overlap:
-    """Where a vehicle and something else cover each other.
+    """A place where a vehicle and something else cover each other.
 
     Args:
         other: Track number of the other vehicle, -1 for the background.
@@ -168,11 +266,11 @@ class Annotator:
     def _full_area(
         self, outlines: Sequence[Outline | None], number: int
     ) -> float:
-        """Area of a vehicle's whole box, in pixels of the image."""
+        """Return the area of a vehicle's whole box, in pixels of the image."""
         return _area(outlines[number - 1].box) / self.scale**2
 
     def _is_ignored(self, box: Box) -> bool:
-        """Whether a vehicle stands in an ignored region."""
+        """Tell whether a vehicle stands in an ignored region."""
         x, y = (box[0] + box[2]) / 2, box[3]
         return any(
             left <= x <= right and top <= y <= bottom
@@ -180,7 +278,7 @@ class Annotator:
         )
 
     def _orientation(self, vehicle: Vehicle) -> float:
-        """Direction of a vehicle's front in the image, in degrees."""
+        """Return where a vehicle's front points in the image, in degrees."""
         here = np.array([vehicle.x, vehicle.y, 0.0])
         there = here + np.array([0, vehicle.direction * 0.5, 0])
         start, end = self.camera.project(np.stack([here, there]))
@@ -188,23 +286,9 @@ class Annotator:
         return float(angle % 360)
 
 
-def _area(box: Sequence[float]) -> float:
-    """Area of a box ``(x1, y1, x2, y2)``."""
-    return (box[2] - box[0]) * (box[3] - box[1])
-
-
-# Frames are painted this many times as large and then shrunk.
-OVERSAMPLING = 2
-FRAMES_PER_SECOND = 12.5
-# Standard deviation of the sensor's noise at middle grey, of 255.
-NOISE = 2.2
-# Numbers in the map of what is seen where; vehicles in traffic have 1, 2, ...
-PARKED, SCENERY = 254, 255
-
-
 @dataclass(frozen=True)
 class SequencePlan:
-    """What happens in a sequence.
+    """A plan of what happens in a sequence.
 
     Args:
         frames: Number of frames.
@@ -292,7 +376,7 @@ class ToySequence:
                 self._traffic.step(0.5 / FRAMES_PER_SECOND)
 
     def _far_regions(self) -> list[Box | None]:
-        """Where on the road vehicles are too small to annotate."""
+        """Find where on the road vehicles are too small to annotate."""
         left, right = self.scene.edges
         boxes = []
         for sides in ((left, self.scene.median), (self.scene.median, right)):
@@ -426,6 +510,28 @@ def format_sequence(
     return f'<?xml version="1.0" encoding="utf-8"?>\n{body}\n'
 
 
+def plan_sequence(
+    index: int, frames: int, size: tuple[int, int], density: float
+) -> SequencePlan:
+    """Decide what happens in a sequence, see :func:`make_toy_ua_detrac`."""
+    place = index % PLACES
+    return SequencePlan(
+        frames=frames,
+        size=size,
+        place=place,
+        density=density,
+        busy=index != 3 or frames < LONG,
+        traffic_light=place == 2,
+        light_change=index == 1,
+        parking=place in (0, 2),
+    )
+
+
+def _area(box: Sequence[float]) -> float:
+    """Return the area of a box ``(x1, y1, x2, y2)``."""
+    return (box[2] - box[0]) * (box[3] - box[1])
+
+
 def _add_target(
     parent: ET.Element, sighting: Sighting, length: int, speed: float
 ) -> None:
@@ -454,7 +560,7 @@ def _add_target(
 
 
 def _speed(box: Box, before: Box | None) -> float:
-    """Pixels that the middle of a box moved since the frame before."""
+    """Return how many pixels a box moved since the frame before."""
     if before is None:
         return 0.0
     moved = np.reshape(box, (2, 2)).mean(0) - np.reshape(before, (2, 2)).mean(
@@ -464,7 +570,7 @@ def _speed(box: Box, before: Box | None) -> float:
 
 
 def _format_box(box: Box) -> dict[str, str]:
-    """A box as attributes, pixels from 1."""
+    """Return a box as attributes, pixels from 1."""
     x1, y1, x2, y2 = box
     return dict(
         left=_format(x1 + 1),
@@ -475,176 +581,27 @@ def _format_box(box: Box) -> dict[str, str]:
 
 
 def _format(value: float) -> str:
-    """A number with at most four digits behind the point."""
+    """Return a number with at most four digits behind the point."""
     return f'{value:.4f}'.rstrip('0').rstrip('.')
-
-
-MARKER = 'toy_ua_detrac.json'
-# Grows when the same arguments give other bytes.
-VERSION = 3
-JPEG_QUALITY = 95
-PLACES = 4
-# Frames within which vehicles come into sight on an empty road.
-LONG = 20
-FIRST_NUMBER = dict(train=90001, test=95001)
-
-
-def make_toy_ua_detrac(
-    root: str | os.PathLike,
-    *,
-    train_sequences: int = 96,
-    test_sequences: int = 6,
-    frames: int = 40,
-    train_frames: int | None = None,
-    size: tuple[int, int] = (448, 256),
-    density: float = 0.4,
-    seed: int = 0,
-    on_frame: Callable[[], None] | None = None,
-) -> Path:
-    """Write a toy UA-DETRAC, unless it is there already.
-
-    It is written to ``{root}.partial`` and moved when it is complete.
-
-    Four cameras take turns, in training and in test: the first and the third
-    see parked vehicles, the third a light that is red at first. Of the
-    sequences of each split the second gets slowly darker; the fourth begins
-    with an empty road, if it is long enough for vehicles to come. The same
-    arguments give the same bytes with the same releases of numpy and OpenCV.
-
-    Args:
-        root: Folder to write to; made if need be.
-        train_sequences: Number of training sequences.
-        test_sequences: Number of test sequences.
-        frames: Number of frames of each.
-        train_frames: That of training sequences, if it is another: many
-            short ones teach more than few long ones.
-        size: ``(width, height)`` of the images in pixels.
-        density: Vehicles per lane and second that want to enter.
-        seed: Seed of all that is random.
-        on_frame: Called after each frame written.
-
-    Returns:
-        ``root``, for ``data_root`` of ``mmskip.UADETRACDataset``.
-
-    Raises:
-        ValueError: An argument is out of range.
-        FileExistsError: ``root`` holds something else.
-    """
-    arguments = dict(
-        version=VERSION,
-        train_sequences=train_sequences,
-        test_sequences=test_sequences,
-        frames=frames,
-        train_frames=frames if train_frames is None else train_frames,
-        size=list(size),
-        density=density,
-        seed=seed,
-    )
-    _check(arguments)
-    root = Path(root).absolute()
-    if not is_complete(root, arguments):
-        partial = _start_over(root)
-        _write_all(partial, arguments, on_frame)
-        if root.exists():
-            root.rmdir()
-        partial.rename(root)
-    return root
-
-
-def plan_sequence(
-    index: int, frames: int, size: tuple[int, int], density: float
-) -> SequencePlan:
-    """Decide what happens in a sequence, see :func:`make_toy_ua_detrac`."""
-    place = index % PLACES
-    return SequencePlan(
-        frames=frames,
-        size=size,
-        place=place,
-        density=density,
-        busy=index != 3 or frames < LONG,
-        traffic_light=place == 2,
-        light_change=index == 1,
-        parking=place in (0, 2),
-    )
-
-
-def is_complete(root: Path, arguments: dict) -> bool:
-    """Whether a folder holds this very data set.
-
-    Args:
-        root: The folder; it need not exist.
-        arguments: What the data set is to be made with.
-
-    Returns:
-        True if all is there, False if there is nothing at all.
-
-    Raises:
-        FileExistsError: There is something else.
-    """
-    if root.exists() and not root.is_dir():
-        raise FileExistsError(f'{root}: expected a folder, got a file')
-    if not root.exists() or not any(root.iterdir()):
-        return False
-    marker = root / MARKER
-    if not marker.is_file():
-        raise FileExistsError(
-            f'{root}: expected an empty folder or a toy UA-DETRAC, '
-            f'got a folder without {MARKER}; remove it or choose another'
-        )
-    found = json.loads(marker.read_text())
-    if found != arguments:
-        differing = ', '.join(
-            f'{key}={found.get(key)!r} instead of {value!r}'
-            for key, value in arguments.items()
-            if found.get(key) != value
-        )
-        raise FileExistsError(
-            f'{root}: holds a toy UA-DETRAC made with {differing}; remove it '
-            'or choose another folder'
-        )
-    return True
 
 
 def _check(arguments: dict) -> None:
     """Refuse arguments out of range."""
-    for name, least in (
-        ('train_sequences', 0),
-        ('test_sequences', 0),
-        ('frames', 1),
-        ('train_frames', 1),
-        ('seed', 0),
-    ):
-        value = arguments[name]
-        if not isinstance(value, int) or value < least:
-            raise ValueError(f'expected {name} >= {least}, got {value!r}')
+    check_integers(arguments, LEAST)
     size = arguments['size']
-    if len(size) != 2 or min(size) < 64:
+    if len(size) != 2 or min(size) < LEAST_SIDE:
         raise ValueError(
-            f'expected size (width, height) of at least 64 each, got {size}'
+            f'expected size (width, height) of at least {LEAST_SIDE} each, '
+            f'got {size}'
         )
     if arguments['density'] <= 0:
         raise ValueError(f'expected density > 0, got {arguments["density"]!r}')
 
 
-def _start_over(root: Path) -> Path:
-    """Make an empty folder beside ``root``; remove what was interrupted."""
-    partial = root.with_name(f'{root.name}.partial')
-    if partial.exists():
-        if not (partial / MARKER).is_file():
-            raise FileExistsError(
-                f'{partial}: expected what an interrupted run left, got '
-                'something else; remove it'
-            )
-        shutil.rmtree(partial)
-    partial.mkdir(parents=True)
-    return partial
-
-
 def _write_all(
     root: Path, arguments: dict, on_frame: Callable[[], None] | None
 ) -> None:
-    """Write the marker and every sequence."""
-    (root / MARKER).write_text(json.dumps(arguments, indent=2) + '\n')
+    """Write every sequence."""
     lengths = dict(train=arguments['train_frames'], test=arguments['frames'])
     for split, frames in lengths.items():
         for index in range(arguments[f'{split}_sequences']):

@@ -1,4 +1,8 @@
-"""Toy vehicles: their surfaces and types."""
+"""Toy vehicles: their surfaces and types.
+
+Local coordinates are metres: x to the vehicle's right, y to its front, z up;
+(0, 0, 0) is on the ground below its middle. Colours are blue, green, red.
+"""
 
 from dataclasses import dataclass, field
 
@@ -8,6 +12,30 @@ TYRE = (34, 32, 32)
 RIM = (150, 150, 150)
 
 Colour = tuple[int, int, int]
+GLASS = (78, 66, 56)
+HEADLIGHT = (232, 242, 246)
+TAILLIGHT = (46, 40, 196)
+PLATE = (170, 84, 36)
+GRILL = (48, 46, 46)
+CAR_COLOURS = (
+    (232, 232, 232),
+    (196, 198, 198),
+    (52, 50, 50),
+    (44, 40, 168),
+    (150, 92, 44),
+    (86, 92, 96),
+    (140, 176, 196),
+    (58, 84, 40),
+)
+VAN_COLOURS = ((238, 240, 240), (206, 208, 206), (150, 190, 206))
+BUS_COLOURS = ((44, 176, 222), (70, 150, 62), (60, 52, 190), (190, 120, 40))
+CAB_COLOURS = ((52, 60, 186), (172, 96, 36), (226, 228, 228), (52, 150, 190))
+CARGO_COLOURS = (
+    (206, 206, 200),
+    (150, 110, 60),
+    (74, 110, 70),
+    (90, 120, 160),
+)
 
 
 @dataclass
@@ -38,7 +66,7 @@ class Shape:
     Attributes:
         faces: The polygons.
         length: In metres, like the other two.
-        width: Of the widest part.
+        width: Width of the widest part.
         height: Above the ground.
         corners: The points of all faces and details, face by face and each
             followed by its details, shape (n, 3).
@@ -95,7 +123,7 @@ class Body:
         self.sides = [self._side(sign, colour) for sign in (-1, 1)]
 
     def at(self, yz: np.ndarray, sign: int) -> np.ndarray:
-        """Points of the left (-1) or right (1) side, shape (n, 3)."""
+        """Return points of the left (-1) or right (1) side, shape (n, 3)."""
         yz = np.asarray(yz, float)
         rise = np.clip(yz[:, 1] - self.waist, 0, None)
         lean = self.lean * rise / max(self.top - self.waist, 0.1)
@@ -150,33 +178,6 @@ class Body:
         return Face(self.at(self.outline, sign), normal, colour)
 
 
-GLASS = (78, 66, 56)
-HEADLIGHT = (232, 242, 246)
-TAILLIGHT = (46, 40, 196)
-PLATE = (170, 84, 36)
-GRILL = (48, 46, 46)
-
-CAR_COLOURS = (
-    (232, 232, 232),
-    (196, 198, 198),
-    (52, 50, 50),
-    (44, 40, 168),
-    (150, 92, 44),
-    (86, 92, 96),
-    (140, 176, 196),
-    (58, 84, 40),
-)
-VAN_COLOURS = ((238, 240, 240), (206, 208, 206), (150, 190, 206))
-BUS_COLOURS = ((44, 176, 222), (70, 150, 62), (60, 52, 190), (190, 120, 40))
-CAB_COLOURS = ((52, 60, 186), (172, 96, 36), (226, 228, 228), (52, 150, 190))
-CARGO_COLOURS = (
-    (206, 206, 200),
-    (150, 110, 60),
-    (74, 110, 70),
-    (90, 120, 160),
-)
-
-
 def make_shape(kind: str, rng: np.random.Generator) -> Shape:
     """Make a vehicle of a random colour and size.
 
@@ -205,7 +206,7 @@ def _pick(rng: np.random.Generator, colours: tuple) -> Colour:
 
 
 def _car(rng: np.random.Generator) -> list[Face]:
-    """A saloon, or with a longer roof a hatchback."""
+    """Make a saloon, or with a longer roof a hatchback."""
     boot = rng.choice([-1.75, -2.0])
     body = Body(
         [
@@ -243,7 +244,7 @@ def _car(rng: np.random.Generator) -> list[Face]:
 
 
 def _van(rng: np.random.Generator) -> list[Face]:
-    """A minibus: short bonnet, high and square."""
+    """Make a minibus: short bonnet, high and square."""
     body = Body(
         [
             (2.45, 0.3),
@@ -279,7 +280,7 @@ def _van(rng: np.random.Generator) -> list[Face]:
 
 
 def _bus(rng: np.random.Generator) -> list[Face]:
-    """A city bus: two colours, a band of windows, a box on the roof."""
+    """Make a city bus: two colours, a band of windows, a box on top."""
     paint = _pick(rng, BUS_COLOURS)
     body = Body(
         [
@@ -316,7 +317,7 @@ def _bus(rng: np.random.Generator) -> list[Face]:
 
 
 def _lorry(rng: np.random.Generator) -> list[Face]:
-    """A lorry: a cab and a box of another colour behind it."""
+    """Make a lorry: a cab and a box of another colour behind it."""
     cab = Body(
         [
             (3.6, 0.45),

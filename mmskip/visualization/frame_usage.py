@@ -1,4 +1,10 @@
-"""What became of each frame of a video (SoF-Net, Figs. 4.1 and 4.2)."""
+"""The fate of each frame of a video (SoF-Net, Figs. 4.1 and 4.2).
+
+A strip of a video has two rows. The upper row shows the frames sampled. In the
+lower one, frames forwarded to the end are shown again, ``res#`` is where the
+others stopped, and ``exit`` means that a frame was not looked at. A bar shows
+when the annotated action happens.
+"""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -11,13 +17,20 @@ from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from mmskip.evaluation.compute_cost import UNSEEN
 from mmskip.reading import InputError, excerpt, read_json
 
-UNSEEN = -1
+from .overlay import FONT, INK, write_text
+
 GAP, MARGIN, BAR, CAPTION = 3, 6, 7, 20
 BAR_COLOUR = (190, 110, 20)
-INK = (60, 60, 60)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+USED_COLOR = '#0072B2'
+UNSEEN_COLOR = '#222222'
+EXPECTED = 'the JSON file of mmskip.VideoCost'
+# Fields of a video that are lists, and what they are lists of.
+LISTS = dict(stops=int, labels=int, frame_inds=int, scores=(int, float))
+# Parts of a bar that are narrower get no percentage, in percent.
+LEAST_LABELLED = 2.5
 
 
 def read_frames(
@@ -92,9 +105,7 @@ def draw_strip(
         np.uint8,
     )
     if caption:
-        cv2.putText(
-            canvas, caption, (MARGIN, 14), FONT, 0.42, INK, 1, cv2.LINE_AA
-        )
+        write_text(canvas, caption, (MARGIN, 14), 0.42)
     low = CAPTION + height + GAP
     for index, (image, stop) in enumerate(zip(images, stops, strict=True)):
         x = MARGIN + index * step
@@ -119,7 +130,7 @@ def frames_inside(
     fps: float,
     segments: Sequence[tuple[float, float]],
 ) -> list[bool]:
-    """Whether frames lie in annotated intervals.
+    """Tell which frames lie in annotated intervals.
 
     Args:
         indices: Frames from 0.
@@ -133,7 +144,7 @@ def frames_inside(
 
 
 def frame_rate(path: str | PathLike) -> float:
-    """Frames per second of a video.
+    """Read the frames per second of a video.
 
     Raises:
         ValueError: The file cannot be read.
@@ -147,7 +158,7 @@ def frame_rate(path: str | PathLike) -> float:
 
 
 def sampled_frames(video: Mapping) -> list[int]:
-    """Which frames were sampled of a video of ``mmskip.VideoCost``'s file.
+    """Tell which frames of a video of ``mmskip.VideoCost`` were sampled.
 
     Raises:
         ValueError: The entry does not tell.
@@ -209,32 +220,6 @@ def stack(strips: Sequence[np.ndarray]) -> np.ndarray:
     return np.vstack(padded)
 
 
-def _class(label: int, classes: Sequence[str]) -> str:
-    return classes[label] if label < len(classes) else str(label)
-
-
-def _card(stop: int, width: int, height: int) -> np.ndarray:
-    """What is shown of a frame that is not used."""
-    unseen = stop == UNSEEN
-    text = 'exit' if unseen else f'res{stop + 1}'
-    card = np.full((height, width, 3), 25 if unseen else 225, np.uint8)
-    size = min(0.45, width / 90)
-    (w, h), _ = cv2.getTextSize(text, FONT, size, 1)
-    at = ((width - w) // 2, (height + h) // 2)
-    colour = (255, 255, 255) if unseen else INK
-    cv2.putText(card, text, at, FONT, size, colour, 1, cv2.LINE_AA)
-    return card
-
-
-USED_COLOR = '#0072B2'
-UNSEEN_COLOR = '#222222'
-EXPECTED = 'the JSON file of mmskip.VideoCost'
-# Fields of a video that are lists, and what they are lists of.
-LISTS = dict(stops=int, labels=int, frame_inds=int, scores=(int, float))
-# Parts of a bar that are narrower get no percentage, in percent.
-LEAST_LABELLED = 2.5
-
-
 def read_videos(path: str | PathLike) -> dict:
     """Read what ``mmskip.VideoCost(out_file=...)`` wrote.
 
@@ -269,7 +254,7 @@ def read_videos(path: str | PathLike) -> dict:
 
 
 def count_stops(videos: Sequence[Mapping], places: int) -> dict[str, float]:
-    """Percent of the frames of each fate, in the order of Fig. 4.1.
+    """Return the percent of frames of each fate, in the order of Fig. 4.1.
 
     Args:
         videos: See :func:`read_videos`.
@@ -290,7 +275,7 @@ def count_stops(videos: Sequence[Mapping], places: int) -> dict[str, float]:
 def forwarded_shares(
     videos: Sequence[Mapping], inside: Sequence[Sequence[bool]], places: int
 ) -> tuple[float, float]:
-    """Percent of the frames that were forwarded to the end.
+    """Return the percent of the frames that were forwarded to the end.
 
     Args:
         videos: See :func:`read_videos`.
@@ -372,8 +357,25 @@ def plot_frame_usage(
     return path
 
 
+def _class(label: int, classes: Sequence[str]) -> str:
+    return classes[label] if label < len(classes) else str(label)
+
+
+def _card(stop: int, width: int, height: int) -> np.ndarray:
+    """Draw what stands in place of a frame that is not used."""
+    unseen = stop == UNSEEN
+    text = 'exit' if unseen else f'res{stop + 1}'
+    card = np.full((height, width, 3), 25 if unseen else 225, np.uint8)
+    size = min(0.45, width / 90)
+    (w, h), _ = cv2.getTextSize(text, FONT, size, 1)
+    at = ((width - w) // 2, (height + h) // 2)
+    colour = (255, 255, 255) if unseen else INK
+    write_text(card, text, at, size, colour)
+    return card
+
+
 def _is_video(video: Any, places: int) -> bool:
-    """Whether an entry has stops, and other fields as they should be."""
+    """Tell whether an entry has stops, and its other fields are right."""
     return (
         isinstance(video, Mapping)
         and bool(video.get('stops'))
@@ -392,7 +394,7 @@ def _is_video(video: Any, places: int) -> bool:
 
 
 def _colours(fates: Sequence[str]) -> dict[str, object]:
-    """Shades for the places, deeper ones darker."""
+    """Return shades for the places, deeper ones darker."""
     places = [fate for fate in fates if fate.startswith('res')]
     shades = np.linspace(0.15, 0.6, max(len(places), 1))
     colours = dict(zip(places, colormaps['Oranges'](shades), strict=False))

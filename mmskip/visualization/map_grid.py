@@ -1,4 +1,4 @@
-"""Feature maps, the rebuilt ones outlined in red (Fig. B-2, B-3, VA-RED^2).
+"""Feature maps, the rebuilt ones outlined in red (VA-RED^2, B-2 and B-3).
 
 Two grids side by side: all features computed, and what a dynamic convolution
 gave for the same input. A row is a channel, a column a frame.
@@ -8,15 +8,16 @@ import cv2
 import numpy as np
 from matplotlib import colormaps
 
+from .overlay import write_text
+
 RED = (40, 40, 220)
 WHITE = (255, 255, 255)
-INK = (60, 60, 60)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
+TEXT = 0.38
 BORDER, GAP, MARGIN, CAPTION, LABEL = 2, 2, 10, 22, 34
 
 
 def choose_rows(count: int, most: int) -> list[int]:
-    """Indices of at most so many of ``count``, evenly spaced."""
+    """Return at most so many indices of ``count``, evenly spaced."""
     return sorted(set(np.linspace(0, count - 1, most).round().astype(int)))
 
 
@@ -70,7 +71,7 @@ def draw_map_grids(
 
 
 def _tile(values: np.ndarray, computed: bool, side: int) -> np.ndarray:
-    """One map in colours, in a frame."""
+    """Draw one map in colours, in a frame."""
     width = max(1, round(side * values.shape[1] / values.shape[0]))
     colours = colormaps['viridis'](values)[..., 2::-1]
     image = cv2.resize(
@@ -86,7 +87,7 @@ def _tile(values: np.ndarray, computed: bool, side: int) -> np.ndarray:
 
 
 def _arrange(grids: list[np.ndarray], rows: list[int]) -> np.ndarray:
-    """Two grids with captions and the numbers of the channels."""
+    """Draw two grids with captions and the numbers of the channels."""
     height, width = grids[0].shape[:2]
     canvas = np.full(
         (CAPTION + height + MARGIN, LABEL + 2 * width + 3 * MARGIN, 3),
@@ -97,12 +98,9 @@ def _arrange(grids: list[np.ndarray], rows: list[int]) -> np.ndarray:
     for index, (grid, text) in enumerate(zip(grids, captions, strict=True)):
         x = LABEL + MARGIN + index * (width + MARGIN)
         canvas[CAPTION : CAPTION + height, x : x + width] = grid
-        _write(canvas, text, (x, 15))
+        write_text(canvas, text, (x, 15), TEXT)
     step = height // len(rows)
     for index, row in enumerate(rows):
-        _write(canvas, f'c{row}', (6, CAPTION + index * step + step // 2 + 4))
+        place = (6, CAPTION + index * step + step // 2 + 4)
+        write_text(canvas, f'c{row}', place, TEXT)
     return canvas
-
-
-def _write(canvas: np.ndarray, text: str, place: tuple[int, int]) -> None:
-    cv2.putText(canvas, text, place, FONT, 0.38, INK, 1, cv2.LINE_AA)

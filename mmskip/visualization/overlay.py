@@ -1,4 +1,8 @@
-"""Frames with predictions and computed pixels drawn over them."""
+"""Frames with predictions and computed pixels drawn over them.
+
+Symbols: H, W size of the frame; h, w size of the network's input, padding
+included. A coordinate is continuous: pixel i covers [i, i + 1).
+"""
 
 import warnings
 from collections.abc import Collection, Mapping
@@ -16,6 +20,12 @@ DEFAULT_VISUALIZERS = {
     'mmdet': 'DetLocalVisualizer',
     'mmpose': 'PoseLocalVisualizer',
 }
+# (layer name, n-th call in the frame), as StreamState.last_masks() keys.
+CallSite = tuple[str, int]
+FONT = cv2.FONT_HERSHEY_SIMPLEX
+INK = (60, 60, 60)
+# Magenta, which few scenes have; as BGR.
+TINT_BGR = (180, 30, 230)
 
 
 class _LastImage(BaseVisBackend):
@@ -95,16 +105,9 @@ class PredictionDrawer:
         return np.ascontiguousarray(self._last.image[..., ::-1])
 
 
-# (layer name, n-th call in the frame), as StreamState.last_masks() keys.
-CallSite = tuple[str, int]
-
-# Magenta, which few scenes have; as BGR.
-TINT_BGR = (180, 30, 230)
-
-
 @dataclass(frozen=True)
 class InputMap:
-    """Where a pixel of the frame lies in the network's input.
+    """A map from pixels of a frame to the network's input.
 
     ``x_input = scale_x * x_frame + shift_x``, the same for y: a resize, a
     resize with padding, or a crop without rotation.
@@ -112,8 +115,8 @@ class InputMap:
     Args:
         scale_x: Input pixels per frame pixel, horizontally.
         scale_y: The same vertically.
-        shift_x: Of the frame's left edge, in input pixels.
-        shift_y: Of its upper edge.
+        shift_x: Where the frame's left edge lies, in input pixels.
+        shift_y: Where its upper edge lies.
         height: h, padding included.
         width: w, padding included.
     """
@@ -132,7 +135,7 @@ class InputMap:
         """Read the map from the meta information of a data sample.
 
         Args:
-            meta: Of a detection (``scale_factor``, ``batch_input_shape``,
+            meta: From a detection (``scale_factor``, ``batch_input_shape``,
                 ``pad_param``) or a pose sample (``input_center``,
                 ``input_scale``, ``input_size``). Whatever is missing means
                 that the frame fills the whole input.
@@ -161,7 +164,7 @@ class InputMap:
 
     @classmethod
     def _from_crop(cls, meta: Mapping[str, Any]) -> 'InputMap':
-        """Map of a top-down crop (``mmpose.structures.get_warp_matrix``).
+        """Make the map of a top-down crop (mmpose's ``get_warp_matrix``).
 
         That matrix takes indices of pixels, whose centres lie half a pixel
         on. The unbiased (UDP) matrix differs by less than a pixel.
@@ -184,7 +187,7 @@ class InputMap:
     def cells(
         self, frame_shape: tuple[int, int], mask_shape: tuple[int, int]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Row and column of a feature map under each row and column.
+        """Find the row and column of a feature map under each row and column.
 
         Args:
             frame_shape: (H, W).
@@ -218,7 +221,7 @@ def computed_pixels(
     frame_shape: tuple[int, int],
     mirrored: Collection[CallSite] = (),
 ) -> np.ndarray:
-    """How much was computed anew at each pixel of a frame.
+    """Return how much was computed anew at each pixel of a frame.
 
     The average of all layers' masks, each weighted by its number of
     positions: of the outputs that lie under a pixel, the share that was
@@ -260,7 +263,7 @@ def computed_pixels(
 
 
 def mirrored_sites(masks: Mapping[CallSite, Tensor]) -> set[CallSite]:
-    """Call sites of the second half of a horizontal flip test.
+    """Find the call sites of the second half of a horizontal flip test.
 
     mmpose runs the whole network on the image and then on its mirror image,
     so that each layer's later half of calls is the mirrored one.
@@ -283,7 +286,7 @@ def tint(
         image: (H, W, 3) uint8.
         share: (H, W) in [0, 1].
         color: In the image's channel order.
-        opacity: Of the colour where the share is 1.
+        opacity: Opacity of the colour where the share is 1.
 
     Returns:
         A new (H, W, 3) uint8 image; pixels of share 0 are unchanged.
@@ -312,16 +315,31 @@ def caption(image: np.ndarray, text: str) -> np.ndarray:
         A new image.
     """
     image = image.copy()
-    font, thickness = cv2.FONT_HERSHEY_SIMPLEX, 1
     scale = max(0.35, min(image.shape[:2]) / 900)
-    (width, height), base = cv2.getTextSize(text, font, scale, thickness)
+    (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
     if width + 8 > image.shape[1]:
         scale *= (image.shape[1] - 8) / width
-        (width, height), base = cv2.getTextSize(text, font, scale, thickness)
+        (width, height), base = cv2.getTextSize(text, FONT, scale, 1)
     box = image[: height + base + 6, : width + 8]
     box[:] = box // 3
-    cv2.putText(
-        image, text, (4, height + 3), font, scale, (255, 255, 255),
-        thickness, cv2.LINE_AA,
-    )  # fmt: skip
+    write_text(image, text, (4, height + 3), scale, (255, 255, 255))
     return image
+
+
+def write_text(
+    canvas: np.ndarray,
+    text: str,
+    place: tuple[int, int],
+    size: float,
+    colour: tuple[int, int, int] = INK,
+) -> None:
+    """Write a line of text onto a picture, in place.
+
+    Args:
+        canvas: (H, W, 3) uint8, BGR.
+        text: ASCII.
+        place: Where the text begins: x, and y of its base line.
+        size: Scale of OpenCV's font.
+        colour: BGR.
+    """
+    cv2.putText(canvas, text, place, FONT, size, colour, 1, cv2.LINE_AA)

@@ -25,6 +25,15 @@ STYLES = (
     ('#8C564B', 'X'),
     ('#666666', 'p'),
 )
+DENSE_COLOR = '#444444'
+DENSE = ('dense', 'plain', 'tsn')
+MOST_NOTES = 12
+MOST_INSIDE = 8
+LABELS = dict(
+    cc='correlation coefficient',
+    rmse='RMSE',
+    rp='redundancy proportion',
+)
 
 
 def new_figure(
@@ -59,19 +68,13 @@ def save_figure(figure: Figure, path: str | PathLike) -> Path:
 
 
 def without_prefix(names: Sequence[str]) -> list[str]:
-    """Names of layers without the parts that all of them begin with."""
+    """Shorten names of layers by the parts that all of them begin with."""
     parts = [name.split('.') for name in names]
     least = min(map(len, parts)) - 1
     shared = 0
     while shared < least and len({part[shared] for part in parts}) == 1:
         shared += 1
     return ['.'.join(part[shared:]) for part in parts]
-
-
-DENSE_COLOR = '#444444'
-DENSE = ('dense', 'plain', 'tsn')
-MOST_NOTES = 12
-MOST_INSIDE = 8
 
 
 def plot_accuracy_vs_macs(
@@ -130,66 +133,6 @@ def plot_accuracy_vs_macs(
     return save_figure(figure, path)
 
 
-def _draw_dense(axes: Axes, rows: Sequence[Row], task: Task) -> None:
-    if len(rows) == 1:
-        accuracy = rows[0][task.accuracy]
-        axes.axhline(accuracy, color=DENSE_COLOR, linestyle='--', lw=1)
-    if rows:
-        _draw_line(
-            axes,
-            rows,
-            task,
-            color=DENSE_COLOR,
-            marker='*',
-            markersize=13,
-            linestyle='--',
-            lw=1,
-            label=method_label(rows[0]['method']),
-            zorder=3,
-        )
-
-
-def _draw_method(
-    axes: Axes,
-    method: str,
-    rows: Sequence[Row],
-    look: dict[str, str],
-    notes: bool,
-    task: Task,
-) -> None:
-    _draw_line(axes, rows, task, **look, label=method_label(method), zorder=2)
-    for row in rows if notes else ():
-        axes.annotate(
-            f'{row["reduction"]:.1f}×',
-            (row[task.cost], row[task.accuracy]),
-            xytext=(5, -11),
-            textcoords='offset points',
-            fontsize=8,
-            color=look['color'],
-        )
-
-
-def _draw_line(
-    axes: Axes, rows: Sequence[Row], task: Task, **style: Any
-) -> None:
-    """Join rows in the order of their cost, with bars where they spread."""
-    rows = sorted(rows, key=lambda row: row[task.cost])
-    gmac = [row[task.cost] for row in rows]
-    accuracy = [row[task.accuracy] for row in rows]
-    axes.plot(gmac, accuracy, **style)
-    axes.errorbar(
-        gmac,
-        accuracy,
-        xerr=[row.get(f'{task.cost}_std') or 0 for row in rows],
-        yerr=[row.get(f'{task.accuracy}_std') or 0 for row in rows],
-        fmt='none',
-        ecolor=style['color'],
-        elinewidth=1,
-        capsize=2,
-        zorder=style['zorder'],
-    )
-
-
 def plot_bars(
     bars: Mapping[str, Mapping[str, float]],
     path: str | PathLike,
@@ -198,7 +141,7 @@ def plot_bars(
     """Plot shares as bars, a group per stage, a colour per series.
 
     Args:
-        bars: Of each series, the share of each stage in [0, 1].
+        bars: By series, the share of each stage in [0, 1].
         path: The picture.
         ylabel: What the shares are of.
 
@@ -398,20 +341,13 @@ def plot_error_vs_macs(
     return save_figure(figure, path)
 
 
-LABELS = dict(
-    cc='correlation coefficient',
-    rmse='RMSE',
-    rp='redundancy proportion',
-)
-
-
 def plot_redundancy(
     rows: Sequence[Mapping[str, Any]], path: str | PathLike
 ) -> Path:
     """Plot the figures of every layer, a line for time and one for channels.
 
     Args:
-        rows: Of ``mmskip.evaluation.redundancy.RedundancyMeter.rows``;
+        rows: From ``mmskip.evaluation.redundancy.RedundancyMeter.rows``;
             shaded is the range over the samples, dashed the mean over
             layers.
         path: The picture; its suffix chooses the format.
@@ -456,3 +392,63 @@ def plot_redundancy(
         range(len(layers)), without_prefix(layers), rotation=90, fontsize=7
     )
     return save_figure(figure, path)
+
+
+def _draw_dense(axes: Axes, rows: Sequence[Row], task: Task) -> None:
+    if len(rows) == 1:
+        accuracy = rows[0][task.accuracy]
+        axes.axhline(accuracy, color=DENSE_COLOR, linestyle='--', lw=1)
+    if rows:
+        _draw_line(
+            axes,
+            rows,
+            task,
+            color=DENSE_COLOR,
+            marker='*',
+            markersize=13,
+            linestyle='--',
+            lw=1,
+            label=method_label(rows[0]['method']),
+            zorder=3,
+        )
+
+
+def _draw_method(
+    axes: Axes,
+    method: str,
+    rows: Sequence[Row],
+    look: dict[str, str],
+    notes: bool,
+    task: Task,
+) -> None:
+    _draw_line(axes, rows, task, **look, label=method_label(method), zorder=2)
+    for row in rows if notes else ():
+        axes.annotate(
+            f'{row["reduction"]:.1f}×',
+            (row[task.cost], row[task.accuracy]),
+            xytext=(5, -11),
+            textcoords='offset points',
+            fontsize=8,
+            color=look['color'],
+        )
+
+
+def _draw_line(
+    axes: Axes, rows: Sequence[Row], task: Task, **style: Any
+) -> None:
+    """Join rows in the order of their cost, with bars where they spread."""
+    rows = sorted(rows, key=lambda row: row[task.cost])
+    gmac = [row[task.cost] for row in rows]
+    accuracy = [row[task.accuracy] for row in rows]
+    axes.plot(gmac, accuracy, **style)
+    axes.errorbar(
+        gmac,
+        accuracy,
+        xerr=[row.get(f'{task.cost}_std') or 0 for row in rows],
+        yerr=[row.get(f'{task.accuracy}_std') or 0 for row in rows],
+        fmt='none',
+        ecolor=style['color'],
+        elinewidth=1,
+        capsize=2,
+        zorder=style['zorder'],
+    )

@@ -10,10 +10,9 @@ import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from .overlay import write_text
 from .plots import STYLES, new_figure, save_figure, without_prefix
 
-INK = (60, 60, 60)
-FONT = cv2.FONT_HERSHEY_SIMPLEX
 GAP, MARGIN, CAPTION = 3, 6, 18
 AXES = ('time', 'channels')
 # Pixels; smaller frames are enlarged.
@@ -117,7 +116,7 @@ def draw_clip(frames: np.ndarray, caption: str) -> np.ndarray:
     step = width + GAP
     shape = (CAPTION + height + MARGIN, 2 * MARGIN + len(frames) * step, 3)
     canvas = np.full(shape, 255, np.uint8)
-    cv2.putText(canvas, caption, (MARGIN, 13), FONT, 0.4, INK, 1, cv2.LINE_AA)
+    write_text(canvas, caption, (MARGIN, 13), 0.4)
     for index, frame in enumerate(frames):
         x = MARGIN + index * step
         canvas[CAPTION : CAPTION + height, x : x + width] = cv2.resize(

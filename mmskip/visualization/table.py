@@ -1,4 +1,12 @@
-"""The results of several methods as a table in the terminal."""
+"""The results of several methods as a table in the terminal.
+
+A row is a dict with ``method``, ``backend`` and the figures of a
+:class:`mmskip.evaluation.Task`, and perhaps ``setting``, what distinguishes
+rows of one method (a threshold, an interval), and the accuracy and the cost
+with ``_std`` behind their names, if it is a mean over seeds. APs are
+fractions in [0, 1], other accuracies percent; times are None where nobody
+measured.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -58,7 +66,7 @@ def check_rows(rows: Sequence[Row], task: Task = DETECTION) -> None:
 
 
 def method_label(method: str) -> str:
-    """What readers see in place of a method's key."""
+    """Return the label of a method in tables and plots."""
     return METHOD_LABELS.get(method, method.replace('_', ' '))
 
 
@@ -128,7 +136,7 @@ def comparison_table(
 
 
 def with_spread(row: Row, key: str, digits: int) -> str:
-    """A mean with its standard deviation, if the row has one."""
+    """Return a mean with its standard deviation, if the row has one."""
     figures = [row[key], row.get(f'{key}_std')]
     return ' ± '.join(f'{x:.{digits}f}' for x in figures if x is not None)
 

@@ -1,8 +1,10 @@
-from mmskip.apis import Row, append_row, read_rows, write_tables
+from mmskip.apis import ZooRow, append_row, read_rows, write_tables
 
 
 def row(model, mode='stream', status='equal', **values):
-    return Row('host', model, mode, status, configs=(f'{model}.py',), **values)
+    return ZooRow(
+        'host', model, mode, status, configs=(f'{model}.py',), **values
+    )
 
 
 def test_rows_come_back_and_the_last_one_of_a_model_counts(tmp_path):

@@ -7,7 +7,7 @@ from mmengine.runner import Runner
 
 import mmskip
 from mmskip.skip_conv import SkipConvMixin
-from mmskip.toy import make_toy_ua_detrac
+from mmskip.toy import Sequences, make_toy_ua_detrac
 from tests.models.retinanet import config
 
 pytest.importorskip('mmdet')
@@ -17,9 +17,8 @@ pytest.importorskip('mmdet')
 def train_dataloader(tmp_path):
     root = make_toy_ua_detrac(
         tmp_path / 'toy',
-        train_sequences=2,
-        test_sequences=0,
-        frames=4,
+        train=Sequences(2, 4),
+        test=Sequences(0, 4),
         size=(96, 64),
     )
     frames = dict(

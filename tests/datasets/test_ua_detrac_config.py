@@ -7,7 +7,7 @@ from mmengine.config import Config
 from mmengine.registry import DefaultScope
 from mmengine.runner import Runner
 
-from mmskip.toy import make_toy_ua_detrac
+from mmskip.toy import Sequences, make_toy_ua_detrac
 
 pytest.importorskip('mmdet')
 
@@ -20,9 +20,8 @@ FRAGMENT = Path(__file__).parents[2] / 'configs/_base_/datasets/ua_detrac.py'
 def cfg(tmp_path):
     root = make_toy_ua_detrac(
         tmp_path / 'toy',
-        train_sequences=2,
-        test_sequences=2,
-        frames=4,
+        train=Sequences(2, 4),
+        test=Sequences(2, 4),
         size=(96, 64),
     )
     cfg = Config.fromfile(FRAGMENT)

@@ -16,7 +16,7 @@ from mmengine.logging import MMLogger
 
 from mmskip.apis import init_model, load_config
 from mmskip.apis.errors import run_tool
-from mmskip.toy import make_toy_ua_detrac
+from mmskip.toy import Sequences, make_toy_ua_detrac
 from tests.tools.learned import DIE_AT, train_arguments
 
 ROOT = Path(__file__).parents[2]
@@ -96,9 +96,8 @@ def setup(tmp_path_factory):
     folder = tmp_path_factory.mktemp('tools')
     root = make_toy_ua_detrac(
         folder / 'data',
-        train_sequences=1,
-        test_sequences=2,
-        frames=4,
+        train=Sequences(1, 4),
+        test=Sequences(2, 4),
         size=(128, 96),
         density=2.0,
     )

@@ -1,12 +1,12 @@
 import pytest
 
-from mmskip.toy import make_toy_ua_detrac
+from mmskip.toy import Sequences, make_toy_ua_detrac
 
 
 @pytest.fixture(scope='session')
 def small():
     """Arguments of a data set that is made in a second or two."""
-    return dict(train_sequences=4, test_sequences=2, frames=12, size=(160, 96))
+    return dict(train=Sequences(4, 12), test=Sequences(2, 12), size=(160, 96))
 
 
 @pytest.fixture(scope='session')

@@ -7,11 +7,11 @@ import cv2
 import pytest
 
 from mmskip.datasets.action_lists import read_class_splits
-from mmskip.toy import make_toy_hmdb51
+from mmskip.toy import ClassVideos, make_toy_hmdb51
 from mmskip.toy.hmdb51 import SPLITS
 from mmskip.toy.joints import MOVES
 
-SMALL = dict(train_videos=2, test_videos=1, frames=8, size=(80, 64))
+SMALL = dict(videos=ClassVideos(2, 1), frames=8, size=(80, 64))
 
 
 @pytest.fixture(scope='module')
@@ -59,6 +59,7 @@ def test_videos_can_be_read_and_mostly_stand_still(root):
 
 
 def test_arguments_out_of_range_are_refused(tmp_path):
-    for wrong in (dict(test_videos=0), dict(size=(81, 64)), dict(fps=0)):
+    none = ClassVideos(test=0)
+    for wrong in (dict(videos=none), dict(size=(81, 64)), dict(fps=0)):
         with pytest.raises(ValueError, match='expected'):
             make_toy_hmdb51(tmp_path / 'toy', **{**SMALL, **wrong})

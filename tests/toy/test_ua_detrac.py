@@ -8,7 +8,7 @@ import cv2
 import pytest
 
 import mmskip
-from mmskip.toy import make_toy_ua_detrac
+from mmskip.toy import Sequences, make_toy_ua_detrac
 from mmskip.toy.ua_detrac import MARKER
 
 
@@ -23,7 +23,7 @@ def digests(root):
 
 
 def test_the_same_seed_gives_the_same_bytes(small, tmp_path):
-    few = dict(small, train_sequences=1, test_sequences=1, frames=4)
+    few = dict(small, train=Sequences(1, 4), test=Sequences(1, 4))
     one, other = (
         make_toy_ua_detrac(tmp_path / name, **few) for name in ('a', 'b')
     )
@@ -31,20 +31,23 @@ def test_the_same_seed_gives_the_same_bytes(small, tmp_path):
 
 
 def test_another_seed_gives_other_images(toy, small, tmp_path):
-    options = dict(small, train_sequences=1, test_sequences=0, seed=1)
+    options = dict(
+        small, train=Sequences(1, 12), test=Sequences(0, 12), seed=1
+    )
     other = make_toy_ua_detrac(tmp_path / 'other', **options)
     path = 'Insight-MVT_Annotation_Train/MVI_90001/img00001.jpg'
     assert (other / path).read_bytes() != (toy / path).read_bytes()
 
 
 def test_it_lies_on_disk_like_the_original(toy, small):
-    for split, number in (('Train', 4), ('Test', 2)):
+    for split in ('Train', 'Test'):
+        number = small[split.lower()].number
         folders = sorted((toy / f'Insight-MVT_Annotation_{split}').iterdir())
         assert len(folders) == number
         for folder in folders:
             assert re.fullmatch(r'MVI_\d{5}', folder.name)
             assert sorted(p.name for p in folder.iterdir()) == [
-                f'img{n:05d}.jpg' for n in range(1, small['frames'] + 1)
+                f'img{n:05d}.jpg' for n in range(1, 13)
             ]
             image = folder / 'img00001.jpg'
             assert image.read_bytes()[:2] == b'\xff\xd8'
@@ -57,9 +60,8 @@ def test_it_lies_on_disk_like_the_original(toy, small):
 def test_frames_without_vehicles_have_no_element(tmp_path):
     root = make_toy_ua_detrac(
         tmp_path / 'toy',
-        train_sequences=0,
-        test_sequences=4,
-        frames=24,
+        train=Sequences(0, 24),
+        test=Sequences(4, 24),
         size=(96, 64),
     )
     path = root / 'DETRAC-Test-Annotations-XML/MVI_95004.xml'
@@ -74,7 +76,7 @@ def test_frames_without_vehicles_have_no_element(tmp_path):
 def test_the_dataset_reads_it(toy, small, recwarn):
     pytest.importorskip('mmdet')
     dataset = mmskip.datasets.UADETRACDataset(data_root=str(toy))
-    assert len(dataset) == 4 * small['frames']
+    assert len(dataset) == 4 * 12
     infos = [dataset.get_data_info(i) for i in range(len(dataset))]
     instances = [i for info in infos for i in info['instances']]
     vehicles = [i for i in instances if not i['ignore_flag']]
@@ -98,9 +100,7 @@ def test_a_foreign_folder_is_left_alone(tmp_path, small):
 def test_an_interrupted_run_leaves_nothing_and_can_be_repeated(tmp_path):
     root = tmp_path / 'toy'
     root.mkdir()
-    options = dict(
-        train_sequences=1, test_sequences=0, frames=2, size=(64, 64)
-    )
+    options = dict(train=Sequences(1, 2), test=Sequences(0, 2), size=(64, 64))
 
     def interrupt():
         raise KeyboardInterrupt
@@ -116,8 +116,8 @@ def test_an_interrupted_run_leaves_nothing_and_can_be_repeated(tmp_path):
 @pytest.mark.parametrize(
     ('arguments', 'message'),
     [
-        (dict(frames=0), 'frames >= 1, got 0'),
-        (dict(train_sequences=-1), 'train_sequences >= 0'),
+        (dict(test=Sequences(1, 0)), 'frames >= 1, got 0'),
+        (dict(train=Sequences(-1, 1)), 'train_sequences >= 0'),
         (dict(seed=1.5), 'seed >= 0, got 1.5'),
         (dict(size=(32, 320)), 'at least 64 each'),
         (dict(density=0), 'density > 0'),

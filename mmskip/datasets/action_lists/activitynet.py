@@ -1,4 +1,12 @@
-"""Read the annotation of untrimmed videos: ActivityNet and THUMOS'14."""
+"""Read the annotation of untrimmed videos: ActivityNet and THUMOS'14.
+
+ActivityNet: ``database[youtube id] = {duration, subset, resolution, url,
+annotations}``, an annotation being ``{label, segment: [start, end]}`` in
+seconds.
+
+THUMOS'14: ``validation_set.mat`` holds the struct array ``validation_videos``,
+``test_set_meta.mat`` the struct array ``test_videos``.
+"""
 
 import os
 import warnings
@@ -19,6 +27,10 @@ ACTIVITYNET_SIZES = dict(
 SUBSETS = tuple(ACTIVITYNET_SIZES)
 ALL_SUBSETS = (*SUBSETS, 'testing')
 EXPECTED = "ActivityNet's annotation file"
+THUMOS14_SIZES = dict(validation=(1_010,), test=(1_574,))
+NUM_CLASSES = 101
+NAME = 'video_name'
+FIELD = 'primary_action_index'
 
 
 @reads(EXPECTED)
@@ -105,54 +117,6 @@ def read_segments(
     return segments
 
 
-def _load(path: str | os.PathLike) -> dict:
-    """Load the file and check what is used of it."""
-    release = read_json(path, EXPECTED)
-    if not isinstance(release, dict) or not isinstance(
-        release.get('database'), dict
-    ):
-        raise InputError(
-            f"{path}: expected the key 'database' of {EXPECTED}; this is "
-            'another file'
-        )
-    for name, video in release['database'].items():
-        if not _is_video(video):
-            raise InputError(
-                f'{path}: video {excerpt(name)}: expected subset '
-                f'({", ".join(ALL_SUBSETS)}) and annotations with label and '
-                f'segment [start, end], got {excerpt(video)}'
-            )
-    return release
-
-
-def _is_video(video: Any) -> bool:
-    """Whether an entry of the database has what is used of it."""
-    return (
-        isinstance(video, Mapping)
-        and video.get('subset') in ALL_SUBSETS
-        and isinstance(video.get('annotations'), list)
-        and all(map(_is_annotation, video['annotations']))
-    )
-
-
-def _is_annotation(annotation: Any) -> bool:
-    if not isinstance(annotation, Mapping):
-        return False
-    segment = annotation.get('segment')
-    return (
-        isinstance(annotation.get('label'), str)
-        and isinstance(segment, list)
-        and len(segment) == 2
-        and all(type(value) in (int, float) for value in segment)
-    )
-
-
-THUMOS14_SIZES = dict(validation=(1_010,), test=(1_574,))
-NUM_CLASSES = 101
-NAME = 'video_name'
-FIELD = 'primary_action_index'
-
-
 @reads("THUMOS'14's validation_set.mat or test_set_meta.mat")
 def read_thumos14(
     path: str | os.PathLike, reader: MatReader | None = None
@@ -210,8 +174,50 @@ def read_class_index(path: str | os.PathLike) -> list[str]:
     return names
 
 
+def _load(path: str | os.PathLike) -> dict:
+    """Load the file and check what is used of it."""
+    release = read_json(path, EXPECTED)
+    if not isinstance(release, dict) or not isinstance(
+        release.get('database'), dict
+    ):
+        raise InputError(
+            f"{path}: expected the key 'database' of {EXPECTED}; this is "
+            'another file'
+        )
+    for name, video in release['database'].items():
+        if not _is_video(video):
+            raise InputError(
+                f'{path}: video {excerpt(name)}: expected subset '
+                f'({", ".join(ALL_SUBSETS)}) and annotations with label and '
+                f'segment [start, end], got {excerpt(video)}'
+            )
+    return release
+
+
+def _is_video(video: Any) -> bool:
+    """Tell whether an entry of the database has what is used of it."""
+    return (
+        isinstance(video, Mapping)
+        and video.get('subset') in ALL_SUBSETS
+        and isinstance(video.get('annotations'), list)
+        and all(map(_is_annotation, video['annotations']))
+    )
+
+
+def _is_annotation(annotation: Any) -> bool:
+    if not isinstance(annotation, Mapping):
+        return False
+    segment = annotation.get('segment')
+    return (
+        isinstance(annotation.get('label'), str)
+        and isinstance(segment, list)
+        and len(segment) == 2
+        and all(type(value) in (int, float) for value in segment)
+    )
+
+
 def _labels(place: str, row: dict[str, Any]) -> tuple[int, ...]:
-    """The primary action of a video, from 0; empty if it has none."""
+    """Return the primary action of a video, from 0; none is empty."""
     if str(row.get('background_video')).upper() == 'YES':
         return ()
     index = row[FIELD]

@@ -29,7 +29,7 @@ NUM_SPLITS = 3
 
 
 class ClassSplits(NamedTuple):
-    """What a split consists of.
+    """The videos and the classes of a split.
 
     Attributes:
         classes: Names in alphabetical order, the order of their labels.
@@ -48,7 +48,7 @@ def read_class_splits(folder: str | os.PathLike, split: int) -> ClassSplits:
     """Read one of the three splits.
 
     Args:
-        folder: Of the split files.
+        folder: Folder of the split files.
         split: 1, 2 or 3.
 
     Raises:

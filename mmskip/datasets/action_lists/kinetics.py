@@ -1,4 +1,13 @@
-"""Read the files of Kinetics-400, Mini-Kinetics-200 and Moments in Time."""
+"""Read the files of Kinetics-400, Mini-Kinetics-200 and Moments in Time.
+
+Mini-Kinetics is published in two ways: as lists ``name frames label``
+(AR-Net, OCSampler), and as Kinetics' own CSV files with a list of the 200
+classes (FrameExit). The lists of OCSampler are a few videos short.
+
+Moments in Time: ``trainingSet.csv`` and ``validationSet.csv`` have no header;
+their first column is ``class/file.mp4``, further ones (label, votes) are not
+used. ``moments_categories.txt`` has lines ``name,index``.
+"""
 
 import os
 import warnings
@@ -16,6 +25,8 @@ MINI_KINETICS_SIZES = dict(train=(121_215, 121_069), val=(9_867, 9_863))
 # Names of clips have six digits for a time.
 LATEST = 999_999
 COLUMNS = ('label', 'youtube_id', 'time_start', 'time_end')
+# The sizes that the VA-RED^2 thesis gives (section 4.1).
+MOMENTS_SIZES = dict(training=(802_244,), validation=(33_900,))
 
 
 @reads('a CSV file of Kinetics')
@@ -100,72 +111,6 @@ def read_video_list(
     return refuse_repeated(path, numbered)
 
 
-def _read_rows(path: str | os.PathLike) -> list[tuple[int, dict[str, str]]]:
-    """Rows by the names of their columns, with the numbers of their lines."""
-    rows = read_csv(path)
-    _, header = next(rows, (1, []))
-    if not set(COLUMNS) <= set(header):
-        raise InputError(
-            f'{path}: expected a CSV file with the columns '
-            f'{", ".join(COLUMNS)}, got {excerpt(",".join(header))}; use the '
-            "release's file with labels"
-        )
-    needed = 1 + max(header.index(column) for column in COLUMNS)
-    found = []
-    for number, row in rows:
-        if not needed <= len(row) <= len(header):
-            raise InputError(
-                f'{path}: line {number}: expected {len(header)} columns, got '
-                f'{len(row)}: {excerpt(",".join(row))}'
-            )
-        # Those behind the ones that are needed may be missing.
-        found.append((number, dict(zip(header, row, strict=False))))
-    if not found:
-        raise InputError(f'{path}: expected rows below the header, got none')
-    return found
-
-
-def _normalise(label: str) -> str:
-    """Class names occur with spaces and with underscores."""
-    return label.strip().replace('_', ' ')
-
-
-def _stem(name: str) -> str:
-    path = PurePosixPath(name)
-    return path.stem if path.suffix.lower() in ('.mp4', '.mkv') else path.name
-
-
-def _clip_name(path: str | os.PathLike, line: int, row: dict[str, str]) -> str:
-    """Name of a row's clip."""
-    times = [_whole_seconds(row[key]) for key in COLUMNS[2:]]
-    if None in times or not times[0] < times[1] <= LATEST:
-        raise InputError(
-            f'{path}: line {line}: expected whole seconds, the end after the '
-            f'start, got {excerpt(row["time_start"])} and '
-            f'{excerpt(row["time_end"])}'
-        )
-    name, label = row['youtube_id'].strip(), row['label'].strip()
-    if not name or not label:
-        raise InputError(
-            f'{path}: line {line}: expected label and youtube_id, got '
-            f'{excerpt(label)} and {excerpt(name)}'
-        )
-    return f'{name}_{times[0]:06d}_{times[1]:06d}'
-
-
-def _whole_seconds(text: str) -> int | None:
-    """A time; None if it is no whole number from 0 on."""
-    try:
-        value = float(text)
-    except ValueError:
-        return None
-    return int(value) if value >= 0 and value.is_integer() else None
-
-
-# The sizes that the VA-RED^2 thesis gives (section 4.1).
-MOMENTS_SIZES = dict(training=(802_244,), validation=(33_900,))
-
-
 @reads('moments_categories.txt')
 def read_moments_classes(path: str | os.PathLike) -> list[str]:
     """Read ``moments_categories.txt``.
@@ -233,3 +178,65 @@ def read_moments_csv(
     if not numbered:
         raise InputError(f'{path}: expected rows, got an empty file')
     return refuse_repeated(path, numbered)
+
+
+def _read_rows(path: str | os.PathLike) -> list[tuple[int, dict[str, str]]]:
+    """Read rows by the names of their columns, and their line numbers."""
+    rows = read_csv(path)
+    _, header = next(rows, (1, []))
+    if not set(COLUMNS) <= set(header):
+        raise InputError(
+            f'{path}: expected a CSV file with the columns '
+            f'{", ".join(COLUMNS)}, got {excerpt(",".join(header))}; use the '
+            "release's file with labels"
+        )
+    needed = 1 + max(header.index(column) for column in COLUMNS)
+    found = []
+    for number, row in rows:
+        if not needed <= len(row) <= len(header):
+            raise InputError(
+                f'{path}: line {number}: expected {len(header)} columns, got '
+                f'{len(row)}: {excerpt(",".join(row))}'
+            )
+        # Those behind the ones that are needed may be missing.
+        found.append((number, dict(zip(header, row, strict=False))))
+    if not found:
+        raise InputError(f'{path}: expected rows below the header, got none')
+    return found
+
+
+def _normalise(label: str) -> str:
+    """Bring class names with spaces or with underscores into one form."""
+    return label.strip().replace('_', ' ')
+
+
+def _stem(name: str) -> str:
+    path = PurePosixPath(name)
+    return path.stem if path.suffix.lower() in ('.mp4', '.mkv') else path.name
+
+
+def _clip_name(path: str | os.PathLike, line: int, row: dict[str, str]) -> str:
+    """Name of a row's clip."""
+    times = [_whole_seconds(row[key]) for key in COLUMNS[2:]]
+    if None in times or not times[0] < times[1] <= LATEST:
+        raise InputError(
+            f'{path}: line {line}: expected whole seconds, the end after the '
+            f'start, got {excerpt(row["time_start"])} and '
+            f'{excerpt(row["time_end"])}'
+        )
+    name, label = row['youtube_id'].strip(), row['label'].strip()
+    if not name or not label:
+        raise InputError(
+            f'{path}: line {line}: expected label and youtube_id, got '
+            f'{excerpt(label)} and {excerpt(name)}'
+        )
+    return f'{name}_{times[0]:06d}_{times[1]:06d}'
+
+
+def _whole_seconds(text: str) -> int | None:
+    """Read a time; None if it is no whole number from 0 on."""
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return int(value) if value >= 0 and value.is_integer() else None

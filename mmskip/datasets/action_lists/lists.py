@@ -25,7 +25,7 @@ class ActionEntry(NamedTuple):
 
 
 class ListReport(NamedTuple):
-    """What became of the videos of a release.
+    """The outcome of writing a list: what is in it, and what is missing.
 
     Attributes:
         path: The list.
@@ -43,7 +43,7 @@ def refuse_repeated(
     numbered: Sequence[tuple[int, ActionEntry]],
     place: str = 'line',
 ) -> list[ActionEntry]:
-    """The videos of a file, each of which must be listed once.
+    """Return the videos of a file, each of which must be listed once.
 
     Args:
         path: The file.

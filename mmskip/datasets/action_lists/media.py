@@ -63,17 +63,30 @@ def index_media(
             f'{root}: expected {kind}, found none; give another folder, or '
             f'run {other} --rawframes'
         )
-    if by_path:
-        found = [(_path_name(medium), medium) for _, medium in found]
-    exact: dict[str, Medium] = {}
-    twice = []
-    for name, medium in found:
+    for _, medium in found:
         if re.search(r'\s', medium.path):
             raise InputError(
                 f'{root / medium.path}: expected a path without white space, '
                 "which separates the columns of mmaction2's lists; rename "
                 'the file or its folder (class folders: "_" for " ")'
             )
+    if by_path:
+        return _by_name(
+            root, [(_path_name(medium), medium) for _, medium in found]
+        )
+    exact = _by_name(root, found)
+    aliases: dict[str, Medium] = {}
+    for name, medium in exact.items():
+        for alias in _aliases(name):
+            aliases.setdefault(alias, medium)
+    return {**aliases, **exact}
+
+
+def _by_name(root: Path, found: list[tuple[str, Medium]]) -> dict[str, Medium]:
+    """Keep the first video of every name, and warn of the others."""
+    exact: dict[str, Medium] = {}
+    twice = []
+    for name, medium in found:
         if name in exact:
             twice.append((exact[name].path, medium.path))
         exact.setdefault(name, medium)
@@ -82,25 +95,20 @@ def index_media(
             f'{root}: {len(twice)} videos lie there under a name that '
             f'another has, too; {twice[0][0]} is used and {twice[0][1]} is '
             'not, and so on',
-            stacklevel=2,
+            stacklevel=3,
         )
-    aliases: dict[str, Medium] = {}
-    named = {} if by_path else exact
-    for name, medium in named.items():
-        for alias in _aliases(name):
-            aliases.setdefault(alias, medium)
-    return {**aliases, **exact}
+    return exact
 
 
 def _path_name(medium: Medium) -> str:
-    """Path of a folder of frames, or of a file without its suffix."""
+    """Return the path of a folder of frames, or a file without suffix."""
     if medium.frames is not None:
         return medium.path
     return medium.path.rpartition('.')[0]
 
 
 def _aliases(name: str) -> set[str]:
-    """Other names under which a release may know a video."""
+    """Return the other names under which a release may know a video."""
     clip = CLIP.match(name)
     names = {name, clip['id'] if clip else name}
     return names | {n.removeprefix('v_') for n in names}
@@ -127,7 +135,7 @@ def _find_frames(root: Path) -> list[tuple[str, Medium]]:
 
 
 def _walk(root: Path) -> list[tuple[Path, list[str]]]:
-    """Folders below one and the names of their files, in order.
+    """Return the folders below one and the names of their files, in order.
 
     Links are followed, after all that is not behind one, and no folder is
     entered twice: links may lead in circles. Links to folders that were read

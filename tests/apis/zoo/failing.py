@@ -3,7 +3,7 @@
 import os
 import time
 
-from mmskip.apis import Row
+from mmskip.apis import ZooRow
 
 
 def check_or_fail(model, modes):
@@ -14,4 +14,4 @@ def check_or_fail(model, modes):
         os._exit(3)
     if model.name == 'hangs':
         time.sleep(600)
-    return [Row(model.host, model.name, mode, 'equal') for mode in modes]
+    return [ZooRow(model.host, model.name, mode, 'equal') for mode in modes]
