@@ -39,6 +39,10 @@ _RULES = {
 }
 
 
+#: Options that have another name since 0.2.0.
+_RENAMED = {'sees': 'gate_input'}
+
+
 def check_options(function: Callable) -> Callable:
     """Let a class or function refuse arguments that are not as annotated.
 
@@ -87,7 +91,12 @@ def _checked(function: Callable, owner: str) -> Callable:
         try:
             given = signature.bind(*args, **kwargs).arguments
         except TypeError as error:
-            raise TypeError(f'{owner}: {error}') from None
+            hints = [
+                f'; {old} is called {new} now'
+                for old, new in _RENAMED.items()
+                if old in kwargs
+            ]
+            raise TypeError(f'{owner}: {error}{"".join(hints)}') from None
         for name, value in given.items():
             rule = rules.get(name)
             if rule is not None and not rule.holds(value):

@@ -37,7 +37,7 @@ MODES = {
     'on_broken',
     'padding',
     'preset',
-    'sees',
+    'gate_input',
     'split',
     'subset',
     'time_map',

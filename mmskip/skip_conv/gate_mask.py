@@ -54,8 +54,8 @@ class GateParams(NamedTuple):
         order: The norm's order p, 1 or 2.
         relative: The threshold is a share of how much neighbours differ in
             the layer's signal, see :func:`relative_scale`.
-        sees: What a learned gate convolves: ``residual``, its ``magnitude``
-            or the ``frame``.
+        gate_input: ``residual``, its ``magnitude`` or the ``frame``: the map
+            that a learned gate convolves.
         weight: Kernel (1, C_in, ...) of a learned gate.
         bias: Its bias (1,).
         folded: What was folded into the layer since its threshold was set.
@@ -66,7 +66,7 @@ class GateParams(NamedTuple):
     block_size: int = 1
     order: int = 1
     relative: bool = False
-    sees: str = 'residual'
+    gate_input: str = 'residual'
     weight: Tensor | None = None
     bias: Tensor | None = None
     folded: Folding | None = None
@@ -183,9 +183,9 @@ def gate_logits(
     Returns:
         (N, 1, ...) of the output's spatial size.
     """
-    seen = dict(residual=residual, magnitude=residual.abs(), frame=frame)
+    inputs = dict(residual=residual, magnitude=residual.abs(), frame=frame)
     geometry = geometry._replace(groups=1)
-    return convolve(seen[gate.sees], gate.weight, gate.bias, geometry)
+    return convolve(inputs[gate.gate_input], gate.weight, gate.bias, geometry)
 
 
 def gate_mask(

@@ -210,7 +210,7 @@ class OutputNormGate(NormGate):
     kind = 'output_norm'
 
 
-SIGHTS = ('residual', 'magnitude', 'frame')
+GATE_INPUTS = ('residual', 'magnitude', 'frame')
 
 
 @MODELS.register_module()
@@ -235,7 +235,7 @@ class GumbelGate(Gate):
             ``sigmoid(bias)``. Ours (0.6 in the official code).
         temperature: Of the relaxation; 2 / 3 in the official code.
         block_size: Outputs fire together in squares of 1, 2, 4 or 8.
-        sees: ``residual`` (the paper), its ``magnitude`` (the official
+        gate_input: ``residual`` (the paper), its ``magnitude`` (the official
             code), or the ``frame`` (the paper's conditional-computation
             baseline, section 4.2).
         sensitivity: Score of a residual of mean magnitude 1 through a kernel
@@ -252,7 +252,7 @@ class GumbelGate(Gate):
         bias: float = 2.0,
         temperature: float = 2 / 3,
         block_size: int = 1,
-        sees: str = 'residual',
+        gate_input: str = 'residual',
         sensitivity: float = 20.0,
     ) -> None:
         super().__init__(block_size)
@@ -264,13 +264,14 @@ class GumbelGate(Gate):
             )
         if not sensitivity > 0:
             raise ValueError(f'expected sensitivity > 0, got {sensitivity!r}')
-        if sees not in SIGHTS:
+        if gate_input not in GATE_INPUTS:
             raise ValueError(
-                f'expected sees to be one of {SIGHTS}, got {sees!r}'
+                f'expected gate_input to be one of {GATE_INPUTS}, got '
+                f'{gate_input!r}'
             )
         self.initial_bias = float(bias)
         self.temperature = float(temperature)
-        self.sees = sees
+        self.gate_input = gate_input
         self.sensitivity = float(sensitivity)
         self.register_parameter('weight', None)
         self.register_parameter('bias', None)
@@ -280,7 +281,7 @@ class GumbelGate(Gate):
     def attach(self, conv: nn.Module) -> None:
         """Make the gate's kernel (1, C_in, ...) and bias (1,)."""
         shape = (1, conv.in_channels, *conv.weight.shape[2:])
-        start = 1.0 if self.sees == 'magnitude' else 0.0
+        start = 1.0 if self.gate_input == 'magnitude' else 0.0
         self.weight = nn.Parameter(conv.weight.new_full(shape, start))
         self.bias = nn.Parameter(conv.weight.new_full((1,), self.initial_bias))
 
@@ -298,7 +299,7 @@ class GumbelGate(Gate):
             address_of(self.weight),
             address_of(self.bias),
             self.block_size,
-            self.sees,
+            self.gate_input,
             self.sensitivity,
         )
         if self._kept is None or self._kept[0] != key:
@@ -320,7 +321,7 @@ class GumbelGate(Gate):
             self.kind,
             0.0,
             self.block_size,
-            sees=self.sees,
+            gate_input=self.gate_input,
             weight=self.weight * (self.sensitivity / self.weight.numel()),
             bias=self.bias,
         )
@@ -365,5 +366,6 @@ class GumbelGate(Gate):
     def extra_repr(self) -> str:
         return (
             f'temperature={self.temperature:.3g}, '
-            f'block_size={self.block_size}, sees={self.sees!r}'
+            f'block_size={self.block_size}, '
+            f'gate_input={self.gate_input!r}'
         )

@@ -63,7 +63,7 @@ def make_layer(params: SkipParams) -> torch.ScriptObject:
             signal_norms(gate, weight) if gate.relative else None,
             gate.weight,
             gate.bias,
-            gate.sees,
+            gate.gate_input,
         ),
         rule == 'accumulated',
         activation,

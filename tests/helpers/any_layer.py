@@ -42,7 +42,9 @@ def gates(draw, channels, kernel):
             kind,
             0.0,
             block_size,
-            sees=draw(st.sampled_from(['residual', 'magnitude', 'frame'])),
+            gate_input=draw(
+                st.sampled_from(['residual', 'magnitude', 'frame'])
+            ),
             weight=torch.randn(size) / size.numel() ** 0.5,
             bias=torch.tensor([draw(st.sampled_from([-1.0, -0.2, 0.5]))]),
         )

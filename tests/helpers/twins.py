@@ -21,9 +21,9 @@ GATES = {
     'blocks of 2': dict(type='InputNormGate', threshold=0.3, block_size=2),
     'blocks of 4': dict(type='OutputNormGate', threshold=0.4, block_size=4),
     'blocks of 8': dict(type='InputNormGate', threshold=0.5, block_size=8),
-    'residual': dict(type='GumbelGate', sees='residual'),
-    'magnitude': dict(type='GumbelGate', sees='magnitude', block_size=2),
-    'frame': dict(type='GumbelGate', sees='frame'),
+    'residual': dict(type='GumbelGate', gate_input='residual'),
+    'magnitude': dict(type='GumbelGate', gate_input='magnitude', block_size=2),
+    'frame': dict(type='GumbelGate', gate_input='frame'),
 }
 NORM = GATES['input']
 SHAPE = 1, 4, 12, 12

@@ -18,7 +18,7 @@ from tests.hosts.host import take_statistics
 GATES = MappingProxyType(
     {
         'norm': dict(type='OutputNormGate', threshold=0.3, relative=True),
-        'gumbel': dict(type='GumbelGate', sees='magnitude', bias=0.5),
+        'gumbel': dict(type='GumbelGate', gate_input='magnitude', bias=0.5),
     }
 )
 IMAGE, CLIP = (3, 64, 64), (3, 4, 32, 32)

@@ -250,7 +250,7 @@ BAD_LAYERS = {
         r'gate weight of shape \[1, 20, 3, 3\]',
     ),
     'gate bias': ('gate', dict(ONE_GATE, bias=torch.ones(2)), r'shape \[1\]'),
-    'gate input': ('sees', 'past', "'frame', got 'past'"),
+    'gate input': ('gate_input', 'past', "'frame', got 'past'"),
     'activation': ('activation', 'gelu', "or none, got 'gelu'"),
 }
 

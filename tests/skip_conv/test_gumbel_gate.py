@@ -96,15 +96,15 @@ def test_gates_learn_with_the_model_and_go_with_revert():
 
 
 @pytest.mark.parametrize(
-    ('sees', 'expected'),
+    ('gate_input', 'expected'),
     [
         ('residual', [[True, False]]),
         ('magnitude', [[False, False]]),
         ('frame', [[False, True]]),
     ],
 )
-def test_inference_rounds_the_sigmoid_of_what_the_gate_sees(sees, expected):
-    gate = pointwise_gate([-1.0], bias=0.5, sees=sees)
+def test_inference_rounds_the_sigmoid_of_its_input(gate_input, expected):
+    gate = pointwise_gate([-1.0], bias=0.5, gate_input=gate_input)
     conv = mmskip.SkipConv2d(1, 1, 1, gate=gate)
     with torch.no_grad():
         gate.weight.fill_(-1.0)
@@ -122,7 +122,9 @@ def test_inference_rounds_the_sigmoid_of_what_the_gate_sees(sees, expected):
 
 @pytest.mark.parametrize(('channels', 'size'), [(4, 1), (64, 3)])
 def test_a_fresh_score_does_not_depend_on_the_layers_size(channels, size):
-    gate = dict(type='GumbelGate', sees='magnitude', bias=2.0, sensitivity=6.0)
+    gate = dict(
+        type='GumbelGate', gate_input='magnitude', bias=2.0, sensitivity=6.0
+    )
     conv = mmskip.SkipConv2d(channels, 1, size, gate=gate)
     residual = torch.full((1, channels, size, size), -0.5)
 
@@ -165,7 +167,7 @@ def test_blocks_are_drawn_together(size):
         (dict(temperature=0), 'temperature > 0'),
         (dict(bias=-1), 'bias > 0'),
         (dict(sensitivity=0), 'sensitivity > 0'),
-        (dict(sees='nothing'), 'sees to be one of'),
+        (dict(gate_input='nothing'), 'gate_input to be one of'),
         (dict(block_size=3), 'block_size'),
     ],
 )
@@ -177,7 +179,7 @@ def test_options_out_of_range_are_refused(options, message):
 @pytest.mark.parametrize('name', ['weight', 'bias'])
 @torch.no_grad()
 def test_what_is_written_past_the_counter_is_in_the_next_stream(name):
-    net, _ = make_net(sees='magnitude')
+    net, _ = make_net(gate_input='magnitude')
     net.eval()
     video = torch.randn(2, 1, 3, 11, 9)
     shares = []
@@ -194,7 +196,7 @@ def test_what_is_written_past_the_counter_is_in_the_next_stream(name):
 
 @pytest.mark.parametrize('block', [1, 4])
 def test_a_gate_that_is_frozen_alone_decides_as_in_inference(block):
-    net, _ = make_net(block_size=block, sees='magnitude')
+    net, _ = make_net(block_size=block, gate_input='magnitude')
     clip = torch.randn(3, 3, 11, 9)
     for layer in (net[0], net[2]):
         nn.init.constant_(layer.gate.bias, -5.0)
@@ -223,3 +225,8 @@ def test_a_gate_learns_though_the_host_freezes_its_layer():
     assert costs == 2
     assert net[0].weight.grad is None
     assert net[0].gate.weight.grad.abs().sum() > 0
+
+
+def test_the_old_name_of_an_option_leads_to_the_new_one():
+    with pytest.raises(TypeError, match='sees is called gate_input now'):
+        GumbelGate(sees='magnitude')

@@ -20,7 +20,7 @@ GATES = {
     'norm': dict(type='OutputNormGate', threshold=15.0),
     'relative': dict(type='InputNormGate', threshold=0.1, relative=True),
     'blocks': dict(type='InputNormGate', threshold=0.5, block_size=4),
-    'learned': dict(type='GumbelGate', sees='magnitude', bias=0.1),
+    'learned': dict(type='GumbelGate', gate_input='magnitude', bias=0.1),
 }
 
 

@@ -136,7 +136,7 @@ def test_testing_untrained_gates_is_called_out(
             [f'{GATE}.type=mmskip.NoGate'],
             "'mmskip.NoGate' is not in the mmskip::model",
         ),
-        ([f'{GATE}.sees=nothing'], "got 'nothing'"),
+        ([f'{GATE}.gate_input=nothing'], "got 'nothing'"),
         (
             ['custom_hooks.0.num_frames=3'],
             'expected a batch of a multiple of num_frames=3 frames, got 2',

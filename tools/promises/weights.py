@@ -18,7 +18,7 @@ from mmskip.skip_conv import GateCostLoss
 
 Result = tuple[bool, str]
 NORM = dict(type='OutputNormGate', threshold=0.1, relative=True)
-LEARNED = dict(type='GumbelGate', bias=0.5, sees='magnitude')
+LEARNED = dict(type='GumbelGate', bias=0.5, gate_input='magnitude')
 
 
 class Losses(nn.Module):

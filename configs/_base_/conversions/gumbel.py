@@ -7,7 +7,7 @@ beta = 0.2
 conversions = [
     dict(
         type='mmskip.SkipConversion',
-        gate=dict(type='mmskip.GumbelGate', sees='magnitude'),
+        gate=dict(type='mmskip.GumbelGate', gate_input='magnitude'),
         memory='accumulated',
     ),
     # A gate of its own would cost a depthwise convolution as much as it

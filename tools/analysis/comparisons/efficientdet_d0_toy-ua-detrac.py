@@ -31,7 +31,7 @@ methods = dict(
         config=_path.format('skip-conv-gumbel_efficientdet_d0'),
         weights='pretrained',
         train=True,
-        options={f'{_gate}.sees': 'frame'},
+        options={f'{_gate}.gate_input': 'frame'},
         settings={'beta 0.2': {_beta: 0.2}},
     ),
     output_norm=dict(

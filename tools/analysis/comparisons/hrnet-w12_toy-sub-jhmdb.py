@@ -64,7 +64,7 @@ methods = dict(
         },
     ),
     frame_gates=dict(
-        _skip, options={f'{_gate}.sees': 'frame'}, settings=_betas
+        _skip, options={f'{_gate}.gate_input': 'frame'}, settings=_betas
     ),
     output_norm_block_4=dict(
         _norm,

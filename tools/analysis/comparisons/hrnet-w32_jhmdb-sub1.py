@@ -59,7 +59,7 @@ methods = dict(
         },
     ),
     frame_gates=dict(
-        _skip, options={f'{_gate}.sees': 'frame'}, settings=_betas
+        _skip, options={f'{_gate}.gate_input': 'frame'}, settings=_betas
     ),
     **{
         f'gumbel_block_{size}': dict(
