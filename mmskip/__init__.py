@@ -1,5 +1,8 @@
 """mmskip: video models that do not compute what is redundant."""
 
+from importlib import import_module
+from typing import Any
+
 from . import compat
 
 compat.apply()
@@ -17,6 +20,9 @@ from .core import (  # noqa: E402
 )
 from .plan import fold, propagate_changes  # noqa: E402
 from .skip_conv import (  # noqa: E402
+    GumbelGate,
+    InputNormGate,
+    OutputNormGate,
     SkipConv2d,
     SkipConv3d,
     SkipConversion,
@@ -35,17 +41,25 @@ from .va_red2 import (  # noqa: E402
 __version__ = '0.2.0'
 
 __all__ = [
+    'ClipDataset',
+    'ComputeCost',
     'ConversionReport',
     'DynamicConv2d',
     'DynamicConv3d',
     'DynamicConversion',
+    'GumbelGate',
+    'InputNormGate',
     'L0Conversion',
     'MacCount',
+    'OutputNormGate',
     'SVDConversion',
     'SkipConv2d',
     'SkipConv3d',
     'SkipConversion',
+    'SoFRecognizer',
     'StreamState',
+    'VideoHook',
+    'VideoOrderSampler',
     '__version__',
     'clip',
     'convert',
@@ -58,13 +72,23 @@ __all__ = [
     'stream',
 ]
 
+#: Imported when they are asked for: their packages need mmdet and the like.
+_LAZY = {
+    'ClipDataset': 'mmskip.datasets',
+    'ComputeCost': 'mmskip.evaluation',
+    'SoFRecognizer': 'mmskip.sof_net',
+    'VideoHook': 'mmskip.engine',
+    'VideoOrderSampler': 'mmskip.datasets',
+}
 _RENAMED = {
     'force_choices': 'force_routing',
     'record_choices': 'record_routing',
 }
 
 
-def __getattr__(name: str) -> None:
+def __getattr__(name: str) -> Any:
+    if name in _LAZY:
+        return getattr(import_module(_LAZY[name]), name)
     message = f'module {__name__!r} has no attribute {name!r}'
     if name in _RENAMED:
         message += f'; use mmskip.{_RENAMED[name]}'
