@@ -1,4 +1,4 @@
-"""Statistics of dynamic convolutions by class, layer, clip (VA-RED^2).
+"""What dynamic convolutions chose, by class, layer and clip (VA-RED^2).
 
 B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S.
 thesis, MIT, 2023, Fig. 4-1, 4-2, B-4 and B-6.
