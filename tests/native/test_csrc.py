@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-CSRC = Path(__file__).resolve().parents[2] / 'mmskip' / 'ops' / 'csrc'
+CSRC = Path(__file__).resolve().parents[2] / 'mmskip' / 'native' / 'csrc'
 COMPILER = 'aarch64-linux-gnu-g++'
 
 

@@ -5,7 +5,8 @@ import re
 import pytest
 
 from mmskip.datasets.ua_detrac_release import read_sequence
-from mmskip.toy.ua_detrac import Overlap, Sighting, format_sequence
+from mmskip.toy.traffic import Overlap, Sighting
+from mmskip.toy.ua_detrac import format_sequence
 
 
 def sighting(track_id=1, box=(0.0, 0.0, 10.0, 20.5), kind='car', overlaps=()):
