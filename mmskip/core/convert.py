@@ -1,4 +1,10 @@
-"""``convert`` and ``revert``: change a model's layers in place."""
+"""``convert`` and ``revert``: change a model's layers in place.
+
+A method says by a :class:`Conversion` which layers it can change and how;
+what is common to all (names and patterns, checks before the first change, the
+report, the way back, models built from configs, checkpoints with or without
+learned gates) is here.
+"""
 
 import re
 from collections import Counter

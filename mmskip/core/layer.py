@@ -1,4 +1,4 @@
-"""What converted layers share: how they run, count, cost and lie in memory."""
+"""The base of converted layers: how they run, count and lie in memory."""
 
 from typing import Any, NamedTuple
 

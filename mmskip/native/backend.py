@@ -1,4 +1,4 @@
-"""Which implementation of the operators runs."""
+"""The choice of the implementation that runs the operators."""
 
 import os
 

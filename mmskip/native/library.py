@@ -1,7 +1,9 @@
-"""Skip-Convolutions in C++: what is skipped is not computed.
+"""The C++ library: Skip-Convolutions that do not compute what is skipped.
 
-The library registers its operators with torch (``torch.ops.mmskip``). They
-work on float32 images on the CPU, channels last, with zeros as padding.
+The library registers its operators with torch (``torch.ops.mmskip``) and its
+layers, call sites and plans as ``torch.classes.mmskip``. They work on float32
+images on the CPU, channels last, with zeros as padding. Where it is not built
+or is of other sources, :data:`MISSING` says why, and torch runs instead.
 """
 
 import zlib

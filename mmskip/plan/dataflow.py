@@ -1,4 +1,8 @@
-"""Find out which modules read nothing but what certain layers return."""
+"""Find out which modules read nothing but what certain layers return.
+
+Folding needs to know this. The order in which modules are defined does not
+tell it, so the forwards of the model are traced.
+"""
 
 import contextlib
 import inspect

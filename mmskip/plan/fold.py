@@ -1,4 +1,10 @@
-"""``fold``: a model as it should run when it is only used."""
+"""``fold``: a model as it should run when it is only used.
+
+Batch norms go into the layers before them, activations become a part of the
+Skip-Convolutions before them, and 3-D layers that extend along one plane run
+as 2-D ones. Which layer an operation belongs to is read from the forwards of
+the model, see :mod:`mmskip.plan.dataflow`.
+"""
 
 from dataclasses import dataclass, field
 

@@ -1,4 +1,9 @@
-"""Which nodes make a sum, and what kind of step every other node needs."""
+"""Kinds of nodes: those that make a sum, and the step each other one needs.
+
+A sum is a + b + c, enlarged images, and what is done to them: a batch norm
+that was not folded, because a convolution is shared by several or comes after
+it, and an activation are computed with the sum before them.
+"""
 
 import operator
 from collections.abc import Callable

@@ -1,4 +1,10 @@
-"""From a graph, and the values of one frame, to the steps of the next."""
+"""From a graph, and the values of one frame, to the steps of the next.
+
+The nodes of a traced graph that depend on a frame are lowered: to a step of
+the library where it has one (Skip-Convolutions, sums, joins, max pooling,
+means), to one that torch takes where it has none, or into the step of another
+node that absorbs them.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any

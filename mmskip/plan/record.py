@@ -1,4 +1,8 @@
-"""Compute a frame node by node, to know the values of all nodes."""
+"""Compute a frame node by node, to know the values of all nodes.
+
+The first frame of a plan runs so. Beside it is :class:`StreamForward`, a
+forward that takes the place of a module's own inside a stream.
+"""
 
 import operator
 from collections.abc import Callable, Sequence

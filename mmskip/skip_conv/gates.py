@@ -1,4 +1,12 @@
-"""Gates decide from a residual which outputs are worth computing."""
+"""Gates decide from a residual which outputs are worth computing.
+
+Skip-Convolutions for Efficient Video Processing (CVPR 2021), section 3.2:
+gates on the norm of the residual have a threshold and no parameters
+(Eq. 5 and 7), the learned one is a small convolution (section 3.2.2, Eq. 8).
+The arithmetic that they share with the backends is in
+:mod:`mmskip.skip_conv.gate_mask`. Symbols: N images, C_in and C_out channels,
+K kernel positions.
+"""
 
 from typing import Any
 

@@ -1,4 +1,9 @@
-"""The loss that makes gates close."""
+"""The loss that makes gates close, Eq. 9 of Skip-Convolutions (CVPR 2021).
+
+:class:`GateCostLoss` reads what the gates of a clip cost. Where activations
+are computed anew in the backward, :class:`LateCosts` brings the gradient of
+the loss to the gates.
+"""
 
 from collections.abc import Mapping
 from typing import Any

@@ -1,4 +1,10 @@
-"""A Skip-Convolution at one call site, prepared for the C++ library."""
+"""A Skip-Convolution at one call site, prepared for the C++ library.
+
+Calling an operator with all settings of a layer takes longer than many a
+frame: the library keeps kernel, geometry and gate of a layer
+(:class:`LayerCache`), and the memory of a call site beside them
+(:class:`NativeCall`).
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

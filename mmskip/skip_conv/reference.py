@@ -1,4 +1,13 @@
-"""A Skip-Convolution in torch: one frame, and whole clips for training."""
+"""A Skip-Convolution in torch: one frame, and whole clips for training.
+
+Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 3:
+``z_t = z_{t-1} + g(r_t) * (w conv r_t)``. Symbols: B clips, T frames, N
+images, C channels.
+
+:func:`skip_conv` computes one frame; it is the function that every backend
+implements, and hands it on to the native one where that is asked for.
+:func:`skip_clip` computes all T frames of clips at once, with gradients.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple

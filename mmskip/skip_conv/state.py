@@ -1,4 +1,9 @@
-"""The memory of one video stream."""
+"""The memory of one video stream, and a watch over the weights it is of.
+
+Memory lives here and not in the layers, so that one model serves several
+streams. It is only right for the weights that it was computed with:
+:class:`WeightWatch` notices those that change while a stream goes on.
+"""
 
 import copy
 import weakref

@@ -1,4 +1,10 @@
-"""``stream`` and ``clip``: run a converted model over video."""
+"""``stream`` and ``clip``: run a converted model over video.
+
+Inside these blocks a *binding* runs the converted layers of a model:
+:class:`StreamBinding` gives each call of a layer the memory of the frame
+before, :class:`ClipBinding` computes clips and remembers nothing.
+Symbols: B streams or clips, T frames of each, folded clip-major: (B*T, ...).
+"""
 
 import warnings
 from collections import Counter

@@ -1,4 +1,10 @@
-"""The recognizer of SoF-Net, for whole videos and frame by frame."""
+"""The recognizer of SoF-Net, for whole videos and frame by frame.
+
+S. J. Hyeon, "Dynamic layer skipping for efficient action recognition", M.S.
+thesis, Seoul National University, 2023. It is a 2D recognizer of mmaction2
+whose frames stop at a stage or go forward. Symbols: B videos, T frames, K
+classes.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
