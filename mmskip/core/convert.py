@@ -26,11 +26,11 @@ from .layer import Converted, SelfCounting
 
 
 def list_reasons(what: str, reasons: dict[str, str]) -> list[str]:
-    """A line for each reason, with some of the modules that it holds for.
+    """Write a line for each reason, with some of the modules it holds for.
 
     Args:
-        what: That happened to them, e.g. ``left dense``.
-        reasons: Of each module, by its name.
+        what: The fate of the modules, e.g. ``left dense``.
+        reasons: Reason for each module, by its name.
     """
     lines = []
     for reason, count in Counter(reasons.values()).most_common():
@@ -42,7 +42,7 @@ def list_reasons(what: str, reasons: dict[str, str]) -> list[str]:
 
 @dataclass
 class ConversionReport:
-    """The outcome of :func:`mmskip.convert`.
+    """Tells which layers :func:`mmskip.convert` converted, and why no others.
 
     Attributes:
         conversion: Name of the conversion.
@@ -74,8 +74,8 @@ def refuse_bypasses(model: nn.Module, layers: set[nn.Module]) -> None:
     nothing would say so.
 
     Args:
-        model: That has the layers.
-        layers: Converted ones, or those to be converted.
+        model: Model that has the layers.
+        layers: Converted layers, or those to be converted.
 
     Raises:
         InputError: A layer is fused.
@@ -114,13 +114,13 @@ ROI_REASON = (
 
 
 class Conversion(Protocol):
-    """What :func:`convert` asks of a method."""
+    """Tells :func:`convert` which layers a method can change, and how."""
 
     def concerns(self, module: nn.Module) -> bool:
-        """Whether a module is of a kind that this conversion is about."""
+        """Tell if a module is of a kind that this conversion is about."""
 
     def refusal(self, name: str, module: nn.Module) -> str | None:
-        """Why a layer stays as it is, None if it can be converted."""
+        """Say why a layer stays as it is, None if it can be converted."""
 
     def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place."""
@@ -140,22 +140,21 @@ def convert(
 
     Args:
         model: Any torch model.
-        conversion: What to do, e.g. ``SkipConversion(gate=...)``.
+        conversion: Method and its settings, e.g. ``SkipConversion(gate=...)``.
         include: Regular expressions; a layer is meant if one of them
             matches its whole name or that of a module it is in (any of its
             names, if it is shared).
         exclude: The same, for layers to leave alone.
 
     Returns:
-        What was converted, and why the rest was not.
+        A report of the layers that were converted, and why others were not.
 
     Raises:
         ValueError: Nothing to convert; a layer that is meant is converted
             already; a pattern matches nothing; a layer that the conversion
-            has settings for cannot be converted; a layer's convolution is
-            replaced by ``efficient_conv_bn_eval`` of mmcv or mmengine; the
-            model is wrapped for several processes, which would not share
-            what gates learn.
+            has settings for cannot be converted; a layer is fused by
+            ``efficient_conv_bn_eval`` of mmcv or mmengine; the model is
+            wrapped for several processes, which would not share new gates.
     """
     report = ConversionReport(type(conversion).__name__)
     includes, excludes = _compile(include), _compile(exclude)
@@ -254,7 +253,7 @@ def _compile(patterns: str | Sequence[str]) -> list[re.Pattern]:
 
 
 def _names_of_modules(model: nn.Module) -> dict[nn.Module, list[str]]:
-    """Every name of each module; a shared one has several."""
+    """List every name of each module; a shared one has several."""
     names_of: dict[nn.Module, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         names_of.setdefault(module, []).append(name)
@@ -305,7 +304,7 @@ def _check_settings(conversion: Conversion, report: ConversionReport) -> None:
 
 
 def _not_native(modules: list[nn.Module], names: list[str]) -> dict[str, str]:
-    """Why the native backend, if it is to run, does not take layers."""
+    """Say why the native backend, if it is to run, does not take layers."""
     if active_backend() != 'native':
         return {}
     reasons = {
@@ -396,15 +395,18 @@ _WRAPPER = 'module.'
 def check_gates(
     model: nn.Module, saved: Mapping[str, Tensor], path: str
 ) -> bool:
-    """Check that weights have either no learned gate or the model's.
+    """Check that weights have either no learned gate or those of a model.
+
+    mmengine loads what fits, warns of the rest and goes on: with gates that
+    were never trained, or without those that were.
 
     Args:
         model: The model that they are loaded into, wrapped or not.
         saved: The weights.
-        path: What the message calls them.
+        path: Name of their file, for the message.
 
     Returns:
-        Whether the weights leave the model's gates as they are: it has
+        True if the weights leave the gates of the model as they are: it has
         gates, they have none.
 
     Raises:
@@ -443,12 +445,12 @@ def check_gates(
 
 
 def _is_gate(key: str, saved: Mapping[str, Tensor]) -> bool:
-    """Other networks have parts called gate, but not in a convolution."""
+    """Tell if a weight is a gate's: one inside of a convolution."""
     match = _GATE.fullmatch(key)
     return bool(match) and f'{match[1]}.weight' in saved
 
 
 def _some(keys: Iterable[str]) -> str:
-    """How many gates, and the first of them."""
+    """Count gates, and name the first of them."""
     layers = sorted({_GATE.fullmatch(key)[1] for key in keys})
     return f'{len(layers)} ({layers[0]}, ...)' if layers else 'none'

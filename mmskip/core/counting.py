@@ -15,11 +15,11 @@ from .ledger import FrameSkipper, MacLedger
 
 
 def _nothing(*_: Any) -> None:
-    """What a copied hook does."""
+    """Stand in for the function of a hook that was copied."""
 
 
 class TransientHook:
-    """A module hook that turns into nothing when its module is copied.
+    """Hooks a module, and turns into nothing when the module is copied.
 
     Deep copies and pickles of a model take its hooks with them; ours would
     drag a stream's memory along and act on the wrong model.
@@ -120,7 +120,7 @@ class _LooseProducts(TorchDispatchMode):
 
 
 class _Watch:
-    """The hooks of one ``count_macs`` block."""
+    """Holds the hooks of one ``count_macs`` block."""
 
     def __init__(self, model: nn.Module) -> None:
         names = list_counted(model)
@@ -169,7 +169,7 @@ class _Watch:
 
     def _enter(self, module: nn.Module, inputs: tuple) -> None:
         if inputs and isinstance(inputs[0], Tensor):
-            self.ledger.see_batch(len(inputs[0]))
+            self.ledger.note_batch(len(inputs[0]))
         self.ledger.enter_layer()
 
     def _leave(self, module: nn.Module, inputs: tuple, output: Any) -> None:
@@ -184,12 +184,12 @@ class _Watch:
 
 
 def plain_macs(module: nn.Module, inputs: tuple, output: Tensor) -> int | None:
-    """MACs of one call of a stock layer, None if its kind is unknown.
+    """Count the MACs of one call of a stock layer, None for unknown kinds.
 
     Args:
         module: The layer.
         inputs: Its positional inputs.
-        output: What it returned.
+        output: Its output.
     """
     if isinstance(module, _ConvTransposeNd):
         return inputs[0].numel() * module.weight[0].numel()
@@ -201,7 +201,7 @@ def plain_macs(module: nn.Module, inputs: tuple, output: Tensor) -> int | None:
 
 
 def list_counted(model: nn.Module) -> dict[nn.Module, str]:
-    """The layers of a model that may do MACs, with their names."""
+    """List the layers of a model that may do MACs, with their names."""
     parts = _parts_of_wholes(model)
     return {
         module: name
@@ -211,7 +211,7 @@ def list_counted(model: nn.Module) -> dict[nn.Module, str]:
 
 
 def _parts_of_wholes(model: nn.Module) -> set[nn.Module]:
-    """Modules inside of those that report for their parts, too."""
+    """Find the modules inside of those that report for all they contain."""
     return {
         part
         for whole in model.modules()
@@ -222,7 +222,7 @@ def _parts_of_wholes(model: nn.Module) -> set[nn.Module]:
 
 
 def may_do_macs(module: nn.Module) -> bool:
-    """Whether a module is a layer that may do MACs.
+    """Tell if a module is a layer that may do MACs.
 
     What a composite module does with weights of its own (an attention's
     projections) shows up as products outside of layers.
@@ -240,7 +240,7 @@ def may_do_macs(module: nn.Module) -> bool:
 def count_macs(model: nn.Module) -> Iterator[MacLedger]:
     """Count the MACs that a model does, layer by layer.
 
-    Works on any model, converted or not, inside or outside a stream. The
+    It works on any model, converted or not, inside or outside a stream. The
     first forward also looks for matrix products that no layer accounts for.
 
     Args:

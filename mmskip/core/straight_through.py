@@ -13,7 +13,7 @@ from torch.autograd import Function
 
 
 class _StraightThrough(Function):
-    """Hard decision forward, gradient of the soft one backward."""
+    """Gives the hard decision forward, the gradient of the soft one back."""
 
     @staticmethod
     def forward(
@@ -40,8 +40,8 @@ def sample_gate(logits: Tensor, temperature: float) -> Tensor:
 
     Args:
         logits: Any shape.
-        temperature: Of the relaxation; the probabilities do not depend on
-            it.
+        temperature: Temperature of the relaxation; the probabilities do not
+            depend on it.
 
     Returns:
         Exactly 0 or 1, of the shape and dtype of ``logits``.
@@ -53,12 +53,12 @@ def sample_gate(logits: Tensor, temperature: float) -> Tensor:
 
 
 def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:
-    """``value`` forward, the gradient of ``surrogate`` backward."""
+    """Return ``value``, with the gradient of ``surrogate``."""
     return value.detach() + (surrogate - surrogate.detach())
 
 
 class _OpenGate(Function):
-    """``max(tanh(x), 0)`` that lets closed gates hear a call to open."""
+    """Computes ``max(tanh(x), 0)``, and lets closed gates open again."""
 
     @staticmethod
     def forward(ctx: Any, logits: Tensor, leak: float) -> Tensor:
@@ -77,7 +77,7 @@ class _OpenGate(Function):
 
 
 def open_gate(logits: Tensor, leak: float = 0.0) -> Tensor:
-    """The output activation of VA-RED^2's gate, ``max(tanh(x), 0)``.
+    """Compute the output activation of VA-RED^2's gate, ``max(tanh(x), 0)``.
 
     Ours: with ``leak`` a closed option (0, where the true gradient is 0)
     gets that share of a gradient which would open it, and none that would

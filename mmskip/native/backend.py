@@ -10,7 +10,7 @@ from mmskip.native import library as native
 
 
 def is_exact_inference() -> bool:
-    """Whether neither gradients are wanted nor the precision of autocast.
+    """Tell if neither gradients nor the precision of autocast are wanted.
 
     The native backend has neither.
     """
@@ -18,7 +18,7 @@ def is_exact_inference() -> bool:
 
 
 def is_in_backward() -> bool:
-    """Whether autograd is running a backward."""
+    """Tell if autograd is running a backward."""
     return torch._C._current_graph_task_id() != -1
 
 
@@ -39,7 +39,7 @@ BACKENDS = ('reference', 'native')
 
 
 def active_backend() -> str:
-    """Name of the backend that computes Skip-Convolutions.
+    """Name the backend that computes Skip-Convolutions.
 
     ``native`` computes in C++ only what fires; the default where it is
     built. ``reference`` masks a dense convolution with torch: exact,
@@ -66,7 +66,7 @@ def active_backend() -> str:
 
 
 def runs_native(x: Tensor) -> bool:
-    """Whether what has no backward may take a tensor in C++.
+    """Tell if an operation without a backward may take a tensor in C++.
 
     Args:
         x: The input of a layer.

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 
 class ConvGeometry(NamedTuple):
-    """Where a convolution reads, apart from its kernel size.
+    """Tells where a convolution reads, apart from its kernel size.
 
     Attributes:
         stride: Step per spatial dimension.
@@ -47,7 +47,7 @@ def pad(x: Tensor, geometry: ConvGeometry) -> Tensor:
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
 ) -> Tensor:
-    """Dense convolution of ``x`` (N, C, ...) with any linear padding.
+    """Convolve ``x`` (N, C, ...) densely, with any linear padding.
 
     On a CPU the two halves of a factorised 3-D convolution, kernels
     (1, K, K) and (K, 1, 1), run as 2-D ones: the same sums, in down to a
@@ -82,7 +82,7 @@ def _convolve_frames(
     geometry: ConvGeometry,
     padding: tuple[int, ...],
 ) -> Tensor:
-    """Kernel (1, K, K): frames are images."""
+    """Convolve with a kernel (1, K, K), for which frames are images."""
     frames = x[:, :, :: geometry.stride[0]].transpose(1, 2)
     y = F.conv2d(
         frames.flatten(0, 1),
@@ -103,7 +103,7 @@ def _convolve_positions(
     geometry: ConvGeometry,
     padding: tuple[int, ...],
 ) -> Tensor:
-    """Kernel (K, 1, 1): an image of frames x positions."""
+    """Convolve with a kernel (K, 1, 1), an image of frames x positions."""
     rows, columns = geometry.stride[1:]
     x = x[..., ::rows, ::columns]
     y = F.conv2d(
@@ -121,7 +121,7 @@ def _convolve_positions(
 def support_sum(
     x: Tensor, kernel_size: tuple[int, ...], geometry: ConvGeometry
 ) -> Tensor:
-    """Sum of ``x`` (N, 1, ...) over the kernel support of each output.
+    """Sum ``x`` (N, 1, ...) over the kernel support of each output.
 
     Returns:
         (N, 1, ...) of the output's spatial size. Padding counts as the
@@ -137,7 +137,7 @@ def cover_sum(
     geometry: ConvGeometry,
     input_size: tuple[int, ...],
 ) -> Tensor:
-    """Sum of ``y`` (N, 1, ...) over the outputs that read each input.
+    """Sum ``y`` (N, 1, ...) over the outputs that read each input.
 
     The adjoint of :func:`support_sum`: transposed convolution with ones,
     then the padding folded back onto the inputs that it was made of.
@@ -182,7 +182,7 @@ def output_size(
     kernel_size: tuple[int, ...],
     geometry: ConvGeometry,
 ) -> tuple[int, ...]:
-    """Spatial size of the convolution's output."""
+    """Compute the spatial size of the convolution's output."""
     return tuple(
         (size + a + b - d * (k - 1) - 1) // s + 1
         for size, k, (a, b), d, s in zip(
@@ -197,7 +197,7 @@ def output_size(
 
 
 def conv_geometry(conv: nn.Module) -> ConvGeometry:
-    """The geometry of a torch convolution, whatever names its padding."""
+    """Read the geometry of a torch convolution, whatever names its padding."""
     if conv.padding_mode == 'zeros' and not isinstance(conv.padding, str):
         # What torch reads then, even if changed after construction.
         pairs = tuple((amount, amount) for amount in conv.padding)

@@ -33,9 +33,9 @@ else:
 
 
 class PlanarConv3d(nn.Conv3d):
-    """A 3-D convolution with a kernel (1, K, K) or (K, 1, 1).
+    """Runs a 3-D convolution of a kernel (1, K, K) or (K, 1, 1) as a 2-D one.
 
-    The same sum by a 2-D convolution, see :func:`mmskip.native.convolve`.
+    The sums are the same, see :func:`mmskip.native.convolve`.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -48,7 +48,7 @@ class PlanarConv3d(nn.Conv3d):
 
 
 class PlanarMaxPool3d(nn.MaxPool3d):
-    """A maximum over (1, K, K), by a pooling of images."""
+    """Runs a maximum over (1, K, K) as a pooling of images."""
 
     def forward(self, input: Tensor) -> Tensor:
         """Pool (N, C, T, H, W), or (C, T, H, W)."""
@@ -64,7 +64,7 @@ class PlanarMaxPool3d(nn.MaxPool3d):
 
 
 def is_planar_conv(module: nn.Module) -> bool:
-    """Whether a plain convolution can run as a 2-D one."""
+    """Tell if a plain convolution can run as a 2-D one."""
     if type(module) not in _CONVS or 'forward' in vars(module):
         return False
     time, *plane = module.kernel_size
@@ -72,7 +72,7 @@ def is_planar_conv(module: nn.Module) -> bool:
 
 
 def is_planar_pool(module: nn.Module) -> bool:
-    """Whether a maximum over clips is one over each frame."""
+    """Tell if a maximum over clips is one over each frame."""
     if type(module) is not nn.MaxPool3d or module.return_indices:
         return False
     sizes = (module.kernel_size, module.stride)
@@ -88,14 +88,14 @@ def _last_two(value: int | tuple[int, ...]) -> int | tuple[int, ...]:
 
 @dataclass
 class FoldReport:
-    """The outcome of :func:`mmskip.fold`.
+    """Tells what :func:`mmskip.fold` folded, and why the rest stays.
 
     Attributes:
         norms: Names of the layers that took a batch norm.
         activations: Names of the Skip-Convolutions that took an activation.
         planar: Names of the layers of clips that run as those of images.
-        left: Why each other batch norm, and each activation that reads a
-            Skip-Convolution, stays.
+        left: Reason why each other batch norm, and each activation that
+            reads a Skip-Convolution, stays.
     """
 
     norms: list[str] = field(default_factory=list)
@@ -125,9 +125,10 @@ _FORWARDS = {_BatchNorm.forward, nn.SyncBatchNorm.forward}
 
 
 class FoldedBatchNorm(nn.Identity):
-    """In the place of a batch norm that a linear layer took.
+    """Takes the place of a batch norm that a linear layer took.
 
-    That took the last axis for the channels, and a norm takes the second.
+    The linear layer took the last axis for the channels, and a norm takes the
+    second.
     """
 
     def forward(self, input: torch.Tensor) -> torch.Tensor:
@@ -157,7 +158,7 @@ def fold_batch_norms(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     the model, it reads nothing else and nothing else reads that, see
     :func:`mmskip.plan.find_readers`. It stays if it belongs to several or
     keeps no statistics, and if it silences a channel of a layer that must
-    know what that was: one whose gate looks at the output, a dynamic one.
+    know its values: one whose gate is on the output, a dynamic one.
 
     Args:
         model: Any model in eval mode.
@@ -196,9 +197,9 @@ def replace(model: nn.Module, names: list[str], new: nn.Module) -> None:
     """Put a module in the places of another one.
 
     Args:
-        model: Where it was.
+        model: Model that it is in.
         names: All its names there.
-        new: What is to be there, in eval mode from now on.
+        new: Module that takes its place, in eval mode from now on.
     """
     for name in names:
         parent, _, own = name.rpartition('.')
@@ -214,7 +215,7 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _refusal(layer: nn.Module, norm: _BatchNorm) -> str | None:
-    """Why a layer cannot take a norm, None if it can."""
+    """Say why a layer cannot take a norm, None if it can."""
     weight = layer._parameters.get('weight')
     if weight is None or 'bias' not in layer._parameters:
         return 'the weights it would change are computed in each call'
@@ -237,7 +238,7 @@ def _refusal(layer: nn.Module, norm: _BatchNorm) -> str | None:
 
 @torch.no_grad()
 def _affine(norm: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factor and shift of each channel."""
+    """Compute factor and shift of each channel."""
     factor = torch.rsqrt(norm.running_var.double() + norm.eps)
     shift = -norm.running_mean * factor
     if norm.weight is not None:
@@ -247,7 +248,7 @@ def _affine(norm: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.no_grad()
 def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
-    """Change the weights of a layer."""
+    """Change the weights of a layer, as a norm behind it would."""
     weight, bias = layer.weight, layer.bias
     factor, shift = (t.to(weight.device) for t in _affine(norm))
     gate = getattr(layer, 'gate', None)
@@ -279,9 +280,9 @@ def simplify_activation(module: nn.Module) -> None:
 
 
 def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
-    """Make each ReLU or SiLU a part of the converted layer before it.
+    """Make each ReLU or SiLU a part of the layer before it, in place.
 
-    In place. The layer then returns activated outputs, in the pass that
+    The layer then returns activated outputs, in the pass that
     copies them out of its memory, where they stay as they were: gates fire
     as before. There is no way back.
 
@@ -320,8 +321,8 @@ def fold(model: nn.Module) -> FoldReport:
       see :func:`mmskip.plan.fold_batch_norms`.
     - A ReLU or SiLU becomes a part of the Skip-Convolution that it reads,
       see :func:`mmskip.plan.fold_activations`.
-    - Convolutions and maxima of clips that look along one plane run as those
-      of images.
+    - Convolutions and maxima of clips that extend along one plane run as
+      those of images.
 
     There is no way back: ``mmskip.revert`` refuses a layer with an
     activation. Fold before ``propagate_changes``.
@@ -330,7 +331,7 @@ def fold(model: nn.Module) -> FoldReport:
         model: Any model in eval mode, converted or not.
 
     Returns:
-        What was folded, and why the rest stays; it can be printed.
+        A report, to be printed: what was folded, and why the rest stays.
 
     Raises:
         ValueError: A batch norm is in training mode.

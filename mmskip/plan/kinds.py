@@ -15,18 +15,19 @@ from torch import Tensor, fx, nn
 
 from .graph import activation_of
 
-#: As in csrc/kernels.h.
+#: Most terms of a sum, as in csrc/kernels.h.
 _MAX_TERMS = 8
 _ADDS = {operator.add, torch.add, 'add'}
 
 
 class Sum(NamedTuple):
-    """What one step adds up.
+    """Describes the sum that one step computes.
 
     Attributes:
         terms: Nodes of images as large as the sum, or smaller.
         norm: Name of the batch norm that is applied to it, if one is.
-        activation: That is applied then: ``relu``, ``silu`` or none.
+        activation: Activation that is applied then: ``relu``, ``silu`` or
+            None.
     """
 
     terms: list[fx.Node]
@@ -37,19 +38,19 @@ class Sum(NamedTuple):
 def find_sums(
     graph: fx.Graph, module: nn.Module, values: dict[fx.Node, Any]
 ) -> tuple[dict[fx.Node, Sum], set[fx.Node]]:
-    """The sums of a graph, each as large as can be.
+    """Find the sums of a graph, each as large as can be.
 
     The order in which terms are added stays, so that results are the same
     to the last bit.
 
     Args:
-        graph: Of a part of a model.
-        module: The part.
-        values: Of the nodes, in a frame.
+        graph: Graph of a module.
+        module: The module.
+        values: Values of the nodes, in a frame.
 
     Returns:
-        Sums by the nodes they compute; the nodes that are a part of them and
-        that nobody else reads.
+        Sums by the nodes they compute; the nodes that they absorb, which
+        nobody else reads.
     """
     sums: dict[fx.Node, Sum] = {}
     absorbed: set[fx.Node] = set()
@@ -77,7 +78,7 @@ def find_sums(
 
 
 def is_norm(node: Any, module: nn.Module) -> bool:
-    """Whether a node is a batch norm with statistics of its own."""
+    """Tell if a node is a batch norm with statistics of its own."""
     if not isinstance(node, fx.Node) or node.op != 'call_module':
         return False
     part = module.get_submodule(node.target)
@@ -89,19 +90,19 @@ def is_norm(node: Any, module: nn.Module) -> bool:
 
 
 def _is_own(inner: Any, node: fx.Node) -> bool:
-    """Whether nobody but a node, or what it absorbs, reads an inner one."""
+    """Tell if only a node, or one that it absorbs, reads an inner one."""
     return inner is node or (
         isinstance(inner, fx.Node) and len(inner.users) == 1
     )
 
 
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What a batch norm multiplies channels by, and what it adds then.
+    """Compute the factor and the shift of each channel in a batch norm.
 
-    Rounded as torch rounds them.
+    They are rounded as torch rounds them.
 
     Args:
-        norm: In eval mode.
+        norm: Batch norm in eval mode.
 
     Returns:
         Scale and shift (C) each.
@@ -114,7 +115,7 @@ def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
 
 
 def is_image(value: Any) -> bool:
-    """Whether a value is an image batch that the operators take."""
+    """Tell if a value is an image batch that the operators take."""
     return (
         torch.is_tensor(value)
         and value.dim() == 4
@@ -124,7 +125,7 @@ def is_image(value: Any) -> bool:
 
 
 def are_alike(nodes: list[fx.Node], values: dict[fx.Node, Any]) -> bool:
-    """Whether nodes are images of one size, but for channels."""
+    """Tell if nodes are images of one size, but for channels."""
     images = [values[node] for node in nodes]
     return (
         all(is_image(image) for image in images)
@@ -133,7 +134,7 @@ def are_alike(nodes: list[fx.Node], values: dict[fx.Node, Any]) -> bool:
 
 
 def is_join(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
-    """Whether a node puts images one behind the other in channels."""
+    """Tell if a node puts images one behind the other in channels."""
     if node.target is not torch.cat or not node.args:
         return False
     dim = node.kwargs.get('dim', (*node.args, 0)[1])
@@ -146,7 +147,7 @@ def is_join(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
 
 
 def is_anywhere(value: Any) -> bool:
-    """Whether a constant is the same for all positions of all images."""
+    """Tell if a constant is the same for all positions of all images."""
     if not torch.is_tensor(value) or value.numel() == 1:
         return True
     return value.dim() in (3, 4) and value.numel() == value.shape[-3]
@@ -155,7 +156,7 @@ def is_anywhere(value: Any) -> bool:
 def _terms(
     node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
 ) -> tuple[list[fx.Node], list[fx.Node]] | None:
-    """Terms of a sum or of an enlarged image, and the nodes in between."""
+    """List terms of a sum or an enlarged image, and the nodes in between."""
     if _enlarges(node, module, values):
         return [node.args[0]], []
     if node.target not in _ADDS or len(node.args) != 2 or node.kwargs:
@@ -187,7 +188,7 @@ def _terms(
 def _enlarges(
     node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
 ) -> bool:
-    """Whether a node repeats each pixel of an image, a power of two times."""
+    """Tell if a node repeats each pixel of an image, a power of two times."""
     if node.op == 'call_module':
         part = module.get_submodule(node.target)
         nearest = isinstance(part, nn.Upsample) and part.mode == 'nearest'
@@ -215,7 +216,7 @@ def _enlarges(
 def _fit(
     terms: list[fx.Node], result: Tensor, values: dict[fx.Node, Any]
 ) -> bool:
-    """Whether the operator takes the terms."""
+    """Tell if the operator takes the terms."""
     if not 1 <= len(terms) <= _MAX_TERMS:
         return False
     for term in terms:
@@ -228,7 +229,7 @@ def _fit(
     return True
 
 
-#: What takes each position of an image for itself, and is not a sum.
+#: Modules that take each position of an image for itself, and are no sums.
 _POINT_MODULES = (
     nn.BatchNorm2d,
     nn.GELU,
@@ -270,13 +271,13 @@ def is_pointwise(
     module: nn.Module,
     values: dict[fx.Node, Any],
 ) -> bool:
-    """Whether a node takes each position of its images for itself.
+    """Tell if a node takes each position of its images for itself.
 
     Args:
-        node: Of a graph of the module.
-        inputs: That are no constants.
-        module: Whose parts are called.
-        values: Of the nodes, in a frame.
+        node: Node of a graph of the module.
+        inputs: Nodes that it reads and that are no constants.
+        module: Module of the graph.
+        values: Values of the nodes, in a frame.
     """
     fixed = [values[n] for n in node.all_input_nodes if n not in inputs]
     if not are_alike([node, *inputs], values) or not all(
@@ -294,12 +295,12 @@ def is_pointwise(
 def is_mean(
     node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
 ) -> bool:
-    """Whether a node is the mean over all positions of an image.
+    """Tell if a node is the mean over all positions of an image.
 
     Args:
-        node: As of :func:`is_pointwise`, and so are the others.
-        module: Of the graph.
-        values: Of the nodes.
+        node: Node of a graph of the module.
+        module: Module of the graph.
+        values: Values of the nodes, in a frame.
     """
     if node.op != 'call_module':
         return False
@@ -317,13 +318,13 @@ def windows_of(
     module: nn.Module,
     values: dict[fx.Node, Any],
 ) -> list[list[int]] | None:
-    """Kernel, stride and padding of a max pooling that a plan takes.
+    """Read kernel, stride and padding of a max pooling that a plan takes.
 
     Args:
-        node: As of :func:`is_pointwise`, and so are the others.
-        inputs: Of the node.
-        module: Of the graph.
-        values: Of the nodes.
+        node: Node of a graph of the module.
+        inputs: Nodes that it reads and that are no constants.
+        module: Module of the graph.
+        values: Values of the nodes, in a frame.
     """
     if node.op != 'call_module' or len(inputs) != 1:
         return None
@@ -342,12 +343,12 @@ def windows_of(
 def spread_of(
     node: fx.Node, inputs: list[fx.Node], values: dict[fx.Node, Any]
 ) -> Callable[[Tensor], Tensor] | None:
-    """How changes spread in what torch computes as a whole, a crop.
+    """Make a function that follows changes through a crop, None for others.
 
     Args:
-        node: As of :func:`is_pointwise`, and so are the others.
-        inputs: Of the node.
-        values: Of the nodes.
+        node: Node of a graph, which torch computes as a whole.
+        inputs: Nodes that it reads and that are no constants.
+        values: Values of the nodes, in a frame.
     """
     if len(inputs) != 1 or not is_image(values[node]):
         return None

@@ -23,7 +23,7 @@ MOST_GRAPHS = 8
 
 
 class _LeftToPartsError(NotPlannedError):
-    """A module has no plan for such arguments, but its parts may have."""
+    """Says that a module has no plan, but that those in it may have one."""
 
     def __str__(self) -> str:
         return f'its parts may have some; {self.args[0]}'
@@ -35,8 +35,8 @@ class PropagationReport:
     It fills while frames run: nothing is known before the first one.
 
     Attributes:
-        rows: For each part of the model that asked for a plan, by name: how
-            many frames ran in one, were recorded to make one, or ran without
+        rows: For each module that asked for a plan, by name: the number of
+            frames that ran in one, were recorded to make one, or ran without
             one, by reason.
     """
 
@@ -56,12 +56,12 @@ class PropagationReport:
 
 
 class PropagatedForward(StreamForward):
-    """The forward of a module of which :func:`propagate_changes` was asked.
+    """Runs a module in plans, for :func:`propagate_changes`.
 
     Args:
         module: The module whose forward it is.
         name: Its name in the model.
-        report: Where frames are counted.
+        report: Report in which frames are counted.
     """
 
     def __init__(
@@ -265,11 +265,11 @@ def propagate_changes(module: nn.Module) -> PropagationReport:
     Fold first (:func:`mmskip.fold`), convert before that.
 
     Args:
-        module: Converted, in eval mode, e.g. a whole detector.
+        module: Converted module in eval mode, e.g. a whole detector.
 
     Returns:
-        A report, to be printed after some frames: which parts ran in plans,
-        which did not, and why.
+        A report, to be printed after some frames: which modules ran in
+        plans, which did not, and why.
 
     Raises:
         ValueError: Nothing is converted, a forward is replaced already, or

@@ -43,17 +43,22 @@ def _refuse_late_gradient(_: Tensor) -> None:
 
 
 class LateCosts:
-    """Gives the loss stand-ins for costs, whose gradients are added later."""
+    """Gives the loss stand-ins for costs, whose gradients are added later.
+
+    Activation checkpointing (``with_cp=True`` of the hosts) runs a block
+    without gradients first, when the loss gets the costs of its gates, and
+    again in the backward, when there is a graph from the gates to their costs.
+    """
 
     def __init__(self) -> None:
         self._waiting: dict[SkipConvMixin, list[Tensor]] = {}
 
     def put_off(self, layer: SkipConvMixin, cost: GateCost) -> GateCost:
-        """The same cost, of which the loss may ask a gradient.
+        """Give the loss a stand-in for a cost, which takes its gradient.
 
         Args:
-            layer: Whose gate it is.
-            cost: Of a call without gradients.
+            layer: Layer that was called.
+            cost: Cost of that call, which ran without gradients.
         """
         stand_in = cost.expected.detach().clone().requires_grad_()
         self._waiting.setdefault(layer, []).append(stand_in)
@@ -62,12 +67,12 @@ class LateCosts:
     def settle(
         self, layer: SkipConvMixin, output: Tensor, cost: GateCost
     ) -> Tensor:
-        """An output in whose backward the cost gets its gradient.
+        """Give an output whose backward hands the gradient on to the cost.
 
         Args:
-            layer: Whose gate it is.
-            output: Of the call that is made again.
-            cost: Of that call, with gradients.
+            layer: Layer that is called again.
+            output: Output of that call.
+            cost: Cost of that call, with gradients.
         """
         waiting = self._waiting.get(layer)
         if not waiting:  # the loss had the cost itself
@@ -92,7 +97,7 @@ class LateCosts:
         """Refuse gradients that reached no gate.
 
         Args:
-            names: Of the layers.
+            names: Names of the layers.
 
         Raises:
             RuntimeError: A layer was not run again in the backward.
@@ -115,7 +120,7 @@ class LateCosts:
 
 
 class _AddLoss:
-    """A forward hook that adds entries to the losses a model returns.
+    """Adds entries to the losses that a model returns, as a forward hook.
 
     It counts on the costs that ``clip`` has collected in this forward.
     """
@@ -141,11 +146,12 @@ class _AddLoss:
 
 @MODELS.register_module()
 class GateCostLoss(nn.Module):
-    """Expected MACs of the frames after the reference frame (Eq. 9).
+    """Penalises the expected MACs after the reference frame (Eq. 9).
 
-    Skip-Convolutions (CVPR 2021): the mean of each layer's gates, weighted
-    by its MACs. Divided by the MACs with all gates open, so that one weight
-    suits all models (the paper divides by a constant that is lost).
+    It is the mean of each layer's gates, weighted by its MACs
+    (Skip-Convolutions, CVPR 2021), divided by the MACs with all gates open, so
+    that one weight suits all models (the paper divides by a constant that is
+    lost).
 
     Args:
         beta: Weight of the loss.
@@ -173,7 +179,7 @@ class GateCostLoss(nn.Module):
         """Turn costs into entries for a dict of losses.
 
         Args:
-            costs: Of every call of a converted layer in one forward.
+            costs: Costs of every call of a converted layer in one forward.
 
         Returns:
             ``loss_gate``, to be summed; ``gate_cost_expected`` and

@@ -21,11 +21,11 @@ from .reference import SkipMemory
 
 
 class Part(NamedTuple):
-    """The weights of a layer, or those of its gate.
+    """Names the weights of a layer, or those of its gate.
 
     Attributes:
         layer: Name of the layer.
-        is_gate: Whether they are those of its gate.
+        is_gate: True for the weights of its gate.
     """
 
     layer: str
@@ -33,15 +33,15 @@ class Part(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where a module keeps a tensor.
+    """Notes where a module keeps a tensor.
 
     Attributes:
-        part: Which the tensor is of.
+        part: Layer or gate that the tensor belongs to.
         tensors: The module's parameters or buffers.
-        name: Of the tensor among them.
-        tensor: That was there; None for none.
-        is_read: Whether its values are compared in Python, all of them.
-        mark: What is known of it.
+        name: Name of the tensor among them.
+        tensor: Tensor that was there; None for none.
+        is_read: True if all its values are compared in Python.
+        mark: Version, address and hash that it had.
     """
 
     part: Part
@@ -52,7 +52,7 @@ class _Place(NamedTuple):
     mark: tuple
 
     def holds(self) -> bool:
-        """Whether the same tensor is there."""
+        """Tell if the same tensor is there."""
         return self.tensors.get(self.name) is self.tensor
 
 
@@ -69,10 +69,10 @@ class WeightWatch:
 
     Args:
         layers: Names of the layers.
-        is_native: Whether the native backend runs those that it takes.
+        is_native: True if the native backend runs those that it takes.
 
     Attributes:
-        is_native: The same.
+        is_native: True if the native backend runs.
     """
 
     def __init__(
@@ -99,7 +99,7 @@ class WeightWatch:
                 self._native.watch(place.tensor)
 
     def changed(self) -> set[Part]:
-        """What has changed since the watch began."""
+        """List the weights that have changed since the watch began."""
         # Plain loops: this is done in every frame.
         if (
             all(p.tensors.get(p.name) is p.tensor for p in self._places)
@@ -117,7 +117,7 @@ class WeightWatch:
 def _places(
     layer: SkipConvMixin, name: str, is_read: bool
 ) -> Iterator[_Place]:
-    """Where a layer keeps tensors; where there is none, one may come."""
+    """List where a layer keeps tensors; where there is none, one may come."""
     for owner in layer.modules():
         part = Part(name, _is_in(owner, layer.gate))
         for tensors in (owner._parameters, owner._buffers):
@@ -131,7 +131,7 @@ def _is_in(module: nn.Module, whole: nn.Module) -> bool:
 
 
 def _mark(tensor: Tensor | None, is_read: bool) -> tuple:
-    """What differs if a tensor does."""
+    """Give values that differ if a tensor does."""
     if tensor is None:
         return ()
     version = 0 if tensor.is_inference() else tensor._version
@@ -145,27 +145,27 @@ CallSite = tuple[str, int]
 
 
 class StreamState:
-    """What a model remembers of one video, or of B videos in lock-step.
+    """Keeps the memory of one video, or of B videos in lock-step.
 
     Memory is kept per call site, (layer name, n-th call in this frame): a
     head shared by pyramid levels, or a network that runs twice a frame for
     a flip test, has one slot for each use.
 
     Attributes:
-        frames: Frames seen since the last reset.
-        shape_changes: How often a call site met an input of another shape,
-            dtype or device and became a reference frame again.
-        weight_changes: How often one did because the weights of its layer
-            had changed.
+        frames: Number of frames since the last reset.
+        shape_changes: Number of times that a call site met an input of
+            another shape, dtype or device and became a reference frame again.
+        weight_changes: Number of times that one did because the weights of
+            its layer had changed.
         slots: The memory of each call site.
         last_images: The last frame in grey, (N, H, W), where motion is
             compensated.
-        lost_motion: Frames of streams whose motion could not be estimated,
+        lost_motion: Number of frames whose motion could not be estimated,
             and was taken for none.
-        plans: What parts of the model with a forward of their own keep, by
-            that forward and the number of its call in a frame.
-        watch: What would notice weights that change; None before the first
-            frame, and in copies, which trust the weights that they find.
+        plans: Plans of the modules that run in one, by their forward and the
+            number of its call in a frame.
+        watch: Watch over the weights; None before the first frame, and in
+            copies, which trust the weights that they find.
     """
 
     def __init__(self) -> None:
@@ -211,13 +211,13 @@ class StreamState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by the memory of all call sites and parts."""
+        """Bytes held by the memory of all call sites and plans."""
         slots = sum(slot.nbytes for slot in self.slots.values())
         plans = self.plans.values()
         return slots + sum(plan.memory_beside(self.slots) for plan in plans)
 
     def last_masks(self) -> dict[CallSite, Tensor]:
-        """Which outputs each call site computed in its last call.
+        """Copy the outputs that each call site computed in its last call.
 
         Returns:
             Bool (N, 1, H_out, W_out) per call site; (N, 1, T, H, W) for 3-D
@@ -226,11 +226,11 @@ class StreamState:
         return {site: mask.clone() for site, mask in self._masks.items()}
 
     def last_mask(self, site: CallSite) -> Tensor | None:
-        """What a call site computed, no copy."""
+        """Give the outputs that a call site computed, without a copy."""
         return self._masks.get(site)
 
     def recall(self, site: CallSite, x: Tensor) -> SkipMemory | None:
-        """The memory of a call site if ``x`` continues it, else None."""
+        """Give the memory of a call site if ``x`` continues it, else None."""
         memory = self.slots.get(site)
         if memory is not None and not memory.fits(x):
             self.shape_changes += 1
@@ -238,18 +238,18 @@ class StreamState:
         return memory
 
     def keep(self, site: CallSite, memory: SkipMemory, mask: Tensor) -> None:
-        """Remember what a call site computed."""
+        """Remember the results of a call site."""
         # A memory that was updated in place is here already.
         if self.slots.get(site) is not memory:
             self.slots[site] = memory.detach()
         self._masks[site] = mask
 
     def prepared(self, site: CallSite) -> NativeCall | None:
-        """What was prepared for the next frames of a call site."""
+        """Give the call that was prepared for the next frames of a site."""
         return self._calls.get(site)
 
     def prepare(self, site: CallSite, call: NativeCall | None) -> None:
-        """Keep what runs the next frames of a call site."""
+        """Keep the call that runs the next frames of a call site."""
         if call is None:
             self._calls.pop(site, None)
         else:
@@ -262,14 +262,14 @@ class StreamState:
 
         Args:
             site: The call site.
-            memory: That the call updates in place, and that has no gradients.
-            call: What runs the next frames.
+            memory: Memory that the call updates in place, without gradients.
+            call: Call that runs the next frames.
         """
         self.slots[site] = memory
         self._calls[site] = call
 
     def note(self, site: CallSite, mask: Tensor) -> None:
-        """Remember what was computed by a call that was prepared."""
+        """Remember the outputs that a prepared call computed."""
         self._masks[site] = mask
 
     def claim(self, model: nn.Module) -> None:
