@@ -7,6 +7,14 @@ from torch import Tensor, nn
 
 #: Modules that learn and that conversions add to layers.
 ADDED = frozenset({'gate', 'cheap'})
+#: By the number of dimensions.
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+#: Layers that only convolve with their kernel; others may read it as it lies.
+_PLAIN = {
+    'torch.nn.modules.conv': ('Conv2d', 'ConvTranspose2d'),
+    'mmcv.cnn.bricks.wrappers': ('Conv2d', 'ConvTranspose2d'),
+    'mmcv.cnn.bricks.conv2d_adaptive_padding': ('Conv2dAdaptivePadding',),
+}
 
 
 class CountedWhole(nn.Module):
@@ -106,10 +114,6 @@ class GateCost(NamedTuple):
         )
 
 
-#: By the number of dimensions.
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
 def follow_layout(output: Tensor, x: Tensor, weight: Tensor) -> Tensor:
     """Lay an output out in memory as torch's convolution would.
 
@@ -145,14 +149,6 @@ def is_channels_last(tensor: Tensor) -> bool:
         and tensor.stride(1) == 1
         and tensor.stride(-1) >= tensor.shape[1] > 1
     )
-
-
-#: Layers that only convolve with their kernel; others may read it as it lies.
-_PLAIN = {
-    'torch.nn.modules.conv': ('Conv2d', 'ConvTranspose2d'),
-    'mmcv.cnn.bricks.wrappers': ('Conv2d', 'ConvTranspose2d'),
-    'mmcv.cnn.bricks.conv2d_adaptive_padding': ('Conv2dAdaptivePadding',),
-}
 
 
 def lay_kernels_last(model: nn.Module) -> None:

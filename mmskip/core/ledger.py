@@ -52,26 +52,6 @@ class MacCount(NamedTuple):
         return (self.executed - self.reference) / dense if dense else 0.0
 
 
-@dataclass
-class _Entry:
-    """Sums up one layer; ``pending`` is still on the device."""
-
-    dense: int = 0
-    executed: int = 0
-    overhead: int = 0
-    reference: int = 0
-    last_dense: int = 0
-    pending: Tensor | None = None
-
-    def count(self) -> MacCount:
-        if self.pending is not None:
-            self.executed += int(self.pending)
-            self.pending = None
-        return MacCount(
-            self.dense, self.executed, self.overhead, self.reference
-        )
-
-
 class MacLedger:
     """Adds up the MACs that each layer of a model did, and would have done.
 
@@ -256,3 +236,23 @@ class FrameSkipper:
     """
 
     mmskip_ledger: MacLedger | None = None
+
+
+@dataclass
+class _Entry:
+    """Sums up one layer; ``pending`` is still on the device."""
+
+    dense: int = 0
+    executed: int = 0
+    overhead: int = 0
+    reference: int = 0
+    last_dense: int = 0
+    pending: Tensor | None = None
+
+    def count(self) -> MacCount:
+        if self.pending is not None:
+            self.executed += int(self.pending)
+            self.pending = None
+        return MacCount(
+            self.dense, self.executed, self.overhead, self.reference
+        )

@@ -12,24 +12,6 @@ from torch import Tensor
 from torch.autograd import Function
 
 
-class _StraightThrough(Function):
-    """Gives the hard decision forward, the gradient of the soft one back."""
-
-    @staticmethod
-    def forward(
-        ctx: Any, logits: Tensor, noise: Tensor, temperature: float
-    ) -> Tensor:
-        soft = torch.sigmoid((logits + noise) / temperature)
-        ctx.save_for_backward(soft)
-        ctx.temperature = temperature
-        return (soft > 0.5).to(soft.dtype)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (soft,) = ctx.saved_tensors
-        return grad * soft * (1 - soft) / ctx.temperature, None, None
-
-
 def sample_gate(logits: Tensor, temperature: float) -> Tensor:
     """Draw 1 with probability ``sigmoid(logits)``, else 0.
 
@@ -57,25 +39,6 @@ def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:
     return value.detach() + (surrogate - surrogate.detach())
 
 
-class _OpenGate(Function):
-    """Computes ``max(tanh(x), 0)``, and lets closed gates open again."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, leak: float) -> Tensor:
-        activated = logits.tanh()
-        ctx.save_for_backward(activated)
-        ctx.leak = leak
-        return activated.clamp(min=0)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (activated,) = ctx.saved_tensors
-        # Descent along a negative gradient opens.
-        closed = grad.clamp(max=0) * ctx.leak
-        grad = torch.where(activated > 0, grad, closed)
-        return grad * (1 - activated.square()), None
-
-
 def open_gate(logits: Tensor, leak: float = 0.0) -> Tensor:
     """Compute the output activation of VA-RED^2's gate, ``max(tanh(x), 0)``.
 
@@ -93,3 +56,40 @@ def open_gate(logits: Tensor, leak: float = 0.0) -> Tensor:
     if not (torch.is_grad_enabled() and logits.requires_grad):
         return logits.tanh().clamp(min=0)
     return _OpenGate.apply(logits, leak)
+
+
+class _StraightThrough(Function):
+    """Gives the hard decision forward, the gradient of the soft one back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, logits: Tensor, noise: Tensor, temperature: float
+    ) -> Tensor:
+        soft = torch.sigmoid((logits + noise) / temperature)
+        ctx.save_for_backward(soft)
+        ctx.temperature = temperature
+        return (soft > 0.5).to(soft.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        (soft,) = ctx.saved_tensors
+        return grad * soft * (1 - soft) / ctx.temperature, None, None
+
+
+class _OpenGate(Function):
+    """Computes ``max(tanh(x), 0)``, and lets closed gates open again."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, leak: float) -> Tensor:
+        activated = logits.tanh()
+        ctx.save_for_backward(activated)
+        ctx.leak = leak
+        return activated.clamp(min=0)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (activated,) = ctx.saved_tensors
+        # Descent along a negative gradient opens.
+        closed = grad.clamp(max=0) * ctx.leak
+        grad = torch.where(activated > 0, grad, closed)
+        return grad * (1 - activated.square()), None

@@ -11,6 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_CONV = {4: F.conv2d, 5: F.conv3d}
+_CONV_TRANSPOSE = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
+
 
 class ConvGeometry(NamedTuple):
     """Tells where a convolution reads, apart from its kernel size.
@@ -28,10 +31,6 @@ class ConvGeometry(NamedTuple):
     dilation: tuple[int, ...]
     groups: int = 1
     padding_mode: str = 'zeros'
-
-
-_CONV = {4: F.conv2d, 5: F.conv3d}
-_CONV_TRANSPOSE = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
 
 
 def pad(x: Tensor, geometry: ConvGeometry) -> Tensor:
@@ -73,49 +72,6 @@ def convolve(
         geometry.dilation,
         geometry.groups,
     )
-
-
-def _convolve_frames(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: ConvGeometry,
-    padding: tuple[int, ...],
-) -> Tensor:
-    """Convolve with a kernel (1, K, K), for which frames are images."""
-    frames = x[:, :, :: geometry.stride[0]].transpose(1, 2)
-    y = F.conv2d(
-        frames.flatten(0, 1),
-        weight[:, :, 0],
-        bias,
-        geometry.stride[1:],
-        padding[1:],
-        geometry.dilation[1:],
-        geometry.groups,
-    )
-    return y.unflatten(0, frames.shape[:2]).transpose(1, 2)
-
-
-def _convolve_positions(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: ConvGeometry,
-    padding: tuple[int, ...],
-) -> Tensor:
-    """Convolve with a kernel (K, 1, 1), an image of frames x positions."""
-    rows, columns = geometry.stride[1:]
-    x = x[..., ::rows, ::columns]
-    y = F.conv2d(
-        x.flatten(3),
-        weight[..., 0],
-        bias,
-        (geometry.stride[0], 1),
-        (padding[0], 0),
-        (geometry.dilation[0], 1),
-        geometry.groups,
-    )
-    return y.unflatten(3, x.shape[3:])
 
 
 def support_sum(
@@ -208,3 +164,46 @@ def conv_geometry(conv: nn.Module) -> ConvGeometry:
     return ConvGeometry(
         conv.stride, pairs, conv.dilation, conv.groups, conv.padding_mode
     )
+
+
+def _convolve_frames(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    padding: tuple[int, ...],
+) -> Tensor:
+    """Convolve with a kernel (1, K, K), for which frames are images."""
+    frames = x[:, :, :: geometry.stride[0]].transpose(1, 2)
+    y = F.conv2d(
+        frames.flatten(0, 1),
+        weight[:, :, 0],
+        bias,
+        geometry.stride[1:],
+        padding[1:],
+        geometry.dilation[1:],
+        geometry.groups,
+    )
+    return y.unflatten(0, frames.shape[:2]).transpose(1, 2)
+
+
+def _convolve_positions(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    padding: tuple[int, ...],
+) -> Tensor:
+    """Convolve with a kernel (K, 1, 1), an image of frames x positions."""
+    rows, columns = geometry.stride[1:]
+    x = x[..., ::rows, ::columns]
+    y = F.conv2d(
+        x.flatten(3),
+        weight[..., 0],
+        bias,
+        (geometry.stride[0], 1),
+        (padding[0], 0),
+        (geometry.dilation[0], 1),
+        geometry.groups,
+    )
+    return y.unflatten(3, x.shape[3:])

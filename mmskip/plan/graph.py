@@ -64,8 +64,6 @@ _ACTIVATIONS = {
     F.silu: 'silu',
 }
 _IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
-
-
 #: Modules may be shared by models that are traced in different threads.
 _TRACING = Lock()
 
@@ -74,24 +72,68 @@ class TraceError(ValueError):
     """Says why a module's forward is no fixed graph of what is supported."""
 
 
-def _update(function: Callable) -> Callable:
-    def update(self: fx.Proxy, other: Any) -> fx.Proxy:
-        create = self.tracer.create_proxy
-        return create('call_function', function, (self, other), {})
+def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
+    """Record the operations of a module's forward, none of them in place.
 
-    return update
+    Skip-Convolutions and the smallest modules of torch and mmcv are nodes.
+    Placeholders are the tensors of ``args`` and ``kwargs``, in their order.
+
+    Args:
+        module: Module in eval mode.
+        args: Arguments of a call; all but tensors are constants of the graph.
+        kwargs: Keyword arguments of the call.
+
+    Raises:
+        TraceError: Its forward depends on values, or writes into its inputs
+            or into parts of tensors.
+    """
+    try:
+        with _TRACING:
+            graph = _Tracer(module).run(args, kwargs)
+    except Exception as error:  # whatever a forward does to a proxy
+        raise TraceError(
+            f'the forward of {type(module).__name__} is no fixed graph: '
+            f'{error}'
+        ) from error
+    for node in graph.nodes:
+        if node.op == 'call_module' and not node.args:
+            raise TraceError(f'{node.format_node()} has no first argument')
+    _drop_identities(graph, module)
+    _resolve_writes(graph, module)
+    # Calls of modules count, even if nobody reads what they return.
+    keep = ('placeholder', 'output', 'call_module')
+    graph.eliminate_dead_code(lambda n: n.op in keep)
+    for node in graph.nodes:
+        _check_values(node)
+    return graph
 
 
-class _Proxy(fx.Proxy):
-    """Tells ``a += b`` from ``a + b``."""
+def activation_of(node: fx.Node, module: nn.Module) -> str | None:
+    """Name the activation that a node applies to its first argument.
 
-    __iadd__ = _update(operator.iadd)
-    __isub__ = _update(operator.isub)
-    __imul__ = _update(operator.imul)
-    __itruediv__ = _update(operator.itruediv)
-    __ifloordiv__ = _update(operator.ifloordiv)
-    __imod__ = _update(operator.imod)
-    __ipow__ = _update(operator.ipow)
+    These are ``relu`` and ``silu``; None for all other nodes.
+    """
+    if node.op == 'call_module':
+        return _ACTIVATIONS.get(type(module.get_submodule(node.target)))
+    return _ACTIVATIONS.get(node.target)
+
+
+def is_shape(node: fx.Node) -> bool:
+    """Tell if a node reads the shape, the type or the like of a tensor."""
+    if node.op == 'call_method':
+        return node.target in _SHAPE_METHODS
+    return node.target is getattr and node.args[1] in _SHAPE_ATTRIBUTES
+
+
+def find_constants(graph: fx.Graph) -> set[fx.Node]:
+    """Find the nodes that are the same in each frame of one size."""
+    constants: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == 'placeholder':
+            continue
+        if is_shape(node) or constants.issuperset(node.all_input_nodes):
+            constants.add(node)
+    return constants
 
 
 class _Tracer(fx.Tracer):
@@ -192,68 +234,24 @@ class _Tracer(fx.Tracer):
         return type(kind.__name__, (kind,), members)
 
 
-def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
-    """Record the operations of a module's forward, none of them in place.
+def _update(function: Callable) -> Callable:
+    def update(self: fx.Proxy, other: Any) -> fx.Proxy:
+        create = self.tracer.create_proxy
+        return create('call_function', function, (self, other), {})
 
-    Skip-Convolutions and the smallest modules of torch and mmcv are nodes.
-    Placeholders are the tensors of ``args`` and ``kwargs``, in their order.
-
-    Args:
-        module: Module in eval mode.
-        args: Arguments of a call; all but tensors are constants of the graph.
-        kwargs: Keyword arguments of the call.
-
-    Raises:
-        TraceError: Its forward depends on values, or writes into its inputs
-            or into parts of tensors.
-    """
-    try:
-        with _TRACING:
-            graph = _Tracer(module).run(args, kwargs)
-    except Exception as error:  # whatever a forward does to a proxy
-        raise TraceError(
-            f'the forward of {type(module).__name__} is no fixed graph: '
-            f'{error}'
-        ) from error
-    for node in graph.nodes:
-        if node.op == 'call_module' and not node.args:
-            raise TraceError(f'{node.format_node()} has no first argument')
-    _drop_identities(graph, module)
-    _resolve_writes(graph, module)
-    # Calls of modules count, even if nobody reads what they return.
-    keep = ('placeholder', 'output', 'call_module')
-    graph.eliminate_dead_code(lambda n: n.op in keep)
-    for node in graph.nodes:
-        _check_values(node)
-    return graph
+    return update
 
 
-def activation_of(node: fx.Node, module: nn.Module) -> str | None:
-    """Name the activation that a node applies to its first argument.
+class _Proxy(fx.Proxy):
+    """Tells ``a += b`` from ``a + b``."""
 
-    These are ``relu`` and ``silu``; None for all other nodes.
-    """
-    if node.op == 'call_module':
-        return _ACTIVATIONS.get(type(module.get_submodule(node.target)))
-    return _ACTIVATIONS.get(node.target)
-
-
-def is_shape(node: fx.Node) -> bool:
-    """Tell if a node reads the shape, the type or the like of a tensor."""
-    if node.op == 'call_method':
-        return node.target in _SHAPE_METHODS
-    return node.target is getattr and node.args[1] in _SHAPE_ATTRIBUTES
-
-
-def find_constants(graph: fx.Graph) -> set[fx.Node]:
-    """Find the nodes that are the same in each frame of one size."""
-    constants: set[fx.Node] = set()
-    for node in graph.nodes:
-        if node.op == 'placeholder':
-            continue
-        if is_shape(node) or constants.issuperset(node.all_input_nodes):
-            constants.add(node)
-    return constants
+    __iadd__ = _update(operator.iadd)
+    __isub__ = _update(operator.isub)
+    __imul__ = _update(operator.imul)
+    __itruediv__ = _update(operator.itruediv)
+    __ifloordiv__ = _update(operator.ifloordiv)
+    __imod__ = _update(operator.imod)
+    __ipow__ = _update(operator.ipow)
 
 
 def _drop_identities(graph: fx.Graph, module: nn.Module) -> None:

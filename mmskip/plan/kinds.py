@@ -18,6 +18,40 @@ from .graph import activation_of
 #: Most terms of a sum, as in csrc/kernels.h.
 _MAX_TERMS = 8
 _ADDS = {operator.add, torch.add, 'add'}
+#: Modules that take each position of an image for itself, and are no sums.
+_POINT_MODULES = (
+    nn.BatchNorm2d,
+    nn.GELU,
+    nn.Hardsigmoid,
+    nn.Hardswish,
+    nn.LeakyReLU,
+    nn.ReLU,
+    nn.ReLU6,
+    nn.SiLU,
+    nn.Sigmoid,
+    nn.Tanh,
+)
+_POINT_FUNCTIONS = {
+    'mul',
+    'relu',
+    'sigmoid',
+    'tanh',
+    F.gelu,
+    F.hardsigmoid,
+    F.hardswish,
+    F.leaky_relu,
+    F.relu,
+    F.relu6,
+    F.silu,
+    operator.add,
+    operator.mul,
+    operator.sub,
+    torch.add,
+    torch.mul,
+    torch.relu,
+    torch.sigmoid,
+    torch.tanh,
+}
 
 
 class Sum(NamedTuple):
@@ -89,13 +123,6 @@ def is_norm(node: Any, module: nn.Module) -> bool:
     )
 
 
-def _is_own(inner: Any, node: fx.Node) -> bool:
-    """Tell if only a node, or one that it absorbs, reads an inner one."""
-    return inner is node or (
-        isinstance(inner, fx.Node) and len(inner.users) == 1
-    )
-
-
 def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
     """Compute the factor and the shift of each channel in a batch norm.
 
@@ -151,118 +178,6 @@ def is_anywhere(value: Any) -> bool:
     if not torch.is_tensor(value) or value.numel() == 1:
         return True
     return value.dim() in (3, 4) and value.numel() == value.shape[-3]
-
-
-def _terms(
-    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
-) -> tuple[list[fx.Node], list[fx.Node]] | None:
-    """List terms of a sum or an enlarged image, and the nodes in between."""
-    if _enlarges(node, module, values):
-        return [node.args[0]], []
-    if node.target not in _ADDS or len(node.args) != 2 or node.kwargs:
-        return None
-    terms: list[fx.Node] = []
-    between: list[fx.Node] = []
-    for term in node.args:
-        if not isinstance(term, fx.Node):
-            if term != 0:
-                return None
-            continue
-        inner = None
-        if (
-            len(term.users) == 1
-            and node.args.count(term) == 1
-            and is_image(values[term])
-            and values[term].shape == values[node].shape
-        ):
-            inner = _terms(term, module, values)
-        if inner is None or (len(inner[0]) > 1 and len(terms) > 1):
-            terms.append(term)  # sums of sums are another order
-            continue
-        # a + (b + c) is (b + c) + a.
-        terms = inner[0] + terms if len(inner[0]) > 1 else terms + inner[0]
-        between += [term, *inner[1]]
-    return terms, between
-
-
-def _enlarges(
-    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
-) -> bool:
-    """Tell if a node repeats each pixel of an image, a power of two times."""
-    if node.op == 'call_module':
-        part = module.get_submodule(node.target)
-        nearest = isinstance(part, nn.Upsample) and part.mode == 'nearest'
-        scale = part.scale_factor if nearest else None
-    else:
-        nearest = (
-            node.target is F.interpolate
-            and node.kwargs.get('mode', 'nearest') == 'nearest'
-        )
-        scale = node.kwargs.get('scale_factor')
-    if not nearest or not is_image(values[node.args[0]]):
-        return False
-    small, large = values[node.args[0]].shape, values[node].shape
-    factor = large[2] // max(small[2], 1)
-    scales = scale if isinstance(scale, (tuple, list)) else (scale,)
-    return (
-        factor & (factor - 1) == 0
-        # 4.2 times 3 are 12, which are not 4 of each.
-        and all(s is None or s == factor for s in scales)
-        and small[2] * factor == large[2]
-        and small[3] * factor == large[3]
-    )
-
-
-def _fit(
-    terms: list[fx.Node], result: Tensor, values: dict[fx.Node, Any]
-) -> bool:
-    """Tell if the operator takes the terms."""
-    if not 1 <= len(terms) <= _MAX_TERMS:
-        return False
-    for term in terms:
-        image = values[term]
-        if not is_image(image) or image.shape[:2] != result.shape[:2]:
-            return False
-        factor = result.shape[2] // max(image.shape[2], 1)
-        if tuple(s * factor for s in image.shape[2:]) != result.shape[2:]:
-            return False
-    return True
-
-
-#: Modules that take each position of an image for itself, and are no sums.
-_POINT_MODULES = (
-    nn.BatchNorm2d,
-    nn.GELU,
-    nn.Hardsigmoid,
-    nn.Hardswish,
-    nn.LeakyReLU,
-    nn.ReLU,
-    nn.ReLU6,
-    nn.SiLU,
-    nn.Sigmoid,
-    nn.Tanh,
-)
-_POINT_FUNCTIONS = {
-    'mul',
-    'relu',
-    'sigmoid',
-    'tanh',
-    F.gelu,
-    F.hardsigmoid,
-    F.hardswish,
-    F.leaky_relu,
-    F.relu,
-    F.relu6,
-    F.silu,
-    operator.add,
-    operator.mul,
-    operator.sub,
-    torch.add,
-    torch.mul,
-    torch.relu,
-    torch.sigmoid,
-    torch.tanh,
-}
 
 
 def is_pointwise(
@@ -358,3 +273,86 @@ def spread_of(
         if crops and [type(i) for i in index[1:]] == [slice, slice]:
             return lambda mask: mask[index].contiguous()
     return None
+
+
+def _terms(
+    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
+) -> tuple[list[fx.Node], list[fx.Node]] | None:
+    """List terms of a sum or an enlarged image, and the nodes in between."""
+    if _enlarges(node, module, values):
+        return [node.args[0]], []
+    if node.target not in _ADDS or len(node.args) != 2 or node.kwargs:
+        return None
+    terms: list[fx.Node] = []
+    between: list[fx.Node] = []
+    for term in node.args:
+        if not isinstance(term, fx.Node):
+            if term != 0:
+                return None
+            continue
+        inner = None
+        if (
+            len(term.users) == 1
+            and node.args.count(term) == 1
+            and is_image(values[term])
+            and values[term].shape == values[node].shape
+        ):
+            inner = _terms(term, module, values)
+        if inner is None or (len(inner[0]) > 1 and len(terms) > 1):
+            terms.append(term)  # sums of sums are another order
+            continue
+        # a + (b + c) is (b + c) + a.
+        terms = inner[0] + terms if len(inner[0]) > 1 else terms + inner[0]
+        between += [term, *inner[1]]
+    return terms, between
+
+
+def _is_own(inner: Any, node: fx.Node) -> bool:
+    """Tell if only a node, or one that it absorbs, reads an inner one."""
+    return inner is node or (
+        isinstance(inner, fx.Node) and len(inner.users) == 1
+    )
+
+
+def _enlarges(
+    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
+) -> bool:
+    """Tell if a node repeats each pixel of an image, a power of two times."""
+    if node.op == 'call_module':
+        part = module.get_submodule(node.target)
+        nearest = isinstance(part, nn.Upsample) and part.mode == 'nearest'
+        scale = part.scale_factor if nearest else None
+    else:
+        nearest = (
+            node.target is F.interpolate
+            and node.kwargs.get('mode', 'nearest') == 'nearest'
+        )
+        scale = node.kwargs.get('scale_factor')
+    if not nearest or not is_image(values[node.args[0]]):
+        return False
+    small, large = values[node.args[0]].shape, values[node].shape
+    factor = large[2] // max(small[2], 1)
+    scales = scale if isinstance(scale, (tuple, list)) else (scale,)
+    return (
+        factor & (factor - 1) == 0
+        # 4.2 times 3 are 12, which are not 4 of each.
+        and all(s is None or s == factor for s in scales)
+        and small[2] * factor == large[2]
+        and small[3] * factor == large[3]
+    )
+
+
+def _fit(
+    terms: list[fx.Node], result: Tensor, values: dict[fx.Node, Any]
+) -> bool:
+    """Tell if the operator takes the terms."""
+    if not 1 <= len(terms) <= _MAX_TERMS:
+        return False
+    for term in terms:
+        image = values[term]
+        if not is_image(image) or image.shape[:2] != result.shape[:2]:
+            return False
+        factor = result.shape[2] // max(image.shape[2], 1)
+        if tuple(s * factor for s in image.shape[2:]) != result.shape[2:]:
+            return False
+    return True

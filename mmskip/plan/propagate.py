@@ -16,17 +16,10 @@ from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
 from .record import StreamForward, check_convertible, record, skip_convs
 
-#: What may be among the arguments of a graph.
-_CONSTANTS = (bool, float, int, str, type(None))
 #: How many kinds of arguments a module keeps graphs for.
 MOST_GRAPHS = 8
-
-
-class _LeftToPartsError(NotPlannedError):
-    """Says that a module has no plan, but that those in it may have one."""
-
-    def __str__(self) -> str:
-        return f'its parts may have some; {self.args[0]}'
+#: What may be among the arguments of a graph.
+_CONSTANTS = (bool, float, int, str, type(None))
 
 
 class PropagationReport:
@@ -53,6 +46,59 @@ class PropagationReport:
                     f'  {name or "(the whole model)"}: {number} {what}'
                 )
         return '\n'.join(lines)
+
+
+def propagate_changes(module: nn.Module) -> PropagationReport:
+    """Let layers tell each other what changed inside streams, in place.
+
+    ``with mmskip.stream(model)`` stays as it is, for the module or a model
+    it is a part of; what it computes stays the same, to the last bit but for
+    SiLU and means over all positions, and batch norms on CPUs that do not
+    multiply and add at once, which are rounded differently. But what lies
+    between Skip-Convolutions (sums, ReLUs, batch norms that were not folded,
+    max pooling, enlarged images, and what else takes each position for
+    itself) is computed only where an input changed, and a
+    Skip-Convolution compares and writes only there: a static frame costs
+    next to nothing. For that a stream keeps the results of what lies in
+    between, too.
+
+    The forward of the module is traced (``torch.fx``) at its first frame; of
+    a module that cannot be traced, because its forward branches on values or
+    writes into its inputs, the children are. What is no Skip-Convolution and
+    no part of torch or mmcv is traced through: hooks on modules inside do
+    not run, and what is changed of modules later, but for weights, modes and
+    the settings of gates, goes unnoticed.
+
+    A stream keeps one plan for each call of a part, and makes another when
+    the arguments have another size or other numbers; arguments that are
+    others in each frame run without one, and no more than ``MOST_GRAPHS``
+    graphs are kept. A frame of another kind (several frames in a batch,
+    another dtype, an object among the arguments, a module in training mode,
+    no native backend) runs as it did before, and the ones after it run in a
+    plan again. A stream that is reset goes on with the plan that it has.
+    ``mmskip.revert`` undoes it all.
+
+    Fold first (:func:`mmskip.fold`), convert before that.
+
+    Args:
+        module: Converted module in eval mode, e.g. a whole detector.
+
+    Returns:
+        A report, to be printed after some frames: which modules ran in
+        plans, which did not, and why.
+
+    Raises:
+        ValueError: Nothing is converted, a forward is replaced already, or
+            there is no native backend.
+    """
+    check_convertible(module)
+    if native.MISSING:
+        raise ValueError(
+            f'expected a native backend, got none: {native.MISSING}'
+        )
+    report = PropagationReport()
+    _attach(module, '', report)
+    return report
 
 
 class PropagatedForward(StreamForward):
@@ -213,8 +259,11 @@ class PropagatedForward(StreamForward):
         return {**super().__getstate__(), '_graphs': OrderedDict()}
 
 
-def _join(name: str, child: str) -> str:
-    return f'{name}.{child}' if name else child
+class _LeftToPartsError(NotPlannedError):
+    """Says that a module has no plan, but that those in it may have one."""
+
+    def __str__(self) -> str:
+        return f'its parts may have some; {self.args[0]}'
 
 
 def _attach(module: nn.Module, name: str, report: PropagationReport) -> None:
@@ -232,54 +281,5 @@ def _attach(module: nn.Module, name: str, report: PropagationReport) -> None:
         module.forward = PropagatedForward(module, name, report)
 
 
-def propagate_changes(module: nn.Module) -> PropagationReport:
-    """Let layers tell each other what changed inside streams, in place.
-
-    ``with mmskip.stream(model)`` stays as it is, for the module or a model
-    it is a part of; what it computes stays the same, to the last bit but for
-    SiLU and means over all positions, and batch norms on CPUs that do not
-    multiply and add at once, which are rounded differently. But what lies
-    between Skip-Convolutions (sums, ReLUs, batch norms that were not folded,
-    max pooling, enlarged images, and what else takes each position for
-    itself) is computed only where an input changed, and a
-    Skip-Convolution compares and writes only there: a static frame costs
-    next to nothing. For that a stream keeps the results of what lies in
-    between, too.
-
-    The forward of the module is traced (``torch.fx``) at its first frame; of
-    a module that cannot be traced, because its forward branches on values or
-    writes into its inputs, the children are. What is no Skip-Convolution and
-    no part of torch or mmcv is traced through: hooks on modules inside do
-    not run, and what is changed of modules later, but for weights, modes and
-    the settings of gates, goes unnoticed.
-
-    A stream keeps one plan for each call of a part, and makes another when
-    the arguments have another size or other numbers; arguments that are
-    others in each frame run without one, and no more than ``MOST_GRAPHS``
-    graphs are kept. A frame of another kind (several frames in a batch,
-    another dtype, an object among the arguments, a module in training mode,
-    no native backend) runs as it did before, and the ones after it run in a
-    plan again. A stream that is reset goes on with the plan that it has.
-    ``mmskip.revert`` undoes it all.
-
-    Fold first (:func:`mmskip.fold`), convert before that.
-
-    Args:
-        module: Converted module in eval mode, e.g. a whole detector.
-
-    Returns:
-        A report, to be printed after some frames: which modules ran in
-        plans, which did not, and why.
-
-    Raises:
-        ValueError: Nothing is converted, a forward is replaced already, or
-            there is no native backend.
-    """
-    check_convertible(module)
-    if native.MISSING:
-        raise ValueError(
-            f'expected a native backend, got none: {native.MISSING}'
-        )
-    report = PropagationReport()
-    _attach(module, '', report)
-    return report
+def _join(name: str, child: str) -> str:
+    return f'{name}.{child}' if name else child

@@ -21,6 +21,7 @@ from mmskip.registry import MODELS, build_own
 from .gate_mask import Folding, GateParams, gate_logits, gate_macs, gate_mask
 
 BLOCK_SIZES = (1, 2, 4, 8)
+GATE_INPUTS = ('residual', 'magnitude', 'frame')
 
 
 class Gate(nn.Module):
@@ -216,9 +217,6 @@ class OutputNormGate(NormGate):
     """
 
     kind = 'output_norm'
-
-
-GATE_INPUTS = ('residual', 'magnitude', 'frame')
 
 
 @MODELS.register_module()

@@ -18,28 +18,58 @@ from mmskip.registry import MODELS
 from .layer import SkipConvMixin
 
 
-class _AddGradient(Function):
-    """Passes an output on, and to its cost the gradient of a stand-in."""
+@MODELS.register_module()
+class GateCostLoss(nn.Module):
+    """Penalises the expected MACs after the reference frame (Eq. 9).
 
-    @staticmethod
-    def forward(
-        ctx: Any, output: Tensor, expected: Tensor, stand_in: list[Tensor]
-    ) -> Tensor:
-        (ctx.stand_in,) = stand_in
-        return output.clone()  # the hosts write into outputs
+    It is the mean of each layer's gates, weighted by its MACs
+    (Skip-Convolutions, CVPR 2021), divided by the MACs with all gates open, so
+    that one weight suits all models (the paper divides by a constant that is
+    lost).
 
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
-        return grad, ctx.stand_in.grad, None
+    Args:
+        beta: Weight of the loss.
 
+    Raises:
+        ValueError: ``beta`` is negative.
+    """
 
-def _refuse_late_gradient(_: Tensor) -> None:
-    raise RuntimeError(
-        'expected the loss of the gates in the same backward() as the other '
-        'losses, got it later: with activation checkpointing (with_cp=True) '
-        'gates get the gradient while their block is computed anew; add the '
-        'losses up, or set with_cp=False'
-    )
+    def __init__(self, beta: float) -> None:
+        super().__init__()
+        if not beta >= 0:
+            raise ValueError(f'expected beta >= 0, got {beta!r}')
+        self.beta = beta
+
+    def attach(self, model: nn.Module) -> None:
+        """Let a converted model return this loss beside its own ones.
+
+        Args:
+            model: A model whose forward returns a dict of losses in
+                training, as all models of the hosts do.
+        """
+        model.register_forward_hook(_AddLoss(self))
+
+    def forward(self, costs: list[GateCost]) -> dict[str, Tensor]:
+        """Turn costs into entries for a dict of losses.
+
+        Args:
+            costs: Costs of every call of a converted layer in one forward.
+
+        Returns:
+            ``loss_gate``, to be summed; ``gate_cost_expected`` and
+            ``gate_cost_hard``, shares between 0 and 1, to be logged.
+        """
+        dense = sum(cost.dense for cost in costs)
+        expected = sum(cost.dense / dense * cost.expected for cost in costs)
+        hard = sum(cost.dense / dense * cost.hard for cost in costs)
+        return dict(
+            loss_gate=self.beta * expected,
+            gate_cost_expected=expected.detach(),
+            gate_cost_hard=hard,
+        )
+
+    def extra_repr(self) -> str:
+        return f'beta={self.beta}'
 
 
 class LateCosts:
@@ -144,55 +174,25 @@ class _AddLoss:
         return {**output, **self.loss(binding.costs)}
 
 
-@MODELS.register_module()
-class GateCostLoss(nn.Module):
-    """Penalises the expected MACs after the reference frame (Eq. 9).
+class _AddGradient(Function):
+    """Passes an output on, and to its cost the gradient of a stand-in."""
 
-    It is the mean of each layer's gates, weighted by its MACs
-    (Skip-Convolutions, CVPR 2021), divided by the MACs with all gates open, so
-    that one weight suits all models (the paper divides by a constant that is
-    lost).
+    @staticmethod
+    def forward(
+        ctx: Any, output: Tensor, expected: Tensor, stand_in: list[Tensor]
+    ) -> Tensor:
+        (ctx.stand_in,) = stand_in
+        return output.clone()  # the hosts write into outputs
 
-    Args:
-        beta: Weight of the loss.
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+        return grad, ctx.stand_in.grad, None
 
-    Raises:
-        ValueError: ``beta`` is negative.
-    """
 
-    def __init__(self, beta: float) -> None:
-        super().__init__()
-        if not beta >= 0:
-            raise ValueError(f'expected beta >= 0, got {beta!r}')
-        self.beta = beta
-
-    def attach(self, model: nn.Module) -> None:
-        """Let a converted model return this loss beside its own ones.
-
-        Args:
-            model: A model whose forward returns a dict of losses in
-                training, as all models of the hosts do.
-        """
-        model.register_forward_hook(_AddLoss(self))
-
-    def forward(self, costs: list[GateCost]) -> dict[str, Tensor]:
-        """Turn costs into entries for a dict of losses.
-
-        Args:
-            costs: Costs of every call of a converted layer in one forward.
-
-        Returns:
-            ``loss_gate``, to be summed; ``gate_cost_expected`` and
-            ``gate_cost_hard``, shares between 0 and 1, to be logged.
-        """
-        dense = sum(cost.dense for cost in costs)
-        expected = sum(cost.dense / dense * cost.expected for cost in costs)
-        hard = sum(cost.dense / dense * cost.hard for cost in costs)
-        return dict(
-            loss_gate=self.beta * expected,
-            gate_cost_expected=expected.detach(),
-            gate_cost_hard=hard,
-        )
-
-    def extra_repr(self) -> str:
-        return f'beta={self.beta}'
+def _refuse_late_gradient(_: Tensor) -> None:
+    raise RuntimeError(
+        'expected the loss of the gates in the same backward() as the other '
+        'losses, got it later: with activation checkpointing (with_cp=True) '
+        'gates get the gradient while their block is computed anew; add the '
+        'losses up, or set with_cp=False'
+    )

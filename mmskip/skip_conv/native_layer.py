@@ -133,15 +133,6 @@ class LayerCache:
         )
 
 
-def _mark_of(weight: Tensor) -> tuple:
-    version = 0 if weight.is_inference() else weight._version
-    return version, weight.data_ptr(), weight.shape
-
-
-def _print_of(weight: Tensor) -> int:
-    return torch.ops.mmskip.fingerprint(weight.detach(), 0)
-
-
 class NativeCall:
     """Runs one call site in the library, in all but reference frames.
 
@@ -211,3 +202,12 @@ class NativeCall:
             torch's convolution would; bool mask (N, 1, H_out, W_out).
         """
         return self.site.run(x)
+
+
+def _mark_of(weight: Tensor) -> tuple:
+    version = 0 if weight.is_inference() else weight._version
+    return version, weight.data_ptr(), weight.shape
+
+
+def _print_of(weight: Tensor) -> int:
+    return torch.ops.mmskip.fingerprint(weight.detach(), 0)

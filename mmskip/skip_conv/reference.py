@@ -34,6 +34,8 @@ from .gate_mask import (
 )
 from .native_layer import LayerCache, NativeCall, SkipParams
 
+Decide = Callable[[Tensor, Tensor], Tensor]
+
 
 class SkipMemory(NamedTuple):
     """Keeps what one call site remembers between two frames.
@@ -147,6 +149,55 @@ def skip_frames(
     return torch.stack(outputs, 1), masks[1:]
 
 
+def skip_clip(
+    frames: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    decide: Decide,
+    rule: str = 'previous',
+) -> Tensor:
+    """Compute whole clips, whose first frame is the reference frame.
+
+    They are differentiable: gradients reach the kernel, all frames and,
+    through ``decide``, the gate.
+
+    Args:
+        frames: (B, T, C_in, ...).
+        weight: Kernel (C_out, C_in / groups, ...).
+        bias: (C_out,) or None.
+        geometry: Stride, padding, dilation, groups.
+        decide: Takes residuals and the frames that they lead to, both
+            (N, C_in, ...), and returns masks of 0 and 1, (N, 1, ...) of the
+            output's size. Called with N = B * (T - 1), clip-major, or, for
+            ``accumulated``, T - 1 times with N = B.
+        rule: ``previous`` takes residuals against the previous input,
+            ``accumulated`` against the last transmitted one, as in
+            :class:`SkipParams`.
+
+    Returns:
+        (B, T, C_out, ...).
+    """
+    if rule == 'accumulated':
+        inputs = _transmitted(frames, weight.shape[2:], geometry, decide)
+        output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
+        return output.unflatten(0, frames.shape[:2])
+    return _clip_previous(frames, weight, bias, geometry, decide)
+
+
+def native_call(
+    memory: SkipMemory, params: SkipParams, layers: LayerCache
+) -> NativeCall:
+    """Prepare the next frames of a call site, see :func:`skip_conv`.
+
+    Args:
+        memory: Memory of the site, in the native layout.
+        params: Parameters of the layer.
+        layers: Cache that keeps the native layer.
+    """
+    return NativeCall(params, layers.get(params), memory)
+
+
 def _reference_frame(x, params, layers):
     """Compute a dense frame, after which there is something to skip."""
     weight, bias, geometry, gate = params[:4]
@@ -185,19 +236,6 @@ def _follow_level(memory, mask, weight, gate):
     fresh = _scale_of(memory.input, memory.output, weight, gate)
     scale = torch.where(due.view(fresh.shape), fresh, memory.scale)
     return memory._replace(scale=scale, computed=computed.where(~due, 0))
-
-
-def native_call(
-    memory: SkipMemory, params: SkipParams, layers: LayerCache
-) -> NativeCall:
-    """Prepare the next frames of a call site, see :func:`skip_conv`.
-
-    Args:
-        memory: Memory of the site, in the native layout.
-        params: Parameters of the layer.
-        layers: Cache that keeps the native layer.
-    """
-    return NativeCall(params, layers.get(params), memory)
 
 
 def _output_dtype(x: Tensor) -> torch.dtype:
@@ -282,45 +320,6 @@ def _fires(residual, x, memory, weight, geometry, gate):
 def _own(tensor: Tensor, layout: torch.memory_format | None = None) -> Tensor:
     """Copy a tensor, out of reach of in-place operations of the caller."""
     return tensor.clone(memory_format=layout or torch.preserve_format)
-
-
-Decide = Callable[[Tensor, Tensor], Tensor]
-
-
-def skip_clip(
-    frames: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: ConvGeometry,
-    decide: Decide,
-    rule: str = 'previous',
-) -> Tensor:
-    """Compute whole clips, whose first frame is the reference frame.
-
-    They are differentiable: gradients reach the kernel, all frames and,
-    through ``decide``, the gate.
-
-    Args:
-        frames: (B, T, C_in, ...).
-        weight: Kernel (C_out, C_in / groups, ...).
-        bias: (C_out,) or None.
-        geometry: Stride, padding, dilation, groups.
-        decide: Takes residuals and the frames that they lead to, both
-            (N, C_in, ...), and returns masks of 0 and 1, (N, 1, ...) of the
-            output's size. Called with N = B * (T - 1), clip-major, or, for
-            ``accumulated``, T - 1 times with N = B.
-        rule: ``previous`` takes residuals against the previous input,
-            ``accumulated`` against the last transmitted one, as in
-            :class:`SkipParams`.
-
-    Returns:
-        (B, T, C_out, ...).
-    """
-    if rule == 'accumulated':
-        inputs = _transmitted(frames, weight.shape[2:], geometry, decide)
-        output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
-        return output.unflatten(0, frames.shape[:2])
-    return _clip_previous(frames, weight, bias, geometry, decide)
 
 
 def _clip_previous(

@@ -19,128 +19,6 @@ from .layer import SkipConvMixin
 from .native_layer import NativeCall
 from .reference import SkipMemory
 
-
-class Part(NamedTuple):
-    """Names the weights of a layer, or those of its gate.
-
-    Attributes:
-        layer: Name of the layer.
-        is_gate: True for the weights of its gate.
-    """
-
-    layer: str
-    is_gate: bool
-
-
-class _Place(NamedTuple):
-    """Notes where a module keeps a tensor.
-
-    Attributes:
-        part: Layer or gate that the tensor belongs to.
-        tensors: The module's parameters or buffers.
-        name: Name of the tensor among them.
-        tensor: Tensor that was there; None for none.
-        is_read: True if all its values are compared in Python.
-        mark: Version, address and hash that it had.
-    """
-
-    part: Part
-    tensors: dict[str, Any]
-    name: str
-    tensor: Tensor | None
-    is_read: bool
-    mark: tuple
-
-    def holds(self) -> bool:
-        """Tell if the same tensor is there."""
-        return self.tensors.get(self.name) is self.tensor
-
-
-class WeightWatch:
-    """Tells which weights are others than when it was made.
-
-    Nothing is missed of what torch's version counters count, of parameters
-    that are replaced, and of their data. What is written past the counters
-    (``weight.data.copy_``, as the averaging of weights does) is found by the
-    values: by all of them in vectors and in layers that run on the torch
-    reference, which reads the weights themselves; by some of them where the
-    native backend runs on a copy of its own. On other devices than the CPU
-    values are not read, as that would wait for the device.
-
-    Args:
-        layers: Names of the layers.
-        is_native: True if the native backend runs those that it takes.
-
-    Attributes:
-        is_native: True if the native backend runs.
-    """
-
-    def __init__(
-        self, layers: Mapping[SkipConvMixin, str], is_native: bool
-    ) -> None:
-        self.is_native = is_native
-        self._places = [
-            place
-            for layer, name in layers.items()
-            for place in _places(
-                layer, name, not is_native or bool(layer.native_refusal())
-            )
-        ]
-        found = [p for p in self._places if p.tensor is not None]
-        self._native = None if native.MISSING else native.new_plan(0)
-        self._slow = [
-            p
-            for p in found
-            if p.is_read or self._native is None or not p.tensor.is_cpu
-        ]
-        slow = {id(p.tensor) for p in self._slow}
-        for place in found:
-            if id(place.tensor) not in slow:
-                self._native.watch(place.tensor)
-
-    def changed(self) -> set[Part]:
-        """List the weights that have changed since the watch began."""
-        # Plain loops: this is done in every frame.
-        if (
-            all(p.tensors.get(p.name) is p.tensor for p in self._places)
-            and (self._native is None or self._native.holds())
-            and all(p.mark == _mark(p.tensor, p.is_read) for p in self._slow)
-        ):
-            return set()
-        return {
-            p.part
-            for p in self._places
-            if not p.holds() or p.mark != _mark(p.tensor, p.is_read)
-        }
-
-
-def _places(
-    layer: SkipConvMixin, name: str, is_read: bool
-) -> Iterator[_Place]:
-    """List where a layer keeps tensors; where there is none, one may come."""
-    for owner in layer.modules():
-        part = Part(name, _is_in(owner, layer.gate))
-        for tensors in (owner._parameters, owner._buffers):
-            for key, tensor in tensors.items():
-                mark = _mark(tensor, is_read)
-                yield _Place(part, tensors, key, tensor, is_read, mark)
-
-
-def _is_in(module: nn.Module, whole: nn.Module) -> bool:
-    return any(module is part for part in whole.modules())
-
-
-def _mark(tensor: Tensor | None, is_read: bool) -> tuple:
-    """Give values that differ if a tensor does."""
-    if tensor is None:
-        return ()
-    version = 0 if tensor.is_inference() else tensor._version
-    if not tensor.is_cpu:
-        return version, address_of(tensor)
-    whole = is_read or tensor.dim() < 2 or tensor.is_inference()
-    return version, address_of(tensor), fingerprint(tensor, 0 if whole else 16)
-
-
 CallSite = tuple[str, int]
 
 
@@ -304,3 +182,124 @@ class StreamState:
             f'StreamState(frames={self.frames}, '
             f'call_sites={len(self.slots)}, nbytes={self.nbytes})'
         )
+
+
+class Part(NamedTuple):
+    """Names the weights of a layer, or those of its gate.
+
+    Attributes:
+        layer: Name of the layer.
+        is_gate: True for the weights of its gate.
+    """
+
+    layer: str
+    is_gate: bool
+
+
+class WeightWatch:
+    """Tells which weights are others than when it was made.
+
+    Nothing is missed of what torch's version counters count, of parameters
+    that are replaced, and of their data. What is written past the counters
+    (``weight.data.copy_``, as the averaging of weights does) is found by the
+    values: by all of them in vectors and in layers that run on the torch
+    reference, which reads the weights themselves; by some of them where the
+    native backend runs on a copy of its own. On other devices than the CPU
+    values are not read, as that would wait for the device.
+
+    Args:
+        layers: Names of the layers.
+        is_native: True if the native backend runs those that it takes.
+
+    Attributes:
+        is_native: True if the native backend runs.
+    """
+
+    def __init__(
+        self, layers: Mapping[SkipConvMixin, str], is_native: bool
+    ) -> None:
+        self.is_native = is_native
+        self._places = [
+            place
+            for layer, name in layers.items()
+            for place in _places(
+                layer, name, not is_native or bool(layer.native_refusal())
+            )
+        ]
+        found = [p for p in self._places if p.tensor is not None]
+        self._native = None if native.MISSING else native.new_plan(0)
+        self._slow = [
+            p
+            for p in found
+            if p.is_read or self._native is None or not p.tensor.is_cpu
+        ]
+        slow = {id(p.tensor) for p in self._slow}
+        for place in found:
+            if id(place.tensor) not in slow:
+                self._native.watch(place.tensor)
+
+    def changed(self) -> set[Part]:
+        """List the weights that have changed since the watch began."""
+        # Plain loops: this is done in every frame.
+        if (
+            all(p.tensors.get(p.name) is p.tensor for p in self._places)
+            and (self._native is None or self._native.holds())
+            and all(p.mark == _mark(p.tensor, p.is_read) for p in self._slow)
+        ):
+            return set()
+        return {
+            p.part
+            for p in self._places
+            if not p.holds() or p.mark != _mark(p.tensor, p.is_read)
+        }
+
+
+class _Place(NamedTuple):
+    """Notes where a module keeps a tensor.
+
+    Attributes:
+        part: Layer or gate that the tensor belongs to.
+        tensors: The module's parameters or buffers.
+        name: Name of the tensor among them.
+        tensor: Tensor that was there; None for none.
+        is_read: True if all its values are compared in Python.
+        mark: Version, address and hash that it had.
+    """
+
+    part: Part
+    tensors: dict[str, Any]
+    name: str
+    tensor: Tensor | None
+    is_read: bool
+    mark: tuple
+
+    def holds(self) -> bool:
+        """Tell if the same tensor is there."""
+        return self.tensors.get(self.name) is self.tensor
+
+
+def _places(
+    layer: SkipConvMixin, name: str, is_read: bool
+) -> Iterator[_Place]:
+    """List where a layer keeps tensors; where there is none, one may come."""
+    for owner in layer.modules():
+        part = Part(name, _is_in(owner, layer.gate))
+        for tensors in (owner._parameters, owner._buffers):
+            for key, tensor in tensors.items():
+                mark = _mark(tensor, is_read)
+                yield _Place(part, tensors, key, tensor, is_read, mark)
+
+
+def _is_in(module: nn.Module, whole: nn.Module) -> bool:
+    return any(module is part for part in whole.modules())
+
+
+def _mark(tensor: Tensor | None, is_read: bool) -> tuple:
+    """Give values that differ if a tensor does."""
+    if tensor is None:
+        return ()
+    version = 0 if tensor.is_inference() else tensor._version
+    if not tensor.is_cpu:
+        return version, address_of(tensor)
+    whole = is_read or tensor.dim() < 2 or tensor.is_inference()
+    return version, address_of(tensor), fingerprint(tensor, 0 if whole else 16)

@@ -97,31 +97,6 @@ def warp_memory(
     return WarpedMemory(warped, WARP_MACS * (x_values + z_values))
 
 
-def _followed(
-    matrix: Tensor,
-    grid: Tensor,
-    outer: Tensor,
-    size: tuple[int, int],
-    interpolate: bool,
-) -> Tensor:
-    """Take the share of a motion that is followed now, in pixels.
-
-    For a homography in whole cells it is the motion of the image's centre.
-    """
-    if interpolate:
-        into = whole_shift(_rescaled(matrix, grid))
-        out = whole_shift(_rescaled(matrix, outer))
-        if (into is None) == (out is None):
-            return matrix
-    centre = matrix.new_tensor([size[1] / 2, size[0] / 2, 1.0])
-    moved = matrix @ centre
-    steps = outer.diagonal()[:2]
-    shift = (moved[:2] / moved[2] - centre[:2]) / steps
-    followed = torch.eye(3, dtype=matrix.dtype)
-    followed[:2, 2] = shift.round() * steps
-    return followed
-
-
 def warp(x: Tensor, maps: Tensor) -> tuple[Tensor, int]:
     """Fetch every cell from where it was; beyond the frame there are zeros.
 
@@ -146,6 +121,31 @@ def whole_shift(matrix: Tensor) -> tuple[int, int] | None:
     if (matrix - whole).abs().max() > ROUNDING:
         return None
     return int(shift[0]), int(shift[1])
+
+
+def _followed(
+    matrix: Tensor,
+    grid: Tensor,
+    outer: Tensor,
+    size: tuple[int, int],
+    interpolate: bool,
+) -> Tensor:
+    """Take the share of a motion that is followed now, in pixels.
+
+    For a homography in whole cells it is the motion of the image's centre.
+    """
+    if interpolate:
+        into = whole_shift(_rescaled(matrix, grid))
+        out = whole_shift(_rescaled(matrix, outer))
+        if (into is None) == (out is None):
+            return matrix
+    centre = matrix.new_tensor([size[1] / 2, size[0] / 2, 1.0])
+    moved = matrix @ centre
+    steps = outer.diagonal()[:2]
+    shift = (moved[:2] / moved[2] - centre[:2]) / steps
+    followed = torch.eye(3, dtype=matrix.dtype)
+    followed[:2, 2] = shift.round() * steps
+    return followed
 
 
 def _warp_one(x: Tensor, matrix: Tensor) -> tuple[Tensor, int]:
