@@ -283,6 +283,9 @@ def check_factors(
 ) -> None:
     """Check that weights have plain kernels, or the model's factors.
 
+    mmengine loads what fits, warns of the rest and goes on: with factors of
+    random weights where the ranks differ.
+
     Args:
         model: Model that they are loaded into, wrapped or not.
         saved: Weights by name.

@@ -53,8 +53,8 @@ class ConversionReport:
     Attributes:
         conversion: Name of the conversion.
         converted: Names of the converted layers.
-        left_dense: Why each other layer that multiplies was left as it is.
-        on_reference: Why a converted layer will not run on the native
+        left_dense: Reason why each other layer that multiplies stays.
+        on_reference: Reason why a converted layer will not run on the native
             backend, though that is the active one.
     """
 

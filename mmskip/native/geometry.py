@@ -124,7 +124,7 @@ def cover_sum(
         ):
             full = full.narrow(dim, before, size)
         return full
-    # Which input each padded position was copied from; exact in float64.
+    # Index of the input that each padded position copies; exact in float64.
     count = math.prod(input_size)
     index = torch.arange(count, dtype=torch.float64, device=y.device)
     source = pad(index.view(1, 1, *input_size), geometry).long().flatten()
@@ -155,7 +155,7 @@ def output_size(
 def conv_geometry(conv: nn.Module) -> ConvGeometry:
     """Read the geometry of a torch convolution, whatever names its padding."""
     if conv.padding_mode == 'zeros' and not isinstance(conv.padding, str):
-        # What torch reads then, even if changed after construction.
+        # Torch reads it then, even if changed after construction.
         pairs = tuple((amount, amount) for amount in conv.padding)
     else:
         # Torch's own record, last dimension first; also for 'same'.

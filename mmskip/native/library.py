@@ -80,13 +80,13 @@ def _check_count(name: str, schema: torch.FunctionSchema, count: int) -> None:
         )
 
 
-#: Why there is no native backend; empty if there is one.
+#: Reason why there is no native backend; empty if there is one.
 MISSING = _load()
 #: The operators as torch registers them, see csrc.
 soft_gate = None if MISSING else torch.ops.mmskip.soft_gate.default
 relative_scale = None if MISSING else torch.ops.mmskip.relative_scale.default
 mix_options = None if MISSING else torch.ops.mmskip.mix_options.default
-#: Makes the plan of a part of a model, see csrc/plan.h, of a given size.
+#: Makes the plan of a module, see csrc/plan.h, for a number of values.
 new_plan = None if MISSING else torch.classes.mmskip.Plan
 
 

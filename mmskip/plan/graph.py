@@ -37,7 +37,7 @@ _VIEWS = {'view': 'reshape', 'view_as': 'reshape_as'}
 _SELECTIONS = {'argwhere', 'masked_select', 'nonzero', 'unique'}
 #: Functions whose result is a tensor of its own.
 _FRESH = {*_IN_PLACE, *_IN_PLACE.values(), torch.cat, F.interpolate, F.relu}
-#: Where torch's modules are whose result is one, too.
+#: Files of torch's modules whose result is a tensor of its own, too.
 _FRESH_MODULES = {
     f'torch.nn.modules.{name}'
     for name in (

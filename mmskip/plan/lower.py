@@ -115,13 +115,13 @@ class Planner:
         """Make the steps of the next frames.
 
         Args:
-            key: Tells for which arguments the plan is.
+            key: Key of the arguments that the plan is for.
 
         Raises:
             NotPlannedError: A layer is not prepared for a next frame, a
                 weight keeps no version, or a size depends on values.
         """
-        # What is made here is written to in later frames, of any mode.
+        # Later frames, of any mode, write into the tensors made here.
         with torch.inference_mode(False), torch.no_grad():
             return self._plan(key)
 
@@ -277,7 +277,7 @@ class Planner:
     def _add_mean(self, source: int, node: fx.Node) -> None:
         result, target = self._new_result(node), self._numbers[node]
         self._frame.native.add_mean(source, target, result)
-        # What is kept of each row is that of the recorded frame.
+        # It keeps the sum of each row, to begin with of the recorded frame.
         self._frame.native.run(self._num_native, self._num_native + 1)
         self._frame.put(target, result)
         self._native_step()

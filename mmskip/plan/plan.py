@@ -99,7 +99,7 @@ class Postponed:
     """Stands for a plan that is made if its arguments come again.
 
     Args:
-        key: Tells for which arguments it would be.
+        key: Key of the arguments that it would be for.
 
     Attributes:
         runs: It computes frames at once if it is made.
@@ -119,7 +119,7 @@ class Plan:
     """Computes the frames after one that was computed as a whole.
 
     Args:
-        key: Tells for which arguments the plan is.
+        key: Key of the arguments that the plan is for.
         steps: The steps of a frame, in their order.
         convs: The Skip-Convolutions among them.
         fixed: All else that must not change.

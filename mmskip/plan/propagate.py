@@ -16,9 +16,9 @@ from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
 from .record import StreamForward, check_convertible, record, skip_convs
 
-#: How many kinds of arguments a module keeps graphs for.
+#: Most kinds of arguments that a module keeps graphs for.
 MOST_GRAPHS = 8
-#: What may be among the arguments of a graph.
+#: Types that may be among the arguments of a graph, beside tensors.
 _CONSTANTS = (bool, float, int, str, type(None))
 
 

@@ -118,7 +118,7 @@ def record(
     remaining = iter(inputs)
     for node in graph.nodes:
         if node.op == 'placeholder':
-            # What is a view of it is kept.
+            # Views of it are kept.
             values[node] = next(remaining).clone()
         elif node.op == 'output':
             values[node] = fx.map_arg(node.args[0], values.__getitem__)

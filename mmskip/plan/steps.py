@@ -11,7 +11,7 @@ from torch.utils import _pytree
 from mmskip.core import is_channels_last
 from mmskip.native import library as native
 
-#: Where a value differs from that of the frame before: a bool tensor
+#: Places where a value differs from the frame before: a bool tensor
 #: (N, 1, H, W), True for anywhere, or False for nowhere.
 Change = Tensor | bool
 #: Kinds of change, as in csrc/plan.h.
@@ -31,7 +31,7 @@ class FrameValues:
     def __init__(self, values: Sequence[Any], size: int) -> None:
         self.native = native.new_plan(size)
         self._values = [None] * size
-        #: Of each value, those of the tensors in it.
+        #: Layouts of the tensors in each value.
         self._layouts = [
             list(map(_layout, _pytree.tree_leaves(value))) for value in values
         ]

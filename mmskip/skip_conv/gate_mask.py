@@ -142,7 +142,7 @@ def relative_scale(signal: Tensor, norms: Tensor | None) -> Tensor:
     level = steps.sum(-1) / max(steps.shape[-1], 1)
     if norms is not None:
         level = level / norms
-    # What is the same everywhere fires on any change.
+    # A signal that is the same everywhere fires on any change.
     level = level.square().mean(1).sqrt().clamp_min(1e-6)
     return level.reciprocal().view(-1, *[1] * (signal.dim() - 1))
 

@@ -203,7 +203,7 @@ def _reference_frame(x, params, layers):
     weight, bias, geometry, gate = params[:4]
     layout, take = torch.preserve_format, relative_scale
     if layers is not None:
-        # What it adds up for a relative gate is rounded in its own way.
+        # Its sums for a relative gate are rounded in their own way.
         layout, take = torch.channels_last, native.relative_scale
         layers.get(params, check=True)
         x = x.contiguous(memory_format=layout)
@@ -282,8 +282,8 @@ def _accumulated(x, memory, weight, bias, geometry, gate):
     """Compute by the residual against the last transmitted input.
 
     An input position is transmitted iff every output that reads it fires:
-    the outputs it touches are then a subset of those the gate chose, so
-    nothing is computed that the gate left out. Computed outputs are written
+    the outputs it touches are then a subset of those that the gate fires,
+    so nothing is computed that the gate left out. Computed outputs are written
     as the convolution of the transmitted input itself, not as a running
     sum: rounding errors do not build up either.
     """
@@ -370,8 +370,8 @@ def _all_open(
 
     It is the product over the outputs' gates, with its gradient: an input
     that one gate alone holds back would be transmitted if that gate opened,
-    so that gate has to hear from it; else a gate that has closed would never
-    open again.
+    so that gate has to get its gradient; else a gate that has closed would
+    never open again.
     """
     count = cover_sum(closed, kernel_size, geometry, size)
     whole = torch.relu(1 - count)

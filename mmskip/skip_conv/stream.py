@@ -367,8 +367,8 @@ class ClipBinding(Binding):
         self._wants_gradients = False
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
-        # Of the model: a frozen stage is in eval mode, and a block that is
-        # run again for its gradients has none at first.
+        # The model tells, as a frozen stage is in eval mode, and a block that
+        # is run again for its gradients has none at first.
         trains = self.model.training and (
             self._wants_gradients or torch.is_grad_enabled()
         )

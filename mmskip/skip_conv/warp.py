@@ -206,7 +206,7 @@ def _mixed(
     for matrix in maps:
         changed = here != _inside(_sources(matrix, rows, columns), size)
         if geometry.padding_mode != 'zeros' and whole_shift(matrix) != (0, 0):
-            # What padding is made of changes with any motion.
+            # Padding made of the image changes with any motion.
             changed = changed | ~here
         masks.append(changed[None])
     changed = torch.stack(masks).to(x.device, x.dtype)

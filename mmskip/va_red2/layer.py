@@ -154,7 +154,7 @@ class DynamicConvMixin(CountedWhole, Converted):
             weights = self.gate(input)
         run = self._train if self.training else self._infer
         output = run(input, weights)
-        # Of clips it may lie frame by frame; of images it can be viewed.
+        # Clips may lie frame by frame; images can be viewed.
         is_clip = output.dim() == 5
         return follow_layout(output, input, self.weight) if is_clip else output
 
