@@ -79,11 +79,11 @@ def count_macs(model: nn.Module) -> Iterator[MacLedger]:
 
 def list_counted(model: nn.Module) -> dict[nn.Module, str]:
     """List the layers of a model that may do MACs, with their names."""
-    parts = _parts_of_wholes(model)
+    inner = _inside_wholes(model)
     return {
         module: name
         for name, module in model.named_modules()
-        if module not in parts and may_do_macs(module)
+        if module not in inner and may_do_macs(module)
     }
 
 
@@ -243,7 +243,7 @@ class _LooseProducts(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-def _parts_of_wholes(model: nn.Module) -> set[nn.Module]:
+def _inside_wholes(model: nn.Module) -> set[nn.Module]:
     """Find the modules inside of those that report for all they contain."""
     return {
         part

@@ -152,8 +152,8 @@ class PropagatedForward(StreamForward):
             if not (goes_on or begins):
                 graph = self._graph(key, args, kwargs)
         except NotPlannedError as error:
-            if isinstance(error, _LeftToPartsError):
-                self._attach_parts()
+            if isinstance(error, _LeftToChildrenError):
+                self._attach_children()
             self._count(f'without a plan: {error}')
             return self.run_plain(*args, **kwargs)
         if graph is not None:
@@ -183,7 +183,7 @@ class PropagatedForward(StreamForward):
         plans = binding.state.plans
         for forward, number in list(plans):
             if forward is not self and forward.module in within:
-                del plans[forward, number]  # of frames that ran in parts
+                del plans[forward, number]  # of frames that ran in children
         values, sites = record(graph, self.module, inputs, binding)
         planner = Planner(graph, self.module, values, sites, binding.state)
         try:
@@ -199,7 +199,7 @@ class PropagatedForward(StreamForward):
         others = tuple(leaf for leaf in leaves if not torch.is_tensor(leaf))
         for other in others:
             if not isinstance(other, _CONSTANTS):
-                raise _LeftToPartsError(
+                raise _LeftToChildrenError(
                     f'an argument is a {type(other).__name__}'
                 )
         shapes = tuple((x.shape, x.dtype) for x in inputs)
@@ -227,10 +227,10 @@ class PropagatedForward(StreamForward):
         self._graphs.move_to_end(key)
         graph = self._graphs[key]
         if isinstance(graph, str):
-            raise _LeftToPartsError(graph)
+            raise _LeftToChildrenError(graph)
         return graph
 
-    def _attach_parts(self) -> None:
+    def _attach_children(self) -> None:
         for name, child in self.module.named_children():
             _attach(child, _join(self._name, name), self._report)
 
@@ -259,7 +259,7 @@ class PropagatedForward(StreamForward):
         return {**super().__getstate__(), '_graphs': OrderedDict()}
 
 
-class _LeftToPartsError(NotPlannedError):
+class _LeftToChildrenError(NotPlannedError):
     """Says that a module has no plan, but that those in it may have one."""
 
     def __str__(self) -> str:

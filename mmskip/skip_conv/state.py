@@ -184,7 +184,7 @@ class StreamState:
         )
 
 
-class Part(NamedTuple):
+class WeightGroup(NamedTuple):
     """Names the weights of a layer, or those of its gate.
 
     Attributes:
@@ -238,7 +238,7 @@ class WeightWatch:
             if id(place.tensor) not in slow:
                 self._native.watch(place.tensor)
 
-    def changed(self) -> set[Part]:
+    def changed(self) -> set[WeightGroup]:
         """List the weights that have changed since the watch began."""
         # Plain loops: this is done in every frame.
         if (
@@ -248,7 +248,7 @@ class WeightWatch:
         ):
             return set()
         return {
-            p.part
+            p.group
             for p in self._places
             if not p.holds() or p.mark != _mark(p.tensor, p.is_read)
         }
@@ -258,7 +258,7 @@ class _Place(NamedTuple):
     """Notes where a module keeps a tensor.
 
     Attributes:
-        part: Layer or gate that the tensor belongs to.
+        group: Layer or gate that the tensor belongs to.
         tensors: The module's parameters or buffers.
         name: Name of the tensor among them.
         tensor: Tensor that was there; None for none.
@@ -266,7 +266,7 @@ class _Place(NamedTuple):
         mark: Version, address and hash that it had.
     """
 
-    part: Part
+    group: WeightGroup
     tensors: dict[str, Any]
     name: str
     tensor: Tensor | None
@@ -283,11 +283,11 @@ def _places(
 ) -> Iterator[_Place]:
     """List where a layer keeps tensors; where there is none, one may come."""
     for owner in layer.modules():
-        part = Part(name, _is_in(owner, layer.gate))
+        group = WeightGroup(name, _is_in(owner, layer.gate))
         for tensors in (owner._parameters, owner._buffers):
             for key, tensor in tensors.items():
                 mark = _mark(tensor, is_read)
-                yield _Place(part, tensors, key, tensor, is_read, mark)
+                yield _Place(group, tensors, key, tensor, is_read, mark)
 
 
 def _is_in(module: nn.Module, whole: nn.Module) -> bool:

@@ -222,7 +222,7 @@ class StreamBinding(Binding):
         state = self.state
         begins = not state.frames
         changed = set() if state.watch is None else state.watch.changed()
-        gates = {part.layer for part in changed if part.is_gate}
+        gates = {group.layer for group in changed if group.is_gate}
         for layer, name in self.names.items():
             if begins or name in gates:
                 layer.gate.refresh()
