@@ -1,4 +1,16 @@
-"""Convolutions in two factors, by an SVD of their kernel."""
+"""Convolutions in two factors, by an SVD of their kernel.
+
+The compression baselines of Skip-Convolutions (CVPR 2021), section 4.2:
+spatial SVD, after M. Jaderberg, A. Vedaldi, A. Zisserman, "Speeding up
+convolutional neural networks with low rank expansions", BMVC 2014, and
+weight SVD, after X. Zhang, J. Zou, K. He, J. Sun, "Accelerating very deep
+convolutional networks for classification and detection", TPAMI 2015.
+
+A kernel (C_out, C_in, k_1, ..., k_n) is read as a matrix. Its rows are the
+input channels with the first ``split`` axes of the kernel, its columns the
+remaining axes with the output channels. A matrix of rank R is a convolution
+to R channels along the first axes, and one from there along the others.
+"""
 
 from math import prod
 from typing import Any

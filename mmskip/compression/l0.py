@@ -1,4 +1,10 @@
-"""Convolutions that learn by L0 regularisation which channels to keep."""
+"""Convolutions that learn by L0 regularisation which channels to keep.
+
+C. Louizos, M. Welling, D. P. Kingma, "Learning sparse neural networks
+through L0 regularization", ICLR 2018; equations are numbered as there. The
+file holds the gates, which close for good, the layers that have them, their
+conversion, and the loss that closes them.
+"""
 
 from math import log
 from typing import Any

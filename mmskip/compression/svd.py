@@ -1,4 +1,10 @@
-"""The conversion of convolutions into two factors, and its ranks."""
+"""The conversion of convolutions into two factors, and its ranks.
+
+:class:`SVDConversion` takes a share of MACs for all layers or a rank for each;
+:func:`choose_ranks` finds ranks within a budget, after section 2.4 of
+X. Zhang, J. Zou, K. He, J. Sun, TPAMI 2015; :func:`check_factors` compares
+the factors of a checkpoint with those of the model that is to load it.
+"""
 
 import heapq
 from collections import Counter
@@ -276,6 +282,9 @@ def check_factors(
     model: nn.Module, saved: Mapping[str, Tensor], path: str
 ) -> None:
     """Check that weights have plain kernels, or the model's factors.
+
+    mmengine loads what fits, warns of the rest and goes on: with factors of
+    random weights where the ranks differ.
 
     Args:
         model: Model that they are loaded into, wrapped or not.

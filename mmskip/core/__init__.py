@@ -1,4 +1,4 @@
-"""What the methods share: layers, conversion, and the ledger of MACs."""
+"""The foundation of all methods: layers, conversion, the ledger of MACs."""
 
 from .convert import (
     Conversion,

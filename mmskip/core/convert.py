@@ -1,4 +1,10 @@
-"""``convert`` and ``revert``: change a model's layers in place."""
+"""``convert`` and ``revert``: change a model's layers in place.
+
+A method says by a :class:`Conversion` which layers it can change and how;
+what is common to all (names and patterns, checks before the first change, the
+report, the way back, models built from configs, checkpoints with or without
+learned gates) is here.
+"""
 
 import re
 from collections import Counter
@@ -18,31 +24,37 @@ from mmskip.registry import MODELS, build_own
 
 from .layer import Converted, SelfCounting
 
+#: Why conversions leave a layer alone whose batch is no batch of frames.
+ROI_REASON = (
+    'in a RoI head, whose batch is boxes and not frames '
+    '(roi_heads=True converts it all the same)'
+)
+_GATE = re.compile(r'(.+)\.gate\..+')
+_WRAPPER = 'module.'
 
-def list_reasons(what: str, reasons: dict[str, str]) -> list[str]:
-    """A line for each reason, with some of the modules that it holds for.
 
-    Args:
-        what: That happened to them, e.g. ``left dense``.
-        reasons: Of each module, by its name.
-    """
-    lines = []
-    for reason, count in Counter(reasons.values()).most_common():
-        names = [name for name, other in reasons.items() if other == reason]
-        shown = ', '.join(names[:3]) + (', ...' if count > 3 else '')
-        lines.append(f'  {what}, {count} x {reason}: {shown}')
-    return lines
+class Conversion(Protocol):
+    """Tells :func:`convert` which layers a method can change, and how."""
+
+    def concerns(self, module: nn.Module) -> bool:
+        """Tell if a module is of a kind that this conversion is about."""
+
+    def refusal(self, name: str, module: nn.Module) -> str | None:
+        """Say why a layer stays as it is, None if it can be converted."""
+
+    def apply(self, name: str, module: nn.Module) -> None:
+        """Convert one layer in place."""
 
 
 @dataclass
 class ConversionReport:
-    """The outcome of :func:`mmskip.convert`.
+    """Tells which layers :func:`mmskip.convert` converted, and why no others.
 
     Attributes:
         conversion: Name of the conversion.
         converted: Names of the converted layers.
-        left_dense: Why each other layer that multiplies was left as it is.
-        on_reference: Why a converted layer will not run on the native
+        left_dense: Reason why each other layer that multiplies stays.
+        on_reference: Reason why a converted layer will not run on the native
             backend, though that is the active one.
     """
 
@@ -60,66 +72,6 @@ class ConversionReport:
         return '\n'.join(lines)
 
 
-def refuse_bypasses(model: nn.Module, layers: set[nn.Module]) -> None:
-    """Refuse what would compute converted layers without their forward.
-
-    mmcv and mmengine can fuse a convolution with the batch norm behind it
-    while they run (``efficient_conv_bn_eval``): it would never skip, and
-    nothing would say so.
-
-    Args:
-        model: That has the layers.
-        layers: Converted ones, or those to be converted.
-
-    Raises:
-        InputError: A layer is fused.
-    """
-    for name in _fused(model, layers):
-        raise InputError(
-            f'{name}: mmcv or mmengine replaces the forward of this '
-            'convolution (efficient_conv_bn_eval), so it would never skip; '
-            'set efficient_conv_bn_eval=False, or remove it from the config'
-        )
-
-
-def _fused(model: nn.Module, layers: set[nn.Module]) -> Iterator[str]:
-    names = dict(model.named_modules())
-    for name, module in names.items():
-        flag = getattr(module, 'efficient_conv_bn_eval_forward', None)
-        if flag is not None and getattr(module, 'conv', None) in layers:
-            yield f'{name}.conv'.lstrip('.')
-        graph = getattr(module.__dict__.get('forward'), '__self__', None)
-        if isinstance(graph, fx.GraphModule) and _is_fused_graph(graph):
-            for inner, part in module.named_modules():
-                if part in layers:
-                    yield f'{name}.{inner}'.strip('.')
-
-
-def _is_fused_graph(graph: fx.GraphModule) -> bool:
-    control = efficient_conv_bn_eval.efficient_conv_bn_eval_control
-    return any(node.target is control for node in graph.graph.nodes)
-
-
-#: Why conversions leave a layer alone whose batch is no batch of frames.
-ROI_REASON = (
-    'in a RoI head, whose batch is boxes and not frames '
-    '(roi_heads=True converts it all the same)'
-)
-
-
-class Conversion(Protocol):
-    """What :func:`convert` asks of a method."""
-
-    def concerns(self, module: nn.Module) -> bool:
-        """Whether a module is of a kind that this conversion is about."""
-
-    def refusal(self, name: str, module: nn.Module) -> str | None:
-        """Why a layer stays as it is, None if it can be converted."""
-
-    def apply(self, name: str, module: nn.Module) -> None:
-        """Convert one layer in place."""
-
-
 def convert(
     model: nn.Module,
     conversion: Conversion,
@@ -134,22 +86,21 @@ def convert(
 
     Args:
         model: Any torch model.
-        conversion: What to do, e.g. ``SkipConversion(gate=...)``.
+        conversion: Method and its settings, e.g. ``SkipConversion(gate=...)``.
         include: Regular expressions; a layer is meant if one of them
             matches its whole name or that of a module it is in (any of its
             names, if it is shared).
         exclude: The same, for layers to leave alone.
 
     Returns:
-        What was converted, and why the rest was not.
+        A report of the layers that were converted, and why others were not.
 
     Raises:
         ValueError: Nothing to convert; a layer that is meant is converted
             already; a pattern matches nothing; a layer that the conversion
-            has settings for cannot be converted; a layer's convolution is
-            replaced by ``efficient_conv_bn_eval`` of mmcv or mmengine; the
-            model is wrapped for several processes, which would not share
-            what gates learn.
+            has settings for cannot be converted; a layer is fused by
+            ``efficient_conv_bn_eval`` of mmcv or mmengine; the model is
+            wrapped for several processes, which would not share new gates.
     """
     report = ConversionReport(type(conversion).__name__)
     includes, excludes = _compile(include), _compile(exclude)
@@ -213,28 +164,137 @@ def revert(model: nn.Module) -> None:
         module.revert()
 
 
-def _undo_forwards(model: nn.Module) -> None:
-    """Give all parts of a model their own forward back."""
-    for part in model.modules():
-        forward = part.__dict__.get('forward')
-        if getattr(forward, 'ends_with_revert', False):
-            del part.forward
+@MODELS.register_module(name='ConvertedModel')
+def build_converted_model(
+    arch: str,
+    conversions: Sequence[dict],
+    efficiency_loss: dict | None = None,
+    **model: Any,
+) -> nn.Module:
+    """Build ``arch`` and apply conversions, in order.
+
+    Flat on purpose: ``cfg.model.backbone`` and the like stay where code
+    outside expects them. The returned object is the stock model itself.
+
+    Args:
+        arch: The model's ``type``, looked up in the current scope.
+        conversions: Configs of conversions; ``include`` and ``exclude`` are
+            those of :func:`mmskip.convert`.
+        efficiency_loss: Config of a loss on what gates cost in training,
+            e.g. ``dict(type='mmskip.GateCostLoss', beta=0.1)`` or
+            ``dict(type='mmskip.DynamicCostLoss')``.
+        **model: The remaining keys of the model's config.
+
+    Raises:
+        ValueError: No conversion is given, or one cannot be applied.
+    """
+    if not conversions or isinstance(conversions, dict):
+        raise ValueError(
+            "expected a list of conversions, e.g. [dict(type='mmskip."
+            f"SkipConversion', gate=...)], got {conversions!r}"
+        )
+    built = ENGINE_MODELS.build(dict(type=arch, **model))
+    for conversion in conversions:
+        options = dict(conversion)
+        where = {
+            key: options.pop(key)
+            for key in ('include', 'exclude')
+            if key in options
+        }
+        report = convert(built, build_own(options), **where)
+        print_log(str(report), logger='current')
+    if efficiency_loss is not None:
+        build_own(efficiency_loss).attach(built)
+    return built
 
 
-def _refuse_final(model: nn.Module) -> None:
-    """Refuse what would forget a part of what a layer computes."""
-    for name, module in model.named_modules():
-        why = module.why_final() if isinstance(module, Converted) else None
-        if why is not None:
-            raise ValueError(
-                f'expected layers that can be what they were, got {name}: '
-                f'{why}; there is no way back: build the model anew'
+def check_gates(
+    model: nn.Module, saved: Mapping[str, Tensor], path: str
+) -> bool:
+    """Check that weights have either no learned gate or those of a model.
+
+    mmengine loads what fits, warns of the rest and goes on: with gates that
+    were never trained, or without those that were.
+
+    Args:
+        model: The model that they are loaded into, wrapped or not.
+        saved: The weights.
+        path: Name of their file, for the message.
+
+    Returns:
+        True if the weights leave the gates of the model as they are: it has
+        gates, they have none.
+
+    Raises:
+        InputError: Gates of other layers or shapes, or of a model that has
+            no learned gates.
+    """
+    saved = {name.removeprefix(_WRAPPER): v for name, v in saved.items()}
+    found = {k: v.shape for k, v in saved.items() if _is_gate(k, saved)}
+    own = {
+        f'{name}.gate.{key}'.removeprefix(_WRAPPER): value.shape
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, Converted) and hasattr(module, 'gate')
+        for key, value in module.gate.state_dict().items()
+    }
+    if not found:
+        return bool(own)
+    remedy = (
+        'convert the model with the gate, include and exclude of the training '
+        '(to drop learned gates on purpose, remove the keys *.gate.* from '
+        'the file)'
+    )
+    if found.keys() != own.keys():
+        raise InputError(
+            f'expected the learned gates of the model in {path}: '
+            f'{_some(own.keys() - found.keys())} of the model are not in it, '
+            f'{_some(found.keys() - own.keys())} in it are not in the model; '
+            f'{remedy}'
+        )
+    for key, shape in own.items():
+        if found[key] != shape:
+            raise InputError(
+                f'expected {key} of shape {tuple(shape)} in {path}, got '
+                f'{tuple(found[key])}; {remedy}'
             )
+    return False
 
 
-def _is_in_use(module: nn.Module) -> bool:
-    names = ('_binding', '_ledger', '_routing')
-    return any(getattr(module, name, None) is not None for name in names)
+def refuse_bypasses(model: nn.Module, layers: set[nn.Module]) -> None:
+    """Refuse what would compute converted layers without their forward.
+
+    mmcv and mmengine can fuse a convolution with the batch norm behind it
+    while they run (``efficient_conv_bn_eval``): it would never skip, and
+    nothing would say so.
+
+    Args:
+        model: Model that has the layers.
+        layers: Converted layers, or those to be converted.
+
+    Raises:
+        InputError: A layer is fused.
+    """
+    for name in _fused(model, layers):
+        raise InputError(
+            f'{name}: mmcv or mmengine replaces the forward of this '
+            'convolution (efficient_conv_bn_eval), so it would never skip; '
+            'set efficient_conv_bn_eval=False, or remove it from the config'
+        )
+
+
+def list_reasons(what: str, reasons: dict[str, str]) -> list[str]:
+    """Write a line for each reason, with some of the modules it holds for.
+
+    Args:
+        what: The fate of the modules, e.g. ``left dense``.
+        reasons: Reason for each module, by its name.
+    """
+    lines = []
+    for reason, count in Counter(reasons.values()).most_common():
+        names = [name for name, other in reasons.items() if other == reason]
+        shown = ', '.join(names[:3]) + (', ...' if count > 3 else '')
+        lines.append(f'  {what}, {count} x {reason}: {shown}')
+    return lines
 
 
 def _compile(patterns: str | Sequence[str]) -> list[re.Pattern]:
@@ -248,7 +308,7 @@ def _compile(patterns: str | Sequence[str]) -> list[re.Pattern]:
 
 
 def _names_of_modules(model: nn.Module) -> dict[nn.Module, list[str]]:
-    """Every name of each module; a shared one has several."""
+    """List every name of each module; a shared one has several."""
     names_of: dict[nn.Module, list[str]] = {}
     for name, module in model.named_modules(remove_duplicate=False):
         names_of.setdefault(module, []).append(name)
@@ -298,31 +358,6 @@ def _check_settings(conversion: Conversion, report: ConversionReport) -> None:
             )
 
 
-def _not_native(modules: list[nn.Module], names: list[str]) -> dict[str, str]:
-    """Why the native backend, if it is to run, does not take layers."""
-    if active_backend() != 'native':
-        return {}
-    reasons = {
-        name: module.native_refusal()
-        for name, module in zip(names, modules, strict=True)
-    }
-    return {name: why for name, why in reasons.items() if why is not None}
-
-
-def _refuse_wrapped(model: nn.Module, conversion: Conversion) -> None:
-    """Refuse to add parameters behind the back of a distributed wrapper."""
-    if getattr(conversion, 'adds_parameters', True) and any(
-        isinstance(module, DistributedDataParallel)
-        for module in model.modules()
-    ):
-        raise ValueError(
-            'expected a model that is not wrapped yet, got '
-            f'{type(model).__name__}, which would not share the gradients of '
-            'parameters that come later; convert the model first, then wrap '
-            'it (mmskip.ConvertedModel in a config does)'
-        )
-
-
 def _nothing_matched(report: ConversionReport, model: nn.Module) -> str:
     if not report.left_dense:
         return (
@@ -339,110 +374,80 @@ def _nothing_matched(report: ConversionReport, model: nn.Module) -> str:
     )
 
 
-@MODELS.register_module(name='ConvertedModel')
-def build_converted_model(
-    arch: str,
-    conversions: Sequence[dict],
-    efficiency_loss: dict | None = None,
-    **model: Any,
-) -> nn.Module:
-    """Build ``arch`` and apply conversions, in order.
-
-    Flat on purpose: ``cfg.model.backbone`` and the like stay where code
-    outside expects them. The returned object is the stock model itself.
-
-    Args:
-        arch: The model's ``type``, looked up in the current scope.
-        conversions: Configs of conversions; ``include`` and ``exclude`` are
-            those of :func:`mmskip.convert`.
-        efficiency_loss: Config of a loss on what gates cost in training,
-            e.g. ``dict(type='mmskip.GateCostLoss', beta=0.1)`` or
-            ``dict(type='mmskip.DynamicCostLoss')``.
-        **model: The remaining keys of the model's config.
-
-    Raises:
-        ValueError: No conversion is given, or one cannot be applied.
-    """
-    if not conversions or isinstance(conversions, dict):
+def _refuse_wrapped(model: nn.Module, conversion: Conversion) -> None:
+    """Refuse to add parameters behind the back of a distributed wrapper."""
+    if getattr(conversion, 'adds_parameters', True) and any(
+        isinstance(module, DistributedDataParallel)
+        for module in model.modules()
+    ):
         raise ValueError(
-            "expected a list of conversions, e.g. [dict(type='mmskip."
-            f"SkipConversion', gate=...)], got {conversions!r}"
+            'expected a model that is not wrapped yet, got '
+            f'{type(model).__name__}, which would not share the gradients of '
+            'parameters that come later; convert the model first, then wrap '
+            'it (mmskip.ConvertedModel in a config does)'
         )
-    built = ENGINE_MODELS.build(dict(type=arch, **model))
-    for conversion in conversions:
-        options = dict(conversion)
-        where = {
-            key: options.pop(key)
-            for key in ('include', 'exclude')
-            if key in options
-        }
-        report = convert(built, build_own(options), **where)
-        print_log(str(report), logger='current')
-    if efficiency_loss is not None:
-        build_own(efficiency_loss).attach(built)
-    return built
 
 
-_GATE = re.compile(r'(.+)\.gate\..+')
-_WRAPPER = 'module.'
-
-
-def check_gates(
-    model: nn.Module, saved: Mapping[str, Tensor], path: str
-) -> bool:
-    """Check that weights have either no learned gate or the model's.
-
-    Args:
-        model: The model that they are loaded into, wrapped or not.
-        saved: The weights.
-        path: What the message calls them.
-
-    Returns:
-        Whether the weights leave the model's gates as they are: it has
-        gates, they have none.
-
-    Raises:
-        InputError: Gates of other layers or shapes, or of a model that has
-            no learned gates.
-    """
-    saved = {name.removeprefix(_WRAPPER): v for name, v in saved.items()}
-    found = {k: v.shape for k, v in saved.items() if _is_gate(k, saved)}
-    own = {
-        f'{name}.gate.{key}'.removeprefix(_WRAPPER): value.shape
-        for name, module in model.named_modules(remove_duplicate=False)
-        if isinstance(module, Converted) and hasattr(module, 'gate')
-        for key, value in module.gate.state_dict().items()
+def _not_native(modules: list[nn.Module], names: list[str]) -> dict[str, str]:
+    """Say why the native backend, if it is to run, does not take layers."""
+    if active_backend() != 'native':
+        return {}
+    reasons = {
+        name: module.native_refusal()
+        for name, module in zip(names, modules, strict=True)
     }
-    if not found:
-        return bool(own)
-    remedy = (
-        'convert the model with the gate, include and exclude of the training '
-        '(to drop learned gates on purpose, remove the keys *.gate.* from '
-        'the file)'
-    )
-    if found.keys() != own.keys():
-        raise InputError(
-            f'expected the learned gates of the model in {path}: '
-            f'{_some(own.keys() - found.keys())} of the model are not in it, '
-            f'{_some(found.keys() - own.keys())} in it are not in the model; '
-            f'{remedy}'
-        )
-    for key, shape in own.items():
-        if found[key] != shape:
-            raise InputError(
-                f'expected {key} of shape {tuple(shape)} in {path}, got '
-                f'{tuple(found[key])}; {remedy}'
+    return {name: why for name, why in reasons.items() if why is not None}
+
+
+def _refuse_final(model: nn.Module) -> None:
+    """Refuse what would forget a part of what a layer computes."""
+    for name, module in model.named_modules():
+        why = module.why_final() if isinstance(module, Converted) else None
+        if why is not None:
+            raise ValueError(
+                f'expected layers that can be what they were, got {name}: '
+                f'{why}; there is no way back: build the model anew'
             )
-    return False
+
+
+def _undo_forwards(model: nn.Module) -> None:
+    """Give all parts of a model their own forward back."""
+    for part in model.modules():
+        forward = part.__dict__.get('forward')
+        if getattr(forward, 'ends_with_revert', False):
+            del part.forward
+
+
+def _is_in_use(module: nn.Module) -> bool:
+    names = ('_binding', '_ledger', '_routing')
+    return any(getattr(module, name, None) is not None for name in names)
+
+
+def _fused(model: nn.Module, layers: set[nn.Module]) -> Iterator[str]:
+    names = dict(model.named_modules())
+    for name, module in names.items():
+        flag = getattr(module, 'efficient_conv_bn_eval_forward', None)
+        if flag is not None and getattr(module, 'conv', None) in layers:
+            yield f'{name}.conv'.lstrip('.')
+        graph = getattr(module.__dict__.get('forward'), '__self__', None)
+        if isinstance(graph, fx.GraphModule) and _is_fused_graph(graph):
+            for inner, part in module.named_modules():
+                if part in layers:
+                    yield f'{name}.{inner}'.strip('.')
+
+
+def _is_fused_graph(graph: fx.GraphModule) -> bool:
+    control = efficient_conv_bn_eval.efficient_conv_bn_eval_control
+    return any(node.target is control for node in graph.graph.nodes)
 
 
 def _is_gate(key: str, saved: Mapping[str, Tensor]) -> bool:
-    """Other networks have parts called gate, but not in a convolution."""
+    """Tell if a weight is a gate's: one inside of a convolution."""
     match = _GATE.fullmatch(key)
     return bool(match) and f'{match[1]}.weight' in saved
 
 
 def _some(keys: Iterable[str]) -> str:
-    """How many gates, and the first of them."""
+    """Count gates, and name the first of them."""
     layers = sorted({_GATE.fullmatch(key)[1] for key in keys})
     return f'{len(layers)} ({layers[0]}, ...)' if layers else 'none'

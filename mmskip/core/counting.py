@@ -13,54 +13,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .layer import CountedWhole, dense_macs
 from .ledger import FrameSkipper, MacLedger
 
-
-def _nothing(*_: Any) -> None:
-    """What a copied hook does."""
-
-
-class TransientHook:
-    """A module hook that turns into nothing when its module is copied.
-
-    Deep copies and pickles of a model take its hooks with them; ours would
-    drag a stream's memory along and act on the wrong model.
-
-    Args:
-        function: Called with the hook's arguments.
-    """
-
-    def __init__(self, function: Callable[..., None]) -> None:
-        self.function = function
-
-    def __call__(self, *args: Any) -> None:
-        self.function(*args)
-
-    def __reduce__(self) -> tuple:
-        return TransientHook, (_nothing,)
-
-
-def around_forward(
-    module: nn.Module,
-    before: Callable[..., None],
-    after: Callable[..., None],
-) -> list:
-    """Call ``before`` and ``after`` around every forward of a module.
-
-    ``after`` is called when the forward raises, too.
-
-    Args:
-        module: The module to watch.
-        before: Takes (module, inputs).
-        after: Takes (module, inputs, output).
-
-    Returns:
-        Two handles with ``remove()``.
-    """
-    return [
-        module.register_forward_pre_hook(TransientHook(before)),
-        module.register_forward_hook(TransientHook(after), always_call=True),
-    ]
-
-
 # Layers with weights whose work the convention leaves out.
 FREE_LAYERS = (
     _NormBase,
@@ -102,25 +54,116 @@ PRODUCTS = {
 }
 
 
-class _LooseProducts(TorchDispatchMode):
-    """Notes matrix products and convolutions outside of counted layers."""
+@contextmanager
+def count_macs(model: nn.Module) -> Iterator[MacLedger]:
+    """Count the MACs that a model does, layer by layer.
 
-    def __init__(self, ledger: MacLedger) -> None:
-        super().__init__()
-        self.ledger = ledger
+    It works on any model, converted or not, inside or outside a stream. The
+    first forward also looks for matrix products that no layer accounts for.
 
-    def __torch_dispatch__(
-        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        # In-place variants end in an underscore.
-        name = func.overloadpacket.__name__.rstrip('_')
-        if name in PRODUCTS and not self.ledger.in_layer:
-            self.ledger.record_uncounted(f'aten.{name}')
-        return func(*args, **(kwargs or {}))
+    Args:
+        model: The model whose forwards are frames.
+
+    Yields:
+        The ledger; it may be read inside the block and after it.
+
+    Raises:
+        RuntimeError: The model is being counted already.
+    """
+    watch = _Watch(model)
+    try:
+        yield watch.ledger
+    finally:
+        watch.close()
+
+
+def list_counted(model: nn.Module) -> dict[nn.Module, str]:
+    """List the layers of a model that may do MACs, with their names."""
+    inner = _inside_wholes(model)
+    return {
+        module: name
+        for name, module in model.named_modules()
+        if module not in inner and may_do_macs(module)
+    }
+
+
+def may_do_macs(module: nn.Module) -> bool:
+    """Tell if a module is a layer that may do MACs.
+
+    What a composite module does with weights of its own (an attention's
+    projections) shows up as products outside of layers.
+    """
+    if isinstance(module, CountedWhole):
+        return True
+    if is_parametrized(module):
+        return isinstance(module, (_ConvNd, nn.Linear))
+    if isinstance(module, FREE_LAYERS) or any(True for _ in module.children()):
+        return False
+    return any(weight.dim() > 1 for weight in module.parameters())
+
+
+def plain_macs(module: nn.Module, inputs: tuple, output: Tensor) -> int | None:
+    """Count the MACs of one call of a stock layer, None for unknown kinds.
+
+    Args:
+        module: The layer.
+        inputs: Its positional inputs.
+        output: Its output.
+    """
+    if isinstance(module, _ConvTransposeNd):
+        return inputs[0].numel() * module.weight[0].numel()
+    if isinstance(module, _ConvNd):
+        return dense_macs(module, output.shape)
+    if isinstance(module, nn.Linear):
+        return output.numel() * module.in_features
+    return None
+
+
+def around_forward(
+    module: nn.Module,
+    before: Callable[..., None],
+    after: Callable[..., None],
+) -> list:
+    """Call ``before`` and ``after`` around every forward of a module.
+
+    ``after`` is called when the forward raises, too.
+
+    Args:
+        module: The module to watch.
+        before: Takes (module, inputs).
+        after: Takes (module, inputs, output).
+
+    Returns:
+        Two handles with ``remove()``.
+    """
+    return [
+        module.register_forward_pre_hook(TransientHook(before)),
+        module.register_forward_hook(TransientHook(after), always_call=True),
+    ]
+
+
+class TransientHook:
+    """Hooks a module, and turns into nothing when the module is copied.
+
+    Deep copies and pickles of a model take its hooks with them; ours would
+    drag a stream's memory along and act on the wrong model.
+
+    Args:
+        function: Called with the hook's arguments.
+    """
+
+    def __init__(self, function: Callable[..., None]) -> None:
+        self.function = function
+
+    def __call__(self, *args: Any) -> None:
+        self.function(*args)
+
+    def __reduce__(self) -> tuple:
+        return TransientHook, (_nothing,)
 
 
 class _Watch:
-    """The hooks of one ``count_macs`` block."""
+    """Holds the hooks of one ``count_macs`` block."""
 
     def __init__(self, model: nn.Module) -> None:
         names = list_counted(model)
@@ -169,7 +212,7 @@ class _Watch:
 
     def _enter(self, module: nn.Module, inputs: tuple) -> None:
         if inputs and isinstance(inputs[0], Tensor):
-            self.ledger.see_batch(len(inputs[0]))
+            self.ledger.note_batch(len(inputs[0]))
         self.ledger.enter_layer()
 
     def _leave(self, module: nn.Module, inputs: tuple, output: Any) -> None:
@@ -183,35 +226,25 @@ class _Watch:
             self.ledger.record_uncounted(type(module).__name__)
 
 
-def plain_macs(module: nn.Module, inputs: tuple, output: Tensor) -> int | None:
-    """MACs of one call of a stock layer, None if its kind is unknown.
+class _LooseProducts(TorchDispatchMode):
+    """Notes matrix products and convolutions outside of counted layers."""
 
-    Args:
-        module: The layer.
-        inputs: Its positional inputs.
-        output: What it returned.
-    """
-    if isinstance(module, _ConvTransposeNd):
-        return inputs[0].numel() * module.weight[0].numel()
-    if isinstance(module, _ConvNd):
-        return dense_macs(module, output.shape)
-    if isinstance(module, nn.Linear):
-        return output.numel() * module.in_features
-    return None
+    def __init__(self, ledger: MacLedger) -> None:
+        super().__init__()
+        self.ledger = ledger
 
-
-def list_counted(model: nn.Module) -> dict[nn.Module, str]:
-    """The layers of a model that may do MACs, with their names."""
-    parts = _parts_of_wholes(model)
-    return {
-        module: name
-        for name, module in model.named_modules()
-        if module not in parts and may_do_macs(module)
-    }
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        # In-place variants end in an underscore.
+        name = func.overloadpacket.__name__.rstrip('_')
+        if name in PRODUCTS and not self.ledger.in_layer:
+            self.ledger.record_uncounted(f'aten.{name}')
+        return func(*args, **(kwargs or {}))
 
 
-def _parts_of_wholes(model: nn.Module) -> set[nn.Module]:
-    """Modules inside of those that report for their parts, too."""
+def _inside_wholes(model: nn.Module) -> set[nn.Module]:
+    """Find the modules inside of those that report for all they contain."""
     return {
         part
         for whole in model.modules()
@@ -221,39 +254,5 @@ def _parts_of_wholes(model: nn.Module) -> set[nn.Module]:
     }
 
 
-def may_do_macs(module: nn.Module) -> bool:
-    """Whether a module is a layer that may do MACs.
-
-    What a composite module does with weights of its own (an attention's
-    projections) shows up as products outside of layers.
-    """
-    if isinstance(module, CountedWhole):
-        return True
-    if is_parametrized(module):
-        return isinstance(module, (_ConvNd, nn.Linear))
-    if isinstance(module, FREE_LAYERS) or any(True for _ in module.children()):
-        return False
-    return any(weight.dim() > 1 for weight in module.parameters())
-
-
-@contextmanager
-def count_macs(model: nn.Module) -> Iterator[MacLedger]:
-    """Count the MACs that a model does, layer by layer.
-
-    Works on any model, converted or not, inside or outside a stream. The
-    first forward also looks for matrix products that no layer accounts for.
-
-    Args:
-        model: The model whose forwards are frames.
-
-    Yields:
-        The ledger; it may be read inside the block and after it.
-
-    Raises:
-        RuntimeError: The model is being counted already.
-    """
-    watch = _Watch(model)
-    try:
-        yield watch.ledger
-    finally:
-        watch.close()
+def _nothing(*_: Any) -> None:
+    """Stand in for the function of a hook that was copied."""

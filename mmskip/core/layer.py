@@ -1,4 +1,4 @@
-"""What converted layers share: how they run, count, cost and lie in memory."""
+"""The base of converted layers: how they run, count and lie in memory."""
 
 from typing import Any, NamedTuple
 
@@ -7,10 +7,18 @@ from torch import Tensor, nn
 
 #: Modules that learn and that conversions add to layers.
 ADDED = frozenset({'gate', 'cheap'})
+#: By the number of dimensions.
+_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
+#: Layers that only convolve with their kernel; others may read it as it lies.
+_PLAIN = {
+    'torch.nn.modules.conv': ('Conv2d', 'ConvTranspose2d'),
+    'mmcv.cnn.bricks.wrappers': ('Conv2d', 'ConvTranspose2d'),
+    'mmcv.cnn.bricks.conv2d_adaptive_padding': ('Conv2dAdaptivePadding',),
+}
 
 
 class CountedWhole(nn.Module):
-    """A module that reports its own MACs, those of its parts included.
+    """Reports its own MACs, and those of the modules in it.
 
     ``_ledger`` (set by ``count_macs``) is there only inside that block;
     copies and pickles of the module leave it behind.
@@ -25,23 +33,23 @@ class CountedWhole(nn.Module):
 
 
 class Converted:
-    """A layer that a conversion made, and that can be what it was again."""
+    """Marks a layer that a conversion made and that can become plain again."""
 
     def revert(self) -> None:
         """Give the layer back that was converted, in place."""
         raise NotImplementedError
 
     def why_final(self) -> str | None:
-        """Why there is no way back from this layer, None if there is."""
+        """Say why there is no way back from this layer, None if there is."""
         return None
 
     def native_refusal(self) -> str | None:
-        """Why the native backend does not take this layer, if it is for it."""
+        """Say why the native backend, if it is for this layer, refuses it."""
         return None
 
 
 class SelfCounting(CountedWhole):
-    """A layer that may run under a binding and reports its own MACs.
+    """Runs a layer under a binding, if there is one, and reports its own MACs.
 
     ``_binding`` (set by ``stream`` and ``clip``) is there only inside those
     blocks; copies and pickles of the layer leave it behind.
@@ -65,7 +73,7 @@ def follow_mode(layer: nn.Module, training: bool) -> None:
 
     Args:
         layer: A converted layer.
-        training: Whether the model is in training mode.
+        training: True if the model is in training mode.
     """
     layer.train(training)
     if training and not layer.weight.requires_grad:
@@ -74,7 +82,7 @@ def follow_mode(layer: nn.Module, training: bool) -> None:
 
 
 def dense_macs(conv: nn.Module, output_shape: torch.Size) -> int:
-    """MACs of a convolution that gave an output of this shape (N, C, ...).
+    """Count the MACs of a convolution with an output of shape (N, C, ...).
 
     Positions x C_out x C_in / groups x K; padded taps count, bias does not.
     """
@@ -82,10 +90,10 @@ def dense_macs(conv: nn.Module, output_shape: torch.Size) -> int:
 
 
 class GateCost(NamedTuple):
-    """MACs of one call of a layer on the frames after the reference frame.
+    """Holds the MACs of a layer on the frames after the reference frame.
 
     Attributes:
-        dense: With all gates open.
+        dense: MACs with all gates open.
         expected: Share of ``dense`` by the gates' probabilities, a scalar
             with gradients.
         hard: Share of ``dense`` by the decisions that were drawn, a scalar.
@@ -106,20 +114,16 @@ class GateCost(NamedTuple):
         )
 
 
-#: By the number of dimensions.
-_CHANNELS_LAST = {4: torch.channels_last, 5: torch.channels_last_3d}
-
-
 def follow_layout(output: Tensor, x: Tensor, weight: Tensor) -> Tensor:
-    """Lay an output out as torch's convolution would.
+    """Lay an output out in memory as torch's convolution would.
 
     What comes behind a layer may ask for contiguous memory, as ``view``
     does, or read it as such without asking: mmcv's operators do.
 
     Args:
-        output: Of a 2-D or 3-D convolution (N, C_out, ...).
-        x: Its input.
-        weight: Its kernel.
+        output: Output (N, C_out, ...) of a 2-D or 3-D convolution.
+        x: Input of the convolution.
+        weight: Kernel of the convolution.
 
     Returns:
         The output, channels last if the input or the kernel is, and else
@@ -132,9 +136,9 @@ def follow_layout(output: Tensor, x: Tensor, weight: Tensor) -> Tensor:
 
 
 def is_channels_last(tensor: Tensor) -> bool:
-    """Whether the channels of a position lie side by side, others apart.
+    """Tell if the channels of a position lie side by side, others apart.
 
-    Of tensors with one channel, which lie both ways, it is not true.
+    It is not true of tensors with one channel, which lie both ways.
 
     Args:
         tensor: (N, C, H, W) or (N, C, T, H, W), with any strides; of others
@@ -145,14 +149,6 @@ def is_channels_last(tensor: Tensor) -> bool:
         and tensor.stride(1) == 1
         and tensor.stride(-1) >= tensor.shape[1] > 1
     )
-
-
-#: What does nothing with its kernel but convolve; others may look into it.
-_PLAIN = {
-    'torch.nn.modules.conv': ('Conv2d', 'ConvTranspose2d'),
-    'mmcv.cnn.bricks.wrappers': ('Conv2d', 'ConvTranspose2d'),
-    'mmcv.cnn.bricks.conv2d_adaptive_padding': ('Conv2dAdaptivePadding',),
-}
 
 
 def lay_kernels_last(model: nn.Module) -> None:

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 
 
 class MacCount(NamedTuple):
-    """MACs of a layer or a model.
+    """Holds the MACs of a layer or a model.
 
     Attributes:
-        dense: What the unconverted model would do.
-        executed: What was done instead.
-        overhead: Gates, policies and cheap maps.
-        reference: The part of ``executed`` that went into reference frames.
+        dense: MACs that the unconverted model would do.
+        executed: MACs that were done instead.
+        overhead: MACs of gates, policies and cheap maps.
+        reference: MACs of ``executed`` that went into reference frames.
     """
 
     dense: float
@@ -37,12 +37,12 @@ class MacCount(NamedTuple):
 
     @property
     def spent(self) -> float:
-        """Executed and overhead."""
+        """MACs that were executed, overhead included."""
         return self.executed + self.overhead
 
     @property
     def reduction(self) -> float:
-        """How many times fewer MACs than the dense model."""
+        """Ratio of the MACs of the dense model to those that were spent."""
         return self.dense / self.spent if self.spent else float('inf')
 
     @property
@@ -52,40 +52,20 @@ class MacCount(NamedTuple):
         return (self.executed - self.reference) / dense if dense else 0.0
 
 
-@dataclass
-class _Entry:
-    """Running sums of one layer; ``pending`` is still on the device."""
-
-    dense: int = 0
-    executed: int = 0
-    overhead: int = 0
-    reference: int = 0
-    last_dense: int = 0
-    pending: Tensor | None = None
-
-    def count(self) -> MacCount:
-        if self.pending is not None:
-            self.executed += int(self.pending)
-            self.pending = None
-        return MacCount(
-            self.dense, self.executed, self.overhead, self.reference
-        )
-
-
 class MacLedger:
-    """What each layer of a model computed, and what it would have.
+    """Adds up the MACs that each layer of a model did, and would have done.
 
-    Filled inside :func:`mmskip.count_macs`; reading it synchronises with the
-    device, filling it does not.
+    It is filled inside :func:`mmskip.count_macs`; reading it synchronises with
+    the device, filling it does not.
 
     Args:
         names: Name of each module that may report.
 
     Attributes:
-        frames: Images (clips, for a model of 3-D convolutions) seen: the
-            batch that enters the first counted layer, once per forward of
+        frames: Number of images (clips, for a model of 3-D convolutions):
+            the batch that enters the first counted layer, once per forward of
             the model. It makes no difference whether that layer is called
-            or runs as a step of a plan, see :meth:`see_batch`.
+            or runs as a step of a plan, see :meth:`note_batch`.
     """
 
     def __init__(self, names: dict[nn.Module, str]) -> None:
@@ -99,35 +79,35 @@ class MacLedger:
         self._part: dict[str, int] = {}
 
     def begin_forward(self) -> None:
-        """A forward of the whole model starts."""
+        """Note that a forward of the whole model starts."""
         self._in_forward = True
         self._batch = 0
         for entry in self._entries.values():
             entry.last_dense = 0
 
     def end_forward(self) -> None:
-        """It has ended, normally or not."""
+        """Note that it has ended, normally or not."""
         self._in_forward = False
         self._depth = 0
 
     def enter_layer(self) -> None:
-        """Work that a layer accounts for begins."""
+        """Note that work begins which a layer accounts for."""
         self._depth += 1
 
     def leave_layer(self) -> None:
-        """It has ended."""
+        """Note that this work has ended."""
         self._depth -= 1
 
     @property
     def in_layer(self) -> bool:
-        """Whether a layer accounts for the work that is done now."""
+        """True while a layer accounts for the work that is done."""
         return self._depth > 0
 
-    def see_batch(self, batch: int) -> None:
+    def note_batch(self, batch: int) -> None:
         """Tell the ledger that a counted layer is about to run.
 
         The first one in a forward of the whole model says how many frames
-        that forward has. A part that is called on its own is counted, but
+        that forward has. A module that is called on its own is counted, but
         is no frame.
 
         Args:
@@ -179,7 +159,7 @@ class MacLedger:
     def record_reused_part(self, ran: int, reused: int) -> None:
         """Add images for which a part of the model did not run.
 
-        To be called right after that part, which is whatever ran so far in
+        It is called right after that part, which is whatever ran so far in
         this forward; or in its place if it runs on no image at all, when it
         would have done what it did per image the last time.
 
@@ -210,11 +190,11 @@ class MacLedger:
             self._uncounted[name] += calls
 
     def total(self) -> MacCount:
-        """Of the whole model, over all frames, as integers."""
+        """Add up the whole model, over all frames, as integers."""
         return MacCount.sum(self.by_module().values())
 
     def per_frame(self) -> MacCount:
-        """Of the whole model, per frame.
+        """Add up the whole model, per frame.
 
         Raises:
             RuntimeError: No forward of the model was counted.
@@ -227,11 +207,11 @@ class MacLedger:
         return MacCount(*(value / self.frames for value in self.total()))
 
     def by_module(self) -> dict[str, MacCount]:
-        """Of each layer that ran, over all frames, as integers."""
+        """Give the counts of each layer that ran, over all frames, as ints."""
         return {name: entry.count() for name, entry in self._entries.items()}
 
     def uncounted(self) -> dict[str, int]:
-        """What was seen and not counted: operation, calls.
+        """List operations that were met and not counted, with their calls.
 
         Layers with weights of a kind unknown here, and matrix products or
         convolutions outside of any layer: calls in the first forward, where
@@ -242,13 +222,13 @@ class MacLedger:
 
 
 class LedgerReader:
-    """Something that reads a ledger which a hook fills (a metric)."""
+    """Marks a metric, or the like, that reads a ledger which a hook fills."""
 
     ledger: MacLedger | None = None
 
 
 class FrameSkipper:
-    """A model that answers some frames without running, or all of it.
+    """Marks a model that answers some frames without running all of it.
 
     ``count_macs`` gives it the ledger; it reports such frames with
     :meth:`MacLedger.record_skipped_frames` or, if a part of it runs,
@@ -256,3 +236,23 @@ class FrameSkipper:
     """
 
     mmskip_ledger: MacLedger | None = None
+
+
+@dataclass
+class _Entry:
+    """Sums up one layer; ``pending`` is still on the device."""
+
+    dense: int = 0
+    executed: int = 0
+    overhead: int = 0
+    reference: int = 0
+    last_dense: int = 0
+    pending: Tensor | None = None
+
+    def count(self) -> MacCount:
+        if self.pending is not None:
+            self.executed += int(self.pending)
+            self.pending = None
+        return MacCount(
+            self.dense, self.executed, self.overhead, self.reference
+        )

@@ -1,4 +1,4 @@
-"""The C++ library, and what tells whether and where it runs."""
+"""The C++ library and its Python face: operators, geometry, backends."""
 
 from .backend import (
     activate_,

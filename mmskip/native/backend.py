@@ -1,4 +1,4 @@
-"""Which implementation of the operators runs."""
+"""The choice of the implementation that runs the operators."""
 
 import os
 
@@ -8,38 +8,11 @@ from torch.nn import functional as F
 
 from mmskip.native import library as native
 
-
-def is_exact_inference() -> bool:
-    """Whether neither gradients are wanted nor the precision of autocast.
-
-    The native backend has neither.
-    """
-    return not (torch.is_grad_enabled() or torch.is_autocast_enabled('cpu'))
-
-
-def is_in_backward() -> bool:
-    """Whether autograd is running a backward."""
-    return torch._C._current_graph_task_id() != -1
-
-
-def activate_(output: Tensor, name: str | None) -> Tensor:
-    """Apply an activation in place.
-
-    Args:
-        output: Any shape.
-        name: ``relu``, ``silu``, or None, which leaves it as it is.
-    """
-    if name is None:
-        return output
-    function = F.relu if name == 'relu' else F.silu
-    return function(output, inplace=True)
-
-
 BACKENDS = ('reference', 'native')
 
 
 def active_backend() -> str:
-    """Name of the backend that computes Skip-Convolutions.
+    """Name the backend that computes Skip-Convolutions.
 
     ``native`` computes in C++ only what fires; the default where it is
     built. ``reference`` masks a dense convolution with torch: exact,
@@ -66,7 +39,7 @@ def active_backend() -> str:
 
 
 def runs_native(x: Tensor) -> bool:
-    """Whether what has no backward may take a tensor in C++.
+    """Tell if an operation without a backward may take a tensor in C++.
 
     Args:
         x: The input of a layer.
@@ -77,3 +50,29 @@ def runs_native(x: Tensor) -> bool:
         and x.dtype == torch.float32
         and active_backend() == 'native'
     )
+
+
+def is_exact_inference() -> bool:
+    """Tell if neither gradients nor the precision of autocast are wanted.
+
+    The native backend has neither.
+    """
+    return not (torch.is_grad_enabled() or torch.is_autocast_enabled('cpu'))
+
+
+def is_in_backward() -> bool:
+    """Tell if autograd is running a backward."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def activate_(output: Tensor, name: str | None) -> Tensor:
+    """Apply an activation in place.
+
+    Args:
+        output: Any shape.
+        name: ``relu``, ``silu``, or None, which leaves it as it is.
+    """
+    if name is None:
+        return output
+    function = F.relu if name == 'relu' else F.silu
+    return function(output, inplace=True)

@@ -11,9 +11,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+_CONV = {4: F.conv2d, 5: F.conv3d}
+_CONV_TRANSPOSE = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
+
 
 class ConvGeometry(NamedTuple):
-    """Where a convolution reads, apart from its kernel size.
+    """Tells where a convolution reads, apart from its kernel size.
 
     Attributes:
         stride: Step per spatial dimension.
@@ -30,10 +33,6 @@ class ConvGeometry(NamedTuple):
     padding_mode: str = 'zeros'
 
 
-_CONV = {4: F.conv2d, 5: F.conv3d}
-_CONV_TRANSPOSE = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
-
-
 def pad(x: Tensor, geometry: ConvGeometry) -> Tensor:
     """Pad ``x`` (N, C, ...) as the convolution does."""
     # F.pad wants the last dimension first.
@@ -47,7 +46,7 @@ def pad(x: Tensor, geometry: ConvGeometry) -> Tensor:
 def convolve(
     x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
 ) -> Tensor:
-    """Dense convolution of ``x`` (N, C, ...) with any linear padding.
+    """Convolve ``x`` (N, C, ...) densely, with any linear padding.
 
     On a CPU the two halves of a factorised 3-D convolution, kernels
     (1, K, K) and (K, 1, 1), run as 2-D ones: the same sums, in down to a
@@ -75,53 +74,10 @@ def convolve(
     )
 
 
-def _convolve_frames(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: ConvGeometry,
-    padding: tuple[int, ...],
-) -> Tensor:
-    """Kernel (1, K, K): frames are images."""
-    frames = x[:, :, :: geometry.stride[0]].transpose(1, 2)
-    y = F.conv2d(
-        frames.flatten(0, 1),
-        weight[:, :, 0],
-        bias,
-        geometry.stride[1:],
-        padding[1:],
-        geometry.dilation[1:],
-        geometry.groups,
-    )
-    return y.unflatten(0, frames.shape[:2]).transpose(1, 2)
-
-
-def _convolve_positions(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: ConvGeometry,
-    padding: tuple[int, ...],
-) -> Tensor:
-    """Kernel (K, 1, 1): an image of frames x positions."""
-    rows, columns = geometry.stride[1:]
-    x = x[..., ::rows, ::columns]
-    y = F.conv2d(
-        x.flatten(3),
-        weight[..., 0],
-        bias,
-        (geometry.stride[0], 1),
-        (padding[0], 0),
-        (geometry.dilation[0], 1),
-        geometry.groups,
-    )
-    return y.unflatten(3, x.shape[3:])
-
-
 def support_sum(
     x: Tensor, kernel_size: tuple[int, ...], geometry: ConvGeometry
 ) -> Tensor:
-    """Sum of ``x`` (N, 1, ...) over the kernel support of each output.
+    """Sum ``x`` (N, 1, ...) over the kernel support of each output.
 
     Returns:
         (N, 1, ...) of the output's spatial size. Padding counts as the
@@ -137,7 +93,7 @@ def cover_sum(
     geometry: ConvGeometry,
     input_size: tuple[int, ...],
 ) -> Tensor:
-    """Sum of ``y`` (N, 1, ...) over the outputs that read each input.
+    """Sum ``y`` (N, 1, ...) over the outputs that read each input.
 
     The adjoint of :func:`support_sum`: transposed convolution with ones,
     then the padding folded back onto the inputs that it was made of.
@@ -168,7 +124,7 @@ def cover_sum(
         ):
             full = full.narrow(dim, before, size)
         return full
-    # Which input each padded position was copied from; exact in float64.
+    # Index of the input that each padded position copies; exact in float64.
     count = math.prod(input_size)
     index = torch.arange(count, dtype=torch.float64, device=y.device)
     source = pad(index.view(1, 1, *input_size), geometry).long().flatten()
@@ -182,7 +138,7 @@ def output_size(
     kernel_size: tuple[int, ...],
     geometry: ConvGeometry,
 ) -> tuple[int, ...]:
-    """Spatial size of the convolution's output."""
+    """Compute the spatial size of the convolution's output."""
     return tuple(
         (size + a + b - d * (k - 1) - 1) // s + 1
         for size, k, (a, b), d, s in zip(
@@ -197,9 +153,9 @@ def output_size(
 
 
 def conv_geometry(conv: nn.Module) -> ConvGeometry:
-    """The geometry of a torch convolution, whatever names its padding."""
+    """Read the geometry of a torch convolution, whatever names its padding."""
     if conv.padding_mode == 'zeros' and not isinstance(conv.padding, str):
-        # What torch reads then, even if changed after construction.
+        # Torch reads it then, even if changed after construction.
         pairs = tuple((amount, amount) for amount in conv.padding)
     else:
         # Torch's own record, last dimension first; also for 'same'.
@@ -208,3 +164,46 @@ def conv_geometry(conv: nn.Module) -> ConvGeometry:
     return ConvGeometry(
         conv.stride, pairs, conv.dilation, conv.groups, conv.padding_mode
     )
+
+
+def _convolve_frames(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    padding: tuple[int, ...],
+) -> Tensor:
+    """Convolve with a kernel (1, K, K), for which frames are images."""
+    frames = x[:, :, :: geometry.stride[0]].transpose(1, 2)
+    y = F.conv2d(
+        frames.flatten(0, 1),
+        weight[:, :, 0],
+        bias,
+        geometry.stride[1:],
+        padding[1:],
+        geometry.dilation[1:],
+        geometry.groups,
+    )
+    return y.unflatten(0, frames.shape[:2]).transpose(1, 2)
+
+
+def _convolve_positions(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    padding: tuple[int, ...],
+) -> Tensor:
+    """Convolve with a kernel (K, 1, 1), an image of frames x positions."""
+    rows, columns = geometry.stride[1:]
+    x = x[..., ::rows, ::columns]
+    y = F.conv2d(
+        x.flatten(3),
+        weight[..., 0],
+        bias,
+        (geometry.stride[0], 1),
+        (padding[0], 0),
+        (geometry.dilation[0], 1),
+        geometry.groups,
+    )
+    return y.unflatten(3, x.shape[3:])

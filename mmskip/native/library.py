@@ -1,7 +1,9 @@
-"""Skip-Convolutions in C++: what is skipped is not computed.
+"""The C++ library: Skip-Convolutions that do not compute what is skipped.
 
-The library registers its operators with torch (``torch.ops.mmskip``). They
-work on float32 images on the CPU, channels last, with zeros as padding.
+The library registers its operators with torch (``torch.ops.mmskip``) and its
+layers, call sites and plans as ``torch.classes.mmskip``. They work on float32
+images on the CPU, channels last, with zeros as padding. Where it is not built
+or is of other sources, :data:`MISSING` says why, and torch runs instead.
 """
 
 import zlib
@@ -78,18 +80,18 @@ def _check_count(name: str, schema: torch.FunctionSchema, count: int) -> None:
         )
 
 
-#: Why there is no native backend; empty if there is one.
+#: Reason why there is no native backend; empty if there is one.
 MISSING = _load()
 #: The operators as torch registers them, see csrc.
 soft_gate = None if MISSING else torch.ops.mmskip.soft_gate.default
 relative_scale = None if MISSING else torch.ops.mmskip.relative_scale.default
 mix_options = None if MISSING else torch.ops.mmskip.mix_options.default
-#: Makes the plan of a part of a model, see csrc/plan.h, of a given size.
+#: Makes the plan of a module, see csrc/plan.h, for a number of values.
 new_plan = None if MISSING else torch.classes.mmskip.Plan
 
 
 def silu(x: Tensor) -> Tensor:
-    """SiLU as a plan computes it, which rounds another way than torch.
+    """Compute SiLU as a plan does, which rounds another way than torch.
 
     Args:
         x: Float32 image (N, C, H, W) on the CPU.
@@ -103,7 +105,7 @@ def silu(x: Tensor) -> Tensor:
 
 
 def mean(x: Tensor) -> Tensor:
-    """The mean over all positions as a plan computes it.
+    """Compute the mean over all positions as a plan does.
 
     Args:
         x: Float32 image (N, C, H, W) on the CPU.
@@ -122,13 +124,13 @@ def mean(x: Tensor) -> Tensor:
 def refusal(
     dims: int, padding_mode: str, dtype: torch.dtype, device: torch.device
 ) -> str | None:
-    """Why the native backend does not take a layer, None if it does.
+    """Say why the native backend does not take a layer, None if it does.
 
     Args:
         dims: Spatial dimensions of the convolution.
-        padding_mode: Of the convolution.
-        dtype: Of its weights.
-        device: Of its weights.
+        padding_mode: Padding mode of the convolution.
+        dtype: Type of its weights.
+        device: Device of its weights.
     """
     if dims != 2:
         return f'{dims}-D convolution'
@@ -142,15 +144,15 @@ def refusal(
 
 
 def fingerprint(tensor: Tensor, words: int = 0) -> int:
-    """A hash of a tensor's values and of their places.
+    """Hash a tensor's values and their places, to notice any change.
 
-    Torch counts what writes to a tensor, but for what goes through ``.data``,
-    as the averaging of weights does. That is found by the values only.
+    Torch counts the writes to a tensor, but not those through ``.data``, as
+    the averaging of weights does. Only the values tell of these.
 
     Args:
-        tensor: On the CPU, of any shape and dtype.
-        words: Of a larger tensor so many words of 4 bytes, spread over it,
-            are read, which takes no time; 0: all.
+        tensor: Tensor of any shape and dtype, on the CPU.
+        words: Number of words of 4 bytes, spread over a larger tensor, that
+            are read, which takes no time; 0 reads all.
     """
     if not MISSING:
         return torch.ops.mmskip.fingerprint(tensor.detach(), words)
@@ -159,7 +161,7 @@ def fingerprint(tensor: Tensor, words: int = 0) -> int:
 
 
 def address_of(tensor: Tensor) -> int:
-    """Where the values of a tensor are, also of one that has none."""
+    """Tell where the values of a tensor are, on any device."""
     if tensor.is_cpu:
         return tensor.data_ptr()
     return tensor.untyped_storage()._cdata

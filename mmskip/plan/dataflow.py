@@ -1,4 +1,8 @@
-"""Find out which modules read nothing but what certain layers return."""
+"""The search for modules that read nothing but what certain layers return.
+
+Folding needs to know this. The order in which modules are defined does not
+tell it, so the forwards of the model are traced.
+"""
 
 import contextlib
 import inspect
@@ -26,12 +30,12 @@ _MAX_OPTIONAL = 3
 
 
 class Readers(NamedTuple):
-    """The answer of :func:`find_readers`.
+    """Holds what :func:`find_readers` found.
 
     Attributes:
-        layers: Of each reader the layers that it reads.
-        left: Of each other candidate why it is none.
-        names: Of all modules; a shared one has several.
+        layers: Layers that each reader reads.
+        left: Reason why each other candidate is no reader.
+        names: Names of all modules; a shared one has several.
     """
 
     layers: dict[nn.Module, list[nn.Module]]
@@ -45,7 +49,7 @@ class Readers(NamedTuple):
 
         Args:
             changed: Layers that took readers.
-            left: Why other readers stayed.
+            left: Reasons why other readers stayed.
         """
         return (
             [names[0] for m, names in self.names.items() if m in changed],
@@ -72,8 +76,8 @@ def find_readers(model: nn.Module, is_layer: Test, is_reader: Test) -> Readers:
 
     Args:
         model: In eval mode; it stays as it is.
-        is_layer: Whether a module is one of the layers.
-        is_reader: Whether it is a candidate.
+        is_layer: Function that tells if a module is one of the layers.
+        is_reader: Function that tells if a module is a candidate.
     """
     return _Search(model, is_layer, is_reader).run()
 
@@ -190,7 +194,7 @@ class _Search:
     def _is_inside(
         self, module: nn.Module, part: nn.Module, directly: bool
     ) -> bool:
-        """Whether all names of a module are within those of a part."""
+        """Tell if all names of a module are within those of another."""
         inside = tuple(f'{name}.'.lstrip('.') for name in self._names[part])
         if not all(name.startswith(inside) for name in self._names[module]):
             return False
@@ -198,7 +202,7 @@ class _Search:
         return not directly or all(map(_is_container, between))
 
     def _path(self, module: nn.Module) -> set[nn.Module]:
-        """A module, and all that it is in."""
+        """Collect a module, and all that it is in."""
         path = {module}
         for name in self._names[module]:
             while name:
@@ -208,10 +212,10 @@ class _Search:
 
 
 class _View:
-    """A graph of a module, by the modules that it calls.
+    """Shows a graph of a module by the modules that it calls.
 
     Args:
-        graph: Of a skeleton of the module.
+        graph: Graph of a skeleton of the module.
         part: The module itself.
     """
 
@@ -229,14 +233,14 @@ class _View:
                 self._read_apart.add(part.get_submodule(owner))
 
     def read_by(self, reader: nn.Module) -> set[nn.Module | None]:
-        """What a module reads in its calls; None for what is no module."""
+        """Find the modules whose results a module reads; None for others."""
         sources = [call.args[0] for call in self.calls.get(reader, [])]
         return {self._owners.get(source) for source in sources}
 
     def refusal(
         self, reader: nn.Module, layers: set[nn.Module | None]
     ) -> str | None:
-        """Why a module is not all that reads layers, None if it is."""
+        """Say why a module is not all that reads layers, None if it is."""
         calls = self.calls.get(reader, [])
         for layer in layers:
             for node in self.calls.get(layer, []):
@@ -254,7 +258,7 @@ def _is_watched(module: nn.Module) -> bool:
 
 
 def _calls(module: nn.Module) -> Iterator[dict[str, torch.Tensor | None]]:
-    """Arguments of a forward: unknowns, or None where that is the default.
+    """List arguments of a forward: unknowns, or None where that is default.
 
     Raises:
         TraceError: It takes any number of them.
@@ -285,15 +289,16 @@ def _calls(module: nn.Module) -> Iterator[dict[str, torch.Tensor | None]]:
 def _skeleton(
     module: nn.Module, is_node: Test, outline: bool = False
 ) -> nn.Module:
-    """A twin to be traced in place of a module, with the same parameters.
+    """Make a twin to be traced in place of a module, with its parameters.
 
     Nodes appear as layers of torch, whatever they do inside, and blocks
     without checkpointing, which changes gradients only.
 
     Args:
         module: The module.
-        is_node: Whether to call a module inside without looking into it.
-        outline: Look into no module inside.
+        is_node: Function that tells if a module inside is called without
+            looking into it.
+        outline: True looks into no module inside.
     """
     twins: dict[nn.Module, nn.Module] = {}
 
@@ -328,14 +333,14 @@ def _skeleton(
 
 
 def _is_container(module: nn.Module) -> bool:
-    """Whether others may as well call what is in a module."""
+    """Tell if others may as well call the modules in a module."""
     if isinstance(module, nn.Sequential):
         return type(module).forward is nn.Sequential.forward
     return isinstance(module, (nn.ModuleList, nn.ModuleDict))
 
 
 def _has_inside(module: nn.Module) -> bool:
-    """Whether there is something inside to look into."""
+    """Tell if there is something inside to look into."""
     if _is_container(module):
         return False
     library = type(module).__module__.startswith(_LIBRARIES)

@@ -1,4 +1,10 @@
-"""``fold``: a model as it should run when it is only used."""
+"""``fold``: a model as it should run when it is only used.
+
+Batch norms go into the layers before them, activations become a part of the
+Skip-Convolutions before them, and 3-D layers that extend along one plane run
+as 2-D ones. Which layer an operation belongs to is read from the forwards of
+the model, see :mod:`mmskip.plan.dataflow`.
+"""
 
 from dataclasses import dataclass, field
 
@@ -16,80 +22,38 @@ from mmskip.va_red2 import DynamicConvMixin
 
 from .dataflow import find_readers
 
-#: Exact classes: others may do more.
-_CONVS = {nn.Conv3d}
+#: Exact classes, as others may do more with their weights.
+_CONVS_3D = {nn.Conv3d}
+_LAYERS = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear}
 try:
-    from mmcv.cnn.bricks import Conv3d
-except ImportError:  # mmcv is optional: torch and mmengine suffice
-    pass
-else:
-    _CONVS.add(Conv3d)
-
-
-class PlanarConv3d(nn.Conv3d):
-    """A 3-D convolution with a kernel (1, K, K) or (K, 1, 1).
-
-    The same sum by a 2-D convolution, see :func:`mmskip.native.convolve`.
-    """
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Convolve (N, C, T, H, W), or (C, T, H, W)."""
-        if input.dim() == 4:
-            return super().forward(input)
-        geometry = conv_geometry(self)
-        output = convolve(input, self.weight, self.bias, geometry)
-        return follow_layout(output, input, self.weight)
-
-
-class PlanarMaxPool3d(nn.MaxPool3d):
-    """A maximum over (1, K, K), by a pooling of images."""
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Pool (N, C, T, H, W), or (C, T, H, W)."""
-        if input.dim() == 4:
-            return super().forward(input)
-        pooled = F.max_pool2d(
-            input.flatten(1, 2),
-            *(_last_two(part) for part in (self.kernel_size, self.stride)),
-            *(_last_two(part) for part in (self.padding, self.dilation)),
-            self.ceil_mode,
-        )
-        return pooled.unflatten(1, input.shape[1:3])
-
-
-def is_planar_conv(module: nn.Module) -> bool:
-    """Whether a plain convolution can run as a 2-D one."""
-    if type(module) not in _CONVS or 'forward' in vars(module):
-        return False
-    time, *plane = module.kernel_size
-    return module.padding_mode == 'zeros' and (time == 1 or max(plane) == 1)
-
-
-def is_planar_pool(module: nn.Module) -> bool:
-    """Whether a maximum over clips is one over each frame."""
-    if type(module) is not nn.MaxPool3d or module.return_indices:
-        return False
-    sizes = (module.kernel_size, module.stride)
-    return all(not isinstance(s, int) and s[0] == 1 for s in sizes) and (
-        module.padding == 0
-        or (not isinstance(module.padding, int) and module.padding[0] == 0)
+    from mmcv.cnn.bricks import (
+        Conv2d,
+        Conv2dAdaptivePadding,
+        Conv3d,
+        Linear,
+        Swish,
     )
-
-
-def _last_two(value: int | tuple[int, ...]) -> int | tuple[int, ...]:
-    return value if isinstance(value, int) else value[1:]
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    Swish = None
+else:
+    _CONVS_3D.add(Conv3d)
+    _LAYERS |= {Conv2d, Conv2dAdaptivePadding, Conv3d, Linear}
+_CONVERTED = (DynamicConvMixin, L0ConvMixin, SkipConvMixin)
+_FORWARDS = {_BatchNorm.forward, nn.SyncBatchNorm.forward}
+#: Exact classes of activations that a layer takes.
+_ACTIVATIONS = {nn.ReLU: 'relu', nn.SiLU: 'silu'}
 
 
 @dataclass
 class FoldReport:
-    """The outcome of :func:`mmskip.fold`.
+    """Tells what :func:`mmskip.fold` folded, and why the rest stays.
 
     Attributes:
         norms: Names of the layers that took a batch norm.
         activations: Names of the Skip-Convolutions that took an activation.
         planar: Names of the layers of clips that run as those of images.
-        left: Why each other batch norm, and each activation that reads a
-            Skip-Convolution, stays.
+        left: Reason why each other batch norm, and each activation that
+            reads a Skip-Convolution, stays.
     """
 
     norms: list[str] = field(default_factory=list)
@@ -106,37 +70,44 @@ class FoldReport:
         return '\n'.join([done, *list_reasons('left', self.left)])
 
 
-#: Exact classes: others may do something with their weights.
-_LAYERS = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear, PlanarConv3d}
-_CONVERTED = (DynamicConvMixin, L0ConvMixin, SkipConvMixin)
-try:
-    from mmcv.cnn.bricks import Conv2d, Conv2dAdaptivePadding, Conv3d, Linear
-except ImportError:  # mmcv is optional: torch and mmengine suffice
-    pass
-else:
-    _LAYERS |= {Conv2d, Conv2dAdaptivePadding, Conv3d, Linear}
-_FORWARDS = {_BatchNorm.forward, nn.SyncBatchNorm.forward}
+def fold(model: nn.Module) -> FoldReport:
+    """Prepare a model for inference, in place; it computes the same.
 
+    - A batch norm goes into the convolution or linear layer that it reads,
+      see :func:`mmskip.plan.fold_batch_norms`.
+    - A ReLU or SiLU becomes a part of the Skip-Convolution that it reads,
+      see :func:`mmskip.plan.fold_activations`.
+    - Convolutions and maxima of clips that extend along one plane run as
+      those of images.
 
-class FoldedBatchNorm(nn.Identity):
-    """In the place of a batch norm that a linear layer took.
+    There is no way back: ``mmskip.revert`` refuses a layer with an
+    activation. Fold before ``propagate_changes``.
 
-    That took the last axis for the channels, and a norm takes the second.
+    Args:
+        model: Any model in eval mode, converted or not.
+
+    Returns:
+        A report, to be printed: what was folded, and why the rest stays.
+
+    Raises:
+        ValueError: A batch norm is in training mode.
     """
-
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
-        """Return (N, C) as it is.
-
-        Raises:
-            ValueError: It has more dimensions.
-        """
-        if input.dim() != 2:
-            raise ValueError(
-                'expected (N, C) behind a linear layer that mmskip.fold() '
-                f'gave its batch norm, got {tuple(input.shape)}; do not fold '
-                'this model'
-            )
-        return input
+    report = FoldReport()
+    report.norms, left_norms = fold_batch_norms(model)
+    for name, module in model.named_modules():
+        if isinstance(module, DynamicConvMixin):
+            module.planar = True
+        elif is_planar_conv(module):
+            module.__class__ = PlanarConv3d
+            report.planar.append(name)
+        elif is_planar_pool(module):
+            module.__class__ = PlanarMaxPool3d
+            report.planar.append(name)
+        else:
+            simplify_activation(module)
+    report.activations, left_activations = fold_activations(model)
+    report.left = left_norms | left_activations
+    return report
 
 
 def fold_batch_norms(model: nn.Module) -> tuple[list[str], dict[str, str]]:
@@ -151,7 +122,7 @@ def fold_batch_norms(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     the model, it reads nothing else and nothing else reads that, see
     :func:`mmskip.plan.find_readers`. It stays if it belongs to several or
     keeps no statistics, and if it silences a channel of a layer that must
-    know what that was: one whose gate looks at the output, a dynamic one.
+    know its values: one whose gate is on the output, a dynamic one.
 
     Args:
         model: Any model in eval mode.
@@ -186,13 +157,125 @@ def fold_batch_norms(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     return found.describe(changed, left)
 
 
+def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
+    """Make each ReLU or SiLU a part of the layer before it, in place.
+
+    The layer then returns activated outputs, in the pass that
+    copies them out of its memory, where they stay as they were: gates fire
+    as before. There is no way back.
+
+    An activation belongs to converted layers if, by the forwards of the
+    model, it reads nothing else and nothing else reads that, see
+    :func:`mmskip.plan.find_readers`. One that a block calls in several
+    places (that of ResNet and HRNet) stays.
+
+    Args:
+        model: Any model in eval mode.
+
+    Returns:
+        Names of the layers that changed, and why each other activation
+        stays.
+    """
+    if not any(map(_takes_activation, model.modules())):
+        return [], {}
+    found = find_readers(
+        model, _takes_activation, lambda m: type(m) in _ACTIVATIONS
+    )
+    changed = set()
+    for activation, layers in found.layers.items():
+        for layer in layers:
+            layer.activation = _ACTIVATIONS[type(activation)]
+        changed.update(layers)
+        replace(model, found.names[activation], nn.Identity())
+    return found.describe(changed, found.left)
+
+
+class PlanarConv3d(nn.Conv3d):
+    """Runs a 3-D convolution of a kernel (1, K, K) or (K, 1, 1) as a 2-D one.
+
+    The sums are the same, see :func:`mmskip.native.convolve`.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve (N, C, T, H, W), or (C, T, H, W)."""
+        if input.dim() == 4:
+            return super().forward(input)
+        geometry = conv_geometry(self)
+        output = convolve(input, self.weight, self.bias, geometry)
+        return follow_layout(output, input, self.weight)
+
+
+class PlanarMaxPool3d(nn.MaxPool3d):
+    """Runs a maximum over (1, K, K) as a pooling of images."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Pool (N, C, T, H, W), or (C, T, H, W)."""
+        if input.dim() == 4:
+            return super().forward(input)
+        pooled = F.max_pool2d(
+            input.flatten(1, 2),
+            *(_last_two(part) for part in (self.kernel_size, self.stride)),
+            *(_last_two(part) for part in (self.padding, self.dilation)),
+            self.ceil_mode,
+        )
+        return pooled.unflatten(1, input.shape[1:3])
+
+
+class FoldedBatchNorm(nn.Identity):
+    """Takes the place of a batch norm that a linear layer took.
+
+    The linear layer took the last axis for the channels, and a norm takes the
+    second.
+    """
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        """Return (N, C) as it is.
+
+        Raises:
+            ValueError: It has more dimensions.
+        """
+        if input.dim() != 2:
+            raise ValueError(
+                'expected (N, C) behind a linear layer that mmskip.fold() '
+                f'gave its batch norm, got {tuple(input.shape)}; do not fold '
+                'this model'
+            )
+        return input
+
+
+def is_planar_conv(module: nn.Module) -> bool:
+    """Tell if a plain convolution can run as a 2-D one."""
+    if type(module) not in _CONVS_3D or 'forward' in vars(module):
+        return False
+    time, *plane = module.kernel_size
+    return module.padding_mode == 'zeros' and (time == 1 or max(plane) == 1)
+
+
+def is_planar_pool(module: nn.Module) -> bool:
+    """Tell if a maximum over clips is one over each frame."""
+    if type(module) is not nn.MaxPool3d or module.return_indices:
+        return False
+    sizes = (module.kernel_size, module.stride)
+    return all(not isinstance(s, int) and s[0] == 1 for s in sizes) and (
+        module.padding == 0
+        or (not isinstance(module.padding, int) and module.padding[0] == 0)
+    )
+
+
+def simplify_activation(module: nn.Module) -> None:
+    """Let mmcv's Swish, in place, do in one pass what it does in two."""
+    if type(module) is Swish:
+        module.__class__ = nn.SiLU
+        module.inplace = False
+
+
 def replace(model: nn.Module, names: list[str], new: nn.Module) -> None:
     """Put a module in the places of another one.
 
     Args:
-        model: Where it was.
+        model: Model that it is in.
         names: All its names there.
-        new: What is to be there, in eval mode from now on.
+        new: Module that takes its place, in eval mode from now on.
     """
     for name in names:
         parent, _, own = name.rpartition('.')
@@ -200,7 +283,8 @@ def replace(model: nn.Module, names: list[str], new: nn.Module) -> None:
 
 
 def _is_layer(module: nn.Module) -> bool:
-    return type(module) in _LAYERS or isinstance(module, _CONVERTED)
+    kind = type(module)
+    return kind in _LAYERS or issubclass(kind, (*_CONVERTED, PlanarConv3d))
 
 
 def _is_norm(module: nn.Module) -> bool:
@@ -208,7 +292,7 @@ def _is_norm(module: nn.Module) -> bool:
 
 
 def _refusal(layer: nn.Module, norm: _BatchNorm) -> str | None:
-    """Why a layer cannot take a norm, None if it can."""
+    """Say why a layer cannot take a norm, None if it can."""
     weight = layer._parameters.get('weight')
     if weight is None or 'bias' not in layer._parameters:
         return 'the weights it would change are computed in each call'
@@ -231,7 +315,7 @@ def _refusal(layer: nn.Module, norm: _BatchNorm) -> str | None:
 
 @torch.no_grad()
 def _affine(norm: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
-    """Factor and shift of each channel."""
+    """Compute factor and shift of each channel."""
     factor = torch.rsqrt(norm.running_var.double() + norm.eps)
     shift = -norm.running_mean * factor
     if norm.weight is not None:
@@ -241,7 +325,7 @@ def _affine(norm: _BatchNorm) -> tuple[torch.Tensor, torch.Tensor]:
 
 @torch.no_grad()
 def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
-    """Change the weights of a layer."""
+    """Change the weights of a layer, as a norm behind it would."""
     weight, bias = layer.weight, layer.bias
     factor, shift = (t.to(weight.device) for t in _affine(norm))
     gate = getattr(layer, 'gate', None)
@@ -256,92 +340,9 @@ def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
         setattr(layer, name, new)
 
 
-try:
-    from mmcv.cnn.bricks import Swish
-except ImportError:  # mmcv is optional: torch and mmengine suffice
-    Swish = None
-
-#: Exact classes: others may do more.
-NAMES = {nn.ReLU: 'relu', nn.SiLU: 'silu'}
-
-
-def simplify_activation(module: nn.Module) -> None:
-    """Let mmcv's Swish, in place, do in one pass what it does in two."""
-    if type(module) is Swish:
-        module.__class__ = nn.SiLU
-        module.inplace = False
-
-
-def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
-    """Make each ReLU or SiLU a part of the converted layer before it.
-
-    In place. The layer then returns activated outputs, in the pass that
-    copies them out of its memory, where they stay as they were: gates fire
-    as before. There is no way back.
-
-    An activation belongs to converted layers if, by the forwards of the
-    model, it reads nothing else and nothing else reads that, see
-    :func:`mmskip.plan.find_readers`. One that a block calls in several
-    places (that of ResNet and HRNet) stays.
-
-    Args:
-        model: Any model in eval mode.
-
-    Returns:
-        Names of the layers that changed, and why each other activation
-        stays.
-    """
-    if not any(map(_takes_activation, model.modules())):
-        return [], {}
-    found = find_readers(model, _takes_activation, lambda m: type(m) in NAMES)
-    changed = set()
-    for activation, layers in found.layers.items():
-        for layer in layers:
-            layer.activation = NAMES[type(activation)]
-        changed.update(layers)
-        replace(model, found.names[activation], nn.Identity())
-    return found.describe(changed, found.left)
-
-
 def _takes_activation(module: nn.Module) -> bool:
     return isinstance(module, SkipConvMixin) and module.activation is None
 
 
-def fold(model: nn.Module) -> FoldReport:
-    """Prepare a model for inference, in place; it computes the same.
-
-    - A batch norm goes into the convolution or linear layer that it reads,
-      see :func:`mmskip.plan.fold_batch_norms`.
-    - A ReLU or SiLU becomes a part of the Skip-Convolution that it reads,
-      see :func:`mmskip.plan.fold_activations`.
-    - Convolutions and maxima of clips that look along one plane run as those
-      of images.
-
-    There is no way back: ``mmskip.revert`` refuses a layer with an
-    activation. Fold before ``propagate_changes``.
-
-    Args:
-        model: Any model in eval mode, converted or not.
-
-    Returns:
-        What was folded, and why the rest stays; it can be printed.
-
-    Raises:
-        ValueError: A batch norm is in training mode.
-    """
-    report = FoldReport()
-    report.norms, left_norms = fold_batch_norms(model)
-    for name, module in model.named_modules():
-        if isinstance(module, DynamicConvMixin):
-            module.planar = True
-        elif is_planar_conv(module):
-            module.__class__ = PlanarConv3d
-            report.planar.append(name)
-        elif is_planar_pool(module):
-            module.__class__ = PlanarMaxPool3d
-            report.planar.append(name)
-        else:
-            simplify_activation(module)
-    report.activations, left_activations = fold_activations(model)
-    report.left = left_norms | left_activations
-    return report
+def _last_two(value: int | tuple[int, ...]) -> int | tuple[int, ...]:
+    return value if isinstance(value, int) else value[1:]

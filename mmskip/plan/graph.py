@@ -1,4 +1,4 @@
-"""Trace a module into the graph along which changes are propagated."""
+"""The trace of a module: the graph along which changes are propagated."""
 
 import operator
 from collections.abc import Callable, Iterator
@@ -14,7 +14,7 @@ from torch.utils import _pytree
 
 from mmskip.skip_conv import SkipConvMixin
 
-#: What ``a += b`` and the like do, and what does the same to a new tensor.
+#: Operations in place (``a += b``), and those that make a new tensor.
 _IN_PLACE = {
     operator.iadd: operator.add,
     operator.isub: operator.sub,
@@ -24,20 +24,20 @@ _IN_PLACE = {
     operator.imod: operator.mod,
     operator.ipow: operator.pow,
 }
-#: What a tensor tells of itself without its values.
+#: Methods and attributes of a tensor that tell nothing of its values.
 _SHAPE_METHODS = {'size', 'dim', 'numel', 'ndimension'}
 _SHAPE_ATTRIBUTES = {'shape', 'ndim', 'dtype', 'device'}
-#: What takes values out of a tensor.
+#: Methods that take values out of a tensor.
 _VALUE_METHODS = {'item', 'tolist', 'numpy', 'data_ptr'}
-#: What depends on where a tensor keeps them.
+#: Methods that depend on where a tensor keeps them.
 _LAYOUT_METHODS = {'as_strided', 'is_contiguous', 'storage_offset', 'stride'}
-#: What may fail in another layout, and what does the same in any.
+#: Methods that may fail in another layout, and their like that do not.
 _VIEWS = {'view': 'reshape', 'view_as': 'reshape_as'}
-#: What makes tensors whose size depends on values.
+#: Functions that make tensors whose size depends on values.
 _SELECTIONS = {'argwhere', 'masked_select', 'nonzero', 'unique'}
 #: Functions whose result is a tensor of its own.
 _FRESH = {*_IN_PLACE, *_IN_PLACE.values(), torch.cat, F.interpolate, F.relu}
-#: Where torch's modules are whose result is one, too.
+#: Files of torch's modules whose result is a tensor of its own, too.
 _FRESH_MODULES = {
     f'torch.nn.modules.{name}'
     for name in (
@@ -64,34 +64,76 @@ _ACTIVATIONS = {
     F.silu: 'silu',
 }
 _IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
-
-
 #: Modules may be shared by models that are traced in different threads.
 _TRACING = Lock()
 
 
 class TraceError(ValueError):
-    """A module's forward is not a fixed graph of what is supported."""
+    """Says why a module's forward is no fixed graph of what is supported."""
 
 
-def _update(function: Callable) -> Callable:
-    def update(self: fx.Proxy, other: Any) -> fx.Proxy:
-        create = self.tracer.create_proxy
-        return create('call_function', function, (self, other), {})
+def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
+    """Record the operations of a module's forward, none of them in place.
 
-    return update
+    Skip-Convolutions and the smallest modules of torch and mmcv are nodes.
+    Placeholders are the tensors of ``args`` and ``kwargs``, in their order.
+
+    Args:
+        module: Module in eval mode.
+        args: Arguments of a call; all but tensors are constants of the graph.
+        kwargs: Keyword arguments of the call.
+
+    Raises:
+        TraceError: Its forward depends on values, or writes into its inputs
+            or into parts of tensors.
+    """
+    try:
+        with _TRACING:
+            graph = _Tracer(module).run(args, kwargs)
+    except Exception as error:  # whatever a forward does to a proxy
+        raise TraceError(
+            f'the forward of {type(module).__name__} is no fixed graph: '
+            f'{error}'
+        ) from error
+    for node in graph.nodes:
+        if node.op == 'call_module' and not node.args:
+            raise TraceError(f'{node.format_node()} has no first argument')
+    _drop_identities(graph, module)
+    _resolve_writes(graph, module)
+    # Calls of modules count, even if nobody reads what they return.
+    keep = ('placeholder', 'output', 'call_module')
+    graph.eliminate_dead_code(lambda n: n.op in keep)
+    for node in graph.nodes:
+        _check_values(node)
+    return graph
 
 
-class _Proxy(fx.Proxy):
-    """Tells ``a += b`` from ``a + b``."""
+def activation_of(node: fx.Node, module: nn.Module) -> str | None:
+    """Name the activation that a node applies to its first argument.
 
-    __iadd__ = _update(operator.iadd)
-    __isub__ = _update(operator.isub)
-    __imul__ = _update(operator.imul)
-    __itruediv__ = _update(operator.itruediv)
-    __ifloordiv__ = _update(operator.ifloordiv)
-    __imod__ = _update(operator.imod)
-    __ipow__ = _update(operator.ipow)
+    These are ``relu`` and ``silu``; None for all other nodes.
+    """
+    if node.op == 'call_module':
+        return _ACTIVATIONS.get(type(module.get_submodule(node.target)))
+    return _ACTIVATIONS.get(node.target)
+
+
+def is_shape(node: fx.Node) -> bool:
+    """Tell if a node reads the shape, the type or the like of a tensor."""
+    if node.op == 'call_method':
+        return node.target in _SHAPE_METHODS
+    return node.target is getattr and node.args[1] in _SHAPE_ATTRIBUTES
+
+
+def find_constants(graph: fx.Graph) -> set[fx.Node]:
+    """Find the nodes that are the same in each frame of one size."""
+    constants: set[fx.Node] = set()
+    for node in graph.nodes:
+        if node.op == 'placeholder':
+            continue
+        if is_shape(node) or constants.issuperset(node.all_input_nodes):
+            constants.add(node)
+    return constants
 
 
 class _Tracer(fx.Tracer):
@@ -152,7 +194,7 @@ class _Tracer(fx.Tracer):
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
-        """Let the tracer see the calls and the weights of the modules."""
+        """Let the tracer notice the calls and the weights of the modules."""
         classes: dict[type, type] = {}
         own = {part: type(part) for part in self.submodule_paths}
         try:
@@ -192,65 +234,24 @@ class _Tracer(fx.Tracer):
         return type(kind.__name__, (kind,), members)
 
 
-def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
-    """The operations of a module's forward, none of them in place.
+def _update(function: Callable) -> Callable:
+    def update(self: fx.Proxy, other: Any) -> fx.Proxy:
+        create = self.tracer.create_proxy
+        return create('call_function', function, (self, other), {})
 
-    Skip-Convolutions and the smallest modules of torch and mmcv are nodes.
-    Placeholders are the tensors of ``args`` and ``kwargs``, in their order.
-
-    Args:
-        module: In eval mode.
-        args: Of a call; what is no tensor is a constant of the graph.
-        kwargs: Of the call.
-
-    Raises:
-        TraceError: Its forward depends on values, or writes into its inputs
-            or into parts of tensors.
-    """
-    try:
-        with _TRACING:
-            graph = _Tracer(module).run(args, kwargs)
-    except Exception as error:  # whatever a forward does to a proxy
-        raise TraceError(
-            f'the forward of {type(module).__name__} is no fixed graph: '
-            f'{error}'
-        ) from error
-    for node in graph.nodes:
-        if node.op == 'call_module' and not node.args:
-            raise TraceError(f'{node.format_node()} has no first argument')
-    _drop_identities(graph, module)
-    _resolve_writes(graph, module)
-    # Calls of modules count, even if nobody reads what they return.
-    keep = ('placeholder', 'output', 'call_module')
-    graph.eliminate_dead_code(lambda n: n.op in keep)
-    for node in graph.nodes:
-        _check_values(node)
-    return graph
+    return update
 
 
-def activation_of(node: fx.Node, module: nn.Module) -> str | None:
-    """Whether a node is a ``relu`` or ``silu`` of its first argument."""
-    if node.op == 'call_module':
-        return _ACTIVATIONS.get(type(module.get_submodule(node.target)))
-    return _ACTIVATIONS.get(node.target)
+class _Proxy(fx.Proxy):
+    """Tells ``a += b`` from ``a + b``."""
 
-
-def is_shape(node: fx.Node) -> bool:
-    """Whether a node tells of a tensor what its values do not."""
-    if node.op == 'call_method':
-        return node.target in _SHAPE_METHODS
-    return node.target is getattr and node.args[1] in _SHAPE_ATTRIBUTES
-
-
-def find_constants(graph: fx.Graph) -> set[fx.Node]:
-    """Nodes that are the same in each frame of one size."""
-    constants: set[fx.Node] = set()
-    for node in graph.nodes:
-        if node.op == 'placeholder':
-            continue
-        if is_shape(node) or constants.issuperset(node.all_input_nodes):
-            constants.add(node)
-    return constants
+    __iadd__ = _update(operator.iadd)
+    __isub__ = _update(operator.isub)
+    __imul__ = _update(operator.imul)
+    __itruediv__ = _update(operator.itruediv)
+    __ifloordiv__ = _update(operator.ifloordiv)
+    __imod__ = _update(operator.imod)
+    __ipow__ = _update(operator.ipow)
 
 
 def _drop_identities(graph: fx.Graph, module: nn.Module) -> None:
@@ -263,7 +264,7 @@ def _drop_identities(graph: fx.Graph, module: nn.Module) -> None:
 
 
 def _written(node: fx.Node, module: nn.Module) -> bool:
-    """Whether a node writes into its first argument; then it does no more."""
+    """Tell if a node writes into its first argument; it does so no more."""
     if node.op == 'call_module':
         return bool(
             getattr(module.get_submodule(node.target), 'inplace', False)
@@ -312,7 +313,7 @@ def _resolve_writes(graph: fx.Graph, module: nn.Module) -> None:
         if not fresh or views:
             raise TraceError(
                 f'{node.format_node()} writes into a tensor that others may '
-                'see'
+                'read'
             )
         target.replace_all_uses_with(
             node, delete_user_cb=lambda user, node=node: user > node
@@ -320,7 +321,7 @@ def _resolve_writes(graph: fx.Graph, module: nn.Module) -> None:
 
 
 def _is_fresh(node: fx.Node, module: nn.Module) -> bool:
-    """Whether a node returns a tensor of its own, and no view."""
+    """Tell if a node returns a tensor of its own, and no view."""
     if node.op == 'call_module':
         kinds = type(module.get_submodule(node.target)).__mro__
         return any(kind.__module__ in _FRESH_MODULES for kind in kinds)

@@ -1,4 +1,9 @@
-"""Which nodes make a sum, and what kind of step every other node needs."""
+"""Kinds of nodes: those that make a sum, and the step each other one needs.
+
+A sum is a + b + c, enlarged images, and what is done to them: a batch norm
+that was not folded, because a convolution is shared by several or comes after
+it, and an activation are computed with the sum before them.
+"""
 
 import operator
 from collections.abc import Callable
@@ -10,220 +15,10 @@ from torch import Tensor, fx, nn
 
 from .graph import activation_of
 
-#: As in csrc/kernels.h.
+#: Most terms of a sum, as in csrc/kernels.h.
 _MAX_TERMS = 8
 _ADDS = {operator.add, torch.add, 'add'}
-
-
-class Sum(NamedTuple):
-    """What one step adds up.
-
-    Attributes:
-        terms: Nodes of images as large as the sum, or smaller.
-        norm: Name of the batch norm that is applied to it, if one is.
-        activation: That is applied then: ``relu``, ``silu`` or none.
-    """
-
-    terms: list[fx.Node]
-    norm: str | None
-    activation: str | None
-
-
-def find_sums(
-    graph: fx.Graph, module: nn.Module, values: dict[fx.Node, Any]
-) -> tuple[dict[fx.Node, Sum], set[fx.Node]]:
-    """The sums of a graph, each as large as can be.
-
-    The order in which terms are added stays, so that results are the same
-    to the last bit.
-
-    Args:
-        graph: Of a part of a model.
-        module: The part.
-        values: Of the nodes, in a frame.
-
-    Returns:
-        Sums by the nodes they compute; the nodes that are a part of them and
-        that nobody else reads.
-    """
-    sums: dict[fx.Node, Sum] = {}
-    absorbed: set[fx.Node] = set()
-    for node in reversed(graph.nodes):
-        if node in absorbed or not is_image(values.get(node)):
-            continue
-        inner, between, norm = node, [], None
-        activation = activation_of(node, module)
-        if activation:
-            inner = node.args[0]
-        if is_norm(inner, module) and _is_own(inner, node):
-            between.append(inner)
-            norm = inner.target
-            inner = inner.args[0]
-        own = None
-        if _is_own(inner, node):
-            own = _terms(inner, module, values)
-        if own is not None:
-            between += [inner, *own[1]]
-        terms = [inner] if own is None else own[0]
-        if terms != [node] and _fit(terms, values[node], values):
-            sums[node] = Sum(terms, norm, activation)
-            absorbed.update(n for n in between if n is not node)
-    return sums, absorbed
-
-
-def is_norm(node: Any, module: nn.Module) -> bool:
-    """Whether a node is a batch norm with statistics of its own."""
-    if not isinstance(node, fx.Node) or node.op != 'call_module':
-        return False
-    part = module.get_submodule(node.target)
-    return (
-        type(part) is nn.BatchNorm2d
-        and part.running_mean is not None
-        and part.running_mean.dtype == torch.float32
-    )
-
-
-def _is_own(inner: Any, node: fx.Node) -> bool:
-    """Whether nobody but a node, or what it absorbs, reads an inner one."""
-    return inner is node or (
-        isinstance(inner, fx.Node) and len(inner.users) == 1
-    )
-
-
-def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
-    """What a batch norm multiplies channels by, and what it adds then.
-
-    Rounded as torch rounds them.
-
-    Args:
-        norm: In eval mode.
-
-    Returns:
-        Scale and shift (C) each.
-    """
-    zeros = norm.running_mean.new_zeros(1, norm.num_features, 1, 1)
-    scale = torch.rsqrt(norm.running_var + norm.eps)
-    if norm.weight is not None:
-        scale = scale * norm.weight
-    return scale, norm(zeros).flatten()
-
-
-def is_image(value: Any) -> bool:
-    """Whether a value is an image batch that the operators take."""
-    return (
-        torch.is_tensor(value)
-        and value.dim() == 4
-        and value.dtype == torch.float32
-        and value.is_cpu
-    )
-
-
-def are_alike(nodes: list[fx.Node], values: dict[fx.Node, Any]) -> bool:
-    """Whether nodes are images of one size, but for channels."""
-    images = [values[node] for node in nodes]
-    return (
-        all(is_image(image) for image in images)
-        and len({(len(i), *i.shape[2:]) for i in images}) == 1
-    )
-
-
-def is_join(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
-    """Whether a node puts images one behind the other in channels."""
-    if node.target is not torch.cat or not node.args:
-        return False
-    dim = node.kwargs.get('dim', (*node.args, 0)[1])
-    images = node.args[0]
-    return (
-        dim in (1, -3)
-        and all(isinstance(image, fx.Node) for image in images)
-        and are_alike([node, *images], values)
-    )
-
-
-def is_anywhere(value: Any) -> bool:
-    """Whether a constant is the same for all positions of all images."""
-    if not torch.is_tensor(value) or value.numel() == 1:
-        return True
-    return value.dim() in (3, 4) and value.numel() == value.shape[-3]
-
-
-def _terms(
-    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
-) -> tuple[list[fx.Node], list[fx.Node]] | None:
-    """Terms of a sum or of an enlarged image, and the nodes in between."""
-    if _enlarges(node, module, values):
-        return [node.args[0]], []
-    if node.target not in _ADDS or len(node.args) != 2 or node.kwargs:
-        return None
-    terms: list[fx.Node] = []
-    between: list[fx.Node] = []
-    for term in node.args:
-        if not isinstance(term, fx.Node):
-            if term != 0:
-                return None
-            continue
-        inner = None
-        if (
-            len(term.users) == 1
-            and node.args.count(term) == 1
-            and is_image(values[term])
-            and values[term].shape == values[node].shape
-        ):
-            inner = _terms(term, module, values)
-        if inner is None or (len(inner[0]) > 1 and len(terms) > 1):
-            terms.append(term)  # sums of sums are another order
-            continue
-        # a + (b + c) is (b + c) + a.
-        terms = inner[0] + terms if len(inner[0]) > 1 else terms + inner[0]
-        between += [term, *inner[1]]
-    return terms, between
-
-
-def _enlarges(
-    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
-) -> bool:
-    """Whether a node repeats each pixel of an image, a power of two times."""
-    if node.op == 'call_module':
-        part = module.get_submodule(node.target)
-        nearest = isinstance(part, nn.Upsample) and part.mode == 'nearest'
-        scale = part.scale_factor if nearest else None
-    else:
-        nearest = (
-            node.target is F.interpolate
-            and node.kwargs.get('mode', 'nearest') == 'nearest'
-        )
-        scale = node.kwargs.get('scale_factor')
-    if not nearest or not is_image(values[node.args[0]]):
-        return False
-    small, large = values[node.args[0]].shape, values[node].shape
-    factor = large[2] // max(small[2], 1)
-    scales = scale if isinstance(scale, (tuple, list)) else (scale,)
-    return (
-        factor & (factor - 1) == 0
-        # 4.2 times 3 are 12, which are not 4 of each.
-        and all(s is None or s == factor for s in scales)
-        and small[2] * factor == large[2]
-        and small[3] * factor == large[3]
-    )
-
-
-def _fit(
-    terms: list[fx.Node], result: Tensor, values: dict[fx.Node, Any]
-) -> bool:
-    """Whether the operator takes the terms."""
-    if not 1 <= len(terms) <= _MAX_TERMS:
-        return False
-    for term in terms:
-        image = values[term]
-        if not is_image(image) or image.shape[:2] != result.shape[:2]:
-            return False
-        factor = result.shape[2] // max(image.shape[2], 1)
-        if tuple(s * factor for s in image.shape[2:]) != result.shape[2:]:
-            return False
-    return True
-
-
-#: What takes each position of an image for itself, and is not a sum.
+#: Modules that take each position of an image for itself, and are no sums.
 _POINT_MODULES = (
     nn.BatchNorm2d,
     nn.GELU,
@@ -259,19 +54,145 @@ _POINT_FUNCTIONS = {
 }
 
 
+class Sum(NamedTuple):
+    """Describes the sum that one step computes.
+
+    Attributes:
+        terms: Nodes of images as large as the sum, or smaller.
+        norm: Name of the batch norm that is applied to it, if one is.
+        activation: Activation that is applied then: ``relu``, ``silu`` or
+            None.
+    """
+
+    terms: list[fx.Node]
+    norm: str | None
+    activation: str | None
+
+
+def find_sums(
+    graph: fx.Graph, module: nn.Module, values: dict[fx.Node, Any]
+) -> tuple[dict[fx.Node, Sum], set[fx.Node]]:
+    """Find the sums of a graph, each as large as can be.
+
+    The order in which terms are added stays, so that results are the same
+    to the last bit.
+
+    Args:
+        graph: Graph of a module.
+        module: The module.
+        values: Values of the nodes, in a frame.
+
+    Returns:
+        Sums by the nodes they compute; the nodes that they absorb, which
+        nobody else reads.
+    """
+    sums: dict[fx.Node, Sum] = {}
+    absorbed: set[fx.Node] = set()
+    for node in reversed(graph.nodes):
+        if node in absorbed or not is_image(values.get(node)):
+            continue
+        inner, between, norm = node, [], None
+        activation = activation_of(node, module)
+        if activation:
+            inner = node.args[0]
+        if is_norm(inner, module) and _is_own(inner, node):
+            between.append(inner)
+            norm = inner.target
+            inner = inner.args[0]
+        own = None
+        if _is_own(inner, node):
+            own = _terms(inner, module, values)
+        if own is not None:
+            between += [inner, *own[1]]
+        terms = [inner] if own is None else own[0]
+        if terms != [node] and _fit(terms, values[node], values):
+            sums[node] = Sum(terms, norm, activation)
+            absorbed.update(n for n in between if n is not node)
+    return sums, absorbed
+
+
+def is_norm(node: Any, module: nn.Module) -> bool:
+    """Tell if a node is a batch norm with statistics of its own."""
+    if not isinstance(node, fx.Node) or node.op != 'call_module':
+        return False
+    part = module.get_submodule(node.target)
+    return (
+        type(part) is nn.BatchNorm2d
+        and part.running_mean is not None
+        and part.running_mean.dtype == torch.float32
+    )
+
+
+def affine(norm: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    """Compute the factor and the shift of each channel in a batch norm.
+
+    They are rounded as torch rounds them.
+
+    Args:
+        norm: Batch norm in eval mode.
+
+    Returns:
+        Scale and shift (C) each.
+    """
+    zeros = norm.running_mean.new_zeros(1, norm.num_features, 1, 1)
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    if norm.weight is not None:
+        scale = scale * norm.weight
+    return scale, norm(zeros).flatten()
+
+
+def is_image(value: Any) -> bool:
+    """Tell if a value is an image batch that the operators take."""
+    return (
+        torch.is_tensor(value)
+        and value.dim() == 4
+        and value.dtype == torch.float32
+        and value.is_cpu
+    )
+
+
+def are_alike(nodes: list[fx.Node], values: dict[fx.Node, Any]) -> bool:
+    """Tell if nodes are images of one size, but for channels."""
+    images = [values[node] for node in nodes]
+    return (
+        all(is_image(image) for image in images)
+        and len({(len(i), *i.shape[2:]) for i in images}) == 1
+    )
+
+
+def is_join(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
+    """Tell if a node puts images one behind the other in channels."""
+    if node.target is not torch.cat or not node.args:
+        return False
+    dim = node.kwargs.get('dim', (*node.args, 0)[1])
+    images = node.args[0]
+    return (
+        dim in (1, -3)
+        and all(isinstance(image, fx.Node) for image in images)
+        and are_alike([node, *images], values)
+    )
+
+
+def is_anywhere(value: Any) -> bool:
+    """Tell if a constant is the same for all positions of all images."""
+    if not torch.is_tensor(value) or value.numel() == 1:
+        return True
+    return value.dim() in (3, 4) and value.numel() == value.shape[-3]
+
+
 def is_pointwise(
     node: fx.Node,
     inputs: list[fx.Node],
     module: nn.Module,
     values: dict[fx.Node, Any],
 ) -> bool:
-    """Whether a node takes each position of its images for itself.
+    """Tell if a node takes each position of its images for itself.
 
     Args:
-        node: Of a graph of the module.
-        inputs: That are no constants.
-        module: Whose parts are called.
-        values: Of the nodes, in a frame.
+        node: Node of a graph of the module.
+        inputs: Nodes that it reads and that are no constants.
+        module: Module of the graph.
+        values: Values of the nodes, in a frame.
     """
     fixed = [values[n] for n in node.all_input_nodes if n not in inputs]
     if not are_alike([node, *inputs], values) or not all(
@@ -289,12 +210,12 @@ def is_pointwise(
 def is_mean(
     node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
 ) -> bool:
-    """Whether a node is the mean over all positions of an image.
+    """Tell if a node is the mean over all positions of an image.
 
     Args:
-        node: As of :func:`is_pointwise`, and so are the others.
-        module: Of the graph.
-        values: Of the nodes.
+        node: Node of a graph of the module.
+        module: Module of the graph.
+        values: Values of the nodes, in a frame.
     """
     if node.op != 'call_module':
         return False
@@ -312,13 +233,13 @@ def windows_of(
     module: nn.Module,
     values: dict[fx.Node, Any],
 ) -> list[list[int]] | None:
-    """Kernel, stride and padding of a max pooling that a plan takes.
+    """Read kernel, stride and padding of a max pooling that a plan takes.
 
     Args:
-        node: As of :func:`is_pointwise`, and so are the others.
-        inputs: Of the node.
-        module: Of the graph.
-        values: Of the nodes.
+        node: Node of a graph of the module.
+        inputs: Nodes that it reads and that are no constants.
+        module: Module of the graph.
+        values: Values of the nodes, in a frame.
     """
     if node.op != 'call_module' or len(inputs) != 1:
         return None
@@ -337,12 +258,12 @@ def windows_of(
 def spread_of(
     node: fx.Node, inputs: list[fx.Node], values: dict[fx.Node, Any]
 ) -> Callable[[Tensor], Tensor] | None:
-    """How changes spread in what torch computes as a whole, a crop.
+    """Make a function that follows changes through a crop, None for others.
 
     Args:
-        node: As of :func:`is_pointwise`, and so are the others.
-        inputs: Of the node.
-        values: Of the nodes.
+        node: Node of a graph, which torch computes as a whole.
+        inputs: Nodes that it reads and that are no constants.
+        values: Values of the nodes, in a frame.
     """
     if len(inputs) != 1 or not is_image(values[node]):
         return None
@@ -352,3 +273,86 @@ def spread_of(
         if crops and [type(i) for i in index[1:]] == [slice, slice]:
             return lambda mask: mask[index].contiguous()
     return None
+
+
+def _terms(
+    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
+) -> tuple[list[fx.Node], list[fx.Node]] | None:
+    """List terms of a sum or an enlarged image, and the nodes in between."""
+    if _enlarges(node, module, values):
+        return [node.args[0]], []
+    if node.target not in _ADDS or len(node.args) != 2 or node.kwargs:
+        return None
+    terms: list[fx.Node] = []
+    between: list[fx.Node] = []
+    for term in node.args:
+        if not isinstance(term, fx.Node):
+            if term != 0:
+                return None
+            continue
+        inner = None
+        if (
+            len(term.users) == 1
+            and node.args.count(term) == 1
+            and is_image(values[term])
+            and values[term].shape == values[node].shape
+        ):
+            inner = _terms(term, module, values)
+        if inner is None or (len(inner[0]) > 1 and len(terms) > 1):
+            terms.append(term)  # sums of sums are another order
+            continue
+        # a + (b + c) is (b + c) + a.
+        terms = inner[0] + terms if len(inner[0]) > 1 else terms + inner[0]
+        between += [term, *inner[1]]
+    return terms, between
+
+
+def _is_own(inner: Any, node: fx.Node) -> bool:
+    """Tell if only a node, or one that it absorbs, reads an inner one."""
+    return inner is node or (
+        isinstance(inner, fx.Node) and len(inner.users) == 1
+    )
+
+
+def _enlarges(
+    node: fx.Node, module: nn.Module, values: dict[fx.Node, Any]
+) -> bool:
+    """Tell if a node repeats each pixel of an image, a power of two times."""
+    if node.op == 'call_module':
+        part = module.get_submodule(node.target)
+        nearest = isinstance(part, nn.Upsample) and part.mode == 'nearest'
+        scale = part.scale_factor if nearest else None
+    else:
+        nearest = (
+            node.target is F.interpolate
+            and node.kwargs.get('mode', 'nearest') == 'nearest'
+        )
+        scale = node.kwargs.get('scale_factor')
+    if not nearest or not is_image(values[node.args[0]]):
+        return False
+    small, large = values[node.args[0]].shape, values[node].shape
+    factor = large[2] // max(small[2], 1)
+    scales = scale if isinstance(scale, (tuple, list)) else (scale,)
+    return (
+        factor & (factor - 1) == 0
+        # 4.2 times 3 are 12, which are not 4 of each.
+        and all(s is None or s == factor for s in scales)
+        and small[2] * factor == large[2]
+        and small[3] * factor == large[3]
+    )
+
+
+def _fit(
+    terms: list[fx.Node], result: Tensor, values: dict[fx.Node, Any]
+) -> bool:
+    """Tell if the operator takes the terms."""
+    if not 1 <= len(terms) <= _MAX_TERMS:
+        return False
+    for term in terms:
+        image = values[term]
+        if not is_image(image) or image.shape[:2] != result.shape[:2]:
+            return False
+        factor = result.shape[2] // max(image.shape[2], 1)
+        if tuple(s * factor for s in image.shape[2:]) != result.shape[2:]:
+            return False
+    return True

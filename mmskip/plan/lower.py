@@ -1,4 +1,10 @@
-"""From a graph, and the values of one frame, to the steps of the next."""
+"""The lowering of a graph, with the values of a frame, to steps.
+
+The nodes of a traced graph that depend on a frame are lowered: to a step of
+the library where it has one (Skip-Convolutions, sums, joins, max pooling,
+means), to one that torch takes where it has none, or into the step of another
+node that absorbs them.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -28,7 +34,7 @@ from .steps import FrameValues, NativeSteps, PointStep, Step, WholeStep
 
 
 class NotPlannedError(Exception):
-    """A frame cannot be continued by a plan; says why."""
+    """Says why a frame cannot be continued by a plan."""
 
 
 class NodeCall:
@@ -57,7 +63,7 @@ class NodeCall:
         self._constants = constants
 
     def __call__(self, values: Sequence[Any]) -> Any:
-        """Compute it."""
+        """Compute the node."""
         given = dict(zip(self._inputs, values, strict=True))
         given.update(self._constants)
         return compute(self._node, self._module, given.__getitem__)
@@ -67,11 +73,11 @@ class Planner:
     """Gives each node of a graph a step, or a place in that of another.
 
     Args:
-        graph: Of a part of a model.
-        module: The part.
-        values: Of the nodes, in the last frame.
-        sites: Where its Skip-Convolutions have their memory.
-        state: Of the stream.
+        graph: Graph of a module.
+        module: The module.
+        values: Values of the nodes, in the last frame.
+        sites: Call sites of its Skip-Convolutions.
+        state: State of the stream.
     """
 
     def __init__(
@@ -109,13 +115,13 @@ class Planner:
         """Make the steps of the next frames.
 
         Args:
-            key: Tells for which arguments the plan is.
+            key: Key of the arguments that the plan is for.
 
         Raises:
             NotPlannedError: A layer is not prepared for a next frame, a
                 weight keeps no version, or a size depends on values.
         """
-        # What is made here is written to in later frames, of any mode.
+        # Later frames, of any mode, write into the tensors made here.
         with torch.inference_mode(False), torch.no_grad():
             return self._plan(key)
 
@@ -179,7 +185,7 @@ class Planner:
         return Fixed(read, self._norms, batch)
 
     def result(self) -> Any:
-        """What the part returns in the recorded frame, in own tensors."""
+        """Give the result of the recorded frame, in own tensors."""
         return self._result
 
     def _slots(self) -> Any:
@@ -187,10 +193,10 @@ class Planner:
         return fx.map_arg(output.args[0], lambda n: Slot(self._numbers[n]))
 
     def _add_input(self, node: fx.Node, number: int) -> int:
-        """Where the tensor of a frame goes.
+        """Find a place for the tensor of a frame.
 
         A Skip-Convolution compares its input itself. For others there is a
-        copy, of which is known where it changed.
+        copy, so that it is known where it changed.
         """
         others = [n for n in node.users if n not in self._sites]
         if not is_image(self._values[node]) or self._constants.issuperset(
@@ -206,7 +212,7 @@ class Planner:
         return source
 
     def _new_number(self) -> int:
-        """Of a value that no node knows."""
+        """Number a value that no node knows."""
         self._num_hidden += 1
         return len(self._numbers) + self._num_hidden - 1
 
@@ -252,7 +258,7 @@ class Planner:
     def _add_pool(
         self, source: int, node: fx.Node, windows: list[list[int]]
     ) -> None:
-        """Maxima in rows, and of those in columns: fewer to compare."""
+        """Add maxima in rows, and of those in columns: fewer to compare."""
         rows = self._frame[source].shape[:3]
         between = self._new_image((*rows, self._values[node].shape[3]))
         number = self._new_number()
@@ -271,7 +277,7 @@ class Planner:
     def _add_mean(self, source: int, node: fx.Node) -> None:
         result, target = self._new_result(node), self._numbers[node]
         self._frame.native.add_mean(source, target, result)
-        # What is kept of each row is that of the recorded frame.
+        # It keeps the sum of each row, to begin with of the recorded frame.
         self._frame.native.run(self._num_native, self._num_native + 1)
         self._frame.put(target, result)
         self._native_step()

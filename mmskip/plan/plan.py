@@ -1,4 +1,9 @@
-"""The steps of a part of a model, in one stream."""
+"""The plan of a module in one stream: its steps, and when they hold.
+
+A plan computes the frames of a stream after the one it was made from. It
+refers to the tensors of that frame, so it checks before each frame that no
+weight, no setting and no memory that it refers to has been replaced.
+"""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -30,13 +35,13 @@ class Slot(NamedTuple):
 
 
 class PlannedConv:
-    """A call of a Skip-Convolution that is a step of a plan.
+    """Makes a call of a Skip-Convolution a step of a plan.
 
     Args:
         layer: The layer that is called.
         site: The call site, under which the stream keeps its memory.
         call: The memory and the settings, as the native backend takes them.
-        memory: That is updated in place.
+        memory: Memory of the call site, which is updated in place.
         source: Number of the layer's input in the plan.
         mask: Bool (N, 1, H_out, W_out): the outputs that were computed in
             the last frame.
@@ -71,7 +76,7 @@ class PlannedConv:
         return self._memory.nbytes
 
     def is_current(self) -> bool:
-        """Whether no setting has changed; values of weights may have."""
+        """Tell if no setting has changed; values of weights may have."""
         layer = self.layer
         return (
             self._modules['gate'].params() is self._gate
@@ -81,7 +86,7 @@ class PlannedConv:
         )
 
     def has_its_weights(self) -> bool:
-        """Whether the weights hold the values that they had."""
+        """Tell if the weights hold the values that they had."""
         return self.layer.has_weights_of(self._call)
 
     def restore(self, state: StreamState) -> None:
@@ -94,7 +99,7 @@ class Postponed:
     """Stands for a plan that is made if its arguments come again.
 
     Args:
-        key: Tells for which arguments it would be.
+        key: Key of the arguments that it would be for.
 
     Attributes:
         runs: It computes frames at once if it is made.
@@ -106,7 +111,7 @@ class Postponed:
         self.key = key
 
     def memory_beside(self, slots: Mapping[CallSite, SkipMemory]) -> int:
-        """Bytes that it keeps."""
+        """Count its bytes: none."""
         return 0
 
 
@@ -114,18 +119,18 @@ class Plan:
     """Computes the frames after one that was computed as a whole.
 
     Args:
-        key: Tells for which arguments the plan is.
+        key: Key of the arguments that the plan is for.
         steps: The steps of a frame, in their order.
         convs: The Skip-Convolutions among them.
-        fixed: What else must not change, see :class:`Fixed`.
+        fixed: All else that must not change.
         frame: The values that the steps work on.
-        inputs: Numbers of the tensors that the part gets.
-        result: What the part returns, with slots in place of tensors.
-        nbytes: Memory that is kept beside that of call sites.
+        inputs: Numbers of the tensors that the module gets.
+        result: Result of the module, with slots in place of tensors.
+        nbytes: Bytes that are kept beside the memory of call sites.
 
     Attributes:
         clock: Seconds of native steps by name, if they are to be timed.
-        runs: How many frames the plan has computed.
+        runs: Number of frames that the plan has computed.
     """
 
     clock: dict[str, float] | None = None
@@ -154,7 +159,7 @@ class Plan:
         self._result = result
 
     def is_current(self, binding: StreamBinding) -> bool:
-        """Whether the plan continues what the call sites remember.
+        """Tell if the plan continues the memory of the call sites.
 
         No weight or setting may have changed since it was made; since the
         last frame nothing else may have run at its call sites.
@@ -169,7 +174,7 @@ class Plan:
         return self._holds(binding)
 
     def is_new_video(self, binding: StreamBinding) -> bool:
-        """Whether the stream was reset, and the plan may begin again.
+        """Tell if the stream was reset, and the plan may begin again.
 
         Args:
             binding: The stream.
@@ -196,11 +201,11 @@ class Plan:
         """Compute the next frame.
 
         Args:
-            inputs: What the part gets, in the shapes that it had.
+            inputs: Tensors that the module gets, in the shapes that it had.
             binding: The stream.
 
         Returns:
-            What the part returns, in tensors of its own.
+            Result of the module, in tensors of its own.
         """
         frame = self._frame
         ledger = self._begin(inputs)
@@ -219,11 +224,11 @@ class Plan:
         Nothing is traced or planned anew for it.
 
         Args:
-            inputs: What the part gets, in the shapes that it had.
+            inputs: Tensors that the module gets, in the shapes that it had.
             binding: The stream, which was reset.
 
         Returns:
-            What the part returns, in tensors of its own.
+            Result of the module, in tensors of its own.
         """
         ledger = self._begin(inputs)
         for step in self.steps:
@@ -233,7 +238,7 @@ class Plan:
         return self._end(binding, ledger, is_reference=True)
 
     def memory_beside(self, slots: Mapping[CallSite, SkipMemory]) -> int:
-        """Bytes that the plan keeps and that are not in slots of a stream."""
+        """Count the bytes of the plan that are not in slots of a stream."""
         return self.nbytes + sum(
             conv.nbytes for conv in self.convs if conv.site not in slots
         )
@@ -247,13 +252,13 @@ class Plan:
         ledgers = (conv.layer._ledger for conv in self.convs)
         ledger = next((one for one in ledgers if one is not None), None)
         if ledger is not None:
-            ledger.see_batch(self._fixed.batch)
+            ledger.note_batch(self._fixed.batch)
         return ledger
 
     def _end(
         self, binding: StreamBinding, ledger: Any, is_reference: bool = False
     ) -> Any:
-        """Count what was done; returns what the part does."""
+        """Count what was done; returns the result of the module."""
         if ledger is not None:
             for conv in self.convs:
                 size = self._frame[conv.source].shape
@@ -264,7 +269,7 @@ class Plan:
 
 
 class Fixed:
-    """What a plan takes for granted beside its Skip-Convolutions.
+    """Notes what a plan takes for granted beside its Skip-Convolutions.
 
     Args:
         read: Other tensors that its steps read, see
@@ -284,18 +289,18 @@ class Fixed:
         self._norms = [(tensor, fingerprint(tensor)) for tensor in norms]
 
     def holds(self) -> bool:
-        """Whether all is as it was; values of tensors may have changed."""
+        """Tell if all is as it was; values of tensors may have changed."""
         return all(
             place.get(key) is tensor for place, key, tensor in self._read
         )
 
     def has_its_values(self) -> bool:
-        """Whether no value is another, however it was written."""
+        """Tell if no value is another, however it was written."""
         return all(fingerprint(norm) == known for norm, known in self._norms)
 
 
 def copy_slots(tree: Any, value_of: Callable[[int], Any]) -> Any:
-    """Lists, tuples and dicts with values in place of slots."""
+    """Copy lists, tuples and dicts, with values in place of slots."""
     if isinstance(tree, Slot):
         return value_of(tree.index)
     if isinstance(tree, dict):

@@ -16,17 +16,10 @@ from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
 from .record import StreamForward, check_convertible, record, skip_convs
 
-#: What may be among the arguments of a graph.
-_CONSTANTS = (bool, float, int, str, type(None))
-#: How many kinds of arguments a module keeps graphs for.
+#: Most kinds of arguments that a module keeps graphs for.
 MOST_GRAPHS = 8
-
-
-class _LeftToPartsError(NotPlannedError):
-    """A module has no plan for such arguments, but its parts may have."""
-
-    def __str__(self) -> str:
-        return f'its parts may have some; {self.args[0]}'
+#: Types that may be among the arguments of a graph, beside tensors.
+_CONSTANTS = (bool, float, int, str, type(None))
 
 
 class PropagationReport:
@@ -35,8 +28,8 @@ class PropagationReport:
     It fills while frames run: nothing is known before the first one.
 
     Attributes:
-        rows: For each part of the model that asked for a plan, by name: how
-            many frames ran in one, were recorded to make one, or ran without
+        rows: For each module that asked for a plan, by name: the number of
+            frames that ran in one, were recorded to make one, or ran without
             one, by reason.
     """
 
@@ -55,13 +48,66 @@ class PropagationReport:
         return '\n'.join(lines)
 
 
+def propagate_changes(module: nn.Module) -> PropagationReport:
+    """Let layers tell each other what changed inside streams, in place.
+
+    ``with mmskip.stream(model)`` stays as it is, for the module or a model
+    it is a part of; what it computes stays the same, to the last bit but for
+    SiLU and means over all positions, and batch norms on CPUs that do not
+    multiply and add at once, which are rounded differently. But what lies
+    between Skip-Convolutions (sums, ReLUs, batch norms that were not folded,
+    max pooling, enlarged images, and what else takes each position for
+    itself) is computed only where an input changed, and a
+    Skip-Convolution compares and writes only there: a static frame costs
+    next to nothing. For that a stream keeps the results of what lies in
+    between, too.
+
+    The forward of the module is traced (``torch.fx``) at its first frame; of
+    a module that cannot be traced, because its forward branches on values or
+    writes into its inputs, the children are. What is no Skip-Convolution and
+    no part of torch or mmcv is traced through: hooks on modules inside do
+    not run, and what is changed of modules later, but for weights, modes and
+    the settings of gates, goes unnoticed.
+
+    A stream keeps one plan for each call of a part, and makes another when
+    the arguments have another size or other numbers; arguments that are
+    others in each frame run without one, and no more than ``MOST_GRAPHS``
+    graphs are kept. A frame of another kind (several frames in a batch,
+    another dtype, an object among the arguments, a module in training mode,
+    no native backend) runs as it did before, and the ones after it run in a
+    plan again. A stream that is reset goes on with the plan that it has.
+    ``mmskip.revert`` undoes it all.
+
+    Fold first (:func:`mmskip.fold`), convert before that.
+
+    Args:
+        module: Converted module in eval mode, e.g. a whole detector.
+
+    Returns:
+        A report, to be printed after some frames: which modules ran in
+        plans, which did not, and why.
+
+    Raises:
+        ValueError: Nothing is converted, a forward is replaced already, or
+            there is no native backend.
+    """
+    check_convertible(module)
+    if native.MISSING:
+        raise ValueError(
+            f'expected a native backend, got none: {native.MISSING}'
+        )
+    report = PropagationReport()
+    _attach(module, '', report)
+    return report
+
+
 class PropagatedForward(StreamForward):
-    """The forward of a module of which :func:`propagate_changes` was asked.
+    """Runs a module in plans, for :func:`propagate_changes`.
 
     Args:
         module: The module whose forward it is.
         name: Its name in the model.
-        report: Where frames are counted.
+        report: Report in which frames are counted.
     """
 
     def __init__(
@@ -106,8 +152,8 @@ class PropagatedForward(StreamForward):
             if not (goes_on or begins):
                 graph = self._graph(key, args, kwargs)
         except NotPlannedError as error:
-            if isinstance(error, _LeftToPartsError):
-                self._attach_parts()
+            if isinstance(error, _LeftToChildrenError):
+                self._attach_children()
             self._count(f'without a plan: {error}')
             return self.run_plain(*args, **kwargs)
         if graph is not None:
@@ -137,7 +183,7 @@ class PropagatedForward(StreamForward):
         plans = binding.state.plans
         for forward, number in list(plans):
             if forward is not self and forward.module in within:
-                del plans[forward, number]  # of frames that ran in parts
+                del plans[forward, number]  # of frames that ran in children
         values, sites = record(graph, self.module, inputs, binding)
         planner = Planner(graph, self.module, values, sites, binding.state)
         try:
@@ -153,7 +199,7 @@ class PropagatedForward(StreamForward):
         others = tuple(leaf for leaf in leaves if not torch.is_tensor(leaf))
         for other in others:
             if not isinstance(other, _CONSTANTS):
-                raise _LeftToPartsError(
+                raise _LeftToChildrenError(
                     f'an argument is a {type(other).__name__}'
                 )
         shapes = tuple((x.shape, x.dtype) for x in inputs)
@@ -181,10 +227,10 @@ class PropagatedForward(StreamForward):
         self._graphs.move_to_end(key)
         graph = self._graphs[key]
         if isinstance(graph, str):
-            raise _LeftToPartsError(graph)
+            raise _LeftToChildrenError(graph)
         return graph
 
-    def _attach_parts(self) -> None:
+    def _attach_children(self) -> None:
         for name, child in self.module.named_children():
             _attach(child, _join(self._name, name), self._report)
 
@@ -213,8 +259,11 @@ class PropagatedForward(StreamForward):
         return {**super().__getstate__(), '_graphs': OrderedDict()}
 
 
-def _join(name: str, child: str) -> str:
-    return f'{name}.{child}' if name else child
+class _LeftToChildrenError(NotPlannedError):
+    """Says that a module has no plan, but that those in it may have one."""
+
+    def __str__(self) -> str:
+        return f'its parts may have some; {self.args[0]}'
 
 
 def _attach(module: nn.Module, name: str, report: PropagationReport) -> None:
@@ -232,54 +281,5 @@ def _attach(module: nn.Module, name: str, report: PropagationReport) -> None:
         module.forward = PropagatedForward(module, name, report)
 
 
-def propagate_changes(module: nn.Module) -> PropagationReport:
-    """Let layers tell each other what changed inside streams, in place.
-
-    ``with mmskip.stream(model)`` stays as it is, for the module or a model
-    it is a part of; what it computes stays the same, to the last bit but for
-    SiLU and means over all positions, and batch norms on CPUs that do not
-    multiply and add at once, which are rounded differently. But what lies
-    between Skip-Convolutions (sums, ReLUs, batch norms that were not folded,
-    max pooling, enlarged images, and what else takes each position for
-    itself) is computed only where an input changed, and a
-    Skip-Convolution compares and writes only there: a static frame costs
-    next to nothing. For that a stream keeps the results of what lies in
-    between, too.
-
-    The forward of the module is traced (``torch.fx``) at its first frame; of
-    a module that cannot be traced, because its forward branches on values or
-    writes into its inputs, the children are. What is no Skip-Convolution and
-    no part of torch or mmcv is traced through: hooks on modules inside do
-    not run, and what is changed of modules later, but for weights, modes and
-    the settings of gates, goes unnoticed.
-
-    A stream keeps one plan for each call of a part, and makes another when
-    the arguments have another size or other numbers; arguments that are
-    others in each frame run without one, and no more than ``MOST_GRAPHS``
-    graphs are kept. A frame of another kind (several frames in a batch,
-    another dtype, an object among the arguments, a module in training mode,
-    no native backend) runs as it did before, and the ones after it run in a
-    plan again. A stream that is reset goes on with the plan that it has.
-    ``mmskip.revert`` undoes it all.
-
-    Fold first (:func:`mmskip.fold`), convert before that.
-
-    Args:
-        module: Converted, in eval mode, e.g. a whole detector.
-
-    Returns:
-        A report, to be printed after some frames: which parts ran in plans,
-        which did not, and why.
-
-    Raises:
-        ValueError: Nothing is converted, a forward is replaced already, or
-            there is no native backend.
-    """
-    check_convertible(module)
-    if native.MISSING:
-        raise ValueError(
-            f'expected a native backend, got none: {native.MISSING}'
-        )
-    report = PropagationReport()
-    _attach(module, '', report)
-    return report
+def _join(name: str, child: str) -> str:
+    return f'{name}.{child}' if name else child

@@ -1,4 +1,8 @@
-"""Compute a frame node by node, to know the values of all nodes."""
+"""The record of a frame: computed node by node, to know all values.
+
+The first frame of a plan runs so. Beside it is :class:`StreamForward`, a
+forward that takes the place of a module's own inside a stream.
+"""
 
 import operator
 from collections.abc import Callable, Sequence
@@ -20,10 +24,10 @@ _MODELESS = (SkipConvMixin, nn.Identity, nn.ReLU, nn.SiLU)
 
 
 class StreamForward:
-    """Runs a module its own way, where it can, and else as it is.
+    """Runs a module its own way inside a stream, and else as it is.
 
     Args:
-        module: Whose forward it is.
+        module: Module that runs so.
     """
 
     #: ``mmskip.revert`` gives the module its own forward back.
@@ -41,7 +45,7 @@ class StreamForward:
         ]
 
     def trains(self) -> bool:
-        """Whether a part is in training mode, and does something else."""
+        """Tell if a module is in training mode, and acts differently then."""
         return any(part.training for part in self._moded)
 
     def run_plain(self, *args: Any, **kwargs: Any) -> Any:
@@ -53,15 +57,15 @@ class StreamForward:
 
 
 def skip_convs(module: nn.Module) -> list[SkipConvMixin]:
-    """The Skip-Convolutions of a module, in order of definition."""
+    """List the Skip-Convolutions of a module, in order of definition."""
     return [m for m in module.modules() if isinstance(m, SkipConvMixin)]
 
 
 def check_convertible(module: nn.Module) -> None:
-    """Refuse what can have no forward of another kind.
+    """Refuse a module that can have no forward of another kind.
 
     Args:
-        module: In which there should be Skip-Convolutions.
+        module: Module with Skip-Convolutions.
 
     Raises:
         ValueError: Nothing is converted, or a forward is replaced already.
@@ -82,7 +86,7 @@ def check_convertible(module: nn.Module) -> None:
 
 
 def tensors_of(tree: Any) -> list[Tensor]:
-    """The tensors in lists, tuples and dicts, in their order."""
+    """List the tensors in lists, tuples and dicts, in their order."""
     return [
         leaf for leaf in _pytree.tree_leaves(tree) if torch.is_tensor(leaf)
     ]
@@ -100,10 +104,10 @@ def record(
     has changed then.
 
     Args:
-        graph: Of the module.
-        module: Whose parts are called.
+        graph: Graph of the module.
+        module: The module.
         inputs: Tensors of the placeholders.
-        binding: Of the stream.
+        binding: Binding of the stream.
 
     Returns:
         The values of all nodes, of the last one those that the module
@@ -114,7 +118,7 @@ def record(
     remaining = iter(inputs)
     for node in graph.nodes:
         if node.op == 'placeholder':
-            # What is a view of it is kept.
+            # Views of it are kept.
             values[node] = next(remaining).clone()
         elif node.op == 'output':
             values[node] = fx.map_arg(node.args[0], values.__getitem__)
@@ -139,7 +143,7 @@ def record(
 def compute(
     node: fx.Node, module: nn.Module, value_of: Callable[[fx.Node], Any]
 ) -> Any:
-    """What a node returns; it never writes into its arguments."""
+    """Compute the value of a node, without writing into its arguments."""
     if node.op == 'get_attr':
         return operator.attrgetter(node.target)(module)
     args = fx.map_arg(node.args, value_of)
@@ -157,14 +161,14 @@ def compute(
 def tensors_read(
     graph: fx.Graph, module: nn.Module
 ) -> list[tuple[dict[str, Any], str, Tensor]]:
-    """Parameters and buffers that a graph reads beside Skip-Convolutions.
+    """List the weights that a graph reads beside Skip-Convolutions.
 
     Args:
-        graph: Of the module.
-        module: Whose parts are called.
+        graph: Graph of the module.
+        module: The module.
 
     Returns:
-        Where each is kept, under which name, and what it is now.
+        For each the dict that keeps it, its name there, and its value now.
     """
     read = []
     for node in graph.nodes:
@@ -187,11 +191,11 @@ def tensors_read(
 
 
 def selects(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
-    """Whether how much a node returns depends on values.
+    """Tell if the size of the value of a node depends on values.
 
     Args:
-        node: Of a graph.
-        values: Of its nodes.
+        node: Node of a graph.
+        values: Values of the nodes of the graph.
     """
     if node.target is not operator.getitem:
         return False

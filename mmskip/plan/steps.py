@@ -11,27 +11,27 @@ from torch.utils import _pytree
 from mmskip.core import is_channels_last
 from mmskip.native import library as native
 
-#: Where a value differs from that of the frame before: a bool tensor
+#: Places where a value differs from the frame before: a bool tensor
 #: (N, 1, H, W), True for anywhere, or False for nowhere.
 Change = Tensor | bool
-#: As in csrc/plan.h.
+#: Kinds of change, as in csrc/plan.h.
 _NOWHERE, _MAPPED, _ANYWHERE = range(3)
 #: Share of changed positions from which all are computed.
 _MOST = 0.5
 
 
 class FrameValues:
-    """The values of a graph, by number, and what of them has changed.
+    """Holds the values of a graph, by number, and where they have changed.
 
     Args:
         values: Tensors, or what else a node returns.
-        size: How many there will be.
+        size: Number of values that there will be.
     """
 
     def __init__(self, values: Sequence[Any], size: int) -> None:
         self.native = native.new_plan(size)
         self._values = [None] * size
-        #: Of each value, those of the tensors in it.
+        #: Layouts of the tensors in each value.
         self._layouts = [
             list(map(_layout, _pytree.tree_leaves(value))) for value in values
         ]
@@ -52,7 +52,7 @@ class FrameValues:
         self.put(index, torch.empty(0))
 
     def laid_out(self, index: int) -> Any:
-        """A value in the order in memory that the given one had."""
+        """Give a value in the order in memory that the given one had."""
         value = self._values[index]
         if not torch.is_tensor(value):
             return value
@@ -62,7 +62,7 @@ class FrameValues:
         return value.contiguous(memory_format=layout)
 
     def own(self, index: int) -> Any:
-        """A value that nobody else has, laid out as the given one was."""
+        """Copy a value, laid out as the given one was."""
         return copy_tensors(self._values[index], self._layouts[index])
 
     def mark(self, index: int, change: Change) -> None:
@@ -73,7 +73,7 @@ class FrameValues:
             self.native.mark(index, _ANYWHERE if change else _NOWHERE, None)
 
     def change(self, index: int) -> Change:
-        """Where a value has changed."""
+        """Tell where a value has changed."""
         change = self.native.change(index)
         return self.native.map(index) if change == _MAPPED else bool(change)
 
@@ -85,21 +85,22 @@ class Step(Protocol):
         """Take the step in the first frame of a video.
 
         Args:
-            frame: Of the stream.
-            ledger: In which MACs are counted, or None.
+            frame: Values of the stream.
+            ledger: Ledger in which MACs are counted, or None.
         """
 
     def run(self, frame: FrameValues, always: bool) -> None:
         """Take the step.
 
         Args:
-            frame: Of the stream.
-            always: Compute what may be counted even if nothing changed.
+            frame: Values of the stream.
+            always: True computes what may be counted even if nothing
+                changed.
         """
 
 
 class PythonStep:
-    """A step that is the same in all frames."""
+    """Takes a step that is the same in all frames."""
 
     def run(self, frame: FrameValues, always: bool) -> None:
         """Bring the result up to date."""
@@ -111,7 +112,7 @@ class PythonStep:
 
 
 class NativeSteps:
-    """Steps that the library takes: Skip-Convolutions, sums, joins.
+    """Takes the steps of the library: Skip-Convolutions, sums, joins.
 
     Args:
         begin: Number of the first.
@@ -145,13 +146,13 @@ class NativeSteps:
 
 
 class PointStep(PythonStep):
-    """An operation that takes each position of its images for itself.
+    """Applies an operation that takes each position for itself.
 
     Args:
-        function: Of images (K, C, 1, 1), or (N, C, H, W).
+        function: Operation on images (K, C, 1, 1), or (N, C, H, W).
         sources: Numbers of the images, of one size.
         target: Number of the result.
-        result: Where it is kept, in channels_last.
+        result: Tensor that keeps the result, in channels_last.
     """
 
     def __init__(
@@ -198,17 +199,17 @@ class PointStep(PythonStep):
 
 
 class WholeStep(PythonStep):
-    """Anything else: computed whole if an input changed.
+    """Computes any other operation, whole, if an input changed.
 
     It gets tensors as the dense model would: torch normalises groups of an
     image that is channels last with fewer digits, and some look into memory.
 
     Args:
-        function: Of its inputs.
+        function: Operation on the values of the inputs.
         sources: Numbers of the inputs.
         target: Number of the result.
-        spread: What makes a map of change of that of its only input; None:
-            anything may have changed.
+        spread: Function that makes the map of change from that of the only
+            input; None: anything may have changed.
     """
 
     def __init__(
@@ -239,7 +240,7 @@ class WholeStep(PythonStep):
 def copy_tensors(
     value: Any, layouts: Sequence[torch.memory_format | None]
 ) -> Any:
-    """A tensor, or what a node returns instead, in tensors of its own."""
+    """Copy the value of a node: a tensor, or lists and dicts of them."""
     if torch.is_tensor(value):
         return value.clone(memory_format=layouts[0])  # in most frames
     leaves, spec = _pytree.tree_flatten(value)
@@ -260,6 +261,6 @@ def _layout(value: Any) -> torch.memory_format | None:
 
 
 def _rows(image: Tensor) -> Tensor:
-    """An image as positions (N * H * W, C)."""
+    """View an image as positions (N * H * W, C)."""
     image = image.contiguous(memory_format=torch.channels_last)
     return image.permute(0, 2, 3, 1).flatten(0, 2)

@@ -1,4 +1,4 @@
-"""Turn convolutions into Skip-Convolutions."""
+"""The conversion of convolutions to Skip-Convolutions (CVPR 2021)."""
 
 from torch import nn
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
@@ -18,13 +18,13 @@ COSTLY_REASON = (
 
 @MODELS.register_module()
 class SkipConversion:
-    """Convert 2-D and 3-D convolutions to Skip-Convolutions.
+    """Converts 2-D and 3-D convolutions to Skip-Convolutions.
 
     Args:
         gate: Config of the gate; every layer gets its own.
         memory: ``previous`` (the paper) or ``accumulated``.
         roi_heads: Also convert layers inside RoI heads.
-        motion: Config of what estimates the camera's motion, e.g.
+        motion: Config of an estimator of the camera's motion, e.g.
             ``dict(type='HomographyMotion')``. In streams, what a layer
             remembers then moves with the picture before the residual is
             taken; see :mod:`mmskip.skip_conv.warp`. In inference, frame by
@@ -66,11 +66,11 @@ class SkipConversion:
         self._skip_class = {kind.dense_class: kind for kind in SKIP_CLASSES}
 
     def concerns(self, module: nn.Module) -> bool:
-        """Whether a module is of a kind that this conversion is about."""
+        """Tell if a module is of a kind that this conversion is about."""
         return isinstance(module, (_ConvNd, nn.Linear))
 
     def refusal(self, name: str, module: nn.Module) -> str | None:
-        """Why a layer stays dense, None if it can be converted."""
+        """Say why a layer stays dense, None if it can be converted."""
         if isinstance(module, nn.Linear):
             return 'not a convolution'
         if isinstance(module, _ConvTransposeNd):

@@ -18,7 +18,7 @@ LEVEL_ROWS = 32
 
 
 class Folding(NamedTuple):
-    """A normalisation that was folded into a layer: factor * z + shift.
+    """Keeps a normalisation that was folded into a layer: factor * z + shift.
 
     Attributes:
         factor: (C_out,), not 0.
@@ -29,7 +29,7 @@ class Folding(NamedTuple):
     shift: Tensor
 
     def undo(self, output: Tensor) -> Tensor:
-        """The output (N, C_out, ...) before the normalisation."""
+        """Compute the output (N, C_out, ...) before the normalisation."""
         shape = 1, -1, *[1] * (output.dim() - 2)
         shift, factor = (
             t.to(output).view(shape) for t in (self.shift, self.factor)
@@ -37,14 +37,14 @@ class Folding(NamedTuple):
         return (output - shift) / factor
 
     def undo_weight(self, weight: Tensor) -> Tensor:
-        """The kernel (C_out, ...) before the normalisation."""
+        """Compute the kernel (C_out, ...) before the normalisation."""
         return (weight.flatten(1) / self.factor.to(weight)[:, None]).view_as(
             weight
         )
 
 
 class GateParams(NamedTuple):
-    """All that a backend needs to know of a gate.
+    """Bundles all that a backend needs to know of a gate.
 
     Attributes:
         kind: ``input_norm`` (Eq. 5), ``output_norm`` (Eq. 7) or ``learned``
@@ -58,7 +58,8 @@ class GateParams(NamedTuple):
             that a learned gate convolves.
         weight: Kernel (1, C_in, ...) of a learned gate.
         bias: Its bias (1,).
-        folded: What was folded into the layer since its threshold was set.
+        folded: Normalisation that was folded into the layer since its
+            threshold was set.
     """
 
     kind: str
@@ -73,7 +74,7 @@ class GateParams(NamedTuple):
 
 
 def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
-    """The factor by which a gate multiplies the residual's norm.
+    """Compute the factor by which a gate multiplies the residual's norm.
 
     1 for Eq. 5 and 8. For Eq. 7 the norm of the kernel, ``|w|_p``,
     normalised by the number of filters: with p = 1 the mean L1 norm of a
@@ -130,7 +131,7 @@ def relative_scale(signal: Tensor, norms: Tensor | None) -> Tensor:
 
     Args:
         signal: (N, C, ...), in which a few rows stand for all.
-        norms: What :func:`signal_norms` returned.
+        norms: Norms that :func:`signal_norms` returned.
 
     Returns:
         (N, 1, ...) with sizes 1, float32: every stream has its own.
@@ -141,7 +142,7 @@ def relative_scale(signal: Tensor, norms: Tensor | None) -> Tensor:
     level = steps.sum(-1) / max(steps.shape[-1], 1)
     if norms is not None:
         level = level / norms
-    # What is the same everywhere fires on any change.
+    # A signal that is the same everywhere fires on any change.
     level = level.square().mean(1).sqrt().clamp_min(1e-6)
     return level.reciprocal().view(-1, *[1] * (signal.dim() - 1))
 
@@ -153,7 +154,7 @@ def gate_statistic(
     geometry: ConvGeometry,
     order: int,
 ) -> Tensor:
-    """Norm of the residual in each output's kernel support, times a scale.
+    """Take the residual's norm in the kernel support of each output, scaled.
 
     The norm is normalised by the support, C_in * K: it is the mean absolute
     residual for p = 1, the root mean square for p = 2.
@@ -172,12 +173,12 @@ def gate_statistic(
 def gate_logits(
     residual: Tensor, frame: Tensor, geometry: ConvGeometry, gate: GateParams
 ) -> Tensor:
-    """Scores of a learned gate, before the sigmoid of Eq. 8.
+    """Compute the scores of a learned gate, before the sigmoid of Eq. 8.
 
     Args:
         residual: (N, C_in, ...).
         frame: The frame it leads to, (N, C_in, ...).
-        geometry: Of the layer; the gate reads all groups.
+        geometry: Geometry of the layer; the gate reads all groups.
         gate: A learned gate.
 
     Returns:
@@ -195,7 +196,7 @@ def gate_mask(
     geometry: ConvGeometry,
     gate: GateParams,
 ) -> Tensor:
-    """Which outputs a norm gate computes.
+    """Decide for a norm gate which outputs are computed.
 
     The paper's ``round(sigmoid(statistic - epsilon))`` is a comparison:
     strict, so that nothing fires on a zero residual at threshold 0.
@@ -235,7 +236,7 @@ def block_mask(mask: Tensor, block_size: int) -> Tensor:
 def gate_macs(
     input_shape: torch.Size, output_shape: torch.Size, kernel: int
 ) -> int:
-    """MACs of a norm gate for a batch: its overhead in the ledger.
+    """Count the MACs of a norm gate for a batch: its overhead in the ledger.
 
     One accumulation per input element (the sum over channels of ``|r|``)
     and one per kernel position and output position (the pooling).

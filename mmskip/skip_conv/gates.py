@@ -1,4 +1,12 @@
-"""Gates decide from a residual which outputs are worth computing."""
+"""Gates decide from a residual which outputs are worth computing.
+
+Skip-Convolutions for Efficient Video Processing (CVPR 2021), section 3.2:
+gates on the norm of the residual have a threshold and no parameters
+(Eq. 5 and 7), the learned one is a small convolution (section 3.2.2, Eq. 8).
+The arithmetic that they share with the backends is in
+:mod:`mmskip.skip_conv.gate_mask`. Symbols: N images, C_in and C_out channels,
+K kernel positions.
+"""
 
 from typing import Any
 
@@ -13,6 +21,7 @@ from mmskip.registry import MODELS, build_own
 from .gate_mask import Folding, GateParams, gate_logits, gate_macs, gate_mask
 
 BLOCK_SIZES = (1, 2, 4, 8)
+GATE_INPUTS = ('residual', 'magnitude', 'frame')
 
 
 class Gate(nn.Module):
@@ -39,16 +48,16 @@ class Gate(nn.Module):
         """Make what the gate needs for a convolution of this shape."""
 
     def params(self) -> GateParams:
-        """The gate as the operators take it."""
+        """Give the gate in the form that the operators take."""
         raise NotImplementedError
 
     def refresh(self) -> None:
-        """Notice what was written past torch's version counters."""
+        """Notice writes that went past torch's version counters."""
 
     def macs(
         self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
     ) -> int:
-        """Overhead of gating one batch, in MACs.
+        """Count the overhead of gating one batch, in MACs.
 
         Args:
             input_shape: (N, C_in, ...).
@@ -70,9 +79,9 @@ class Gate(nn.Module):
         Args:
             residual: (N, C_in, ...).
             frame: The frame it leads to, (N, C_in, ...).
-            scale: What a norm gate multiplies its norm by.
-            geometry: Of the layer.
-            kernel_size: Of the layer.
+            scale: Factor by which a norm gate multiplies its norm.
+            geometry: Geometry of the layer.
+            kernel_size: Kernel size of the layer.
 
         Returns:
             The mask, 0 or 1, (N, 1, ...) of the output's size, and the
@@ -82,10 +91,10 @@ class Gate(nn.Module):
 
 
 def as_gate(gate: dict | Gate) -> Gate:
-    """The gate that an option asks for.
+    """Make the gate that an option asks for.
 
     Args:
-        gate: Its config, or a gate.
+        gate: Config of a gate, or a gate.
 
     Raises:
         ValueError: It is something else.
@@ -99,7 +108,7 @@ def as_gate(gate: dict | Gate) -> Gate:
 
 
 class NormGate(Gate):
-    """A gate without parameters: fires where the residual is large.
+    """Fires where the residual is large; it has no parameters.
 
     Args:
         threshold: The margin epsilon, shared by all layers of a model. The
@@ -146,9 +155,9 @@ class NormGate(Gate):
         self.__dict__['_params'] = None
 
     def params(self) -> GateParams:
-        """The gate as the operators take it.
+        """Give the gate in the form that the operators take.
 
-        The same object as the last time if nothing was set since.
+        It is the same object as the last time if nothing was set since.
         """
         if self._params is None:
             self.__dict__['_params'] = GateParams(
@@ -164,7 +173,7 @@ class NormGate(Gate):
     def macs(
         self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
     ) -> int:
-        """Overhead of gating one batch; see :func:`.gate_mask.gate_macs`."""
+        """Count the overhead of a batch; see :func:`.gate_mask.gate_macs`."""
         return gate_macs(input_shape, output_shape, kernel)
 
     def draw(
@@ -175,7 +184,7 @@ class NormGate(Gate):
         geometry: ConvGeometry,
         kernel_size: tuple[int, ...],
     ) -> tuple[Tensor, Tensor]:
-        """The same decision as in inference: nothing to learn."""
+        """Decide as in inference: there is nothing to learn."""
         mask = gate_mask(residual, scale, kernel_size, geometry, self.params())
         mask = mask.to(residual.dtype)
         return mask, mask
@@ -202,7 +211,7 @@ class InputNormGate(NormGate):
 class OutputNormGate(NormGate):
     """Fires on a bound of the change of the output (Eq. 7).
 
-    The norm of the residual times the norm of the kernel, normalised to
+    It is the norm of the residual times the norm of the kernel, normalised to
     estimate the mean absolute change of one output channel. The threshold
     is in units of the layer's output before its normalisation.
     """
@@ -210,12 +219,9 @@ class OutputNormGate(NormGate):
     kind = 'output_norm'
 
 
-GATE_INPUTS = ('residual', 'magnitude', 'frame')
-
-
 @MODELS.register_module()
 class GumbelGate(Gate):
-    """A one-channel convolution on the residual decides (Eq. 8).
+    """Decides by a one-channel convolution on the residual (Eq. 8).
 
     It has its layer's kernel, stride, padding and dilation. In training its
     decisions are drawn, with straight-through gradients; in inference the
@@ -228,12 +234,12 @@ class GumbelGate(Gate):
 
     Ours: the kernel is kept as multiples of ``sensitivity / (C_in * K)``, so
     that one learning rate suits layers of all sizes, and it starts at 1 if
-    the gate sees magnitudes (a norm gate that is still open), else at 0.
+    the gate input is a magnitude (a norm gate that is still open), else at 0.
 
     Args:
         bias: Initial bias; an output starts open with the probability
             ``sigmoid(bias)``. Ours (0.6 in the official code).
-        temperature: Of the relaxation; 2 / 3 in the official code.
+        temperature: Temperature of the relaxation; 2 / 3 in the official code.
         block_size: Outputs fire together in squares of 1, 2, 4 or 8.
         gate_input: ``residual`` (the paper), its ``magnitude`` (the official
             code), or the ``frame`` (the paper's conditional-computation
@@ -286,10 +292,10 @@ class GumbelGate(Gate):
         self.bias = nn.Parameter(conv.weight.new_full((1,), self.initial_bias))
 
     def params(self) -> GateParams:
-        """The gate as the operators take it.
+        """Give the gate in the form that the operators take.
 
-        Without gradients, the same object as the last time if nothing was
-        written since (past torch's version counters: until
+        Without gradients it is the same object as the last time if nothing
+        was written since (past torch's version counters: until
         :meth:`refresh`).
         """
         if torch.is_grad_enabled() or self.weight.is_inference():
@@ -310,7 +316,7 @@ class GumbelGate(Gate):
         return self._kept[2]
 
     def refresh(self) -> None:
-        """See :meth:`Gate.refresh`."""
+        """Notice writes that went past torch's version counters."""
         weight = self.weight
         # Values elsewhere are not read: that would wait for the device.
         if not weight.is_cpu or self._fingerprint != fingerprint(weight):
@@ -329,7 +335,7 @@ class GumbelGate(Gate):
     def macs(
         self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
     ) -> int:
-        """Overhead: a convolution with one output channel."""
+        """Count the overhead: a convolution with one output channel."""
         positions = output_shape[0] * output_shape[2:].numel()
         return positions * input_shape[1] * kernel
 

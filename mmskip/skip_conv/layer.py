@@ -33,18 +33,18 @@ from .reference import (
 
 
 class SkipConvMixin(SelfCounting, Converted):
-    """The behaviour of a Skip-Convolution, over a torch convolution.
+    """Makes a torch convolution compute only what changed, in a stream.
 
     Outside ``stream`` and ``clip`` it is the torch layer, bit for bit.
     """
 
     gate: Gate
     memory: str
-    # Estimates the camera's motion, if that is to be compensated.
+    # Estimates the motion of the camera, if that is to be compensated.
     motion: Any = None
-    # Of what is returned, see fold().
+    # Applied to the output that is returned, see fold().
     activation: str | None = None
-    # Whether a clip has ended before its backward ran the layer again.
+    # True if a clip has ended before its backward ran the layer again.
     left_clip: bool = False
     _native_layers: LayerCache | None = None
 
@@ -76,7 +76,7 @@ class SkipConvMixin(SelfCounting, Converted):
         self.__class__ = self.dense_class
 
     def why_final(self) -> str | None:
-        """Why there is no way back: an activation would be forgotten."""
+        """Say why there is no way back: an activation would be forgotten."""
         if self.activation is None:
             return None
         return (
@@ -103,7 +103,7 @@ class SkipConvMixin(SelfCounting, Converted):
 
         Args:
             x: (N, C_in, ...), one frame of each of N streams.
-            memory: Of this call site, None for a reference frame.
+            memory: Memory of this call site, None for a reference frame.
         """
         layers = self._layers_for(x)
         output, mask, after = skip_conv(x, memory, self.params(x), layers)
@@ -111,21 +111,21 @@ class SkipConvMixin(SelfCounting, Converted):
         return output, mask, after
 
     def has_weights_of(self, call: NativeCall) -> bool:
-        """Whether a prepared call has the weights as they are now.
+        """Tell if a prepared call has the weights as they are now.
 
-        Their values are compared, so that it takes a while: what was
-        written past torch's version counters is noticed.
+        Their values are compared, which takes a while, so that writes past
+        torch's version counters are noticed.
         """
         layers = self._native_layers
         params = call.params._replace(weight=self.weight)
         return layers is not None and call.layer is layers.get(params, True)
 
     def prepare(self, x: Tensor, memory: SkipMemory) -> NativeCall | None:
-        """Make what runs the frames after this one, as :meth:`skip_frame`.
+        """Prepare the next frames, to run as :meth:`skip_frame` would.
 
         Args:
             x: The input of this frame.
-            memory: What this frame left.
+            memory: Memory that this frame left.
 
         Returns:
             None if the native backend is not to run.
@@ -136,7 +136,7 @@ class SkipConvMixin(SelfCounting, Converted):
         return native_call(memory, self.params(x), layers)
 
     def is_prepared(self, call: NativeCall | None) -> bool:
-        """Whether no setting has changed since :meth:`prepare`."""
+        """Tell if no setting has changed since :meth:`prepare`."""
         # None where a parametrization computes the weight anew.
         weight = self._parameters.get('weight')
         if call is None or weight is None or not is_exact_inference():
@@ -149,7 +149,8 @@ class SkipConvMixin(SelfCounting, Converted):
     ) -> tuple[Tensor, Tensor] | None:
         """Compute a frame by what :meth:`prepare` returned.
 
-        Returns output and mask; None if a setting or the shape has changed.
+        Returns:
+            Output and mask; None if a setting or the shape has changed.
         """
         if not self.is_prepared(call) or not call.fits(x):
             return None
@@ -162,11 +163,11 @@ class SkipConvMixin(SelfCounting, Converted):
         dtype: torch.dtype | None = None,
         device: torch.device | None = None,
     ) -> str | None:
-        """Why the native backend does not take this layer, None if it does.
+        """Say why the native backend refuses this layer, None if it takes it.
 
         Args:
-            dtype: As if its weights were of that.
-            device: As if they were there.
+            dtype: Type to ask for in place of that of the weights.
+            device: Device to ask for in place of that of the weights.
         """
         if self.motion is not None:
             return 'motion compensation'
@@ -198,7 +199,7 @@ class SkipConvMixin(SelfCounting, Converted):
             )
 
     def params(self, x: Tensor) -> SkipParams:
-        """What the operators ask for with an input like ``x``."""
+        """Bundle what the operators need for an input like ``x``."""
         return SkipParams(
             self.weight,
             self.bias,
@@ -209,7 +210,7 @@ class SkipConvMixin(SelfCounting, Converted):
         )
 
     def _layers_for(self, x: Tensor) -> LayerCache | None:
-        """Where the native backend keeps its layer, if it is to run.
+        """Find the cache of native layers, None if torch is to run.
 
         It has no gradients and no precision but one; whoever wants others
         gets the torch reference.
@@ -234,7 +235,7 @@ class SkipConvMixin(SelfCounting, Converted):
     def skip_clip(self, frames: Tensor) -> tuple[Tensor, GateCost]:
         """Compute whole clips in training; see :func:`.reference.skip_clip`.
 
-        Frame by frame where a relative gate's level follows them.
+        They run frame by frame where a relative gate's level follows them.
 
         Args:
             frames: (B, T, C_in, ...).
@@ -267,7 +268,7 @@ class SkipConvMixin(SelfCounting, Converted):
         return activate_(output, self.activation), cost
 
     def geometry(self, x: Tensor) -> ConvGeometry:
-        """Where this layer reads in an input like ``x`` (N, C, ...)."""
+        """Tell where this layer reads in an input like ``x`` (N, C, ...)."""
         return conv_geometry(self)
 
     def extra_repr(self) -> str:
@@ -279,7 +280,10 @@ class SkipConvMixin(SelfCounting, Converted):
     ) -> None:
         """Record the MACs of a frame, if a ledger is bound.
 
-        Its input has a size (N, C_in, ...), its mask is bool (N, 1, ...).
+        Args:
+            size: Size (N, C_in, ...) of the input.
+            mask: Bool (N, 1, ...), the outputs that were computed.
+            is_reference: True for a reference frame.
         """
         if self._ledger is None:
             return
@@ -320,14 +324,14 @@ class SkipConvMixin(SelfCounting, Converted):
 
 @MODELS.register_module()
 class SkipConv2d(SkipConvMixin, nn.Conv2d):
-    """``torch.nn.Conv2d`` as a Skip-Convolution.
+    """Skips the computation of unchanged pixels in a ``torch.nn.Conv2d``.
 
     Args:
-        *args: As of ``torch.nn.Conv2d``.
+        *args: Passed on to ``torch.nn.Conv2d``.
         gate: A gate or its config, e.g.
             ``dict(type='OutputNormGate', threshold=0.05)``.
         memory: ``previous`` (the paper) or ``accumulated``.
-        **kwargs: As of ``torch.nn.Conv2d``.
+        **kwargs: Passed on to ``torch.nn.Conv2d``.
     """
 
     dense_class = nn.Conv2d
@@ -341,16 +345,16 @@ class SkipConv2d(SkipConvMixin, nn.Conv2d):
 
 @MODELS.register_module()
 class SkipConv3d(SkipConvMixin, nn.Conv3d):
-    """``torch.nn.Conv3d`` as a Skip-Convolution over windows of a video.
+    """Skips, like :class:`SkipConv2d`, in a ``Conv3d`` over video windows.
 
     A "frame" is a 5-D input (N, C, T, H, W): consecutive windows of one
     shape. The mask is (N, 1, T_out, H_out, W_out).
 
     Args:
-        *args: As of ``torch.nn.Conv3d``.
+        *args: Passed on to ``torch.nn.Conv3d``.
         gate: A gate or its config.
         memory: ``previous`` (the paper) or ``accumulated``.
-        **kwargs: As of ``torch.nn.Conv3d``.
+        **kwargs: Passed on to ``torch.nn.Conv3d``.
     """
 
     dense_class = nn.Conv3d
@@ -373,24 +377,24 @@ else:
     # Each names torch's class as a base of its own: mmengine's
     # initialisers match a layer by the names of its direct bases.
     class SkipMMCVConv2d(SkipConvMixin, MMCVConv2d, nn.Conv2d):
-        """mmcv's ``Conv2d`` wrapper as a Skip-Convolution."""
+        """Skips in mmcv's ``Conv2d`` wrapper."""
 
         dense_class = MMCVConv2d
 
     class SkipMMCVConv3d(SkipConvMixin, MMCVConv3d, nn.Conv3d):
-        """mmcv's ``Conv3d`` wrapper as a Skip-Convolution."""
+        """Skips in mmcv's ``Conv3d`` wrapper."""
 
         dense_class = MMCVConv3d
 
     class SkipConv2dAdaptivePadding(
         SkipConvMixin, Conv2dAdaptivePadding, nn.Conv2d
     ):
-        """mmcv's TensorFlow-style padding, which depends on the input size."""
+        """Skips in mmcv's convolution with TensorFlow-style padding."""
 
         dense_class = Conv2dAdaptivePadding
 
         def geometry(self, x: Tensor) -> ConvGeometry:
-            """As of the base, with the padding that this input size needs."""
+            """Tell where this layer reads, padded as this input size needs."""
             pairs = []
             for size, k, s, d in zip(
                 x.shape[2:],

@@ -1,4 +1,4 @@
-"""How the camera moved from one frame to the next, and what follows from it.
+"""The motion of the camera between two frames, and how memory follows it.
 
 Skip-Convolutions for Efficient Video Processing (CVPR 2021), section 3.3,
 proposes residuals against a warped frame, with a flow "computed from the
@@ -33,7 +33,8 @@ class Motion(Protocol):
     """Estimates the motion between two frames; hashable.
 
     Attributes:
-        interpolate: See :func:`mmskip.skip_conv.warp_memory`.
+        interpolate: True follows fractions of a cell, too; see
+            :func:`mmskip.skip_conv.warp_memory`.
     """
 
     interpolate: bool
@@ -56,7 +57,7 @@ class Motion(Protocol):
 @MODELS.register_module()
 @dataclass(frozen=True)
 class HomographyMotion:
-    """One homography for the whole frame, from tracked corners.
+    """Finds one homography for the whole frame, from tracked corners.
 
     The simplest motion that explains the tracks is taken: none, a shift, a
     homography. Shifts close to whole pixels are rounded: what adds up over
@@ -94,7 +95,7 @@ class HomographyMotion:
     def estimate(
         self, previous: np.ndarray, current: np.ndarray
     ) -> np.ndarray | None:
-        """See :class:`Motion`."""
+        """Tell where the pixels of a frame were, see :class:`Motion`."""
         if np.array_equal(previous, current):
             return np.eye(3)
         tracks = self._track(previous, current)
@@ -126,7 +127,7 @@ class HomographyMotion:
     def _track(
         self, previous: np.ndarray, current: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray] | None:
-        """Points (K, 2) in the current frame and where they were."""
+        """Find points (K, 2) in the current frame and where they were."""
         old = cv2.goodFeaturesToTrack(previous, self.points, 0.01, 5)
         if old is None or len(old) < self.least_points:
             return None
@@ -142,7 +143,7 @@ class HomographyMotion:
 def grey_pair(
     previous: Tensor, current: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Two grey images as 8-bit ones of one scale, whatever their range.
+    """Bring two grey images to 8 bits and one scale, whatever their range.
 
     Black and white are those of the pair: the scale of a frame that was
     black, or brighter than all others, does not stay.
@@ -152,7 +153,7 @@ def grey_pair(
         current: (H, W).
 
     Returns:
-        Of the same sizes, uint8.
+        Images of the same sizes, uint8.
     """
     pair = torch.stack((previous, current))
     low, high = pair.aminmax()
@@ -162,13 +163,13 @@ def grey_pair(
 
 
 class FramesOfModel(Protocol):
-    """A stream, as far as motion is concerned.
+    """Describes a stream, as far as motion is concerned.
 
     Attributes:
-        model: That gets the frames.
-        names: Of its converted layers.
+        model: Model that gets the frames.
+        names: Names of its converted layers.
         num_frames: Consecutive frames of each stream in one batch.
-        state: What is remembered of the video.
+        state: Memory of the video.
     """
 
     model: nn.Module
@@ -200,14 +201,14 @@ class MotionFollower:
         """
         if not self._layers:
             return []
-        hook = TransientHook(self._see)
+        hook = TransientHook(self._follow)
         return [
             self._binding.model.register_forward_pre_hook(
                 hook, with_kwargs=True
             )
         ]
 
-    def _see(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
+    def _follow(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
         """Estimate the motion up to a frame, and follow it."""
         state = self._binding.state
         if self._binding.num_frames != 1:
@@ -237,7 +238,7 @@ class MotionFollower:
     def _estimate(
         self, motion: Motion, previous: Tensor, current: Tensor
     ) -> Tensor | None:
-        """Maps (N, 3, 3); None if nothing moved."""
+        """Estimate maps (N, 3, 3); None if nothing moved."""
         found = [
             motion.estimate(*grey_pair(*pair))
             for pair in zip(previous, current, strict=True)
@@ -274,7 +275,7 @@ class MotionFollower:
 
 
 def _images_of(args: tuple, kwargs: dict) -> Tensor:
-    """The images among a forward's arguments."""
+    """Find the images among a forward's arguments."""
     for value in (*args, *kwargs.values()):
         if isinstance(value, Tensor) and value.dim() == 4:
             return value
@@ -286,10 +287,10 @@ def _images_of(args: tuple, kwargs: dict) -> Tensor:
 
 
 def _repeated(maps: Tensor, batch: int) -> Tensor:
-    """The maps of a layer that sees each stream several times."""
+    """Repeat the maps for a layer that gets each stream several times."""
     if batch % len(maps):
         raise RuntimeError(
-            f'expected a layer to see a multiple of {len(maps)} images, as '
+            f'expected a layer to get a multiple of {len(maps)} images, as '
             f'many as the model, got {batch}; exclude it from motion '
             'compensation'
         )

@@ -1,4 +1,9 @@
-"""A Skip-Convolution at one call site, prepared for the C++ library."""
+"""A Skip-Convolution at one call site, prepared for the C++ library.
+
+The library keeps the kernel, the geometry and the gate of a layer in one
+object (:class:`LayerCache`), and the memory of a call site with it in another
+(:class:`NativeCall`), so that a frame is one call with one argument.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,7 +19,7 @@ MEMORY_RULES = ('previous', 'accumulated')
 
 
 class SkipParams(NamedTuple):
-    """What a backend needs to know of a layer.
+    """Bundles all that a backend needs to know of a layer.
 
     Attributes:
         weight: Kernel (C_out, C_in / groups, ...).
@@ -26,7 +31,7 @@ class SkipParams(NamedTuple):
             ``accumulated`` (ours): against the last transmitted input, so
             the output is exactly the convolution of that input and slow
             change adds up until it fires.
-        activation: Of the output that is returned, see
+        activation: Activation of the output that is returned, see
             :func:`mmskip.native.activate_`; what is remembered, and what gates
             are given, is the output before it.
     """
@@ -43,7 +48,8 @@ def make_layer(params: SkipParams) -> torch.ScriptObject:
     """Make a layer of the library, which keeps the kernel in its own order.
 
     Args:
-        params: Of a layer that :func:`refusal` does not refuse.
+        params: Parameters of a layer that :func:`.library.refusal` does not
+            refuse.
     """
     classes = torch.classes.mmskip
     weight, bias, geometry, gate, rule, activation = params
@@ -71,12 +77,12 @@ def make_layer(params: SkipParams) -> torch.ScriptObject:
 
 
 class LayerCache:
-    """The native layer of a Skip-Convolution, made anew when that changes.
+    """Keeps the native layer of a Skip-Convolution, and notices its changes.
 
-    What writes to the kernel past torch's version counters
-    (``weight.data.copy_``) is noticed where all values are compared, in
-    reference frames. Padding that depends on the size of the input makes a
-    layer for each.
+    The layer is made anew when a setting or the kernel changes. Writes to
+    the kernel past torch's version counters (``weight.data.copy_``) are
+    noticed where all values are compared, in reference frames. Padding that
+    depends on the size of the input makes a layer for each size.
 
     Args:
         forced: Bool (H_out, W_out); outputs fire nowhere else.
@@ -92,11 +98,11 @@ class LayerCache:
     def get(
         self, params: SkipParams, check: bool = False
     ) -> torch.ScriptObject:
-        """The layer.
+        """Give the native layer of these parameters.
 
         Args:
-            params: What it is made of.
-            check: Compare the values of the kernel, too, all of them.
+            params: Parameters of the layer.
+            check: True compares all values of the kernel, too.
         """
         weight = params.weight
         if not self._holds(params) or (
@@ -127,30 +133,23 @@ class LayerCache:
         )
 
 
-def _mark_of(weight: Tensor) -> tuple:
-    version = 0 if weight.is_inference() else weight._version
-    return version, weight.data_ptr(), weight.shape
-
-
-def _print_of(weight: Tensor) -> int:
-    return torch.ops.mmskip.fingerprint(weight.detach(), 0)
-
-
 class NativeCall:
-    """A call site, prepared for frames that are no reference frames.
+    """Runs one call site in the library, in all but reference frames.
+
+    Preparing it once saves converting the settings of a layer in each frame.
 
     It is right as long as :meth:`holds` and :meth:`fits` say so.
 
     Args:
-        params: Of the layer.
+        params: Parameters of the layer.
         layer: The native layer that :class:`LayerCache` keeps of it.
-        memory: What the call site remembers: input and output, channels
-            last, the gate's factor and, of a relative gate, how much was
+        memory: Memory of the call site: input and output, channels last,
+            the gate's factor and, of a relative gate, how much was
             computed. It is updated in place.
 
     Attributes:
-        params: The same.
-        layer: The same.
+        params: Parameters of the layer.
+        layer: The native layer.
         site: Layer and memory as the library takes them.
     """
 
@@ -171,7 +170,7 @@ class NativeCall:
         self._mark = () if weight.is_inference() else _mark_of(weight)
 
     def fits(self, x: Tensor) -> bool:
-        """Whether ``x`` may be a next frame."""
+        """Tell if ``x`` may be a next frame."""
         return x.shape == self._shape and x.dtype is torch.float32 and x.is_cpu
 
     def holds(
@@ -182,7 +181,7 @@ class NativeCall:
         rule: str,
         activation: str | None,
     ) -> bool:
-        """Whether the settings are those of the call."""
+        """Tell if the settings are those of the call."""
         known = self.params
         return (
             gate is known.gate
@@ -203,3 +202,12 @@ class NativeCall:
             torch's convolution would; bool mask (N, 1, H_out, W_out).
         """
         return self.site.run(x)
+
+
+def _mark_of(weight: Tensor) -> tuple:
+    version = 0 if weight.is_inference() else weight._version
+    return version, weight.data_ptr(), weight.shape
+
+
+def _print_of(weight: Tensor) -> int:
+    return torch.ops.mmskip.fingerprint(weight.detach(), 0)

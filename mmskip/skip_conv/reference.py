@@ -1,4 +1,13 @@
-"""A Skip-Convolution in torch: one frame, and whole clips for training."""
+"""A Skip-Convolution in torch: one frame, and whole clips for training.
+
+Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 3:
+``z_t = z_{t-1} + g(r_t) * (w conv r_t)``. Symbols: B clips, T frames, N
+images, C channels.
+
+:func:`skip_conv` computes one frame; it is the function that every backend
+implements, and hands it on to the native one where that is asked for.
+:func:`skip_clip` computes all T frames of clips at once, with gradients.
+"""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -25,17 +34,19 @@ from .gate_mask import (
 )
 from .native_layer import LayerCache, NativeCall, SkipParams
 
+Decide = Callable[[Tensor, Tensor], Tensor]
+
 
 class SkipMemory(NamedTuple):
-    """What one call site remembers between two frames.
+    """Keeps what one call site remembers between two frames.
 
     Attributes:
         input: The input that residuals are taken against, (N, C_in, ...).
         output: The last output, (N, C_out, ...).
         scale: The gate's factor, a scalar or, of a relative gate, one per
             stream (N, 1, ...).
-        computed: Of a relative gate: how many outputs of each stream were
-            computed since its level was taken, int64 (N,).
+        computed: Number of outputs of each stream that were computed since
+            the level of a relative gate was taken, int64 (N,).
         exposed: Outputs of which nothing is known, bool (N, 1, ...): they
             are computed next, whatever the gate says. None: no output.
         pending: Motion of the picture that input and output have not
@@ -50,7 +61,7 @@ class SkipMemory(NamedTuple):
     pending: Tensor | None = None
 
     def fits(self, x: Tensor) -> bool:
-        """Whether ``x`` continues this memory (shape, dtype, device).
+        """Tell if ``x`` continues this memory (shape, dtype, device).
 
         Under autocast the output has another dtype than the input.
         """
@@ -62,11 +73,11 @@ class SkipMemory(NamedTuple):
         )
 
     def detach(self) -> 'SkipMemory':
-        """The same memory, cut off from the autograd graph."""
+        """Return the memory, cut off from the autograd graph."""
         return SkipMemory(*(None if t is None else t.detach() for t in self))
 
     def clone(self) -> 'SkipMemory':
-        """A copy that the next frame does not change."""
+        """Copy the memory, so that the next frame does not change it."""
         return SkipMemory(*(None if t is None else t.clone() for t in self))
 
     @property
@@ -80,18 +91,18 @@ def skip_conv(
     params: SkipParams,
     layers: LayerCache | None = None,
 ) -> tuple[Tensor, Tensor, SkipMemory]:
-    """Compute one frame.
+    """Compute one frame of a Skip-Convolution.
 
     The torch reference masks a dense convolution; it defines the results of
     all backends, and saves no time.
 
     Args:
         x: Input (N, C_in, ...), N streams in lock-step.
-        memory: What the call site remembers, which is used up: a backend may
+        memory: Memory of the call site, which is used up: a backend may
             update it in place. None makes this frame a reference frame,
             computed densely.
-        params: Of the layer.
-        layers: Asks for the native backend, which keeps its layer there;
+        params: Parameters of the layer.
+        layers: Cache of native layers, which asks for the native backend;
             None for the torch reference.
 
     Returns:
@@ -120,11 +131,11 @@ def skip_frames(
 ) -> tuple[Tensor, list[Tensor]]:
     """Compute clips frame by frame, the first one a reference frame.
 
-    Differentiable but for the gate's decisions.
+    They are differentiable but for the gate's decisions.
 
     Args:
         frames: (B, T, C_in, ...).
-        params: Of the layer.
+        params: Parameters of the layer.
 
     Returns:
         Output (B, T, C_out, ...); masks (B, 1, ...) of the frames after the
@@ -138,12 +149,61 @@ def skip_frames(
     return torch.stack(outputs, 1), masks[1:]
 
 
+def skip_clip(
+    frames: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    decide: Decide,
+    rule: str = 'previous',
+) -> Tensor:
+    """Compute whole clips, whose first frame is the reference frame.
+
+    They are differentiable: gradients reach the kernel, all frames and,
+    through ``decide``, the gate.
+
+    Args:
+        frames: (B, T, C_in, ...).
+        weight: Kernel (C_out, C_in / groups, ...).
+        bias: (C_out,) or None.
+        geometry: Stride, padding, dilation, groups.
+        decide: Takes residuals and the frames that they lead to, both
+            (N, C_in, ...), and returns masks of 0 and 1, (N, 1, ...) of the
+            output's size. Called with N = B * (T - 1), clip-major, or, for
+            ``accumulated``, T - 1 times with N = B.
+        rule: ``previous`` takes residuals against the previous input,
+            ``accumulated`` against the last transmitted one, as in
+            :class:`SkipParams`.
+
+    Returns:
+        (B, T, C_out, ...).
+    """
+    if rule == 'accumulated':
+        inputs = _transmitted(frames, weight.shape[2:], geometry, decide)
+        output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
+        return output.unflatten(0, frames.shape[:2])
+    return _clip_previous(frames, weight, bias, geometry, decide)
+
+
+def native_call(
+    memory: SkipMemory, params: SkipParams, layers: LayerCache
+) -> NativeCall:
+    """Prepare the next frames of a call site, see :func:`skip_conv`.
+
+    Args:
+        memory: Memory of the site, in the native layout.
+        params: Parameters of the layer.
+        layers: Cache that keeps the native layer.
+    """
+    return NativeCall(params, layers.get(params), memory)
+
+
 def _reference_frame(x, params, layers):
-    """A dense frame, after which there is something to skip."""
+    """Compute a dense frame, after which there is something to skip."""
     weight, bias, geometry, gate = params[:4]
     layout, take = torch.preserve_format, relative_scale
     if layers is not None:
-        # What it adds up for a relative gate is rounded in its own way.
+        # Its sums for a relative gate are rounded in their own way.
         layout, take = torch.channels_last, native.relative_scale
         layers.get(params, check=True)
         x = x.contiguous(memory_format=layout)
@@ -158,7 +218,7 @@ def _reference_frame(x, params, layers):
 
 
 def _scale_of(x, output, weight, gate, take=relative_scale):
-    """The factor of a relative gate, given what is remembered."""
+    """Compute the factor of a relative gate, given what is remembered."""
     signal = x if gate.kind == 'input_norm' else output
     return take(signal, signal_norms(gate, weight))
 
@@ -178,21 +238,8 @@ def _follow_level(memory, mask, weight, gate):
     return memory._replace(scale=scale, computed=computed.where(~due, 0))
 
 
-def native_call(
-    memory: SkipMemory, params: SkipParams, layers: LayerCache
-) -> NativeCall:
-    """Prepare the next frames of a call site, see :func:`skip_conv`.
-
-    Args:
-        memory: What it remembers, in the native layout.
-        params: Of the layer.
-        layers: Keeps the native layer.
-    """
-    return NativeCall(params, layers.get(params), memory)
-
-
 def _output_dtype(x: Tensor) -> torch.dtype:
-    """The dtype that a convolution of ``x`` returns."""
+    """Tell the dtype that a convolution of ``x`` returns."""
     kind = x.device.type
     if (
         x.dtype == torch.float64
@@ -204,7 +251,7 @@ def _output_dtype(x: Tensor) -> torch.dtype:
 
 
 def _channels_last(memory):
-    """Memory in the layout that the native backend updates in place."""
+    """Lay memory out as the native backend updates it, in place."""
     layout = torch.channels_last
     if memory.input.is_contiguous(
         memory_format=layout
@@ -215,7 +262,7 @@ def _channels_last(memory):
 
 
 def _previous(x, memory, weight, bias, geometry, gate):
-    """Eq. 3 as printed: residual against x_{t-1}.
+    """Compute Eq. 3 as printed: residual against x_{t-1}.
 
     What is exposed has no x_{t-1}: it is computed as in a reference frame.
     """
@@ -232,11 +279,11 @@ def _previous(x, memory, weight, bias, geometry, gate):
 
 
 def _accumulated(x, memory, weight, bias, geometry, gate):
-    """Residual against the last transmitted input, per input position.
+    """Compute by the residual against the last transmitted input.
 
     An input position is transmitted iff every output that reads it fires:
-    the outputs it touches are then a subset of those the gate chose, so
-    nothing is computed that the gate left out. Computed outputs are written
+    the outputs it touches are then a subset of those that the gate fires,
+    so nothing is computed that the gate left out. Computed outputs are written
     as the convolution of the transmitted input itself, not as a running
     sum: rounding errors do not build up either.
     """
@@ -260,7 +307,7 @@ def _accumulated(x, memory, weight, bias, geometry, gate):
 
 
 def _fires(residual, x, memory, weight, geometry, gate):
-    """Which outputs the gate wants computed, in inference."""
+    """Decide which outputs the gate wants computed, in inference."""
     if gate.kind != 'learned':
         return gate_mask(
             residual, memory.scale, weight.shape[2:], geometry, gate
@@ -271,45 +318,8 @@ def _fires(residual, x, memory, weight, geometry, gate):
 
 
 def _own(tensor: Tensor, layout: torch.memory_format | None = None) -> Tensor:
-    """A copy that no in-place operation of the caller can reach."""
+    """Copy a tensor, out of reach of in-place operations of the caller."""
     return tensor.clone(memory_format=layout or torch.preserve_format)
-
-
-Decide = Callable[[Tensor, Tensor], Tensor]
-
-
-def skip_clip(
-    frames: Tensor,
-    weight: Tensor,
-    bias: Tensor | None,
-    geometry: ConvGeometry,
-    decide: Decide,
-    rule: str = 'previous',
-) -> Tensor:
-    """Compute clips whose first frame is the reference frame.
-
-    Differentiable: gradients reach the kernel, all frames and, through
-    ``decide``, the gate.
-
-    Args:
-        frames: (B, T, C_in, ...).
-        weight: Kernel (C_out, C_in / groups, ...).
-        bias: (C_out,) or None.
-        geometry: Stride, padding, dilation, groups.
-        decide: Takes residuals and the frames that they lead to, both
-            (N, C_in, ...), and returns masks of 0 and 1, (N, 1, ...) of the
-            output's size. Called with N = B * (T - 1), clip-major, or, for
-            ``accumulated``, T - 1 times with N = B.
-        rule: As of :func:`skip_conv`.
-
-    Returns:
-        (B, T, C_out, ...).
-    """
-    if rule == 'accumulated':
-        inputs = _transmitted(frames, weight.shape[2:], geometry, decide)
-        output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
-        return output.unflatten(0, frames.shape[:2])
-    return _clip_previous(frames, weight, bias, geometry, decide)
 
 
 def _clip_previous(
@@ -319,7 +329,7 @@ def _clip_previous(
     geometry: ConvGeometry,
     decide: Decide,
 ) -> Tensor:
-    """All residuals in one convolution; the outputs are running sums."""
+    """Convolve all residuals at once; the outputs are running sums."""
     residual = frames[:, 1:] - frames[:, :-1]
     pieces = torch.cat([frames[:, :1], residual], 1)
     change = convolve(pieces.flatten(0, 1), weight, None, geometry)
@@ -340,7 +350,7 @@ def _transmitted(
     geometry: ConvGeometry,
     decide: Decide,
 ) -> Tensor:
-    """The inputs that the frames stand for, one frame after the other."""
+    """Find the inputs that frames stand for, one frame after the other."""
     transmitted = [frames[:, 0]]
     for frame in frames.unbind(1)[1:]:
         residual = frame - transmitted[-1]
@@ -356,12 +366,12 @@ def _all_open(
     geometry: ConvGeometry,
     size: torch.Size,
 ) -> Tensor:
-    """1 where no output that reads an input is closed, else 0.
+    """Give 1 where no output that reads an input is closed, else 0.
 
-    The product over the outputs' gates, with its gradient: an input that one
-    gate alone holds back would be transmitted if that gate opened, so that
-    gate has to hear from it; else a gate that has closed would never open
-    again.
+    It is the product over the outputs' gates, with its gradient: an input
+    that one gate alone holds back would be transmitted if that gate opened,
+    so that gate has to get its gradient; else a gate that has closed would
+    never open again.
     """
     count = cover_sum(closed, kernel_size, geometry, size)
     whole = torch.relu(1 - count)

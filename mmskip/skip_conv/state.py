@@ -1,4 +1,9 @@
-"""The memory of one video stream."""
+"""The memory of one video stream, and a watch over the weights it is of.
+
+Memory lives here and not in the layers, so that one model serves several
+streams. It is only right for the weights that it was computed with:
+:class:`WeightWatch` notices those that change while a stream goes on.
+"""
 
 import copy
 import weakref
@@ -14,153 +19,31 @@ from .layer import SkipConvMixin
 from .native_layer import NativeCall
 from .reference import SkipMemory
 
-
-class Part(NamedTuple):
-    """The weights of a layer, or those of its gate.
-
-    Attributes:
-        layer: Name of the layer.
-        is_gate: Whether they are those of its gate.
-    """
-
-    layer: str
-    is_gate: bool
-
-
-class _Place(NamedTuple):
-    """Where a module keeps a tensor.
-
-    Attributes:
-        part: Which the tensor is of.
-        tensors: The module's parameters or buffers.
-        name: Of the tensor among them.
-        tensor: That was there; None for none.
-        is_read: Whether its values are compared in Python, all of them.
-        mark: What is known of it.
-    """
-
-    part: Part
-    tensors: dict[str, Any]
-    name: str
-    tensor: Tensor | None
-    is_read: bool
-    mark: tuple
-
-    def holds(self) -> bool:
-        """Whether the same tensor is there."""
-        return self.tensors.get(self.name) is self.tensor
-
-
-class WeightWatch:
-    """Tells which weights are others than when it was made.
-
-    Nothing is missed of what torch's version counters count, of parameters
-    that are replaced, and of their data. What is written past the counters
-    (``weight.data.copy_``, as the averaging of weights does) is found by the
-    values: by all of them in vectors and in layers that run on the torch
-    reference, which reads the weights themselves; by some of them where the
-    native backend runs on a copy of its own. On other devices than the CPU
-    values are not read, as that would wait for the device.
-
-    Args:
-        layers: Names of the layers.
-        is_native: Whether the native backend runs those that it takes.
-
-    Attributes:
-        is_native: The same.
-    """
-
-    def __init__(
-        self, layers: Mapping[SkipConvMixin, str], is_native: bool
-    ) -> None:
-        self.is_native = is_native
-        self._places = [
-            place
-            for layer, name in layers.items()
-            for place in _places(
-                layer, name, not is_native or bool(layer.native_refusal())
-            )
-        ]
-        found = [p for p in self._places if p.tensor is not None]
-        self._native = None if native.MISSING else native.new_plan(0)
-        self._slow = [
-            p
-            for p in found
-            if p.is_read or self._native is None or not p.tensor.is_cpu
-        ]
-        slow = {id(p.tensor) for p in self._slow}
-        for place in found:
-            if id(place.tensor) not in slow:
-                self._native.watch(place.tensor)
-
-    def changed(self) -> set[Part]:
-        """What has changed since the watch began."""
-        # Plain loops: this is done in every frame.
-        if (
-            all(p.tensors.get(p.name) is p.tensor for p in self._places)
-            and (self._native is None or self._native.holds())
-            and all(p.mark == _mark(p.tensor, p.is_read) for p in self._slow)
-        ):
-            return set()
-        return {
-            p.part
-            for p in self._places
-            if not p.holds() or p.mark != _mark(p.tensor, p.is_read)
-        }
-
-
-def _places(
-    layer: SkipConvMixin, name: str, is_read: bool
-) -> Iterator[_Place]:
-    """Where a layer keeps tensors; where there is none, one may come."""
-    for owner in layer.modules():
-        part = Part(name, _is_in(owner, layer.gate))
-        for tensors in (owner._parameters, owner._buffers):
-            for key, tensor in tensors.items():
-                mark = _mark(tensor, is_read)
-                yield _Place(part, tensors, key, tensor, is_read, mark)
-
-
-def _is_in(module: nn.Module, whole: nn.Module) -> bool:
-    return any(module is part for part in whole.modules())
-
-
-def _mark(tensor: Tensor | None, is_read: bool) -> tuple:
-    """What differs if a tensor does."""
-    if tensor is None:
-        return ()
-    version = 0 if tensor.is_inference() else tensor._version
-    if not tensor.is_cpu:
-        return version, address_of(tensor)
-    whole = is_read or tensor.dim() < 2 or tensor.is_inference()
-    return version, address_of(tensor), fingerprint(tensor, 0 if whole else 16)
-
-
 CallSite = tuple[str, int]
 
 
 class StreamState:
-    """What a model remembers of one video, or of B videos in lock-step.
+    """Keeps the memory of one video, or of B videos in lock-step.
 
     Memory is kept per call site, (layer name, n-th call in this frame): a
     head shared by pyramid levels, or a network that runs twice a frame for
     a flip test, has one slot for each use.
 
     Attributes:
-        frames: Frames seen since the last reset.
-        shape_changes: How often a call site met an input of another shape,
-            dtype or device and became a reference frame again.
-        weight_changes: How often one did because the weights of its layer
-            had changed.
+        frames: Number of frames since the last reset.
+        shape_changes: Number of times that a call site met an input of
+            another shape, dtype or device and became a reference frame again.
+        weight_changes: Number of times that one did because the weights of
+            its layer had changed.
         slots: The memory of each call site.
         last_images: The last frame in grey, (N, H, W), where motion is
             compensated.
-        lost_motion: Frames of streams whose motion could not be estimated,
+        lost_motion: Number of frames whose motion could not be estimated,
             and was taken for none.
-        plans: What parts of the model with a forward of their own keep, by
-            that forward and the number of its call in a frame.
-        watch: What would notice weights that change; None before the first
-            frame, and in copies, which trust the weights that they find.
+        plans: Plans of the modules that run in one, by their forward and the
+            number of its call in a frame.
+        watch: Watch over the weights; None before the first frame, and in
+            copies, which trust the weights that they find.
     """
 
     def __init__(self) -> None:
@@ -206,13 +89,13 @@ class StreamState:
 
     @property
     def nbytes(self) -> int:
-        """Bytes held by the memory of all call sites and parts."""
+        """Bytes held by the memory of all call sites and plans."""
         slots = sum(slot.nbytes for slot in self.slots.values())
         plans = self.plans.values()
         return slots + sum(plan.memory_beside(self.slots) for plan in plans)
 
     def last_masks(self) -> dict[CallSite, Tensor]:
-        """Which outputs each call site computed in its last call.
+        """Copy the outputs that each call site computed in its last call.
 
         Returns:
             Bool (N, 1, H_out, W_out) per call site; (N, 1, T, H, W) for 3-D
@@ -221,11 +104,11 @@ class StreamState:
         return {site: mask.clone() for site, mask in self._masks.items()}
 
     def last_mask(self, site: CallSite) -> Tensor | None:
-        """What a call site computed, no copy."""
+        """Give the outputs that a call site computed, without a copy."""
         return self._masks.get(site)
 
     def recall(self, site: CallSite, x: Tensor) -> SkipMemory | None:
-        """The memory of a call site if ``x`` continues it, else None."""
+        """Give the memory of a call site if ``x`` continues it, else None."""
         memory = self.slots.get(site)
         if memory is not None and not memory.fits(x):
             self.shape_changes += 1
@@ -233,18 +116,18 @@ class StreamState:
         return memory
 
     def keep(self, site: CallSite, memory: SkipMemory, mask: Tensor) -> None:
-        """Remember what a call site computed."""
+        """Remember the results of a call site."""
         # A memory that was updated in place is here already.
         if self.slots.get(site) is not memory:
             self.slots[site] = memory.detach()
         self._masks[site] = mask
 
     def prepared(self, site: CallSite) -> NativeCall | None:
-        """What was prepared for the next frames of a call site."""
+        """Give the call that was prepared for the next frames of a site."""
         return self._calls.get(site)
 
     def prepare(self, site: CallSite, call: NativeCall | None) -> None:
-        """Keep what runs the next frames of a call site."""
+        """Keep the call that runs the next frames of a call site."""
         if call is None:
             self._calls.pop(site, None)
         else:
@@ -257,14 +140,14 @@ class StreamState:
 
         Args:
             site: The call site.
-            memory: That the call updates in place, and that has no gradients.
-            call: What runs the next frames.
+            memory: Memory that the call updates in place, without gradients.
+            call: Call that runs the next frames.
         """
         self.slots[site] = memory
         self._calls[site] = call
 
     def note(self, site: CallSite, mask: Tensor) -> None:
-        """Remember what was computed by a call that was prepared."""
+        """Remember the outputs that a prepared call computed."""
         self._masks[site] = mask
 
     def claim(self, model: nn.Module) -> None:
@@ -299,3 +182,124 @@ class StreamState:
             f'StreamState(frames={self.frames}, '
             f'call_sites={len(self.slots)}, nbytes={self.nbytes})'
         )
+
+
+class WeightGroup(NamedTuple):
+    """Names the weights of a layer, or those of its gate.
+
+    Attributes:
+        layer: Name of the layer.
+        is_gate: True for the weights of its gate.
+    """
+
+    layer: str
+    is_gate: bool
+
+
+class WeightWatch:
+    """Tells which weights are others than when it was made.
+
+    Nothing is missed of what torch's version counters count, of parameters
+    that are replaced, and of their data. What is written past the counters
+    (``weight.data.copy_``, as the averaging of weights does) is found by the
+    values: by all of them in vectors and in layers that run on the torch
+    reference, which reads the weights themselves; by some of them where the
+    native backend runs on a copy of its own. On other devices than the CPU
+    values are not read, as that would wait for the device.
+
+    Args:
+        layers: Names of the layers.
+        is_native: True if the native backend runs those that it takes.
+
+    Attributes:
+        is_native: True if the native backend runs.
+    """
+
+    def __init__(
+        self, layers: Mapping[SkipConvMixin, str], is_native: bool
+    ) -> None:
+        self.is_native = is_native
+        self._places = [
+            place
+            for layer, name in layers.items()
+            for place in _places(
+                layer, name, not is_native or bool(layer.native_refusal())
+            )
+        ]
+        found = [p for p in self._places if p.tensor is not None]
+        self._native = None if native.MISSING else native.new_plan(0)
+        self._slow = [
+            p
+            for p in found
+            if p.is_read or self._native is None or not p.tensor.is_cpu
+        ]
+        slow = {id(p.tensor) for p in self._slow}
+        for place in found:
+            if id(place.tensor) not in slow:
+                self._native.watch(place.tensor)
+
+    def changed(self) -> set[WeightGroup]:
+        """List the weights that have changed since the watch began."""
+        # Plain loops: this is done in every frame.
+        if (
+            all(p.tensors.get(p.name) is p.tensor for p in self._places)
+            and (self._native is None or self._native.holds())
+            and all(p.mark == _mark(p.tensor, p.is_read) for p in self._slow)
+        ):
+            return set()
+        return {
+            p.group
+            for p in self._places
+            if not p.holds() or p.mark != _mark(p.tensor, p.is_read)
+        }
+
+
+class _Place(NamedTuple):
+    """Notes where a module keeps a tensor.
+
+    Attributes:
+        group: Layer or gate that the tensor belongs to.
+        tensors: The module's parameters or buffers.
+        name: Name of the tensor among them.
+        tensor: Tensor that was there; None for none.
+        is_read: True if all its values are compared in Python.
+        mark: Version, address and hash that it had.
+    """
+
+    group: WeightGroup
+    tensors: dict[str, Any]
+    name: str
+    tensor: Tensor | None
+    is_read: bool
+    mark: tuple
+
+    def holds(self) -> bool:
+        """Tell if the same tensor is there."""
+        return self.tensors.get(self.name) is self.tensor
+
+
+def _places(
+    layer: SkipConvMixin, name: str, is_read: bool
+) -> Iterator[_Place]:
+    """List where a layer keeps tensors; where there is none, one may come."""
+    for owner in layer.modules():
+        group = WeightGroup(name, _is_in(owner, layer.gate))
+        for tensors in (owner._parameters, owner._buffers):
+            for key, tensor in tensors.items():
+                mark = _mark(tensor, is_read)
+                yield _Place(group, tensors, key, tensor, is_read, mark)
+
+
+def _is_in(module: nn.Module, whole: nn.Module) -> bool:
+    return any(module is part for part in whole.modules())
+
+
+def _mark(tensor: Tensor | None, is_read: bool) -> tuple:
+    """Give values that differ if a tensor does."""
+    if tensor is None:
+        return ()
+    version = 0 if tensor.is_inference() else tensor._version
+    if not tensor.is_cpu:
+        return version, address_of(tensor)
+    whole = is_read or tensor.dim() < 2 or tensor.is_inference()
+    return version, address_of(tensor), fingerprint(tensor, 0 if whole else 16)

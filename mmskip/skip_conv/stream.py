@@ -1,4 +1,10 @@
-"""``stream`` and ``clip``: run a converted model over video."""
+"""``stream`` and ``clip``: run a converted model over video.
+
+Inside these blocks a *binding* runs the converted layers of a model:
+:class:`StreamBinding` gives each call of a layer the memory of the frame
+before, :class:`ClipBinding` computes clips and remembers nothing.
+Symbols: B streams or clips, T frames of each, folded clip-major: (B*T, ...).
+"""
 
 import warnings
 from collections import Counter
@@ -63,7 +69,7 @@ def run_frames(
         layer: The converted layer.
         x: (B*T, C, ...), clip-major.
         num_frames: T.
-        memory: Of the frame before the first one.
+        memory: Memory of the frame before the first one.
         restarts: Frames that are reference frames, whatever came before.
 
     Returns:
@@ -138,10 +144,10 @@ class Binding:
             del module._binding
 
     def begin(self) -> None:
-        """A forward of the whole model starts."""
+        """Note that a forward of the whole model starts."""
 
     def end(self) -> None:
-        """It has ended, normally or not."""
+        """Note that it has ended, normally or not."""
 
     def run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
         """Compute a converted layer's output, laid out as the layer's own.
@@ -162,11 +168,11 @@ class Binding:
 
 
 class StreamBinding(Binding):
-    """Memory lives on from one forward of the model to the next.
+    """Keeps memory from one forward of the model to the next.
 
     Args:
         model: A converted model.
-        state: Where the memory is kept.
+        state: State that keeps the memory.
         num_frames: Consecutive frames of each stream in one batch.
     """
 
@@ -211,13 +217,12 @@ class StreamBinding(Binding):
     def _follow_weights(self) -> None:
         """Let layers whose weights have changed start anew.
 
-        What they remember is of the old ones, and would stay where nothing
-        moves.
+        Their memory is of the old ones, and would stay where nothing moves.
         """
         state = self.state
         begins = not state.frames
         changed = set() if state.watch is None else state.watch.changed()
-        gates = {part.layer for part in changed if part.is_gate}
+        gates = {group.layer for group in changed if group.is_gate}
         for layer, name in self.names.items():
             if begins or name in gates:
                 layer.gate.refresh()
@@ -263,7 +268,7 @@ class StreamBinding(Binding):
 
     @property
     def is_plain(self) -> bool:
-        """Whether the native operator runs one frame of each stream."""
+        """True if the native operator runs one frame of each stream."""
         return self._native and self.num_frames == 1 and not self.restarts
 
     def next_call(self, module: nn.Module, name: str) -> CallSite:
@@ -284,15 +289,15 @@ class StreamBinding(Binding):
 
     @property
     def in_forward(self) -> bool:
-        """Whether a forward of the model is under way."""
+        """True while a forward of the model is under way."""
         return self._in_forward
 
     def calls_of(self, layer: SkipConvMixin) -> int:
-        """How often a layer was called in this frame."""
+        """Tell how often a layer was called in this frame."""
         return self._calls.get(layer, 0)
 
     def site_of(self, layer: SkipConvMixin) -> CallSite:
-        """Where the last call of a layer in this frame has its memory."""
+        """Name the call site of the last call of a layer in this frame."""
         return self.names[layer], self._calls[layer] - 1
 
     def count(self, calls: Mapping[nn.Module, int]) -> None:
@@ -320,7 +325,7 @@ class StreamBinding(Binding):
 
 
 class ClipBinding(Binding):
-    """Every call starts with a reference frame and remembers nothing.
+    """Starts every call with a reference frame and remembers nothing.
 
     In training all frames of a clip are computed together, and what the
     gates cost is collected for a loss; otherwise one after the other.
@@ -330,7 +335,7 @@ class ClipBinding(Binding):
         num_frames: Frames T of a clip; batches are (B*T, C, H, W).
 
     Attributes:
-        costs: Of each call in the last forward, in training.
+        costs: Costs of each call in the last forward, in training.
     """
 
     def __init__(self, model: nn.Module, num_frames: int) -> None:
@@ -362,8 +367,8 @@ class ClipBinding(Binding):
         self._wants_gradients = False
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
-        # Of the model: a frozen stage is in eval mode, and a block that is
-        # run again for its gradients has none at first.
+        # The model tells, as a frozen stage is in eval mode, and a block that
+        # is run again for its gradients has none at first.
         trains = self.model.training and (
             self._wants_gradients or torch.is_grad_enabled()
         )
@@ -396,8 +401,8 @@ def stream(
 
     Args:
         model: A converted model, in eval mode.
-        state: Where memory is kept; a new one, which dies with the block,
-            if not given.
+        state: State that keeps the memory; a new one, which dies with the
+            block, if not given.
         num_frames: Consecutive frames of each stream in one batch,
             clip-major: (B*num_frames, C, H, W).
 

@@ -1,4 +1,4 @@
-"""Move what a Skip-Convolution remembers along with the camera.
+"""The warp that moves the memory of a Skip-Convolution with the camera.
 
 Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 10 and 11:
 the residual is taken against the warped input, and added to the warped
@@ -33,19 +33,19 @@ from mmskip.native import ConvGeometry
 
 from .reference import SkipMemory
 
-# Of bilinear interpolation, per value: four neighbours, each weighed.
+# MACs of bilinear interpolation, per value: four neighbours, each weighed.
 WARP_MACS = 4
-# In cells; far below what any estimate can tell.
+# Tolerance in cells; far below what any estimate can tell.
 ROUNDING = 1e-4
 
 
 class WarpedMemory(NamedTuple):
-    """A memory after its warp.
+    """Holds a memory after its warp.
 
     Attributes:
         memory: Input and output in the new frame, what is exposed, and the
             motion that is pending.
-        macs: Of the interpolation.
+        macs: MACs of the interpolation.
     """
 
     memory: SkipMemory
@@ -63,12 +63,12 @@ def warp_memory(
     """Warp the input and the output that a call site remembers.
 
     Args:
-        memory: Of a 2-D convolution, N streams.
+        memory: Memory of a 2-D convolution, N streams.
         maps: (N, 3, 3), in pixels of the model's images.
         size: Height and width of those images.
-        kernel_size: Of the layer.
-        geometry: Of the layer.
-        interpolate: Follow the motion by fractions of a cell, too.
+        kernel_size: Kernel size of the layer.
+        geometry: Geometry of the layer.
+        interpolate: True follows the motion by fractions of a cell, too.
 
     Returns:
         The same memory if the motion does not add up to a cell yet.
@@ -97,31 +97,6 @@ def warp_memory(
     return WarpedMemory(warped, WARP_MACS * (x_values + z_values))
 
 
-def _followed(
-    matrix: Tensor,
-    grid: Tensor,
-    outer: Tensor,
-    size: tuple[int, int],
-    interpolate: bool,
-) -> Tensor:
-    """The part of a motion that is followed now, in pixels.
-
-    Of a homography in whole cells, the motion of the image's centre.
-    """
-    if interpolate:
-        into = whole_shift(_rescaled(matrix, grid))
-        out = whole_shift(_rescaled(matrix, outer))
-        if (into is None) == (out is None):
-            return matrix
-    centre = matrix.new_tensor([size[1] / 2, size[0] / 2, 1.0])
-    moved = matrix @ centre
-    steps = outer.diagonal()[:2]
-    shift = (moved[:2] / moved[2] - centre[:2]) / steps
-    followed = torch.eye(3, dtype=matrix.dtype)
-    followed[:2, 2] = shift.round() * steps
-    return followed
-
-
 def warp(x: Tensor, maps: Tensor) -> tuple[Tensor, int]:
     """Fetch every cell from where it was; beyond the frame there are zeros.
 
@@ -139,13 +114,38 @@ def warp(x: Tensor, maps: Tensor) -> tuple[Tensor, int]:
 
 
 def whole_shift(matrix: Tensor) -> tuple[int, int] | None:
-    """A map as a shift (x, y) by whole cells, None if it is none."""
+    """Read a map as a shift (x, y) by whole cells, None if it is none."""
     shift = matrix[:2, 2].round()
     whole = torch.eye(3, dtype=matrix.dtype)
     whole[:2, 2] = shift
     if (matrix - whole).abs().max() > ROUNDING:
         return None
     return int(shift[0]), int(shift[1])
+
+
+def _followed(
+    matrix: Tensor,
+    grid: Tensor,
+    outer: Tensor,
+    size: tuple[int, int],
+    interpolate: bool,
+) -> Tensor:
+    """Take the share of a motion that is followed now, in pixels.
+
+    For a homography in whole cells it is the motion of the image's centre.
+    """
+    if interpolate:
+        into = whole_shift(_rescaled(matrix, grid))
+        out = whole_shift(_rescaled(matrix, outer))
+        if (into is None) == (out is None):
+            return matrix
+    centre = matrix.new_tensor([size[1] / 2, size[0] / 2, 1.0])
+    moved = matrix @ centre
+    steps = outer.diagonal()[:2]
+    shift = (moved[:2] / moved[2] - centre[:2]) / steps
+    followed = torch.eye(3, dtype=matrix.dtype)
+    followed[:2, 2] = shift.round() * steps
+    return followed
 
 
 def _warp_one(x: Tensor, matrix: Tensor) -> tuple[Tensor, int]:
@@ -165,7 +165,7 @@ def _warp_one(x: Tensor, matrix: Tensor) -> tuple[Tensor, int]:
 
 
 def _sources(matrix: Tensor, rows: range, columns: range) -> Tensor:
-    """Where cells of the new grid were: (rows, columns, 2), x first."""
+    """Find where cells of the new grid were: (rows, columns, 2), x first."""
     y, x = torch.meshgrid(
         torch.tensor(rows, dtype=matrix.dtype),
         torch.tensor(columns, dtype=matrix.dtype),
@@ -181,7 +181,7 @@ def _inside(cells: Tensor, size: tuple[int, int]) -> Tensor:
 
 
 def _known(maps: Tensor, size: tuple[int, int]) -> Tensor:
-    """Which cells were inside the old frame: bool (N, 1, *size)."""
+    """Find the cells that were inside the old frame: bool (N, 1, *size)."""
     rows, columns = map(range, size)
     return torch.stack(
         [_inside(_sources(m, rows, columns), size)[None] for m in maps]
@@ -194,7 +194,7 @@ def _mixed(
     kernel_size: tuple[int, int],
     geometry: ConvGeometry,
 ) -> Tensor:
-    """Which outputs read what was padding and is not, or the reverse."""
+    """Find outputs that read what was padding and is not, or the reverse."""
     size = x.shape[2:]
     rows, columns = (
         range(-before, length + after)
@@ -206,7 +206,7 @@ def _mixed(
     for matrix in maps:
         changed = here != _inside(_sources(matrix, rows, columns), size)
         if geometry.padding_mode != 'zeros' and whole_shift(matrix) != (0, 0):
-            # What padding is made of changes with any motion.
+            # Padding made of the image changes with any motion.
             changed = changed | ~here
         masks.append(changed[None])
     changed = torch.stack(masks).to(x.device, x.dtype)
@@ -218,7 +218,7 @@ def _mixed(
 
 
 def _input_grid(cells: tuple[int, int], pixels: tuple[int, int]) -> Tensor:
-    """Where the cells of a layer's input lie in the image, in pixels.
+    """Locate the cells of a layer's input in the image, in pixels.
 
     Cell 0 lies on pixel 0, as in networks of odd kernels with symmetric
     padding. For pure shifts it does not matter where.
@@ -230,7 +230,7 @@ def _input_grid(cells: tuple[int, int], pixels: tuple[int, int]) -> Tensor:
 
 
 def _pixels_per_cell(pixels: int, cells: int) -> float:
-    """The stride so far, a whole number unless sizes say otherwise."""
+    """Find the stride so far, whole unless sizes say otherwise."""
     if cells > pixels:
         return 1 / _pixels_per_cell(cells, pixels)
     whole = round(pixels / cells)
@@ -241,7 +241,7 @@ def _pixels_per_cell(pixels: int, cells: int) -> float:
 def _output_grid(
     kernel_size: tuple[int, int], geometry: ConvGeometry
 ) -> Tensor:
-    """Where the outputs of a layer lie in its input: their centres."""
+    """Locate the centres of the outputs of a layer in its input."""
     grid = torch.eye(3, dtype=torch.float64)
     # x, the last dimension, comes first.
     for row, dim in ((0, 1), (1, 0)):
@@ -252,6 +252,6 @@ def _output_grid(
 
 
 def _rescaled(maps: Tensor, grid: Tensor) -> Tensor:
-    """Maps between pixels as maps between the cells of a grid."""
+    """Turn maps between pixels into maps between the cells of a grid."""
     scaled = torch.linalg.inv(grid) @ maps @ grid
     return scaled / scaled[..., 2:, 2:]

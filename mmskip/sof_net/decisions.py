@@ -1,4 +1,9 @@
-"""Decisions over whole videos: actions in training, and the early exit."""
+"""Decisions over whole videos: actions in training, and the early exit.
+
+S. J. Hyeon, "Dynamic layer skipping for efficient action recognition", M.S.
+thesis, Seoul National University, 2023, sections 3.2 and 3.3. Symbols: B
+videos, T frames, N policies, K classes, H of the hidden state.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,17 @@
-"""Inference of SoF-Net, which computes no more than was decided."""
+"""Inference of SoF-Net, which computes no more than was decided.
+
+A policy goes on from the last frame that no policy skipped (Eq. 3.2), so
+it is only known what becomes of a frame once the frames before it are done.
+But what the layers make of a frame does not depend on the others. So all
+frames of a window run stage by stage in one batch, as far as the policies
+would let them go *if no further frame were used*; whenever a frame is used,
+the policies decide anew on the ones behind it, and what is missing is run.
+Decisions are those of one frame after the other; some work may turn out to be
+for nothing, and is counted.
+
+Symbols: B videos, n frames of a window, N places with a policy, K classes,
+H of the hidden state, P values of a frame's half of a decision.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field

@@ -1,4 +1,11 @@
-"""Losses of SoF-Net, for guiding its policies and for their cost."""
+"""Losses of SoF-Net, for guiding its policies and for their cost.
+
+S. J. Hyeon, "Dynamic layer skipping for efficient action recognition", M.S.
+thesis, Seoul National University, 2023, section 3.3: guidance (3.3.3) teaches
+policies what a frame is good for, efficiency what it costs to forward it.
+Symbols: B videos, T frames, N policies, K classes; ``g`` the actions, ``p``
+the answers of the inner classifiers, ``y`` the labels.
+"""
 
 from collections.abc import Sequence
 

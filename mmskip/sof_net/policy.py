@@ -1,4 +1,13 @@
-"""Policies of SoF-Net, which stop a frame at a stage or forward it."""
+"""Policies of SoF-Net, which stop a frame at a stage or forward it.
+
+S. J. Hyeon, "Dynamic layer skipping for efficient action recognition", M.S.
+thesis, Seoul National University, 2023, section 3.2. Symbols: n a place where
+a policy sits, N of them, t a frame, B videos, C channels of the feature at a
+place, E of its embedding, H of the hidden state.
+
+:class:`StopOrForwardHead` is the policy of one place, as it is trained;
+:class:`StackedPolicies` runs those of all places at once, in inference.
+"""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,10 @@
-"""The recognizer of SoF-Net, for whole videos and frame by frame."""
+"""The recognizer of SoF-Net, for whole videos and frame by frame.
+
+S. J. Hyeon, "Dynamic layer skipping for efficient action recognition", M.S.
+thesis, Seoul National University, 2023. It is a 2D recognizer of mmaction2
+whose frames stop at a stage or go forward. Symbols: B videos, T frames, K
+classes.
+"""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -194,7 +200,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         if self.early_exit is not None:
             self.early_exit.check_length(frames)
         if self.mmskip_ledger is not None:
-            self.mmskip_ledger.see_batch(videos * frames)
+            self.mmskip_ledger.note_batch(videos * frames)
         chosen = torch.ones(videos, frames, dtype=torch.bool)
         if self.frame_choice is not None:
             chosen = self.frame_choice(frames, data_samples)
@@ -286,7 +292,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
     def _run_next(self, inputs: Tensor, inference: VideoInference) -> Tensor:
         """Scores (1, K) after one more frame (1, 1, C, H, W) of a stream."""
         if self.mmskip_ledger is not None:
-            self.mmskip_ledger.see_batch(1)
+            self.mmskip_ledger.note_batch(1)
         inference.run(inputs)
         scores = inference.net.scores(inference.logits())
         self._record_skipped(inference, 1, int(len(inference.stops) == 1))

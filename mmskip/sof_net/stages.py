@@ -1,4 +1,19 @@
-"""Stages of a backbone, behind which a frame may stop, and their cost."""
+"""Stages of a backbone, behind which a frame may stop, and their cost.
+
+SoF-Net puts its policies behind the stages of a CNN, "stacked building blocks
+with identical structures" (section 3.2). A user adds a backbone so::
+
+    from mmskip.sof_net import list_stages
+
+
+    @list_stages.register
+    def _(backbone: MyBackbone) -> list[nn.Sequential]:
+        return [nn.Sequential(backbone.stem), *backbone.blocks]
+
+Running the stages one after the other has to be the backbone's forward, and
+each has to work frame by frame. Their MACs are measured, not typed in, so an
+added backbone has its costs, too.
+"""
 
 import copy
 import functools

@@ -1,4 +1,18 @@
-"""Convolutions that compute some outputs and rebuild the rest."""
+"""Convolutions that compute some outputs and rebuild the rest.
+
+VA-RED^2: B. Pan, "Dynamic Neural Network for Efficient Video Recognition",
+M.S. thesis, MIT, 2023, sections 3.1-3.3 and A.2. Symbols: N samples, C output
+channels, T output frames, S options on an axis; option i computes one in
+``2**i`` channels (r = 1 / 2**i) or frames (R = 2**i), so option 0 is full.
+
+Every option is a slice of one computed tensor and every cheap map is linear,
+so Eq. 3.5 is one sum of computed planes with few terms per output (see
+:mod:`mmskip.va_red2.mixing`); how many options there are hardly changes it.
+
+Ours: rebuilding goes in steps of two (a quarter to a half, the half to all),
+and the bias is added after the sum. The thesis says neither; a batch norm
+behind the layer can then be folded into it.
+"""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple

@@ -1,4 +1,10 @@
-"""Layers of VA-RED^2, convolutions that compute what a sample needs."""
+"""Layers of VA-RED^2, convolutions that compute what a sample needs.
+
+B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S. thesis,
+MIT, 2023, chapter 3. Symbols: N samples, S_t and S_c options on the temporal
+and the channel axis, r and 1 / R the shares of channels and frames that are
+computed.
+"""
 
 from typing import Any, NamedTuple
 
@@ -148,7 +154,7 @@ class DynamicConvMixin(CountedWhole, Converted):
             weights = self.gate(input)
         run = self._train if self.training else self._infer
         output = run(input, weights)
-        # Of clips it may lie frame by frame; of images it can be viewed.
+        # Clips may lie frame by frame; images can be viewed.
         is_clip = output.dim() == 5
         return follow_layout(output, input, self.weight) if is_clip else output
 

@@ -1,8 +1,21 @@
 """The weighted sum over all options of a dynamic convolution (Eq. 3.5).
 
-Every plane of the output, a frame of a channel, is a sum of computed planes.
-The indices of these sums depend on sizes and used options only, their factors
-on the cheap maps, too.
+VA-RED^2: B. Pan, "Dynamic Neural Network for Efficient Video Recognition",
+M.S. thesis, MIT, 2023, section 3.1. Symbols: C channels, T frames, S options
+on an axis, K terms, P planes. A plane is one frame of one channel.
+
+Rebuilding the channels and frames that were not computed is linear and treats
+every position alike, so each plane of the output is a sum of a few computed
+planes. As one sparse sum it reads and writes every plane once; the same in
+steps, one per option and axis, took as long as the convolution.
+
+A term is an (output, computed) pair of channels or frames; options that make
+an output of the same computed one share it. So there are
+
+- indices: which planes are summed, and which terms an option adds to. They
+  depend on sizes and used options only, and are kept.
+- factors: what each used option multiplies its terms by. They depend on the
+  cheap maps, too, and are made anew when these learn.
 """
 
 from collections.abc import Iterable, Sequence

@@ -1,4 +1,11 @@
-"""Routing, the options that gates of dynamic convolutions leave open."""
+"""Routing, the options that gates of dynamic convolutions leave open.
+
+The tables of VA-RED^2 (B. Pan, M.S. thesis, MIT, 2023) give the average, the
+largest and the smallest cost of a clip, where the ledger of
+:func:`mmskip.count_macs` has sums only. :func:`record_routing` therefore keeps
+the routing and the MACs of each sample; :func:`force_routing` sets the routing
+of all layers by hand, to measure what an option costs.
+"""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager

@@ -71,8 +71,8 @@ def test_sums_are_exact_beyond_the_precision_of_floats(ledger, layers):
 def test_per_frame_divides_by_the_images_of_each_forward(ledger, layers):
     for batch in (4, 2):
         ledger.begin_forward()
-        ledger.see_batch(batch)
-        ledger.see_batch(99)  # a later layer of the same forward
+        ledger.note_batch(batch)
+        ledger.note_batch(99)  # a later layer of the same forward
         ledger.record(layers[0], 30 * batch, 12 * batch)
 
     assert ledger.frames == 6
@@ -89,7 +89,7 @@ def test_skipped_frames_cost_nothing_and_would_have_cost_a_dense_one(
 ):
     for _ in range(2):
         ledger.begin_forward()
-        ledger.see_batch(2)
+        ledger.note_batch(2)
         for _ in range(2):
             ledger.record(layers[0], 10, 10)
 
@@ -106,10 +106,10 @@ def test_a_reused_part_costs_nothing_and_would_have_cost_its_last_run(
     for ran, reused in ((1, 0), (2, 1), (0, 3)):
         ledger.begin_forward()
         if ran:
-            ledger.see_batch(ran)
+            ledger.note_batch(ran)
             ledger.record(part, 10 * ran, 10 * ran)
         ledger.record_reused_part(ran, reused)
-        ledger.see_batch(ran + reused)
+        ledger.note_batch(ran + reused)
         ledger.record(rest, 7 * (ran + reused), 7 * (ran + reused))
 
     assert ledger.frames == 1 + 3 + 3

@@ -24,7 +24,7 @@ def ledger():
     first, second = nn.Linear(1, 1), nn.Linear(1, 1)
     ledger = MacLedger({first: 'first', second: 'second'})
     ledger.begin_forward()
-    ledger.see_batch(4)
+    ledger.note_batch(4)
     ledger.record(first, 30 * GIGA, 6 * GIGA, 2 * GIGA, 5 * GIGA)
     ledger.record(second, 10 * GIGA, torch.tensor(4 * GIGA), 0, 3 * GIGA)
     ledger.record_uncounted('LSTM')

@@ -10,7 +10,7 @@ import mmskip
 from mmskip import StreamState
 from mmskip.native import library as native
 from mmskip.skip_conv import MEMORY_RULES
-from mmskip.skip_conv.state import Part, WeightWatch
+from mmskip.skip_conv.state import WeightGroup, WeightWatch
 from tests.helpers.convs import make_video
 from tests.helpers.nets import TinyNet
 from tests.helpers.pairwise import every_pair
@@ -185,10 +185,13 @@ def test_parts_are_told_apart():
     assert watch.changed() == set()
 
     net.body.gate.bias.data.add_(1)
-    assert watch.changed() == {Part('body', is_gate=True)}
+    assert watch.changed() == {WeightGroup('body', is_gate=True)}
     with torch.no_grad():
         net.stem.weight.mul_(2)
-    assert watch.changed() == {Part('body', True), Part('stem', False)}
+    assert watch.changed() == {
+        WeightGroup('body', True),
+        WeightGroup('stem', False),
+    }
 
 
 @torch.no_grad()
@@ -200,7 +203,7 @@ def test_weights_of_inference_mode_are_watched_by_their_values():
 
         net.body.weight[1, 2, 1, 0] += 1
 
-        assert watch.changed() == {Part('body', False)}
+        assert watch.changed() == {WeightGroup('body', False)}
 
 
 @torch.no_grad()
@@ -212,7 +215,7 @@ def test_a_weight_that_is_computed_from_others_is_watched_by_those():
 
     net.body.parametrizations.weight.original0.mul_(2)
 
-    assert watch.changed() == {Part('body', False)}
+    assert watch.changed() == {WeightGroup('body', False)}
 
 
 def test_a_gate_that_changes_leaves_the_memory():

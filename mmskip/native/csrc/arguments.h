@@ -1,4 +1,4 @@
-// What the operators accept.
+// Checks of the arguments that the operators accept.
 #pragma once
 
 #include <ATen/ATen.h>

@@ -20,7 +20,7 @@ namespace {
 constexpr int64_t kRows = 32;
 constexpr double kLeast = 1e-6;
 
-// How much neighbours in a row differ in a stream's signal, in units of the
+// The difference of neighbours in a row in a stream's signal, in units of the
 // norms: see relative_scale in gate_mask.py.
 float level(const at::Tensor& signal, int64_t stream, const float* norms) {
   const int64_t channels = signal.size(1), height = signal.size(2),

@@ -1,4 +1,4 @@
-// A Skip-Convolution with what it remembers of a stream.
+// A Skip-Convolution with its memory of a stream.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -52,7 +52,7 @@ class CallSite : public torch::CustomClassHolder {
   int64_t update(Frame& frame, const float* x, float* activated, uint8_t* mask);
   Rule rule() const;
   const uint8_t* forced() const;
-  // What a relative gate multiplies residuals of a stream by.
+  // The factor of a relative gate for the residuals of a stream.
   float level_scale(int64_t stream) const;
   // Takes a relative gate's level anew where it is due.
   void renew_level(const std::vector<int64_t>& counts);
@@ -65,7 +65,7 @@ class CallSite : public torch::CustomClassHolder {
   Geometry geometry_;
 };
 
-// What a relative gate multiplies residuals by, (N, 1, 1, 1), given its signal
+// The factors (N, 1, 1, 1) of a relative gate for residuals, given its signal
 // (N, C, H, W); norms (C) are those of Gate.
 at::Tensor relative_scale(
     const at::Tensor& signal, const std::optional<at::Tensor>& norms);

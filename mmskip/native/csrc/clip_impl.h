@@ -1,4 +1,4 @@
-// What dynamic convolutions do to clips beside convolving them.
+// Pooling and mixing of clips, which dynamic convolutions do beside convolving.
 // Part of kernels_impl.h.
 #pragma once
 

@@ -13,21 +13,21 @@ namespace mmskip {
 // The best kernels for this CPU; ATEN_CPU_CAPABILITY limits it, as torch.
 const Kernels& kernels();
 
-// Of a learned gate; without a kernel: a norm gate.
+// The settings of a learned gate; without a kernel: a norm gate.
 struct LearnedGate {
   // [position][C_in].
   const float* kernel = nullptr;
   GateInput input = GateInput::kResidual;
 };
 
-// What is known of the residuals, see Comparison.
+// The maps of the residuals, see Comparison.
 struct Residuals {
   const uint8_t* candidates;
   uint8_t* changed;
   float* scores;
 };
 
-// Where outputs go, and what an activation makes of them; null: nowhere.
+// The places of outputs, plain and after an activation; null: nowhere.
 struct Results {
   float* output;
   float* activated;
@@ -51,10 +51,10 @@ class Frame {
   // Compares x with the reference, which becomes the residual if asked to.
   void compare(const float* x, float* reference, bool subtract);
 
-  // Whether nothing fires, because nothing has changed.
+  // True if nothing fires, because nothing has changed.
   bool is_idle() const;
 
-  // Which outputs the gate wants.
+  // Finds the outputs that the gate wants.
   void decide(uint8_t* mask) const;
 
   // From what the gate wants to what is transmitted and, by that, computed;
@@ -80,7 +80,7 @@ class Frame {
       const float* bias,
       const Results& results) const;
 
-  // Whether the next frame, should x stay the same, can compute anything.
+  // True if the next frame, should x stay the same, can compute anything.
   bool stays_active() const;
 
  private:

@@ -13,10 +13,10 @@ constexpr int64_t kBlock = 32;
 // Images that are summed at a time.
 constexpr int64_t kMaxTerms = 8;
 
-// What is applied to outputs and sums on their way on.
+// Activations of outputs and sums on their way on.
 enum class Activation : int64_t { kNone, kReLU, kSiLU };
 
-// What a learned gate convolves.
+// Inputs that a learned gate may convolve.
 enum class GateInput : int64_t { kResidual, kMagnitude, kFrame };
 
 // A frame beside what is remembered of it. Maps are padded, 0 outside of the
@@ -29,7 +29,7 @@ struct Comparison {
   // (N, H, W): where x may differ from the frame before. Elsewhere scores and
   // changed hold what they held then. Null: anywhere, and both maps are 0.
   const uint8_t* candidates;
-  // Whether the reference is to become the residual where it is not 0.
+  // True if the reference is to become the residual where it is not 0.
   bool subtract;
   // Of a norm gate: 1 or 2.
   int order;
@@ -59,7 +59,7 @@ struct Sum {
   int64_t num_maps;
   const uint8_t* const* maps;
   const int64_t* map_factors;
-  // Whether all of it is computed, whatever the maps say.
+  // True if all of it is computed, whatever the maps say.
   bool everywhere;
   // (C) each: what the sum is multiplied by, and what is added then; null:
   // neither.
@@ -125,11 +125,11 @@ struct Rule {
   // (H_out, W_out): where outputs may fire at all; null for everywhere.
   const uint8_t* forced;
 
-  // Whether outputs without any change in their support fire in a stream.
+  // True if outputs without any change in their support fire in a stream.
   bool fires_at_rest(int64_t stream) const;
 };
 
-// What the sum over the taps of an output goes into.
+// The outputs that get the sums over their taps, and all that these read.
 struct Accumulation {
   const Geometry* geometry;
   // (N, H, W, C_in): residuals, or the transmitted input.
@@ -151,7 +151,7 @@ struct Accumulation {
   const int32_t* active;
 };
 
-// What a gate reads of clips.
+// The clips that a gate pools, and their statistics.
 struct ClipPool {
   // (N, C, T) planes of `size` floats each, so many floats apart.
   int64_t channels, frames, size;

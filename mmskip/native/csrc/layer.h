@@ -1,4 +1,4 @@
-// What a Skip-Convolution is made of, whatever it is called with.
+// The weights and settings of a Skip-Convolution, whatever its inputs are.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -13,7 +13,7 @@
 
 namespace mmskip {
 
-// Where a convolution reads, as ConvGeometry in geometry.py.
+// The places that a convolution reads, as ConvGeometry in geometry.py.
 struct ConvGeometry : public torch::CustomClassHolder {
   // Stride and dilation are (height, width); padding, of zeros, is top,
   // bottom, left and right.
@@ -27,7 +27,8 @@ struct ConvGeometry : public torch::CustomClassHolder {
   const int64_t groups;
 };
 
-// What decides which outputs are computed, as GateParams in gate_mask.py.
+// The gate that decides which outputs are computed, as GateParams in
+// gate_mask.py.
 struct Gate : public torch::CustomClassHolder {
   // Norms (C_out) are what signal_norms() makes of a relative gate whose
   // level is that of the output. Weight and bias are those of a learned gate,
@@ -77,7 +78,7 @@ struct Layer : public torch::CustomClassHolder {
   // The weight in the order in which the kernels read it.
   const at::Tensor packed;
   const std::optional<at::Tensor> bias;
-  // What accumulated sums begin with: the bias, or zeros.
+  // Start of accumulated sums: the bias, or zeros.
   const at::Tensor start;
   const c10::intrusive_ptr<ConvGeometry> geometry;
   const c10::intrusive_ptr<Gate> gate;

@@ -1,12 +1,13 @@
-// In which order images lie in memory.
+// The order in which images lie in memory.
 #pragma once
 
 #include <ATen/ATen.h>
 
 namespace mmskip {
 
-// Whether the channels of a position lie side by side, others apart; see
-// layout.py. Of images with one channel, which lie both ways, it is not true.
+// True if the channels of a position lie side by side, others apart; see
+// core/layer.py. It is not true of images with one channel, which lie both
+// ways.
 bool is_channels_last(const at::Tensor& image);
 
 // A float32 image (N, C, H, W) in channels_last; itself if it is.

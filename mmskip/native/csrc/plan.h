@@ -1,5 +1,5 @@
-// The values of a part of a model, what of them has changed since the frame
-// before, and the steps that bring them up to date.
+// The values of a module, where they have changed since the frame before, and
+// the steps that bring them up to date.
 #pragma once
 
 #include <ATen/ATen.h>
@@ -27,9 +27,9 @@ struct Value {
 struct ConvStep {
   c10::intrusive_ptr<CallSite> site;
   int64_t source, target;
-  // What an activation makes of the output.
+  // The output after an activation.
   std::optional<at::Tensor> activated;
-  // What lives on of a frame, see Comparison.
+  // The maps of a frame that the next one reads, see Comparison.
   std::vector<uint8_t> changed;
   std::vector<float> scores;
   at::Tensor mask;
@@ -37,7 +37,7 @@ struct ConvStep {
   // even if nothing changes.
   int64_t fired = 0;
   bool active = true;
-  // Whether changed and scores are those of the frame before.
+  // True if changed and scores are those of the frame before.
   bool known = false;
 };
 
@@ -144,7 +144,7 @@ class Plan : public torch::CustomClassHolder {
   // past torch's version counter is noticed where it changes much: vectors
   // are compared as a whole, of larger tensors some values.
   void watch(const at::Tensor& tensor);
-  // Whether none was.
+  // True if none of them was.
   bool holds() const;
 
   // Steps [begin, end), in the order in which they were added.

@@ -1,4 +1,4 @@
-// How a plan takes the steps that pool images.
+// The steps of a plan that pool images.
 #include <algorithm>
 #include <vector>
 

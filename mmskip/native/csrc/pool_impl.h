@@ -7,8 +7,8 @@
 namespace mmskip {
 namespace {
 
-// Which positions of the image the windows of a row or column see: [first,
-// last).
+// The positions of the image that the windows of a row or column cover:
+// [first, last).
 struct Window {
   int64_t first, last;
 };

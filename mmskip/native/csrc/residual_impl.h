@@ -1,4 +1,4 @@
-// What has changed, and what a gate makes of it.
+// The changes of an input, and the scores that a gate gives them.
 // Part of kernels_impl.h.
 #pragma once
 
@@ -7,7 +7,7 @@
 namespace mmskip {
 namespace {
 
-// Whether x differs from the reference; a NaN does, and so do infinities.
+// True if x differs from the reference; a NaN does, and so do infinities.
 MMSKIP_INLINE bool differs(
     const float* x, const float* reference, int64_t count) {
   int64_t i = 0;
@@ -57,7 +57,7 @@ MMSKIP_INLINE float measure(
 // Positions of a learned gate's kernel whose products are summed at a time.
 constexpr int kProducts = 4;
 
-// What a learned gate reads of channels c, c + 1, ...
+// The values that a learned gate reads in channels c, c + 1, ...
 template <GateInput input>
 MMSKIP_INLINE Vector seen(const float* x, const float* reference, int64_t c) {
   if (input == GateInput::kFrame) {

@@ -1,4 +1,4 @@
-// Where the kernel positions of an output read.
+// The places that the kernel positions of an output read.
 // Part of kernels_impl.h.
 #pragma once
 
@@ -8,7 +8,7 @@ namespace mmskip {
 namespace {
 
 constexpr int kTile = MMSKIP_PIXELS;
-// Tiles whose taps are looked up at a time.
+// Tiles whose taps are found at a time.
 constexpr int kChunk = 8 * kTile;
 constexpr int kMaxTaps = 64;
 
@@ -26,7 +26,7 @@ inline bool taps_are_rows(const Geometry& g) {
 struct Taps {
   // [position][output]; zeros outside of the image and where not readable.
   const float* from[kMaxTaps][kChunk];
-  // Whether no output of a tile reads anything through a tap.
+  // True if no output of a tile reads anything through a tap.
   bool idle[kMaxTaps][kChunk / kTile];
 };
 
@@ -127,7 +127,7 @@ MMSKIP_INLINE void look_up(
   }
 }
 
-// Outputs begin + [0, count), last seen a frame ago.
+// Outputs begin + [0, count), last written a frame ago.
 MMSKIP_INLINE void ask_for_outputs(
     const Accumulation& job, int64_t begin, int64_t count) {
   const int64_t C = job.geometry->out_channels;

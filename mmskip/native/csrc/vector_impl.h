@@ -89,7 +89,7 @@ MMSKIP_INLINE float total(Vector value) {
 // Bytes that are looked at at once.
 constexpr int64_t kBytes = 8;
 
-// Whether the next bytes are there and 0.
+// True if the next bytes are there and 0.
 MMSKIP_INLINE bool are_zero(const uint8_t* bytes, int64_t left) {
   if (left < kBytes) {
     return false;
