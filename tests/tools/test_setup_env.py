@@ -165,7 +165,9 @@ def test_mmcv_without_ops_is_an_error(set_up):
         FAIL_WITH="ModuleNotFoundError: No module named 'mmcv._ext'",
     )
     assert done.returncode == 1
-    assert "'mmcv and mmskip' failed: ModuleNotFoundError: No mod" in done.stderr
+    assert (
+        "'mmcv and mmskip' failed: ModuleNotFoundError: No mod" in done.stderr
+    )
 
 
 def test_index_of_torch_is_honoured(set_up):
