@@ -171,7 +171,7 @@ def test_mistakes_say_where_they_are(trials, text, message):
         trials(text)
 
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[2]
 PLANS = sorted((ROOT / 'tools/analysis/comparisons').glob('*.py'))
 
 
