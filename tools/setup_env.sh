@@ -125,15 +125,14 @@ step() {
 
 # --- the steps ----------------------------------------------------------------
 
-# pip_install [OPTION...] NAME...: each NAME at its pinned version. Bytecode is
-# made when a module is imported, and of the tenth that ever is.
+# pip_install [OPTION...] NAME...: each NAME at its pinned version.
 pip_install() {
     local argument pin arguments=()
     for argument; do
         pin=$(grep -i "^$argument==" "$PINS" || true)
         arguments+=("${pin:-$argument}")
     done
-    "$PY" -m pip install --no-input --disable-pip-version-check --no-compile \
+    "$PY" -m pip install --no-input --disable-pip-version-check \
         -c "$PINS" "${arguments[@]}"
 }
 
