@@ -184,7 +184,7 @@ install_plain_mmcv() {
     export MMCV_WITH_OPS=1
     pip_install "${arguments[@]}" && mmcv_ops_run && return
     # pip may have taken an older build from its cache; then once from scratch.
-    grep -q 'Using cached mmcv' "$LOGS/mmcv-and-mmskip.log" || return 1
+    grep -q 'Using cached mmcv' "$LOGS/mmcv.log" || return 1
     echo 'The cached build of mmcv has no usable ops; building it again.'
     pip_install --force-reinstall --no-cache-dir "${arguments[@]}" &&
         mmcv_ops_run
@@ -206,22 +206,8 @@ install_hosts() {
     pip_install --no-deps mmdet mmpose mmaction2
 }
 
-install_mmskip() {
-    pip_install --no-deps --no-build-isolation -e .
-}
-
-# Either has a part that only one core can compile.
-install_compiled() {
-    local mmskip status=0
-    install_mmskip &
-    mmskip=$!
-    install_mmcv || status=1
-    wait "$mmskip" || status=1
-    return $status
-}
-
 main() {
-    local python compile_time='3 min on 2 cores, their C++ is compiled'
+    local python mmcv_time='2 min on 2 cores, the ops are compiled'
     if [[ -f $STAMP && $(<"$STAMP") == "$(fingerprint)" ]]; then
         echo "The environment in $VENV is up to date."
         return
@@ -249,12 +235,13 @@ main() {
         hypothesis ruff pre_commit
     if mmcv_ops_run >/dev/null 2>&1; then
         echo '  mmcv                   (there, and its ops run)'
-        step 'mmskip' '1 min, its C++ is compiled' install_mmskip
     else
         check_cuda_compiler
-        step 'mmcv and mmskip' "$compile_time" install_compiled
+        step 'mmcv' "$mmcv_time" install_mmcv
     fi
     step 'mmdet mmpose mmaction2' '10 s' install_hosts
+    step 'mmskip' '2 min, its C++ is compiled' \
+        pip_install --no-deps --no-build-isolation -e .
     step 'check' '30 s' "$PY" -m mmskip.doctor
     fingerprint >"$STAMP"
     echo "Ready: . $VENV/bin/activate; python -m mmskip.doctor tells more."

@@ -100,7 +100,7 @@ def test_torch_comes_before_what_is_built_with_it(set_up):
         next(i for i, call in enumerate(calls) if call.endswith(f' {name} '))
         for name in ('torch==2.13.0', 'mmcv==2.1.0', '-e .')
     )
-    assert torch < min(mmcv, own)
+    assert torch < mmcv < own
     for option in ('--no-build-isolation', '--no-deps', '--no-binary=mmcv'):
         assert option in calls[mmcv]
 
@@ -165,9 +165,7 @@ def test_mmcv_without_ops_is_an_error(set_up):
         FAIL_WITH="ModuleNotFoundError: No module named 'mmcv._ext'",
     )
     assert done.returncode == 1
-    assert (
-        "'mmcv and mmskip' failed: ModuleNotFoundError: No mod" in done.stderr
-    )
+    assert "'mmcv' failed: ModuleNotFoundError: No mod" in done.stderr
 
 
 def test_index_of_torch_is_honoured(set_up):
