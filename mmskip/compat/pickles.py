@@ -266,6 +266,7 @@ class _Exchange:
         self.done: dict[int, tuple[Any, Any]] = {}
 
     def of(self, value: Any) -> Any:
+        """Give plain content for what was read, once for each object."""
         if isinstance(value, PlainDtype):
             return dtype_of(value)
         if isinstance(value, PlainArray):

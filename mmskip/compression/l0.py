@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from mmskip.core import (
+    ConvConversion,
     Converted,
+    CostCollector,
     CountedWhole,
     GateCost,
     dense_macs,
-    follow_mode,
+    refuse_unknown,
 )
 from mmskip.native import convolve
 from mmskip.native.geometry import conv_geometry
@@ -206,7 +207,7 @@ else:
 
 
 @MODELS.register_module()
-class L0Conversion:
+class L0Conversion(ConvConversion):
     """Prunes output channels of convolutions by L0 regularisation.
 
     It is the baseline L0 of Skip-Convolutions (CVPR 2021), section 4.2, after
@@ -230,23 +231,13 @@ class L0Conversion:
         self.start = start
         self._l0_class = {kind.dense_class: kind for kind in L0_CLASSES}
 
-    def concerns(self, module: nn.Module) -> bool:
-        """Tell if a module is of a kind that this conversion is about."""
-        return isinstance(module, (_ConvNd, nn.Linear))
-
     def refusal(self, name: str, module: nn.Module) -> str | None:
         """Say why a layer stays as it is, None if it can be converted."""
-        if isinstance(module, nn.Linear):
-            return 'not a convolution'
-        if isinstance(module, _ConvTransposeNd):
-            return 'transposed convolution'
-        if 'forward' in module.__dict__:
-            return 'its forward is replaced on the instance'
-        if type(module) not in self._l0_class:
-            return (
-                f'{type(module).__name__} is not a class known to only '
-                'convolve, with a fixed padding'
-            )
+        reason = refuse_unknown(
+            module, self._l0_class, ', with a fixed padding'
+        )
+        if reason is not None:
+            return reason
         if module.groups > 1:
             return 'grouped: without some channels its groups are unequal'
         return None
@@ -290,13 +281,15 @@ class L0Loss(nn.Module):
         Raises:
             InputError: The model has no such layer.
         """
-        if not _layers(model):
+        collector = _Collector(
+            self, L0ConvMixin, 'an L0-regularised convolution'
+        )
+        if not collector.layers(model):
             raise InputError(
                 'expected L0-regularised convolutions for '
                 f'{type(self).__name__}, got {type(model).__name__} without '
                 "any; add dict(type='mmskip.L0Conversion') to conversions"
             )
-        collector = _Collector(self)
         model.register_forward_pre_hook(collector.begin)
         model.register_forward_hook(collector.end)
 
@@ -310,9 +303,7 @@ class L0Loss(nn.Module):
             ``loss_l0``, to be summed; ``l0_cost_expected`` and
             ``l0_cost_hard``, shares between 0 and 1, to be logged.
         """
-        dense = sum(cost.dense for cost in costs)
-        expected = sum(cost.dense / dense * cost.expected for cost in costs)
-        hard = sum(cost.dense / dense * cost.hard for cost in costs)
+        expected, hard = GateCost.total(costs)
         return dict(
             loss_l0=self.weight * expected,
             l0_cost_expected=expected.detach(),
@@ -323,35 +314,13 @@ class L0Loss(nn.Module):
         return f'weight={self.weight}'
 
 
-class _Collector:
-    """Collects costs in one forward, by hooks."""
-
-    def __init__(self, loss: nn.Module) -> None:
-        self.loss = loss
-
-    def begin(self, model: nn.Module, inputs: tuple) -> None:
-        costs: list[GateCost] | None = [] if model.training else None
-        for layer in _layers(model):
-            layer._costs = costs
-            follow_mode(layer, model.training)
+class _Collector(CostCollector):
+    """Adds the loss to the entries that a model returns."""
 
     def end(self, model: nn.Module, inputs: tuple, output: Any) -> dict | None:
-        layers = _layers(model)
-        costs = layers[0]._costs
-        for layer in layers:
-            layer._costs = None
-        if not model.training or not isinstance(output, dict):
-            return None
-        if not costs:
-            raise InputError(
-                'expected an L0-regularised convolution to run in training, '
-                "got none: the model's forward called none of its layers"
-            )
-        return {**output, **self.loss(costs)}
-
-
-def _layers(model: nn.Module) -> list[L0ConvMixin]:
-    return [m for m in model.modules() if isinstance(m, L0ConvMixin)]
+        """Turn what was collected into entries of the losses."""
+        costs = self.take(model, output)
+        return None if costs is None else {**output, **self.loss(costs)}
 
 
 def _stretch(soft: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.modules.conv import _ConvNd
 
-from mmskip.core import dense_macs
+from mmskip.core import ConvConversion, dense_macs, refuse_unknown
 from mmskip.reading import InputError
 from mmskip.registry import MODELS
 
@@ -48,7 +48,7 @@ _REMEDY = (
 
 
 @MODELS.register_module()
-class SVDConversion:
+class SVDConversion(ConvConversion):
     """Compresses convolutions by a truncated SVD of their kernels.
 
     The methods are the baselines S-SVD and W-SVD of Skip-Convolutions
@@ -102,10 +102,6 @@ class SVDConversion:
     def layers(self) -> Collection[str]:
         """Names of the layers that it has settings for."""
         return () if self.ranks is None else self.ranks
-
-    def concerns(self, module: nn.Module) -> bool:
-        """Tell if a module is of a kind that this conversion is about."""
-        return isinstance(module, (_ConvNd, nn.Linear))
 
     def refusal(self, name: str, module: nn.Module) -> str | None:
         """Say why a layer stays as it is, None if it can be converted."""
@@ -258,17 +254,9 @@ def measure_spectra(
 
 def refuse_svd(module: nn.Module, method: str) -> str | None:
     """Say why a layer cannot be factorised, None if it can."""
-    if isinstance(module, nn.Linear):
-        return 'not a convolution'
-    if isinstance(module, _ConvTransposeNd):
-        return 'transposed convolution'
-    if 'forward' in module.__dict__:
-        return 'its forward is replaced on the instance'
-    if type(module) not in PLAIN_CLASSES:
-        return (
-            f'{type(module).__name__} is not a class known to only convolve, '
-            'with a fixed padding'
-        )
+    reason = refuse_unknown(module, PLAIN_CLASSES, ', with a fixed padding')
+    if reason is not None:
+        return reason
     if 'weight' not in module._parameters:
         return 'its weight is computed from others'
     if module.groups > 1:

@@ -1,17 +1,20 @@
 """The foundation of all methods: layers, conversion, the ledger of MACs."""
 
 from .convert import (
+    ConvConversion,
     Conversion,
     ConversionReport,
     build_converted_model,
     convert,
     list_reasons,
     refuse_bypasses,
+    refuse_unknown,
     revert,
 )
 from .counting import count_macs
 from .layer import (
     Converted,
+    CostCollector,
     CountedWhole,
     GateCost,
     SelfCounting,
@@ -25,9 +28,11 @@ from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .straight_through import open_gate, sample_gate, straight_through
 
 __all__ = [
+    'ConvConversion',
     'Conversion',
     'ConversionReport',
     'Converted',
+    'CostCollector',
     'CountedWhole',
     'FrameSkipper',
     'GateCost',
@@ -46,6 +51,7 @@ __all__ = [
     'list_reasons',
     'open_gate',
     'refuse_bypasses',
+    'refuse_unknown',
     'revert',
     'sample_gate',
     'straight_through',

@@ -8,7 +8,7 @@ learned gates) is here.
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from mmengine.logging import print_log
 from mmengine.model import efficient_conv_bn_eval
 from mmengine.registry import MODELS as ENGINE_MODELS
 from torch import Tensor, fx, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.parallel import DistributedDataParallel
 
 from mmskip.native import active_backend
@@ -44,6 +45,40 @@ class Conversion(Protocol):
 
     def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place."""
+
+
+class ConvConversion:
+    """Shares among the conversions of convolutions what concerns them all."""
+
+    def concerns(self, module: nn.Module) -> bool:
+        """Tell if a module is of a kind that this conversion is about."""
+        return isinstance(module, (_ConvNd, nn.Linear))
+
+
+def refuse_unknown(
+    module: nn.Module, known: Collection[type], beside: str = ''
+) -> str | None:
+    """Say why a module is no convolution that a method knows.
+
+    Args:
+        module: A convolution or linear layer.
+        known: Classes that do nothing but convolve.
+        beside: What else they are known for, such as ``', with a fixed
+            padding'``.
+
+    Returns:
+        None if the module is of one of the classes, and computes as they do.
+    """
+    if isinstance(module, nn.Linear):
+        return 'not a convolution'
+    if isinstance(module, _ConvTransposeNd):
+        return 'transposed convolution'
+    if 'forward' in module.__dict__:
+        return 'its forward is replaced on the instance'
+    if type(module) not in known:
+        kind = type(module).__name__
+        return f'{kind} is not a class known to only convolve{beside}'
+    return None
 
 
 @dataclass

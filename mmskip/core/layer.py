@@ -5,6 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmskip.reading import InputError
+
 #: Modules that learn and that conversions add to layers.
 ADDED = frozenset({'gate', 'cheap'})
 #: By the number of dimensions.
@@ -112,6 +114,63 @@ class GateCost(NamedTuple):
             torch.stack([p.mean() for p in probabilities]).mean(),
             torch.stack([m.detach().mean() for m in masks]).mean(),
         )
+
+    @staticmethod
+    def total(costs: list['GateCost']) -> tuple[Tensor, Tensor]:
+        """Average the expected and the hard share over costs, by MACs."""
+        dense = sum(cost.dense for cost in costs)
+        return (
+            sum(cost.dense / dense * cost.expected for cost in costs),
+            sum(cost.dense / dense * cost.hard for cost in costs),
+        )
+
+
+class CostCollector:
+    """Collects what layers cost in a forward in training, by hooks.
+
+    Args:
+        loss: Takes the costs, and gives entries for a dict of losses.
+        kind: Class of the layers, which append to their ``_costs``.
+        name: Words for one of them, for the message.
+    """
+
+    def __init__(self, loss: nn.Module, kind: type, name: str) -> None:
+        self.loss = loss
+        self._kind = kind
+        self._name = name
+
+    def layers(self, model: nn.Module) -> list[nn.Module]:
+        """Find the layers of a model, in order of definition."""
+        return [m for m in model.modules() if isinstance(m, self._kind)]
+
+    def begin(self, model: nn.Module, inputs: tuple) -> None:
+        """Let the layers append to a new list, if the model trains."""
+        costs: list[Any] | None = [] if model.training else None
+        for layer in self.layers(model):
+            layer._costs = costs
+            follow_mode(layer, model.training)
+
+    def take(self, model: nn.Module, output: Any) -> list[Any] | None:
+        """Take the list away from the layers.
+
+        Returns:
+            None if the model's output is no dict of losses.
+
+        Raises:
+            InputError: None of the layers ran.
+        """
+        layers = self.layers(model)
+        costs = layers[0]._costs
+        for layer in layers:
+            layer._costs = None
+        if not model.training or not isinstance(output, dict):
+            return None
+        if not costs:
+            raise InputError(
+                f'expected {self._name} to run in training, got none: the '
+                "model's forward called none of its layers"
+            )
+        return costs
 
 
 def follow_layout(output: Tensor, x: Tensor, weight: Tensor) -> Tensor:

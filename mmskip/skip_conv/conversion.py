@@ -1,8 +1,8 @@
 """The conversion of convolutions to Skip-Convolutions (CVPR 2021)."""
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from mmskip.core import ConvConversion, refuse_unknown
 from mmskip.core.convert import ROI_REASON
 from mmskip.registry import MODELS, build_own
 
@@ -17,7 +17,7 @@ COSTLY_REASON = (
 
 
 @MODELS.register_module()
-class SkipConversion:
+class SkipConversion(ConvConversion):
     """Converts 2-D and 3-D convolutions to Skip-Convolutions.
 
     Args:
@@ -65,23 +65,11 @@ class SkipConversion:
             )
         self._skip_class = {kind.dense_class: kind for kind in SKIP_CLASSES}
 
-    def concerns(self, module: nn.Module) -> bool:
-        """Tell if a module is of a kind that this conversion is about."""
-        return isinstance(module, (_ConvNd, nn.Linear))
-
     def refusal(self, name: str, module: nn.Module) -> str | None:
         """Say why a layer stays dense, None if it can be converted."""
-        if isinstance(module, nn.Linear):
-            return 'not a convolution'
-        if isinstance(module, _ConvTransposeNd):
-            return 'transposed convolution'
-        if 'forward' in module.__dict__:
-            return 'its forward is replaced on the instance'
-        if type(module) not in self._skip_class:
-            return (
-                f'{type(module).__name__} is not a class known to only '
-                'convolve'
-            )
+        reason = refuse_unknown(module, self._skip_class)
+        if reason is not None:
+            return reason
         if self.motion is not None and isinstance(module, nn.Conv3d):
             return 'motion compensation is for 2-D convolutions'
         if self.adds_parameters and module.out_channels <= module.groups:

@@ -59,9 +59,7 @@ class GateCostLoss(nn.Module):
             ``loss_gate``, to be summed; ``gate_cost_expected`` and
             ``gate_cost_hard``, shares between 0 and 1, to be logged.
         """
-        dense = sum(cost.dense for cost in costs)
-        expected = sum(cost.dense / dense * cost.expected for cost in costs)
-        hard = sum(cost.dense / dense * cost.hard for cost in costs)
+        expected, hard = GateCost.total(costs)
         return dict(
             loss_gate=self.beta * expected,
             gate_cost_expected=expected.detach(),

@@ -1,8 +1,8 @@
 """The conversion of convolutions to dynamic ones (VA-RED^2)."""
 
 from torch import nn
-from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
+from mmskip.core import ConvConversion, refuse_unknown
 from mmskip.core.convert import ROI_REASON
 from mmskip.registry import MODELS
 
@@ -15,7 +15,7 @@ KERNELS = ('spatial', 'all')
 
 
 @MODELS.register_module()
-class DynamicConversion:
+class DynamicConversion(ConvConversion):
     """Converts 2-D and 3-D convolutions to dynamic convolutions.
 
     B. Pan, "Dynamic Neural Network for Efficient Video Recognition", M.S.
@@ -83,23 +83,11 @@ class DynamicConversion:
             kind.dense_class: kind for kind in DYNAMIC_CLASSES
         }
 
-    def concerns(self, module: nn.Module) -> bool:
-        """Tell if a module is of a kind that this conversion is about."""
-        return isinstance(module, (_ConvNd, nn.Linear))
-
     def refusal(self, name: str, module: nn.Module) -> str | None:
         """Say why a layer stays as it is, None if it can be converted."""
-        if isinstance(module, nn.Linear):
-            return 'not a convolution'
-        if isinstance(module, _ConvTransposeNd):
-            return 'transposed convolution'
-        if 'forward' in module.__dict__:
-            return 'its forward is replaced on the instance'
-        if type(module) not in self._dynamic_class:
-            return (
-                f'{type(module).__name__} is not a class known to only '
-                'convolve'
-            )
+        reason = refuse_unknown(module, self._dynamic_class)
+        if reason is not None:
+            return reason
         if self.kernels == 'spatial':
             if max(module.kernel_size[-2:]) == 1:
                 return "no spatial kernel (kernels='all' converts it)"

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmskip.core import follow_mode
+from mmskip.core import CostCollector
 from mmskip.reading import InputError
 from mmskip.registry import MODELS
 
@@ -58,8 +58,8 @@ class DynamicCostLoss(nn.Module):
         Raises:
             InputError: The model has no dynamic layer, or no such head.
         """
-        collector = _Collector(self)
-        if not _dynamic_layers(model):
+        collector = _Collector(self, DynamicConvMixin, 'a dynamic convolution')
+        if not collector.layers(model):
             raise InputError(
                 f'expected dynamic convolutions for {type(self).__name__}, '
                 f'got {type(model).__name__} without any; add dict(type='
@@ -155,24 +155,20 @@ def is_correct(scores: Tensor | None, samples: Sequence[Any]) -> Tensor:
     return scores.argmax(1) == label
 
 
-class _Collector:
-    """Collects costs and scores in one forward, by hooks.
+class _Collector(CostCollector):
+    """Adds the loss to the entries that a model returns, by its scores.
 
     Copies of the model take it along, with the loss and nothing else.
     """
 
-    def __init__(self, loss: nn.Module) -> None:
-        self.loss = loss
-        self.scores: Tensor | None = None
+    scores: Tensor | None = None
 
     def begin(self, model: nn.Module, inputs: tuple) -> None:
         self.scores = None
-        costs: list[DynamicCost] | None = [] if model.training else None
-        for layer in _dynamic_layers(model):
-            layer._costs = costs
-            follow_mode(layer, model.training)
+        super().begin(model, inputs)
 
     def note_scores(self, head: nn.Module, inputs: tuple, output: Any) -> None:
+        """Keep the scores of the head, which tell what was right."""
         if head.training:
             first = isinstance(output, (tuple, list))
             self.scores = (output[0] if first else output).detach()
@@ -180,17 +176,11 @@ class _Collector:
     def end(
         self, model: nn.Module, inputs: tuple, options: dict, output: Any
     ) -> dict | None:
-        layers = _dynamic_layers(model)
-        costs, scores, self.scores = layers[0]._costs, self.scores, None
-        for layer in layers:
-            layer._costs = None
-        if not model.training or not isinstance(output, dict):
+        """Turn what was collected into entries of the losses."""
+        scores, self.scores = self.scores, None
+        costs = self.take(model, output)
+        if costs is None:
             return None
-        if not costs:
-            raise InputError(
-                'expected a dynamic convolution to run in training, got '
-                "none: the model's forward called none of its layers"
-            )
         correct = None
         if self.loss.only_correct:
             samples = options.get('data_samples') or inputs[1]
@@ -199,7 +189,3 @@ class _Collector:
 
     def __getstate__(self) -> dict:
         return dict(self.__dict__, scores=None)
-
-
-def _dynamic_layers(model: nn.Module) -> list[DynamicConvMixin]:
-    return [m for m in model.modules() if isinstance(m, DynamicConvMixin)]
