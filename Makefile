@@ -20,7 +20,7 @@ help:
 	@echo 'make format   mend style (seconds)'
 	@echo 'make docs     build the documentation into site/ (1 min, in an environment'
 	@echo '              of its own, $(DOCS_VENV))'
-	@echo 'make env      set up $(VENV) (10 min the first time, then a second);'
+	@echo 'make env      set up $(VENV) (6 min the first time, then a second);'
 	@echo '              all but docs do it by themselves'
 	@echo 'make clean    remove build products and caches, not $(VENV) nor work_dirs'
 

@@ -212,7 +212,7 @@ main() {
         echo "The environment in $VENV is up to date."
         return
     fi
-    echo "Setting up $VENV; the first time takes about 10 minutes."
+    echo "Setting up $VENV; the first time takes about 6 minutes."
     if [[ ! -x $PY ]]; then
         python=$(find_python)
         check_machine "$python"
@@ -240,7 +240,7 @@ main() {
         step 'mmcv' "$mmcv_time" install_mmcv
     fi
     step 'mmdet mmpose mmaction2' '10 s' install_hosts
-    step 'mmskip' '2 min, its C++ is compiled' \
+    step 'mmskip' '1 min, its C++ is compiled' \
         pip_install --no-deps --no-build-isolation -e .
     step 'check' '30 s' "$PY" -m mmskip.doctor
     fingerprint >"$STAMP"
