@@ -6,6 +6,7 @@ import gc
 import pytest
 import torch
 from mmengine.config import utils
+from mmengine.registry import DefaultScope
 
 
 @pytest.fixture(autouse=True)
@@ -21,6 +22,18 @@ def _one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True, scope='module')
+def _same_default_scope():
+    """Take back the scope that a config has set for the whole process.
+
+    With it, the next file's heads look for their losses in another host.
+    """
+    before = DefaultScope._instance_dict.copy()
+    yield
+    DefaultScope._instance_dict.clear()
+    DefaultScope._instance_dict.update(before)
 
 
 @pytest.hookimpl
