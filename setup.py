@@ -3,6 +3,8 @@ import platform
 import re
 import shutil
 import sys
+from concurrent.futures import ThreadPoolExecutor
+from itertools import chain
 from pathlib import Path
 
 from setuptools import find_packages, setup
@@ -117,7 +119,7 @@ def native_extension() -> dict:
         """Compiles each file of kernels for its own instruction set.
 
         The other files are one unit: each alone would spend most of its time
-        on torch's headers.
+        on torch's headers. All are compiled side by side.
         """
 
         def build_extension(self, extension) -> None:
@@ -130,16 +132,20 @@ def native_extension() -> dict:
                 )
             )
             extension.depends += extension.sources
-            extension.sources = [os.path.relpath(unit)]
-            for name in kernel_files():
-                extension.extra_objects += self.compiler.compile(
-                    [str(CSRC / f'kernels_{name}.cpp')],
-                    output_dir=self.build_temp,
-                    extra_postargs=[
-                        *('-std=c++17', *FLAGS, *INSTRUCTION_SETS[name])
-                    ],
-                    depends=[str(path) for path in CSRC.glob('*.h')],
-                )
+            extension.sources = [os.path.relpath(unit), *kernel_files()]
+            compile_in_turn = self.compiler.compile
+
+            def compile_at_once(sources, *, extra_postargs, **options):
+                def compile_one(source):
+                    flags = [*extra_postargs, *kernel_files().get(source, ())]
+                    return compile_in_turn(
+                        [source], extra_postargs=flags, **options
+                    )
+
+                with ThreadPoolExecutor(os.cpu_count()) as pool:
+                    return list(chain(*pool.map(compile_one, sources)))
+
+            self.compiler.compile = compile_at_once
             super().build_extension(extension)
 
     extension = CppExtension(
@@ -161,11 +167,15 @@ def native_extension() -> dict:
     return {'ext_modules': [extension], 'cmdclass': {'build_ext': command}}
 
 
-def kernel_files() -> tuple[str, ...]:
+def kernel_files() -> dict[str, list[str]]:
+    """Flags of the instruction set of each file of kernels, by path."""
     machine = platform.machine().lower()
-    if machine in ('x86_64', 'amd64'):
-        return tuple(INSTRUCTION_SETS)
-    return ('portable',)
+    known = machine in ('x86_64', 'amd64')
+    names = INSTRUCTION_SETS if known else ['portable']
+    return {
+        str(CSRC / f'kernels_{name}.cpp'): INSTRUCTION_SETS[name]
+        for name in names
+    }
 
 
 NATIVE = native_extension()

@@ -18,7 +18,7 @@ from .core import (  # noqa: E402
     count_macs,
     revert,
 )
-from .plan import fold, propagate_changes  # noqa: E402
+from .plan import AccelerationReport, accelerate, fold  # noqa: E402
 from .skip_conv import (  # noqa: E402
     GumbelGate,
     InputNormGate,
@@ -41,6 +41,7 @@ from .va_red2 import (  # noqa: E402
 __version__ = '0.2.0'
 
 __all__ = [
+    'AccelerationReport',
     'ClipDataset',
     'ComputeCost',
     'ConversionReport',
@@ -61,12 +62,12 @@ __all__ = [
     'VideoHook',
     'VideoOrderSampler',
     '__version__',
+    'accelerate',
     'clip',
     'convert',
     'count_macs',
     'fold',
     'force_routing',
-    'propagate_changes',
     'record_routing',
     'revert',
     'stream',
@@ -82,6 +83,7 @@ _LAZY = {
 }
 _RENAMED = {
     'force_choices': 'force_routing',
+    'propagate_changes': 'accelerate',
     'record_choices': 'record_routing',
 }
 

@@ -6,7 +6,7 @@ a share of every layer is active: one blob, scattered blocks of 8 x 8, or
 scattered pixels. Inside of them every input changes, outside nothing does.
 With --video it is a real video, and the gates are those of the config. The
 skipping model follows changes through all of its steps
-(mmskip.propagate_changes). With --compile there is a second pair: the dense
+(mmskip.accelerate). With --compile there is a second pair: the dense
 model under torch.compile against the same skipping.
 
 How to read the rows: `macs` is how many times fewer MACs the convolutions of

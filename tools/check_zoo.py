@@ -2,7 +2,7 @@
 
 Every distinct model among the configs of the installed wheel is built with
 random weights and runs on three small frames, as it is and in a stream with
-an open gate (``--plan``: with mmskip.propagate_changes, too). Raw outputs
+an open gate (``--plan``: with a plan of their steps, too). Raw outputs
 and features have to be equal within 1e-4 of the largest value of each
 tensor. Rows are kept in --out as they come (HOST.jsonl); a table of them is
 HOST.csv, .json and .md. Examples::
@@ -48,7 +48,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         '--plan',
         action='store_true',
-        help='check them with mmskip.propagate_changes, too',
+        help='check them with a plan of their steps, too',
     )
     parser.add_argument(
         '--fast',

@@ -20,7 +20,8 @@ from mmengine.config import Config
 from rich.console import Console
 from rich.progress import track
 
-from mmskip.apis import UserError, init_model, make_fast, stream_video
+import mmskip
+from mmskip.apis import UserError, init_model, stream_video
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.experiments import (
     Done,
@@ -133,7 +134,8 @@ def evaluate(
 
         return Job(name, work, needs=('detector',))
 
-    jobs = [Job('detector', train), *map(test, rows)]
+    # Trained for as long as some thirty tests take.
+    jobs = [Job('detector', train, effort=30), *map(test, rows)]
     values, failed = run_jobs(jobs, 1, console, runs.stop)
     if failed:
         raise UserError(next(iter(failed.values())))
@@ -154,15 +156,15 @@ def time_methods(
     """
     timed = [i for i, row in enumerate(rows) if row['timed']]
     models = {
-        i: make_fast(
-            init_model(
-                str(rows[i]['config']),
-                checkpoint,
-                cfg_options=rows[i]['options'],
-            )
+        i: init_model(
+            str(rows[i]['config']),
+            checkpoint,
+            cfg_options=rows[i]['options'],
         )
         for i in timed
     }
+    for model in models.values():
+        mmskip.accelerate(model)
     images = [cv2.imread(str(path)) for path in _sequence()]
     seconds: dict[int, list[float]] = {i: [] for i in timed}
     for _ in track(range(repeats), 'Timing the methods in turn'):

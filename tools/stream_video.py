@@ -26,7 +26,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-import mmskip  # noqa: F401  (registers its modules)
+import mmskip
 from mmskip import apis
 from mmskip.apis.errors import (
     EXIT_INCOMPLETE,
@@ -36,6 +36,7 @@ from mmskip.apis.errors import (
 )
 from mmskip.apis.result_files import check_video_path
 from mmskip.native import active_backend
+from mmskip.plan import PRECISIONS
 from mmskip.visualization import PredictionDrawer
 
 Sink = apis.ResultVideo | apis.ResultLog
@@ -81,6 +82,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--dense', action='store_true', help='run the model without skipping'
     )
     parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='float32',
+        help='how images and kernels are stored; bfloat16 takes half of the '
+        'memory',
+    )
+    parser.add_argument(
         '--show-mask',
         action='store_true',
         default=True,
@@ -96,6 +104,10 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     args = parser.parse_args(argv)
     if args.max_frames is not None and args.max_frames < 1:
         parser.error(f'--max-frames must be positive, got {args.max_frames}')
+    if args.dense and args.precision != 'float32':
+        parser.error(
+            f'--dense runs in float32, got --precision {args.precision}'
+        )
     if args.fps is not None and not 0 < args.fps <= 1000:
         parser.error(f'--fps must be in (0, 1000], got {args.fps}')
     return args
@@ -117,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if not apis.is_converted(model):
             warn('no layer of this model is converted: it runs densely')
-        apis.make_fast(model, args.dense)
+        mmskip.accelerate(model, args.precision)
         totals = apis.StreamTotals()
         sinks = make_sinks(args, model, reader, totals, warn)
         try:

@@ -1,7 +1,7 @@
 """Run a model of any host over a video file, a camera or a folder."""
 
 from .errors import UserError
-from .models import import_host, init_model, load_config, make_fast
+from .models import import_host, init_model, load_config
 from .result_files import ResultLog, ResultVideo, VideoWriter
 from .video_reader import Frame, FrameReader, open_reader
 from .video_stream import (
@@ -45,7 +45,6 @@ __all__ = [
     'init_model',
     'is_converted',
     'load_config',
-    'make_fast',
     'open_reader',
     'read_rows',
     'run_models',

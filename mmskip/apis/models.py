@@ -13,10 +13,7 @@ from mmengine.registry import DATASETS, MODELS, init_default_scope
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
-from mmskip.core import lay_kernels_last
-from mmskip.engine.video_hook import is_converted, untrained_gates
-from mmskip.native import active_backend
-from mmskip.plan import fold, propagate_changes
+from mmskip.engine.video_hook import untrained_gates
 
 from .errors import UserError, one_line
 from .weights import load_weights, warn_of_unused
@@ -121,33 +118,6 @@ def set_work_dir(
         cfg.work_dir = work_dir
     elif cfg.get('work_dir') is None:
         cfg.work_dir = str(Path('work_dirs') / Path(config_path).stem)
-
-
-def make_fast(model: nn.Module, dense: bool = False) -> nn.Module:
-    """Fold a model and let it follow changes, in place.
-
-    Kernels channels last, :func:`mmskip.fold` and, of a converted model on
-    the CPU with the native backend, :func:`mmskip.propagate_changes`. There
-    is no way back.
-
-    Args:
-        model: Any model in eval mode.
-        dense: It will run densely, whether converted or not.
-
-    Returns:
-        The model.
-    """
-    lay_kernels_last(model)
-    fold(model)
-    on_cpu = all(p.is_cpu for p in model.parameters())
-    if (
-        is_converted(model)
-        and on_cpu
-        and not dense
-        and active_backend() == 'native'
-    ):
-        propagate_changes(model)
-    return model
 
 
 def init_model(

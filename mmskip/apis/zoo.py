@@ -25,11 +25,10 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mmskip.core import convert, revert
-from mmskip.plan import propagate_changes
+from mmskip.plan import accelerate, propagate_changes
 from mmskip.skip_conv import SkipConversion, SkipConvMixin, StreamState, stream
 
 from .errors import one_line
-from .models import make_fast
 from .zoo_models import (
     Frames,
     Probe,
@@ -56,7 +55,7 @@ TOLERANCE = 1e-4
 MODES: dict[str, Callable[[nn.Module], Any]] = {
     'stream': lambda model: None,
     'plan': propagate_changes,
-    'fast': make_fast,
+    'fast': accelerate,
 }
 Outputs = list[dict[str, list[Tensor]]]
 

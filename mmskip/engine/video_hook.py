@@ -349,7 +349,7 @@ def warn_of_batches(model: nn.Module, loader: str) -> None:
     ):
         print_log(
             f'{loader} gives several frames at once, but a model with '
-            'propagate_changes() is fast one frame at a time only; results '
+            'a plan is fast one frame at a time only; results '
             f'are the same. Set batch_size=1 in {loader}',
             'current',
             logging.WARNING,

@@ -176,11 +176,13 @@ class Job:
         work: Does it. Takes what the jobs it needs gave, by name, and a
             function for the time left, as text.
         needs: Names of jobs that come before it in the list.
+        effort: How long it takes, about, in units of what others take.
     """
 
     name: str
     work: Callable[[Mapping[str, Any], Tell], Done]
     needs: tuple[str, ...] = ()
+    effort: float = 1.0
 
 
 def run_jobs(
@@ -206,7 +208,7 @@ def run_jobs(
     bugs: list[BaseException] = []
     futures: dict[str, Future] = {}
     pool = ThreadPoolExecutor(parallel)
-    with JobProgress(len(jobs), parallel, console) as progress:
+    with JobProgress(jobs, parallel, console) as progress:
         try:
             for job in jobs:
                 needs = {name: futures[name] for name in job.needs}
@@ -240,18 +242,23 @@ class JobProgress:
     """A bar with what runs now, and a line for each job that ended.
 
     Args:
-        total: Number of jobs.
+        jobs: The jobs.
         parallel: How many run at a time.
         console: Where to show it.
     """
 
-    def __init__(self, total: int, parallel: int, console: Console) -> None:
+    def __init__(
+        self, jobs: Sequence[Job], parallel: int, console: Console
+    ) -> None:
+        total = len(jobs)
         self._lock = threading.Lock()
         self._total = total
         self._console = console
         self._ended = 0
         self._next_line = time.monotonic() + LINE_SECONDS
-        self._worked = 0
+        #: Effort of the jobs that have not ended.
+        self._efforts = {job.name: job.effort for job in jobs}
+        self._worked = 0.0
         self._seconds = 0.0
         self._parallel = min(parallel, total)
         self._begun: dict[str, float] = {}
@@ -298,10 +305,11 @@ class JobProgress:
         """Show that a job has ended; ``reused`` is None if it failed."""
         with self._lock:
             self._ended += 1
+            effort = self._efforts.pop(name)
             if name in self._running:
                 self._bar.remove_task(self._running.pop(name))
                 if reused is False:
-                    self._worked += 1
+                    self._worked += effort
                     self._seconds += time.monotonic() - self._begun[name]
             left = self.time_left()
             self._bar.update(self._all, completed=self._ended, left=left)
@@ -318,11 +326,10 @@ class JobProgress:
 
     def time_left(self) -> str:
         """Estimate it from the mean of the jobs that had something to do."""
-        waiting = self._total - self._ended
-        if not waiting or not self._worked:
+        if not self._efforts or not self._worked:
             return ''
-        mean = self._seconds / self._worked
-        minutes = mean * waiting / self._parallel / 60
+        waiting = sum(self._efforts.values()) / self._parallel
+        minutes = self._seconds / self._worked * waiting / 60
         if minutes < 1:
             return f'about {60 * minutes:.0f} s left'
         return f'about {minutes:.0f} min left'

@@ -26,6 +26,7 @@ _METHODS = {
     'add_follow': 4,
     'add_join': 4,
     'add_mean': 4,
+    'add_planned_conv': 7,
     'add_pool': 7,
     'add_sum': 7,
     'begin': 3,

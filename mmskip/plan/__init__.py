@@ -1,5 +1,11 @@
 """A converted model as one plan for inference: trace, lower, run."""
 
+from .accelerate import (
+    PRECISIONS,
+    AccelerationReport,
+    accelerate,
+    propagate_changes,
+)
 from .dataflow import find_readers
 from .fold import (
     FoldReport,
@@ -11,12 +17,14 @@ from .fold import (
     is_planar_conv,
     is_planar_pool,
 )
-from .propagate import propagate_changes
 
 __all__ = [
+    'PRECISIONS',
+    'AccelerationReport',
     'FoldReport',
     'PlanarConv3d',
     'PlanarMaxPool3d',
+    'accelerate',
     'find_readers',
     'fold',
     'fold_activations',

@@ -78,6 +78,9 @@ class Planner:
         values: Values of the nodes, in the last frame.
         sites: Call sites of its Skip-Convolutions.
         state: State of the stream.
+        dtype: Type in which images and kernels are stored, float32 or
+            bfloat16. Of another one than float32 the plan takes the memory
+            over from the state.
     """
 
     def __init__(
@@ -87,15 +90,19 @@ class Planner:
         values: dict[fx.Node, Any],
         sites: dict[fx.Node, CallSite],
         state: StreamState,
+        dtype: torch.dtype = torch.float32,
     ) -> None:
+        self._dtype = dtype
+        #: Numbers of images of that type, and of their copies by others.
+        self._stored: dict[int, int] = {}
         self._graph = graph
         self._module = module
         self._values = values
         self._sites = sites
         self._state = state
         self._numbers = {node: i for i, node in enumerate(graph.nodes)}
-        # Behind the nodes: inputs, halves of pools.
-        size = 2 * len(self._numbers)
+        # Behind the nodes: inputs, halves of pools, copies of another type.
+        size = 3 * len(self._numbers)
         self._frame = FrameValues([values[node] for node in graph.nodes], size)
         self._result = copy_slots(self._slots(), self._frame.own)
         self._sums, self._absorbed = find_sums(graph, module, values)
@@ -157,12 +164,16 @@ class Planner:
                 self._add_conv(node)
             elif node in self._sums:
                 found = self._sums[node]
-                terms = [self._numbers[term] for term in found.terms]
+                terms = [self._source(term) for term in found.terms]
                 self._add_sum(terms, node, found)
             elif node not in self._idle and node.op != 'output':
                 self._add_other(node)
         for node in self._absorbed:
             self._frame.drop(self._numbers[node])
+        if self._dtype != torch.float32:
+            for conv in self._convs:
+                conv.take_memory_from(self._state)
+        self._nbytes += self._frame.native.num_bytes()
         return Plan(
             key,
             self._steps,
@@ -199,17 +210,37 @@ class Planner:
         copy, so that it is known where it changed.
         """
         others = [n for n in node.users if n not in self._sites]
-        if not is_image(self._values[node]) or self._constants.issuperset(
-            others
-        ):
+        is_compared = self._dtype == torch.float32 and (
+            self._constants.issuperset(others)
+        )
+        if not is_image(self._values[node]) or is_compared:
             return number
-        copy = self._values[node].clone(memory_format=torch.channels_last)
-        self._nbytes += copy.nbytes
         source = self._new_number()
-        self._frame.native.add_follow(source, number, copy)
-        self._frame.put(number, copy)
-        self._native_step()
+        self._add_follow(source, number, self._values[node])
         return source
+
+    def _add_follow(self, source: int, target: int, image: Tensor) -> None:
+        """Let a stored copy follow an image, to know where it changes."""
+        copy = self._new_image(image.shape).copy_(image)
+        self._frame.native.add_follow(source, target, copy)
+        self._store(target, copy)
+
+    def _store(self, number: int, image: Tensor) -> None:
+        """Note what a native step makes."""
+        self._frame.put(number, image)
+        self._stored[number] = number
+        self._native_step()
+
+    def _source(self, node: fx.Node) -> int:
+        """Number an image as native steps read it: in the plan's type."""
+        number = self._numbers[node]
+        if self._dtype == torch.float32:
+            return number
+        if number not in self._stored:
+            copy = self._new_number()
+            self._add_follow(number, copy, self._values[node])
+            self._stored[number] = copy
+        return self._stored[number]
 
     def _new_number(self) -> int:
         """Number a value that no node knows."""
@@ -220,21 +251,29 @@ class Planner:
         layer = self._module.get_submodule(node.target)
         site = self._sites[node]
         memory = self._state.slots[site]
-        source, target = self._numbers[node.args[0]], self._numbers[node]
+        source, target = self._source(node.args[0]), self._numbers[node]
         result = None
-        if layer.activation is not None:
+        plain = self._dtype == torch.float32
+        if layer.activation is not None or not plain:
             result = self._new_result(node).copy_(self._values[node])
         mask = torch.ones_like(memory.output[:, :1], dtype=torch.bool)
         mask = mask.contiguous().copy_(self._state.last_mask(site))
         self._state.note(site, mask)
         call = self._state.prepared(site)
-        self._frame.native.add_conv(source, target, call.site, mask, result)
-        self._frame.put(target, memory.output if result is None else result)
+        if plain:
+            self._frame.native.add_conv(
+                source, target, call.site, mask, result
+            )
+        else:
+            self._frame.native.add_planned_conv(
+                source, target, call.layer, call.memory, mask, result
+            )
         self._frame.native.watch(layer.weight)
         self._convs.append(
             PlannedConv(layer, site, call, memory, source, mask)
         )
-        self._native_step(site[0])
+        self._store(target, memory.output if result is None else result)
+        self._steps[-1].names[-1] = site[0]
 
     def _add_sum(self, terms: list[int], node: fx.Node, found: Sum) -> None:
         result, target = self._new_result(node), self._numbers[node]
@@ -246,14 +285,12 @@ class Planner:
         self._frame.native.add_sum(
             terms, target, result, scale, shift, found.activation
         )
-        self._frame.put(target, result)
-        self._native_step()
+        self._store(target, result)
 
     def _add_join(self, sources: list[int], node: fx.Node) -> None:
         result, target = self._new_result(node), self._numbers[node]
         self._frame.native.add_join(sources, target, result)
-        self._frame.put(target, result)
-        self._native_step()
+        self._store(target, result)
 
     def _add_pool(
         self, source: int, node: fx.Node, windows: list[list[int]]
@@ -271,22 +308,22 @@ class Planner:
             for values, window in zip(along, windows, strict=True):
                 values[axis] = window[axis]
             self._frame.native.add_pool(begin, end, result, *along)
-            self._frame.put(end, result)
-            self._native_step()
+            self._store(end, result)
 
     def _add_mean(self, source: int, node: fx.Node) -> None:
         result, target = self._new_result(node), self._numbers[node]
         self._frame.native.add_mean(source, target, result)
         # It keeps the sum of each row, to begin with of the recorded frame.
         self._frame.native.run(self._num_native, self._num_native + 1)
-        self._frame.put(target, result)
-        self._native_step()
+        self._store(target, result)
 
     def _new_result(self, node: fx.Node) -> Tensor:
         return self._new_image(self._values[node].shape)
 
     def _new_image(self, shape: Sequence[int]) -> Tensor:
-        image = torch.empty(tuple(shape), memory_format=torch.channels_last)
+        image = torch.empty(
+            tuple(shape), dtype=self._dtype, memory_format=torch.channels_last
+        )
         self._nbytes += image.nbytes
         return image
 
@@ -296,13 +333,17 @@ class Planner:
         sources: list[int],
         node: fx.Node,
     ) -> None:
-        result, target = self._new_result(node), self._numbers[node]
+        target = self._numbers[node]
+        result = self._new_result(node).copy_(self._values[node])
+        # Steps that are added next look at its type.
+        self._frame.put(target, result)
+        self._stored[target] = target
         self._steps.append(PointStep(function, sources, target, result))
 
-    def _native_step(self, name: str = '') -> None:
+    def _native_step(self) -> None:
         if not self._steps or not isinstance(self._steps[-1], NativeSteps):
             self._steps.append(NativeSteps(self._num_native))
-        self._steps[-1].names.append(name)
+        self._steps[-1].names.append('')
         self._num_native += 1
 
     def _add_other(self, node: fx.Node) -> None:
@@ -315,13 +356,13 @@ class Planner:
         }
         function = NodeCall(node, self._module, inputs, fixed)
         if is_mean(node, self._module, self._values):
-            self._add_mean(sources[0], node)
+            self._add_mean(self._source(inputs[0]), node)
             return
         windows = windows_of(node, inputs, self._module, self._values)
         if windows is not None:
-            self._add_pool(sources[0], node, windows)
+            self._add_pool(self._source(inputs[0]), node, windows)
         elif is_join(node, self._values):
-            self._add_join([self._numbers[n] for n in node.args[0]], node)
+            self._add_join([self._source(n) for n in node.args[0]], node)
         elif is_pointwise(node, inputs, self._module, self._values):
             self._add_points(function, sources, node)
         else:

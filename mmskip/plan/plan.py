@@ -41,7 +41,8 @@ class PlannedConv:
         layer: The layer that is called.
         site: The call site, under which the stream keeps its memory.
         call: The memory and the settings, as the native backend takes them.
-        memory: Memory of the call site, which is updated in place.
+        memory: Memory of the call site, which is updated in place, or which
+            :meth:`take_memory_from` gives to the plan.
         source: Number of the layer's input in the plan.
         mask: Bool (N, 1, H_out, W_out): the outputs that were computed in
             the last frame.
@@ -56,6 +57,7 @@ class PlannedConv:
         source: int,
         mask: Tensor,
     ) -> None:
+        self._memory: SkipMemory | None
         self.layer = layer
         self.site = site
         self.source = source
@@ -72,8 +74,18 @@ class PlannedConv:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its memory."""
-        return self._memory.nbytes
+        """Bytes of its memory, unless the plan has taken it over."""
+        return 0 if self._memory is None else self._memory.nbytes
+
+    def take_memory_from(self, state: StreamState) -> None:
+        """Leave the memory to the plan alone: the state has it no more.
+
+        A frame that does not run in the plan is a reference frame then.
+        """
+        self._memory = None
+        self._call.release()
+        state.slots.pop(self.site)
+        state.prepare(self.site, None)
 
     def is_current(self) -> bool:
         """Tell if no setting has changed; values of weights may have."""
@@ -91,7 +103,8 @@ class PlannedConv:
 
     def restore(self, state: StreamState) -> None:
         """Give a stream that was reset the memory of its call site back."""
-        state.restore(self.site, self._memory, self._call)
+        if self._memory is not None:
+            state.restore(self.site, self._memory, self._call)
         state.note(self.site, self.mask)
 
 

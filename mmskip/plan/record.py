@@ -80,7 +80,7 @@ def check_convertible(module: nn.Module) -> None:
         if 'forward' in part.__dict__:
             raise ValueError(
                 f'the forward of {name or type(module).__name__} is replaced '
-                'on the instance (by propagate_changes() already?); call '
+                'on the instance (by accelerate() already?); call '
                 'mmskip.revert() first, or take another part'
             )
 

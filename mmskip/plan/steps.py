@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -20,6 +20,18 @@ _NOWHERE, _MAPPED, _ANYWHERE = range(3)
 _MOST = 0.5
 
 
+class TensorKind(NamedTuple):
+    """Describes a tensor as the module computes it, without a plan.
+
+    Attributes:
+        dtype: Its type.
+        layout: The order in memory.
+    """
+
+    dtype: torch.dtype
+    layout: torch.memory_format
+
+
 class FrameValues:
     """Holds the values of a graph, by number, and where they have changed.
 
@@ -31,9 +43,9 @@ class FrameValues:
     def __init__(self, values: Sequence[Any], size: int) -> None:
         self.native = native.new_plan(size)
         self._values = [None] * size
-        #: Layouts of the tensors in each value.
-        self._layouts = [
-            list(map(_layout, _pytree.tree_leaves(value))) for value in values
+        #: Kinds of the tensors in each value.
+        self._kinds = [
+            list(map(_kind, _pytree.tree_leaves(value))) for value in values
         ]
         for index, value in enumerate(values):
             self.put(index, value)
@@ -51,19 +63,20 @@ class FrameValues:
         """Forget a value that nothing reads."""
         self.put(index, torch.empty(0))
 
-    def laid_out(self, index: int) -> Any:
-        """Give a value in the order in memory that the given one had."""
+    def as_given(self, index: int) -> Any:
+        """Give a value in the type and the order that the given one had."""
         value = self._values[index]
         if not torch.is_tensor(value):
             return value
-        (layout,) = self._layouts[index]
-        if layout is torch.preserve_format:
+        (kind,) = self._kinds[index]
+        value = value.to(kind.dtype)
+        if kind.layout is torch.preserve_format:
             return value
-        return value.contiguous(memory_format=layout)
+        return value.contiguous(memory_format=kind.layout)
 
     def own(self, index: int) -> Any:
-        """Copy a value, laid out as the given one was."""
-        return copy_tensors(self._values[index], self._layouts[index])
+        """Copy a value into tensors of the kinds that the given ones had."""
+        return copy_tensors(self._values[index], self._kinds[index])
 
     def mark(self, index: int, change: Change) -> None:
         """Say where a value has changed."""
@@ -181,7 +194,8 @@ class PointStep(PythonStep):
         maps = [change for change in changes if change is not False]
         if not maps:
             return False
-        values = [frame[i] for i in self.sources]
+        # Torch takes more digits than may be stored, if there is a choice.
+        values = [frame[i].float() for i in self.sources]
         if any(change is True for change in maps):
             self.result.copy_(self.function(values))
             return True
@@ -194,7 +208,8 @@ class PointStep(PythonStep):
         else:
             rows = [_rows(v).index_select(0, places) for v in values]
             some = self.function([r[:, :, None, None] for r in rows])
-            _rows(self.result).index_copy_(0, places, some.flatten(1))
+            some = some.flatten(1).to(self.result.dtype)
+            _rows(self.result).index_copy_(0, places, some)
         return mask
 
 
@@ -229,7 +244,7 @@ class WholeStep(PythonStep):
         changes = [frame.change(i) for i in self.sources]
         changed = any(change is not False for change in changes)
         if changed or always:
-            values = [frame.laid_out(i) for i in self.sources]
+            values = [frame.as_given(i) for i in self.sources]
             frame.put(self.target, self.function(values))
         change: Change = changed
         if self.spread is not None and torch.is_tensor(changes[0]):
@@ -237,27 +252,33 @@ class WholeStep(PythonStep):
         frame.mark(self.target, change)
 
 
-def copy_tensors(
-    value: Any, layouts: Sequence[torch.memory_format | None]
-) -> Any:
+def copy_tensors(value: Any, kinds: Sequence[TensorKind | None]) -> Any:
     """Copy the value of a node: a tensor, or lists and dicts of them."""
     if torch.is_tensor(value):
-        return value.clone(memory_format=layouts[0])  # in most frames
+        return _copy(value, kinds[0])  # in most frames
     leaves, spec = _pytree.tree_flatten(value)
     copies = [
-        leaf if layout is None else leaf.clone(memory_format=layout)
-        for leaf, layout in zip(leaves, layouts, strict=True)
+        leaf if kind is None else _copy(leaf, kind)
+        for leaf, kind in zip(leaves, kinds, strict=True)
     ]
     return _pytree.tree_unflatten(copies, spec)
 
 
-def _layout(value: Any) -> torch.memory_format | None:
+def _copy(tensor: Tensor, kind: TensorKind) -> Tensor:
+    if tensor.dtype is kind.dtype:
+        return tensor.clone(memory_format=kind.layout)
+    return tensor.to(kind.dtype, memory_format=kind.layout)
+
+
+def _kind(value: Any) -> TensorKind | None:
     if not torch.is_tensor(value):
         return None
+    layout = torch.preserve_format
     if value.is_contiguous():
-        return torch.contiguous_format
-    last = value.dim() == 4 and is_channels_last(value)  # no plan of clips
-    return torch.channels_last if last else torch.preserve_format
+        layout = torch.contiguous_format
+    elif value.dim() == 4 and is_channels_last(value):  # no plan of clips
+        layout = torch.channels_last
+    return TensorKind(value.dtype, layout)
 
 
 def _rows(image: Tensor) -> Tensor:

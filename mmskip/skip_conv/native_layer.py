@@ -150,10 +150,11 @@ class NativeCall:
     Attributes:
         params: Parameters of the layer.
         layer: The native layer.
+        memory: The tensors among the memory.
         site: Layer and memory as the library takes them.
     """
 
-    __slots__ = ('_mark', '_shape', 'layer', 'params', 'site')
+    __slots__ = ('_mark', '_shape', 'layer', 'memory', 'params', 'site')
 
     def __init__(
         self,
@@ -163,11 +164,16 @@ class NativeCall:
     ) -> None:
         self.params = params
         self.layer = layer
-        kept = [tensor for tensor in memory[:4] if tensor is not None]
-        self.site = torch.classes.mmskip.CallSite(layer, kept)
-        self._shape = kept[0].shape
+        self.memory = [tensor for tensor in memory[:4] if tensor is not None]
+        self.site = torch.classes.mmskip.CallSite(layer, self.memory)
+        self._shape = self.memory[0].shape
         weight = params.weight
         self._mark = () if weight.is_inference() else _mark_of(weight)
+
+    def release(self) -> None:
+        """Let the memory go; the call cannot run, but tells its settings."""
+        self.memory = []
+        self.site = None
 
     def fits(self, x: Tensor) -> bool:
         """Tell if ``x`` may be a next frame."""

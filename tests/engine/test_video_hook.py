@@ -13,6 +13,7 @@ import mmskip
 from mmskip.core import LedgerReader
 from mmskip.engine import VideoHook
 from mmskip.native import library as native
+from mmskip.plan import propagate_changes
 from tests.helpers.convs import make_video
 from tests.helpers.nets import TinyNet, Windows, skipping, whole_weights
 from tests.helpers.pairwise import every_pair
@@ -223,7 +224,7 @@ def test_batches_keep_a_plan_from_running_and_say_so(
         'mmskip.engine.video_hook.print_log',
         lambda text, *_: said.append(text),
     )
-    mmskip.propagate_changes(net)
+    propagate_changes(net)
 
     outputs, _ = evaluate(net, frames, 'aaaabbb', batch)
 

@@ -7,6 +7,7 @@ import mmskip
 from mmskip.experiments import force, region
 from mmskip.experiments.benchmark import output_sizes
 from mmskip.native import library
+from mmskip.plan import propagate_changes
 from tests.helpers.nets import TinyNet
 
 
@@ -26,7 +27,7 @@ def test_every_layer_fires_in_its_region_and_nowhere_else(in_a_plan):
     gate = dict(type='InputNormGate', threshold=0.0)
     mmskip.convert(net, mmskip.SkipConversion(gate))
     if in_a_plan:
-        mmskip.propagate_changes(net)
+        propagate_changes(net)
     state = mmskip.StreamState()
     with torch.inference_mode():
         sizes = output_sizes(net, torch.randn(1, 3, 16, 16))

@@ -9,6 +9,7 @@ from torch.utils import _pytree
 
 import mmskip
 from mmskip import StreamState
+from mmskip.plan import propagate_changes
 from mmskip.plan.plan import Plan
 
 GATES = {
@@ -53,7 +54,7 @@ class Twins:
     def __init__(self, net, states=None, tolerance=0.0):
         self.plain = net
         self.propagated = copy.deepcopy(net)
-        mmskip.propagate_changes(self.propagated)
+        propagate_changes(self.propagated)
         self.tolerance = tolerance
         self.restart(states)
 

@@ -15,6 +15,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 import mmskip
 from mmskip.native import library as native
+from mmskip.plan import propagate_changes
 from tests.helpers.pairwise import every_pair
 from tests.hosts.flagged import (
     GATES,
@@ -218,7 +219,7 @@ def planned_model(model, planned):
     if planned:
         if native.MISSING:
             pytest.skip(native.MISSING)
-        mmskip.propagate_changes(model)
+        propagate_changes(model)
     return model
 
 

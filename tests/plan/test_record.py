@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import mmskip
+from mmskip.plan import propagate_changes
 from mmskip.plan.record import (
     StreamForward,
     check_convertible,
@@ -40,7 +41,7 @@ def test_forwards_of_others_are_left_alone():
     net.relu.forward = torch.relu
 
     with pytest.raises(ValueError, match='of relu is replaced'):
-        mmskip.propagate_changes(net)
+        propagate_changes(net)
     mmskip.revert(net)
 
     assert net.relu.forward is torch.relu

@@ -7,6 +7,7 @@ from torch import nn
 import mmskip
 from mmskip.core import is_channels_last
 from mmskip.native import library as native
+from mmskip.plan import propagate_changes
 
 BUILT = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 GATE = dict(type='OutputNormGate', threshold=0.0)
@@ -95,7 +96,7 @@ def test_so_do_those_of_a_plan(images):
     with torch.no_grad():
         expected = [net(x) for x in video]
     converted(net)
-    mmskip.propagate_changes(net)
+    propagate_changes(net)
 
     assert layouts(run(net, video)) == layouts(expected)
 
@@ -138,7 +139,7 @@ def test_a_plan_normalises_groups_as_exactly_as_the_dense_model():
     net, video = Grouped().eval(), video_of(torch.contiguous_format)
     with torch.no_grad():
         expected = [net(x) for x in video]
-    mmskip.propagate_changes(converted(net))
+    propagate_changes(converted(net))
 
     for found, dense in zip(run(net, video), expected, strict=True):
         assert (found - dense).abs().max() <= 1e-5 * dense.abs().max()

@@ -9,6 +9,7 @@ from torch import nn
 import mmskip
 from mmskip import StreamState
 from mmskip.native import library as native
+from mmskip.plan import propagate_changes
 from mmskip.skip_conv import MEMORY_RULES
 from mmskip.skip_conv.state import WeightGroup, WeightWatch
 from tests.helpers.convs import make_video
@@ -74,7 +75,7 @@ def run_as(way, net, monkeypatch):
     backend = 'reference' if way == 'reference' else 'native'
     monkeypatch.setenv('MMSKIP_BACKEND', backend)
     if way == 'plan':
-        mmskip.propagate_changes(net)
+        propagate_changes(net)
     return net
 
 

@@ -25,12 +25,12 @@ from mmskip import (
     SkipConversion,
     convert,
     fold,
-    propagate_changes,
     stream,
 )
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.native import library as native
+from mmskip.plan import propagate_changes
 from mmskip.skip_conv import MEMORY_RULES
 
 MIB = 2**20

@@ -30,12 +30,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from mmskip import convert
+from mmskip import accelerate, convert
 from mmskip.apis import (
     UserError,
     init_model,
     is_converted,
-    make_fast,
     open_reader,
     stream_video,
 )
@@ -145,7 +144,8 @@ def prepare(config: str, checkpoint: str) -> nn.Module:
     if not is_converted(model):
         for conversion in Config.fromfile(SHIPPED).conversions:
             convert(model, build_own(conversion))
-    return make_fast(model)
+    accelerate(model)
+    return model
 
 
 def read_frames(video: str, first: int, end: int) -> list[np.ndarray]:

@@ -21,7 +21,7 @@ from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 import mmskip
-from mmskip.apis import UserError, import_host, make_fast
+from mmskip.apis import UserError, import_host
 from mmskip.apis.errors import run_tool
 from mmskip.apis.zoo import without_weights
 from mmskip.apis.zoo_models import config_paths
@@ -66,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     skipping = build(args.host, args.config)
     conversion = mmskip.SkipConversion(GATE, memory='accumulated')
     mmskip.convert(skipping, conversion)
-    make_fast(skipping)
-    make_fast(dense, dense=True)
+    mmskip.accelerate(skipping)
+    mmskip.accelerate(dense)
     state = mmskip.StreamState()
     images = [torch.rand(1, 3, args.size, args.size) for _ in range(3)]
     rows = []

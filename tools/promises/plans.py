@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 import mmskip
-from mmskip.apis import make_fast
+from mmskip.plan import propagate_changes
 
 Result = tuple[bool, str]
 GATE = dict(type='OutputNormGate', threshold=0.1, order=2, relative=True)
@@ -65,7 +65,7 @@ def frames_are_counted_at_the_root() -> Result:
         torch.manual_seed(0)
         net = converted(Boxes())
         if planned:
-            mmskip.propagate_changes(net)
+            propagate_changes(net)
         with mmskip.count_macs(net) as macs, mmskip.stream(net):
             for x in make_video(5):
                 net(x)
@@ -89,7 +89,7 @@ def plans_outlive_odd_frames() -> Result:
             return self.conv(x) * factor
 
     net = converted(Scaled())
-    report = mmskip.propagate_changes(net)
+    report = propagate_changes(net)
     with mmskip.stream(net):
         for index, x in enumerate(make_video(60)):
             if index in (3, 5):
@@ -134,7 +134,7 @@ def other_threads_run_while_a_stream_begins() -> Result:
 
     def run_stream() -> None:
         net = converted(Slow())
-        mmskip.propagate_changes(net)
+        propagate_changes(net)
         try:
             with torch.no_grad(), mmskip.stream(net):
                 net(x)
@@ -158,7 +158,7 @@ def other_threads_run_while_a_stream_begins() -> Result:
 def memory_of_videos_is_given_back() -> Result:
     """30 videos with the garbage collector off take the memory of two."""
     net = converted(Boxes(width=32))
-    make_fast(net)
+    mmskip.accelerate(net)
     sizes = []
     gc.collect()
     gc.disable()
@@ -182,7 +182,7 @@ def a_reset_costs_little_more_than_a_dense_frame() -> Result:
     for _ in range(6):
         layers += [nn.Conv2d(64, 64, 3, padding=1), nn.SiLU()]
     net = converted(nn.Sequential(*layers))
-    make_fast(net)
+    mmskip.accelerate(net)
     state, video = mmskip.StreamState(), make_video(3, 96)
     net(video[0])
     with mmskip.stream(net, state):

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import mmskip
+from mmskip.plan import propagate_changes
 from mmskip.skip_conv import GateCostLoss
 
 Result = tuple[bool, str]
@@ -225,7 +226,7 @@ def a_norm_in_training_mode_counts_in_a_plan() -> Result:
     """A norm that is set to training mode in mid-stream is in that mode."""
     net, video = small_net(), make_video()
     plain = copy.deepcopy(net)
-    mmskip.propagate_changes(net)
+    propagate_changes(net)
     states = mmskip.StreamState(), mmskip.StreamState()
     away = []
     for index, x in enumerate(video):

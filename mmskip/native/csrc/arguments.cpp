@@ -40,6 +40,16 @@ void check_list(
 
 void check_memory(const at::Tensor& tensor, const char* name) {
   check_floats(tensor, name);
+  check_image(tensor, name);
+}
+
+void check_image(const at::Tensor& tensor, const char* name) {
+  TORCH_CHECK_TYPE(
+      tensor.device().is_cpu() &&
+          (tensor.scalar_type() == at::kFloat ||
+           tensor.scalar_type() == at::kBFloat16),
+      "expected ", name, " of float32 or bfloat16 on the CPU, got ",
+      tensor.scalar_type(), " on ", tensor.device());
   TORCH_CHECK_VALUE(
       tensor.dim() == 4, "expected ", name,
       " of 4 dimensions (N, C, H, W), got shape ", tensor.sizes());

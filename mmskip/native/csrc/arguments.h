@@ -30,6 +30,9 @@ void check_map(
 // A float32 tensor (N, C, H, W) on the CPU, contiguous in channels_last.
 void check_memory(const at::Tensor& tensor, const char* name);
 
+// The same of float32 or bfloat16.
+void check_image(const at::Tensor& tensor, const char* name);
+
 // A float32 tensor on the CPU.
 void check_floats(const at::Tensor& tensor, const char* name);
 

@@ -15,36 +15,15 @@
 namespace mmskip {
 namespace {
 
-// Rows of a map that are enough to tell a level, and the least one; as in
-// gate_mask.py.
-constexpr int64_t kRows = 32;
-constexpr double kLeast = 1e-6;
-
-// The difference of neighbours in a row in a stream's signal, in units of the
-// norms: see relative_scale in gate_mask.py.
-float level(const at::Tensor& signal, int64_t stream, const float* norms) {
+float level_in(
+    const at::Tensor& signal, int64_t stream, const float* norms) {
   const int64_t channels = signal.size(1), height = signal.size(2),
-                width = signal.size(3);
-  const int64_t step = (height + kRows - 1) / kRows;
-  const int64_t count = (height + step - 1) / step * (width - 1);
-  const float* first =
-      signal.const_data_ptr<float>() + stream * height * width * channels;
-  std::vector<double> sums(channels);
-  for (int64_t h = 0; h < height; h += step) {
-    for (int64_t w = 1; w < width; ++w) {
-      const float* x = first + (h * width + w) * channels;
-      for (int64_t c = 0; c < channels; ++c) {
-        sums[c] += std::abs(x[c] - x[c - channels]);
-      }
-    }
-  }
-  double power = 0;
-  for (int64_t c = 0; c < channels; ++c) {
-    const double mean = sums[c] / std::max<int64_t>(count, 1);
-    const double share = mean / (norms == nullptr ? 1 : norms[c]);
-    power += share * share;
-  }
-  return static_cast<float>(std::max(std::sqrt(power / channels), kLeast));
+                width = signal.size(3), step = level_step(height);
+  return level<float>(
+      {signal.const_data_ptr<float>() + stream * height * width * channels,
+       (height + step - 1) / std::max<int64_t>(step, 1),
+       step * width * channels, width, channels},
+      norms);
 }
 
 void copy_floats(const at::Tensor& from, at::Tensor& to) {
@@ -97,30 +76,37 @@ void activate_rows(
   std::vector<uint8_t> mask(rows * width);
   std::vector<int32_t> counts(rows);
   const int64_t factor = 1;
-  const Sum job{
+  const Sum<float> job{
       output.size(0), output.size(2), width, channels, 1, &from, &factor, 0,
       nullptr, nullptr, true, nullptr, nullptr, activation,
       to.mutable_data_ptr<float>(), mask.data(), counts.data()};
   share_rows(rows, grain_of(width * channels), [&](int64_t b, int64_t e) {
-    kernels().add(job, b, e);
+    image_kernels<float>().add(job, b, e);
   });
+}
+
+const at::Tensor& memory_at(
+    const std::vector<at::Tensor>& memory, size_t index) {
+  TORCH_CHECK_VALUE(
+      memory.size() == 3 || memory.size() == 4,
+      "expected input, output and scale to remember and, of a relative gate, "
+      "computed, got ", memory.size(), " tensors");
+  return memory[index];
 }
 
 } // namespace
 
 CallSite::CallSite(
     c10::intrusive_ptr<Layer> layer, std::vector<at::Tensor> memory)
-    : layer_(std::move(layer)) {
-  TORCH_CHECK_VALUE(
-      memory.size() == 3 || memory.size() == 4,
-      "expected input, output and scale to remember and, of a relative gate, "
-      "computed, got ", memory.size(), " tensors");
-  input_ = memory[0];
-  output_ = memory[1];
-  scale_ = memory[2];
+    : layer_(std::move(layer)),
+      input_(memory_at(memory, 0)),
+      output_(memory_at(memory, 1)),
+      geometry_(layer_->geometry_for(input_.sizes())),
+      level_(
+          *layer_, geometry_, memory_at(memory, 2),
+          memory.size() > 3 ? std::optional(memory[3]) : std::nullopt) {
   check_memory(input_, "input");
   check_memory(output_, "output");
-  geometry_ = layer_->geometry_for(input_.sizes());
   const std::vector<int64_t> expected{
       geometry_.streams, geometry_.out_channels, geometry_.out_height,
       geometry_.out_width};
@@ -128,45 +114,6 @@ CallSite::CallSite(
       output_.sizes() == at::IntArrayRef(expected),
       "expected output of shape ", at::IntArrayRef(expected), ", got ",
       output_.sizes());
-  check_floats(scale_, "scale");
-  TORCH_CHECK_VALUE(
-      scale_.is_contiguous() &&
-          (scale_.numel() == 1 || scale_.numel() == geometry_.streams),
-      "expected one scale, or contiguous ones for each of ",
-      geometry_.streams, " streams, got shape ", scale_.sizes());
-  if (memory.size() == 4) {
-    computed_ = memory[3];
-    check_counts(*computed_, scale_, geometry_.streams);
-  } else {
-    TORCH_CHECK_VALUE(
-        !layer_->gate->norms,
-        "expected computed to remember, which a gate with norms counts, got "
-        "none");
-  }
-}
-
-const uint8_t* CallSite::forced() const {
-  const std::optional<at::Tensor>& mask = layer_->forced;
-  if (!mask) {
-    return nullptr;
-  }
-  const std::vector<int64_t> expected{geometry_.out_height, geometry_.out_width};
-  TORCH_CHECK_VALUE(
-      mask->sizes() == at::IntArrayRef(expected),
-      "expected a forced mask of shape ", at::IntArrayRef(expected), ", got ",
-      mask->sizes());
-  return reinterpret_cast<const uint8_t*>(mask->const_data_ptr<bool>());
-}
-
-Rule CallSite::rule() const {
-  const Gate& gate = *layer_->gate;
-  return {
-      gate.threshold,
-      gate.order,
-      scale_.const_data_ptr<float>(),
-      scale_.numel() > 1,
-      gate.bias ? gate.bias->const_data_ptr<float>() : nullptr,
-      forced()};
 }
 
 std::tuple<at::Tensor, at::Tensor> CallSite::run(const at::Tensor& x) {
@@ -195,12 +142,7 @@ void CallSite::begin(
   if (activated) {
     activate_rows(output_, layer_->activation, *activated);
   }
-  if (computed_) {
-    computed_->zero_();
-    for (int64_t n = 0; n < geometry_.streams; ++n) {
-      scale_.mutable_data_ptr<float>()[n] = level_scale(n);
-    }
-  }
+  level_.begin([this](int64_t n) { return level_of(n); });
 }
 
 int64_t CallSite::num_changed() const {
@@ -227,7 +169,7 @@ std::pair<int64_t, bool> CallSite::update(
   }
   const at::Tensor image = to_channels_last(x);
   const Gate& gate = *layer_->gate;
-  const Rule rule = this->rule();
+  const Rule rule = level_.rule(*layer_, geometry_);
   const LearnedGate learned{
       gate.kernel ? gate.kernel->const_data_ptr<float>() : nullptr,
       gate.input};
@@ -241,7 +183,7 @@ std::pair<int64_t, bool> CallSite::update(
 int64_t CallSite::update(
     Frame& frame, const float* x, float* activated, uint8_t* mask) {
   const bool accumulated = layer_->accumulated;
-  float* reference = input_.mutable_data_ptr<float>();
+  const Reference<float> reference{input_.mutable_data_ptr<float>()};
   frame.compare(x, reference, !accumulated);
   if (frame.is_idle()) {
     std::memset(mask, 0, geometry_.streams * geometry_.out_size());
@@ -253,36 +195,22 @@ int64_t CallSite::update(
   }
   frame.list(mask);
   frame.accumulate(
-      reference, layer_->packed.const_data_ptr<float>(),
+      reference.image, layer_->packed.const_data_ptr<float>(),
       accumulated ? layer_->start.const_data_ptr<float>() : nullptr,
       {output_.mutable_data_ptr<float>(), activated, layer_->activation});
   if (!accumulated) {
     frame.renew(x, reference);
   }
-  renew_level(frame.counts());
+  level_.renew(
+      frame.counts(), geometry_.out_size(),
+      [this](int64_t n) { return level_of(n); });
   return frame.total();
 }
 
-void CallSite::renew_level(const std::vector<int64_t>& counts) {
-  if (!computed_) {
-    return;
-  }
-  int64_t* computed = computed_->mutable_data_ptr<int64_t>();
-  float* scale = scale_.mutable_data_ptr<float>();
-  for (size_t n = 0; n < counts.size(); ++n) {
-    computed[n] += counts[n];
-    if (2 * computed[n] >= geometry_.out_size()) {
-      computed[n] = 0;
-      scale[n] = level_scale(n);
-    }
-  }
-}
-
-float CallSite::level_scale(int64_t stream) const {
+float CallSite::level_of(int64_t stream) const {
   const std::optional<at::Tensor>& norms = layer_->gate->norms;
-  return 1 /
-      (norms ? level(output_, stream, norms->const_data_ptr<float>())
-             : level(input_, stream, nullptr));
+  return norms ? level_in(output_, stream, norms->const_data_ptr<float>())
+               : level_in(input_, stream, nullptr);
 }
 
 at::Tensor relative_scale(
@@ -294,8 +222,8 @@ at::Tensor relative_scale(
   at::Tensor scale = at::empty({signal.size(0), 1, 1, 1}, signal.options());
   float* to = scale.mutable_data_ptr<float>();
   for (int64_t n = 0; n < signal.size(0); ++n) {
-    to[n] =
-        1 / level(signal, n, norms ? norms->const_data_ptr<float>() : nullptr);
+    to[n] = 1 /
+        level_in(signal, n, norms ? norms->const_data_ptr<float>() : nullptr);
   }
   return scale;
 }

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "frame.h"
+#include "gate_level.h"
 #include "layer.h"
 
 namespace mmskip {
@@ -50,19 +51,14 @@ class CallSite : public torch::CustomClassHolder {
 
  private:
   int64_t update(Frame& frame, const float* x, float* activated, uint8_t* mask);
-  Rule rule() const;
-  const uint8_t* forced() const;
-  // The factor of a relative gate for the residuals of a stream.
-  float level_scale(int64_t stream) const;
-  // Takes a relative gate's level anew where it is due.
-  void renew_level(const std::vector<int64_t>& counts);
+  // Of a relative gate, for the residuals of a stream.
+  float level_of(int64_t stream) const;
 
   const c10::intrusive_ptr<Layer> layer_;
   at::Tensor input_;
   at::Tensor output_;
-  at::Tensor scale_;
-  std::optional<at::Tensor> computed_;
   Geometry geometry_;
+  GateLevel level_;
 };
 
 // The factors (N, 1, 1, 1) of a relative gate for residuals, given its signal

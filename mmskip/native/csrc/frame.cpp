@@ -54,11 +54,14 @@ Frame::Frame(
       residuals_(residuals),
       counts_(g_.streams * g_.height) {}
 
-void Frame::compare(const float* x, float* reference, bool subtract) {
-  const Comparison job{
+template <typename T>
+void Frame::compare(
+    const T* x, const Reference<T>& reference, bool subtract) {
+  const Comparison<T> job{
       &g_,
       x,
-      reference,
+      reference.image,
+      reference.is_padded,
       residuals_.candidates,
       subtract,
       rule_.order,
@@ -69,7 +72,7 @@ void Frame::compare(const float* x, float* reference, bool subtract) {
       counts_.data()};
   const int64_t rows = g_.streams * g_.height;
   share_rows(rows, input_grain(), [&](int64_t begin, int64_t end) {
-    kernels_.compare(job, begin, end);
+    image_kernels<T>().compare(job, begin, end);
   });
 }
 
@@ -115,7 +118,9 @@ void Frame::decide(uint8_t* mask) const {
   grow(mask);
 }
 
-void Frame::transmit(uint8_t* mask, const float* x, float* reference) {
+template <typename T>
+void Frame::transmit(
+    uint8_t* mask, const T* x, const Reference<T>& reference) {
   std::vector<uint8_t> transmitted(g_.streams * g_.padded_size());
   const int64_t work =
       g_.padded_width() * (g_.kernel_height + g_.kernel_width);
@@ -132,7 +137,9 @@ void Frame::transmit(uint8_t* mask, const float* x, float* reference) {
   renew(x, reference, transmitted.data());
 }
 
-void Frame::renew(const float* x, float* reference, const uint8_t* transmitted) {
+template <typename T>
+void Frame::renew(
+    const T* x, const Reference<T>& reference, const uint8_t* transmitted) {
   const int64_t rows = g_.streams * g_.height, C = g_.in_channels;
   const int64_t step = g_.streams * g_.padded_size();
   const int64_t maps =
@@ -156,8 +163,10 @@ void Frame::renew(const float* x, float* reference, const uint8_t* transmitted) 
         if (count == 0) {
           continue;
         }
-        const int64_t at = (row * g_.width + first - padded) * C;
-        std::memcpy(reference + at, x + at, count * C * sizeof(float));
+        const int64_t at = row * g_.width + first - padded;
+        std::memcpy(
+            reference.image + (reference.is_padded ? first : at) * C,
+            x + at * C, count * C * sizeof(T));
         std::memset(residuals_.changed + first, 0, count);
         for (int64_t k = 0; k < maps; ++k) {
           std::memset(
@@ -205,31 +214,46 @@ void Frame::accumulate(
       results.activation,
       active_.data()};
   const bool depthwise = is_depthwise(g_);
+  share_outputs([&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+    if (depthwise) {
+      kernels_.depthwise(job, begin, end);
+    } else {
+      kernels_.accumulate(job, begin, end, first, last);
+    }
+  });
+}
+
+template <typename T>
+void Frame::convolve(Convolution<T> job) const {
+  job.geometry = &g_;
+  job.active = active_.data();
+  share_outputs([&](int64_t begin, int64_t end, int64_t first, int64_t last) {
+    image_kernels<T>().convolve(job, begin, end, first, last);
+  });
+}
+
+template <typename Run>
+void Frame::share_outputs(const Run& run) const {
   const int64_t out = g_.out_channels / g_.groups;
   const int64_t blocks =
-      depthwise ? 1 : g_.groups * ((out + kBlock - 1) / kBlock);
+      is_depthwise(g_) ? 1 : g_.groups * ((out + kBlock - 1) / kBlock);
   const int64_t macs = std::max<int64_t>(
       g_.positions() * g_.in_channels / g_.groups * g_.out_channels, 1);
-  const int64_t threads =
-      total_ * macs < 2 * kGrainMacs ? 1 : at::get_num_threads();
+  if (total_ * macs < 2 * kGrainMacs) {
+    run(0, total_, 0, blocks);
+    return;
+  }
+  const int64_t threads = at::get_num_threads();
   const int64_t share = share_of(total_, threads);
   const int64_t shares = (total_ + share - 1) / share;
   // Few outputs with many channels: the channels are shared out, too.
   const int64_t parts = shares < 2 * threads && threads > 1 ? blocks : 1;
-  const int64_t tasks = shares * parts, width = blocks / parts;
-  at::parallel_for(
-      0, tasks, threads > 1 ? 1 : tasks, [&](int64_t begin, int64_t end) {
-        for (int64_t task = begin; task < end; ++task) {
-          const int64_t from = task % shares * share;
-          const int64_t to = std::min(from + share, total_);
-          const int64_t block = task / shares * width;
-          if (depthwise) {
-            kernels_.depthwise(job, from, to);
-          } else {
-            kernels_.accumulate(job, from, to, block, block + width);
-          }
-        }
-      });
+  const int64_t width = blocks / parts;
+  Crew::share(shares * parts, [&](int64_t task) {
+    const int64_t from = task % shares * share;
+    const int64_t block = task / shares * width;
+    run(from, std::min(from + share, total_), block, block + width);
+  });
 }
 
 void Frame::grow(uint8_t* mask) const {
@@ -243,5 +267,19 @@ int64_t Frame::input_grain() const {
   const int64_t row = std::max<int64_t>(g_.width * g_.in_channels, 1);
   return std::max<int64_t>(kGrainFloats / row, 1);
 }
+
+template void Frame::compare(const float*, const Reference<float>&, bool);
+template void Frame::compare(
+    const BFloat16*, const Reference<BFloat16>&, bool);
+template void Frame::transmit(
+    uint8_t*, const float*, const Reference<float>&);
+template void Frame::transmit(
+    uint8_t*, const BFloat16*, const Reference<BFloat16>&);
+template void Frame::renew(
+    const float*, const Reference<float>&, const uint8_t*);
+template void Frame::renew(
+    const BFloat16*, const Reference<BFloat16>&, const uint8_t*);
+template void Frame::convolve(Convolution<float>) const;
+template void Frame::convolve(Convolution<BFloat16>) const;
 
 } // namespace mmskip

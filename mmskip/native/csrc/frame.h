@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 #include <vector>
 
 #include "geometry.h"
@@ -12,6 +13,23 @@ namespace mmskip {
 
 // The best kernels for this CPU; ATEN_CPU_CAPABILITY limits it, as torch.
 const Kernels& kernels();
+
+// Those for images of a type.
+template <typename T>
+const ImageKernels<T>& image_kernels() {
+  if constexpr (std::is_same_v<T, float>) {
+    return kernels().floats;
+  } else {
+    return kernels().halves;
+  }
+}
+
+// What is remembered of an input, with or without what it is padded by.
+template <typename T>
+struct Reference {
+  T* image;
+  bool is_padded = false;
+};
 
 // The settings of a learned gate; without a kernel: a norm gate.
 struct LearnedGate {
@@ -49,7 +67,8 @@ class Frame {
       int64_t block_size);
 
   // Compares x with the reference, which becomes the residual if asked to.
-  void compare(const float* x, float* reference, bool subtract);
+  template <typename T>
+  void compare(const T* x, const Reference<T>& reference, bool subtract);
 
   // True if nothing fires, because nothing has changed.
   bool is_idle() const;
@@ -59,12 +78,16 @@ class Frame {
 
   // From what the gate wants to what is transmitted and, by that, computed;
   // the reference becomes x where it is transmitted.
-  void transmit(uint8_t* mask, const float* x, float* reference);
+  template <typename T>
+  void transmit(uint8_t* mask, const T* x, const Reference<T>& reference);
 
   // The changed positions of the reference become those of x, all or those
   // that are transmitted, and have changed no more.
+  template <typename T>
   void renew(
-      const float* x, float* reference, const uint8_t* transmitted = nullptr);
+      const T* x,
+      const Reference<T>& reference,
+      const uint8_t* transmitted = nullptr);
 
   // Lists the outputs to compute.
   void list(const uint8_t* mask);
@@ -80,10 +103,17 @@ class Frame {
       const float* bias,
       const Results& results) const;
 
+  // Computes them anew, and finishes them.
+  template <typename T>
+  void convolve(Convolution<T> job) const;
+
   // True if the next frame, should x stay the same, can compute anything.
   bool stays_active() const;
 
  private:
+  // Shares out run(begin, end, first, last): outputs and blocks of channels.
+  template <typename Run>
+  void share_outputs(const Run& run) const;
   bool fires_at_rest() const;
   bool reads_frames() const;
   void grow(uint8_t* mask) const;

@@ -13,6 +13,16 @@ constexpr int64_t kBlock = 32;
 // Images that are summed at a time.
 constexpr int64_t kMaxTerms = 8;
 
+// A number in bfloat16: the upper half of a float.
+struct BFloat16 {
+  uint16_t bits;
+};
+
+// Numbers of a type that are multiplied at once, and lie side by side in
+// packed weights.
+template <typename T>
+constexpr int64_t kPacked = 4 / sizeof(T);
+
 // Activations of outputs and sums on their way on.
 enum class Activation : int64_t { kNone, kReLU, kSiLU };
 
@@ -20,12 +30,15 @@ enum class Activation : int64_t { kNone, kReLU, kSiLU };
 enum class GateInput : int64_t { kResidual, kMagnitude, kFrame };
 
 // A frame beside what is remembered of it. Maps are padded, 0 outside of the
-// image.
+// image. Images are of floats or of bfloat16, here and below.
+template <typename T>
 struct Comparison {
   const Geometry* geometry;
   // (N, H, W, C_in).
-  const float* x;
-  float* reference;
+  const T* x;
+  // The same; (N, padded_height, padded_width, C_in) if it is padded.
+  T* reference;
+  bool is_padded;
   // (N, H, W): where x may differ from the frame before. Elsewhere scores and
   // changed hold what they held then. Null: anywhere, and both maps are 0.
   const uint8_t* candidates;
@@ -47,12 +60,13 @@ struct Comparison {
 };
 
 // A sum of images of which only parts have changed.
+template <typename T>
 struct Sum {
   // Of the result.
   int64_t streams, height, width, channels;
   // (N, H / factor, W / factor, C) each: larger, by nearest neighbours.
   int64_t count;
-  const float* const* images;
+  const T* const* images;
   const int64_t* factors;
   // Where they have changed, like them without channels. Of some none may be
   // given: they have not.
@@ -66,7 +80,7 @@ struct Sum {
   const float* scale;
   const float* shift;
   Activation activation;
-  float* result;
+  T* result;
   // (N, H, W): where it was computed, filled here.
   uint8_t* mask;
   // At how many positions, by row.
@@ -74,14 +88,15 @@ struct Sum {
 };
 
 // The largest values in windows of an image of which only parts have changed.
+template <typename T>
 struct Pool {
   // (N, H, W, C), and where it has changed (N, H, W); null: anywhere.
   int64_t height, width, channels;
-  const float* image;
+  const T* image;
   const uint8_t* map;
   // (N, H_out, W_out, C), and where it was computed, filled here.
   int64_t out_height, out_width;
-  float* result;
+  T* result;
   uint8_t* mask;
   int64_t kernel_height, kernel_width;
   int64_t stride_height, stride_width;
@@ -91,21 +106,23 @@ struct Pool {
 };
 
 // The sums of the rows of an image of which only parts have changed.
+template <typename T>
 struct RowSums {
   // (N, H, W, C), and where it has changed (N, H, W); null: anywhere.
   int64_t width, channels;
-  const float* image;
+  const T* image;
   const uint8_t* map;
   // (N, H, C).
   float* sums;
 };
 
-// A copy of an image that follows it.
+// A copy of an image that follows it, rounded to its own type.
+template <typename T>
 struct Following {
   // (N, H, W, C).
   int64_t width, channels;
   const float* image;
-  float* copy;
+  T* copy;
   // (N, H, W): where they differed, filled here.
   uint8_t* mask;
   // At how many positions, by row.
@@ -151,6 +168,52 @@ struct Accumulation {
   const int32_t* active;
 };
 
+// Outputs that are computed anew from all that they read, and finished.
+template <typename T>
+struct Convolution {
+  const Geometry* geometry;
+  // (N, padded_height, padded_width, C_in), 0 outside of the image; another
+  // kPacked<T> elements behind its end can be read.
+  const T* image;
+  // As packed by Layer::pack(); of a depthwise one [tap][C].
+  const T* weight;
+  // (C_out).
+  const float* bias;
+  Activation activation;
+  // (N, H_out, W_out, C_out).
+  T* output;
+  // (N, rows, W_out, C_out): of each `signal_step`-th row what was given to
+  // the activation; null: it is not kept.
+  T* signal;
+  int64_t signal_step;
+  // Indices of the outputs to compute, ascending, over all streams.
+  const int32_t* active;
+};
+
+// The elements that an output reads, in runs that lie side by side in a
+// padded image: the rows of the kernel, or its positions.
+struct Runs {
+  explicit Runs(const Geometry& g)
+      : by_row(g.groups == 1 && g.dilation_width == 1),
+        count(by_row ? g.kernel_height : g.positions()),
+        length((by_row ? g.kernel_width : 1) * g.in_channels / g.groups) {}
+
+  // Where a run begins, from the first element that an output reads on.
+  int64_t offset(const Geometry& g, int64_t run) const {
+    const int64_t row = by_row ? run : run / g.kernel_width;
+    const int64_t column = by_row ? 0 : run % g.kernel_width;
+    return (row * g.dilation_height * g.padded_width() +
+            column * g.dilation_width) *
+        g.in_channels;
+  }
+
+  const bool by_row;
+  const int64_t count, length;
+};
+
+// Most runs of one output.
+constexpr int64_t kMaxRuns = 128;
+
 // The clips that a gate pools, and their statistics.
 struct ClipPool {
   // (N, C, T) planes of `size` floats each, so many floats apart.
@@ -180,11 +243,35 @@ struct PlaneSum {
   int64_t frames;
 };
 
+// What works on images of a type.
+template <typename T>
+struct ImageKernels {
+  // Rows [begin, end) of the input, of all streams.
+  void (*compare)(const Comparison<T>& job, int64_t begin, int64_t end);
+
+  // Rows [begin, end) of the image, of all streams.
+  void (*follow)(const Following<T>& job, int64_t begin, int64_t end);
+  void (*sum_rows)(const RowSums<T>& job, int64_t begin, int64_t end);
+
+  // Rows [begin, end) of the result, of all streams.
+  void (*add)(const Sum<T>& job, int64_t begin, int64_t end);
+  void (*pool)(const Pool<T>& job, int64_t begin, int64_t end);
+
+  // Outputs active[begin, end), blocks [first, last) of their channels; of a
+  // depthwise one all channels.
+  void (*convolve)(
+      const Convolution<T>& job,
+      int64_t begin,
+      int64_t end,
+      int64_t first,
+      int64_t last);
+};
+
 struct Kernels {
   const char* name;
 
-  // Rows [begin, end) of the input, of all streams.
-  void (*compare)(const Comparison& job, int64_t begin, int64_t end);
+  ImageKernels<float> floats;
+  ImageKernels<BFloat16> halves;
 
   // Outputs active[begin, end), blocks [first, last) of their channels.
   void (*accumulate)(
@@ -216,16 +303,6 @@ struct Kernels {
       uint8_t* mask,
       int64_t begin,
       int64_t end);
-
-  // Rows [begin, end) of the image, of all streams.
-  void (*follow)(const Following& job, int64_t begin, int64_t end);
-
-  // Rows [begin, end) of the result, of all streams.
-  void (*add)(const Sum& job, int64_t begin, int64_t end);
-  void (*pool)(const Pool& job, int64_t begin, int64_t end);
-
-  // Rows [begin, end) of the image, of all streams.
-  void (*sum_rows)(const RowSums& job, int64_t begin, int64_t end);
 
   // Channels [begin, end), of all samples.
   void (*pool_clip)(const ClipPool& job, int64_t begin, int64_t end);

@@ -8,6 +8,7 @@
 #include "accumulate_impl.h"
 #include "activation_impl.h"
 #include "clip_impl.h"
+#include "convolve_impl.h"
 #include "depthwise_impl.h"
 #include "pool_impl.h"
 #include "residual_impl.h"
@@ -20,15 +21,14 @@ namespace mmskip {
 extern const Kernels MMSKIP_TABLE;
 const Kernels MMSKIP_TABLE = {
     MMSKIP_NAME,
-    compare_rows,
+    {compare_rows, follow_rows, sum_changed_rows, add_rows, pool_rows,
+     convolve_outputs},
+    {compare_rows, follow_rows, sum_changed_rows, add_rows, pool_rows,
+     convolve_outputs},
     accumulate_outputs,
     depthwise_outputs,
     support_sum_rows,
     threshold_rows,
-    follow_rows,
-    add_rows,
-    pool_rows,
-    sum_changed_rows,
     pool_clip_channels,
     sum_some_planes,
 };

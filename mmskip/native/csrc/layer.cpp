@@ -8,30 +8,45 @@
 namespace mmskip {
 namespace {
 
-// (C_out, C_in / groups, h, w) to [group][C_out / 32][tap][C_in][32], with
-// zeros behind the last channel; a depthwise kernel to [tap][C].
-at::Tensor pack(const at::Tensor& weight, int64_t groups) {
+// (C_out, C_in / groups, h, w) to [group][C_out / 32][run][length / some][32]
+// [some], where runs are those of Runs and some are kPacked, with zeros behind
+// the last channel and the last of a run; a depthwise kernel to [tap][C].
+at::Tensor pack(
+    const at::Tensor& weight, const ConvGeometry& geometry, bool as_halves) {
   check_floats(weight, "weight");
   TORCH_CHECK_VALUE(
       weight.dim() == 4,
       "expected a weight (C_out, C_in / groups, h, w), got shape ",
       weight.sizes());
   const int64_t out = weight.size(0), in = weight.size(1);
+  const int64_t groups = geometry.groups;
   TORCH_CHECK_VALUE(
       groups > 0 && out % groups == 0, "expected groups that divide ", out,
       " output channels, got ", groups);
+  const at::ScalarType type = as_halves ? at::kBFloat16 : at::kFloat;
   if (groups > 1 && in == 1 && out == groups) {
-    return weight.reshape({out, -1}).t().clone(
-        at::MemoryFormat::Contiguous);
+    return weight.reshape({out, -1})
+        .t()
+        .to(type)
+        .clone(at::MemoryFormat::Contiguous);
   }
   const int64_t each = out / groups;
   const int64_t blocks = (each + kBlock - 1) / kBlock;
+  const bool by_row = groups == 1 && geometry.dilation[1] == 1;
   const int64_t taps = weight.size(2) * weight.size(3);
+  const int64_t runs = by_row ? weight.size(2) : taps;
+  const int64_t length = taps / runs * in;
+  const int64_t some = as_halves ? kPacked<BFloat16> : kPacked<float>;
+  const int64_t steps = (length + some - 1) / some;
   at::Tensor whole = at::zeros(
-      {groups, blocks * kBlock, in, taps}, weight.options());
-  whole.narrow(1, 0, each).copy_(weight.reshape({groups, each, in, taps}));
-  return whole.view({groups, blocks, kBlock, in, taps})
-      .permute({0, 1, 4, 3, 2})
+      {groups, blocks * kBlock, runs, steps * some}, weight.options());
+  whole.narrow(1, 0, each).narrow(3, 0, length).copy_(
+      weight.reshape({groups, each, in, taps})
+          .transpose(2, 3)
+          .reshape({groups, each, runs, length}));
+  return whole.view({groups, blocks, kBlock, runs, steps, some})
+      .permute({0, 1, 3, 4, 2, 5})
+      .to(type)
       .clone(at::MemoryFormat::Contiguous);
 }
 
@@ -115,7 +130,7 @@ Layer::Layer(
     bool accumulated,
     const std::optional<std::string>& activation)
     : weight(weight.detach()),
-      packed(pack(this->weight, geometry->groups)),
+      packed(pack(this->weight, *geometry, false)),
       bias(std::move(bias)),
       start(this->bias ? *this->bias
                        : at::zeros({weight.size(0)}, weight.options())),
@@ -137,6 +152,16 @@ Layer::Layer(
         "expected a gate weight of shape ", at::IntArrayRef(expected),
         ", got ", found);
   }
+}
+
+const at::Tensor& Layer::packed_as(at::ScalarType type) const {
+  if (type == at::kFloat) {
+    return packed;
+  }
+  if (!halves_.defined()) {
+    halves_ = pack(weight, *geometry, true);
+  }
+  return halves_;
 }
 
 Geometry Layer::geometry_for(at::IntArrayRef input) const {

@@ -77,6 +77,8 @@ struct Layer : public torch::CustomClassHolder {
   const at::Tensor weight;
   // The weight in the order in which the kernels read it.
   const at::Tensor packed;
+  // The same of another type, float or bfloat16.
+  const at::Tensor& packed_as(at::ScalarType type) const;
   const std::optional<at::Tensor> bias;
   // Start of accumulated sums: the bias, or zeros.
   const at::Tensor start;
@@ -84,6 +86,9 @@ struct Layer : public torch::CustomClassHolder {
   const c10::intrusive_ptr<Gate> gate;
   const bool accumulated;
   const Activation activation;
+
+ private:
+  mutable at::Tensor halves_;
 };
 
 } // namespace mmskip

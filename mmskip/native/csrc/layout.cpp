@@ -1,7 +1,5 @@
 #include "layout.h"
 
-#include <ATen/Parallel.h>
-
 #include <algorithm>
 
 #include "share_rows.h"
@@ -21,8 +19,8 @@ void transpose(
     int64_t rows,
     int64_t columns) {
   const int64_t bands = (rows + kTile - 1) / kTile;
-  at::parallel_for(
-      0, images * bands, grain_of(kTile * columns),
+  share_rows(
+      images * bands, grain_of(kTile * columns),
       [&](int64_t begin, int64_t end) {
         for (int64_t band = begin; band < end; ++band) {
           const int64_t first = band % bands * kTile;

@@ -45,6 +45,8 @@ TORCH_LIBRARY(mmskip, m) {
       .def("change", &Plan::change)
       .def("map", &Plan::map)
       .def("add_conv", &Plan::add_conv)
+      .def("add_planned_conv", &Plan::add_planned_conv)
+      .def("num_bytes", &Plan::num_bytes)
       .def("add_follow", &Plan::add_follow)
       .def("add_sum", &Plan::add_sum)
       .def("add_pool", &Plan::add_pool)

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "arguments.h"
+#include "crew.h"
 #include "fingerprint.h"
 #include "frame.h"
 
@@ -32,6 +33,23 @@ at::Tensor empty_mask(const at::Tensor& image) {
 }
 
 } // namespace
+
+ChangeMemory::ChangeMemory(
+    const Geometry& geometry, bool learned, at::Tensor mask)
+    : changed(geometry.streams * geometry.padded_size()),
+      scores(changed.size() * score_maps(geometry, learned)),
+      mask(std::move(mask)) {
+  check_map(
+      this->mask, geometry.streams, geometry.out_height, geometry.out_width,
+      "mask");
+}
+
+void ChangeMemory::begin() {
+  mask.fill_(true);
+  fired = mask.numel();
+  active = true;
+  known = false;
+}
 
 Plan::Plan(int64_t values) : values_(values) {}
 
@@ -88,19 +106,53 @@ void Plan::add_conv(
         result->sizes() == output.sizes(), "expected a result of shape ",
         output.sizes(), ", got ", result->sizes());
   }
-  const Geometry& g = site->geometry();
-  check_map(mask, g.streams, g.out_height, g.out_width, "mask");
+  ChangeMemory memory(
+      site->geometry(), site->layer().gate->kernel.has_value(),
+      std::move(mask));
   value(source);
   value(target).tensor = result ? *result : output;
-  ConvStep step{std::move(site), source, target, std::move(result)};
-  step.changed.resize(step.site->num_changed());
-  step.scores.resize(step.site->num_scores());
-  step.mask = std::move(mask);
-  steps_.emplace_back(std::move(step));
+  steps_.emplace_back(ConvStep{
+      std::move(site), source, target, std::move(result), std::move(memory)});
+}
+
+void Plan::add_planned_conv(
+    int64_t source,
+    int64_t target,
+    c10::intrusive_ptr<Layer> layer,
+    std::vector<at::Tensor> memory,
+    at::Tensor mask,
+    at::Tensor result) {
+  check_image(result, "result");
+  const bool learned = layer->gate->kernel.has_value();
+  std::unique_ptr<PlannedSite> site =
+      plan_site(std::move(layer), memory, result.scalar_type());
+  const Geometry& g = site->geometry();
+  const std::vector<int64_t> expected{
+      g.streams, g.out_channels, g.out_height, g.out_width};
+  TORCH_CHECK_VALUE(
+      result.sizes() == at::IntArrayRef(expected),
+      "expected a result of shape ", at::IntArrayRef(expected), ", got ",
+      result.sizes());
+  value(source);
+  value(target).tensor = result;
+  ChangeMemory changes(g, learned, std::move(mask));
+  steps_.emplace_back(PlannedStep{
+      std::move(site), source, target, std::move(result),
+      std::move(changes)});
+}
+
+int64_t Plan::num_bytes() const {
+  int64_t bytes = 0;
+  for (const auto& step : steps_) {
+    if (const auto* conv = std::get_if<PlannedStep>(&step)) {
+      bytes += conv->site->num_bytes();
+    }
+  }
+  return bytes;
 }
 
 void Plan::add_follow(int64_t source, int64_t target, at::Tensor copy) {
-  check_memory(copy, "copy");
+  check_image(copy, "copy");
   value(source);
   value(target).tensor = copy;
   steps_.emplace_back(FollowStep{source, target, copy, empty_mask(copy)});
@@ -117,7 +169,7 @@ void Plan::add_sum(
   TORCH_CHECK_VALUE(
       count >= 1 && count <= kMaxTerms, "expected 1 to ", kMaxTerms,
       " images to add, got ", count);
-  check_memory(result, "result");
+  check_image(result, "result");
   SumStep step{std::move(sources), {}, target, result, empty_mask(result)};
   TORCH_CHECK_VALUE(
       scale.has_value() == shift.has_value(),
@@ -143,7 +195,7 @@ void Plan::add_pool(
     std::vector<int64_t> kernel,
     std::vector<int64_t> stride,
     std::vector<int64_t> padding) {
-  check_memory(result, "result");
+  check_image(result, "result");
   check_list(kernel, 2, 1, "kernel");
   check_list(stride, 2, 1, "stride");
   check_list(padding, 2, 0, "padding");
@@ -156,7 +208,7 @@ void Plan::add_pool(
 }
 
 void Plan::add_mean(int64_t source, int64_t target, at::Tensor result) {
-  check_memory(result, "result");
+  check_image(result, "result");
   const at::Tensor& image = value(source).tensor;
   TORCH_CHECK_VALUE(
       image.dim() == 4 && image.numel() > 0 && result.size(0) == image.size(0) &&
@@ -172,7 +224,7 @@ void Plan::add_mean(int64_t source, int64_t target, at::Tensor result) {
 
 void Plan::add_join(
     std::vector<int64_t> sources, int64_t target, at::Tensor result) {
-  check_memory(result, "result");
+  check_image(result, "result");
   JoinStep step{std::move(sources), target, result, empty_mask(result)};
   check_join(step);
   value(target).tensor = result;
@@ -202,9 +254,11 @@ void Plan::check_steps(int64_t begin, int64_t end) const {
 
 void Plan::run(int64_t begin, int64_t end) {
   check_steps(begin, end);
-  for (int64_t i = begin; i < end; ++i) {
-    std::visit([this](auto& step) { run_step(step); }, steps_[i]);
-  }
+  Crew::run([&] {
+    for (int64_t i = begin; i < end; ++i) {
+      std::visit([this](auto& step) { run_step(step); }, steps_[i]);
+    }
+  });
 }
 
 void Plan::begin(int64_t begin, int64_t end) {

@@ -5,12 +5,14 @@
 #include <ATen/ATen.h>
 #include <torch/custom_class.h>
 
+#include <memory>
 #include <optional>
 #include <string>
 #include <variant>
 #include <vector>
 
 #include "call_site.h"
+#include "planned_site.h"
 
 namespace mmskip {
 
@@ -24,14 +26,17 @@ struct Value {
   at::Tensor map;
 };
 
-struct ConvStep {
-  c10::intrusive_ptr<CallSite> site;
-  int64_t source, target;
-  // The output after an activation.
-  std::optional<at::Tensor> activated;
+// What a Skip-Convolution knows of the changes of its last frame.
+struct ChangeMemory {
+  ChangeMemory(const Geometry& geometry, bool learned, at::Tensor mask);
+
+  // Notes a reference frame.
+  void begin();
+
   // The maps of a frame that the next one reads, see Comparison.
   std::vector<uint8_t> changed;
   std::vector<float> scores;
+  // The outputs that were computed.
   at::Tensor mask;
   // Of the last frame: how many outputs, and whether the next one may differ
   // even if nothing changes.
@@ -39,6 +44,22 @@ struct ConvStep {
   bool active = true;
   // True if changed and scores are those of the frame before.
   bool known = false;
+};
+
+struct ConvStep {
+  c10::intrusive_ptr<CallSite> site;
+  int64_t source, target;
+  // The output after an activation.
+  std::optional<at::Tensor> activated;
+  ChangeMemory memory;
+};
+
+// The same of a layer whose outputs are computed anew.
+struct PlannedStep {
+  std::unique_ptr<PlannedSite> site;
+  int64_t source, target;
+  at::Tensor result;
+  ChangeMemory memory;
 };
 
 struct FollowStep {
@@ -108,7 +129,19 @@ class Plan : public torch::CustomClassHolder {
       at::Tensor mask,
       std::optional<at::Tensor> result);
 
-  // The target becomes the copy, which follows the source.
+  // The same with accumulated memory, which is taken over, see plan_site():
+  // the target becomes the result, whose type the memory then has.
+  void add_planned_conv(
+      int64_t source,
+      int64_t target,
+      c10::intrusive_ptr<Layer> layer,
+      std::vector<at::Tensor> memory,
+      at::Tensor mask,
+      at::Tensor result);
+  // Bytes of the memory that was taken over.
+  int64_t num_bytes() const;
+
+  // The target becomes the copy, which follows the source, a float image.
   void add_follow(int64_t source, int64_t target, at::Tensor copy);
 
   // A sum, times a scale plus a shift (C) if they are given, and its
@@ -167,21 +200,37 @@ class Plan : public torch::CustomClassHolder {
   void check_pool(const PoolStep& step) const;
   void check_join(const JoinStep& step) const;
   void begin_step(ConvStep& step);
+  void begin_step(PlannedStep& step);
   template <typename Step>
   void begin_step(Step& step) {
     run_step(step);
   }
+  // Takes a step of a Skip-Convolution: update(residuals) is that of its site.
+  template <typename Update>
+  void update_conv(
+      int64_t source,
+      int64_t target,
+      const Geometry& geometry,
+      ChangeMemory& memory,
+      const Update& update);
   void run_step(ConvStep& step);
+  void run_step(PlannedStep& step);
   void run_step(FollowStep& step);
+  template <typename T>
+  void follow(FollowStep& step);
   void run_step(SumStep& step);
+  template <typename T>
+  void add(SumStep& step);
   void run_step(PoolStep& step);
   void run_step(MeanStep& step);
   void run_step(JoinStep& step);
+  template <typename T>
+  void join(JoinStep& step);
 
   std::vector<Value> values_;
   std::vector<
       std::variant<
-          ConvStep, FollowStep, SumStep, PoolStep, MeanStep, JoinStep>>
+          ConvStep, PlannedStep, FollowStep, SumStep, PoolStep, MeanStep, JoinStep>>
       steps_;
   std::vector<Watched> watched_;
 };

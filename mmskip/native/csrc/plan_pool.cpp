@@ -11,12 +11,62 @@ namespace mmskip {
 namespace {
 
 // In channels_last, if it has the sizes that it had.
-at::Tensor image_of(const Value& from, at::IntArrayRef sizes) {
-  check_floats(from.tensor, "image");
+at::Tensor image_of(
+    const Value& from, at::IntArrayRef sizes, const at::Tensor& result) {
+  TORCH_CHECK_TYPE(
+      from.tensor.device().is_cpu() &&
+          from.tensor.scalar_type() == result.scalar_type(),
+      "expected an image of ", result.scalar_type(),
+      " as the result, got ", from.tensor.scalar_type(), " on ",
+      from.tensor.device());
   TORCH_CHECK_VALUE(
       from.tensor.sizes() == sizes, "expected an image of shape ", sizes,
       ", got ", from.tensor.sizes());
   return from.tensor.contiguous(at::MemoryFormat::ChannelsLast);
+}
+
+// True if some results were computed.
+template <typename T>
+bool pool(PoolStep& step, const at::Tensor& image, const uint8_t* map) {
+  const int64_t rows = step.result.size(0) * step.result.size(2);
+  std::vector<int32_t> counts(rows);
+  const Pool<T> job{
+      image.size(2),
+      image.size(3),
+      image.size(1),
+      static_cast<const T*>(image.const_data_ptr()),
+      map,
+      step.result.size(2),
+      step.result.size(3),
+      static_cast<T*>(step.result.mutable_data_ptr()),
+      reinterpret_cast<uint8_t*>(step.mask.mutable_data_ptr<bool>()),
+      step.kernel[0],
+      step.kernel[1],
+      step.stride[0],
+      step.stride[1],
+      step.padding[0],
+      step.padding[1],
+      counts.data()};
+  const int64_t row = step.result.size(1) * step.result.size(3) *
+      step.kernel[0] * step.kernel[1];
+  share_rows(rows, grain_of(row), [&](int64_t begin, int64_t end) {
+    image_kernels<T>().pool(job, begin, end);
+  });
+  return std::any_of(
+      counts.begin(), counts.end(), [](int32_t n) { return n > 0; });
+}
+
+template <typename T>
+void sum_rows(MeanStep& step, const at::Tensor& image, const uint8_t* map) {
+  const int64_t channels = image.size(1), width = image.size(3);
+  const RowSums<T> job{
+      width, channels, static_cast<const T*>(image.const_data_ptr()), map,
+      step.sums.data()};
+  share_rows(
+      image.size(0) * image.size(2), grain_of(width * channels),
+      [&](int64_t begin, int64_t end) {
+        image_kernels<T>().sum_rows(job, begin, end);
+      });
 }
 
 // Null: anywhere.
@@ -56,34 +106,11 @@ void Plan::run_step(PoolStep& step) {
     to.change = Change::kNowhere;
     return;
   }
-  const at::Tensor image = image_of(from, step.sizes);
-  const int64_t rows = step.result.size(0) * step.result.size(2);
-  std::vector<int32_t> counts(rows);
-  const Pool job{
-      image.size(2),
-      image.size(3),
-      image.size(1),
-      image.const_data_ptr<float>(),
-      map_of(from, step.known),
-      step.result.size(2),
-      step.result.size(3),
-      step.result.mutable_data_ptr<float>(),
-      reinterpret_cast<uint8_t*>(step.mask.mutable_data_ptr<bool>()),
-      step.kernel[0],
-      step.kernel[1],
-      step.stride[0],
-      step.stride[1],
-      step.padding[0],
-      step.padding[1],
-      counts.data()};
-  const int64_t row = step.result.size(1) * step.result.size(3) *
-      step.kernel[0] * step.kernel[1];
-  share_rows(
-      rows, grain_of(row),
-      [&](int64_t begin, int64_t end) { kernels().pool(job, begin, end); });
+  const at::Tensor image = image_of(from, step.sizes, step.result);
+  const bool any = step.result.scalar_type() == at::kFloat
+      ? pool<float>(step, image, map_of(from, step.known))
+      : pool<BFloat16>(step, image, map_of(from, step.known));
   step.known = true;
-  const bool any = std::any_of(
-      counts.begin(), counts.end(), [](int32_t n) { return n > 0; });
   to.change = any ? Change::kMapped : Change::kNowhere;
 }
 
@@ -94,22 +121,20 @@ void Plan::run_step(MeanStep& step) {
     to.change = Change::kNowhere;
     return;
   }
-  const at::Tensor image = image_of(from, step.sizes);
+  const at::Tensor image = image_of(from, step.sizes, step.result);
   const int64_t channels = image.size(1), height = image.size(2);
-  const RowSums job{
-      image.size(3), channels, image.const_data_ptr<float>(),
-      map_of(from, step.known), step.sums.data()};
-  share_rows(
-      image.size(0) * height, grain_of(image.size(3) * channels),
-      [&](int64_t begin, int64_t end) {
-        kernels().sum_rows(job, begin, end);
-      });
+  const uint8_t* map = map_of(from, step.known);
+  if (step.result.scalar_type() == at::kFloat) {
+    sum_rows<float>(step, image, map);
+  } else {
+    sum_rows<BFloat16>(step, image, map);
+  }
   step.known = true;
   const at::Tensor sums = at::from_blob(
-      step.sums.data(), {image.size(0), height, channels}, image.options());
+      step.sums.data(), {image.size(0), height, channels}, at::kFloat);
   at::Tensor result = step.result.view({image.size(0), channels});
-  at::sum_out(result, sums, 1);
-  result.div_(static_cast<double>(height * image.size(3)));
+  result.copy_(
+      sums.sum({1}).div_(static_cast<double>(height * image.size(3))));
   to.change = Change::kAnywhere;
 }
 

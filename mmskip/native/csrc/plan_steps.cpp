@@ -26,29 +26,32 @@ bool is_any(const std::vector<int32_t>& counts) {
       counts.begin(), counts.end(), [](int32_t n) { return n > 0; });
 }
 
+void check_type(const at::Tensor& image, const at::Tensor& result) {
+  TORCH_CHECK_TYPE(
+      image.device().is_cpu() && image.scalar_type() == result.scalar_type(),
+      "expected images of ", result.scalar_type(), " as the result, got ",
+      image.scalar_type(), " on ", image.device());
+}
+
 // Copies the channels of positions that have changed, or of all, to where
 // they begin in wider images. The image may have any strides.
+template <typename T>
 void copy_channels(
-    const at::Tensor& image,
-    const uint8_t* changed,
-    float* to,
-    int64_t step) {
+    const at::Tensor& image, const uint8_t* changed, T* to, int64_t step) {
   const int64_t channels = image.size(1), height = image.size(2),
                 width = image.size(3), across = image.stride(1);
-  const float* from = image.const_data_ptr<float>();
-  const int64_t row = std::max<int64_t>(width * channels, 1);
-  const int64_t grain = std::max<int64_t>(kGrain / row, 1);
+  const T* from = static_cast<const T*>(image.const_data_ptr());
   const auto copy_row = [&](int64_t at) {
-    const float* line = from + at / height * image.stride(0) +
+    const T* line = from + at / height * image.stride(0) +
         at % height * image.stride(2);
     for (int64_t w = 0; w < width; ++w) {
       if (changed != nullptr && !changed[at * width + w]) {
         continue;
       }
-      const float* pixel = line + w * image.stride(3);
-      float* begin = to + (at * width + w) * step;
+      const T* pixel = line + w * image.stride(3);
+      T* begin = to + (at * width + w) * step;
       if (across == 1) {
-        std::memcpy(begin, pixel, channels * sizeof(float));
+        std::memcpy(begin, pixel, channels * sizeof(T));
         continue;
       }
       for (int64_t c = 0; c < channels; ++c) {
@@ -57,7 +60,8 @@ void copy_channels(
     }
   };
   share_rows(
-      image.size(0) * height, grain, [&](int64_t begin, int64_t end) {
+      image.size(0) * height, grain_of(width * channels),
+      [&](int64_t begin, int64_t end) {
         for (int64_t at = begin; at < end; ++at) {
           copy_row(at);
         }
@@ -66,84 +70,130 @@ void copy_channels(
 
 } // namespace
 
-void Plan::run_step(ConvStep& step) {
-  const Value& from = value(step.source);
-  if (from.change == Change::kNowhere && !step.active) {
-    if (step.fired > 0) {
-      step.mask.zero_();
-      step.fired = 0;
+template <typename Update>
+void Plan::update_conv(
+    int64_t source,
+    int64_t target,
+    const Geometry& g,
+    ChangeMemory& memory,
+    const Update& update) {
+  const Value& from = value(source);
+  if (from.change == Change::kNowhere && !memory.active) {
+    if (memory.fired > 0) {
+      memory.mask.zero_();
+      memory.fired = 0;
     }
   } else {
-    const Geometry& g = step.site->geometry();
     std::vector<uint8_t> none;
     const uint8_t* candidates = nullptr;
-    if (!step.known || from.change == Change::kAnywhere) {
-      std::fill(step.changed.begin(), step.changed.end(), 0);
-      std::fill(step.scores.begin(), step.scores.end(), 0.0f);
+    if (!memory.known || from.change == Change::kAnywhere) {
+      std::fill(memory.changed.begin(), memory.changed.end(), 0);
+      std::fill(memory.scores.begin(), memory.scores.end(), 0.0f);
     } else if (from.change == Change::kMapped) {
       candidates = bytes(from.map);
     } else {
       none.resize(g.streams * g.in_size());
       candidates = none.data();
     }
-    std::tie(step.fired, step.active) = step.site->update(
+    std::tie(memory.fired, memory.active) = update(
         from.tensor,
-        {candidates, step.changed.data(), step.scores.data()},
-        step.activated, bytes(step.mask));
-    step.known = true;
+        Residuals{candidates, memory.changed.data(), memory.scores.data()},
+        bytes(memory.mask));
+    memory.known = true;
   }
-  Value& to = value(step.target);
-  to.change = step.fired > 0 ? Change::kMapped : Change::kNowhere;
-  to.map = step.mask;
+  Value& to = value(target);
+  to.change = memory.fired > 0 ? Change::kMapped : Change::kNowhere;
+  to.map = memory.mask;
+}
+
+void Plan::run_step(ConvStep& step) {
+  update_conv(
+      step.source, step.target, step.site->geometry(), step.memory,
+      [&](const at::Tensor& x, const Residuals& residuals, uint8_t* mask) {
+        return step.site->update(x, residuals, step.activated, mask);
+      });
+}
+
+void Plan::run_step(PlannedStep& step) {
+  update_conv(
+      step.source, step.target, step.site->geometry(), step.memory,
+      [&](const at::Tensor& x, const Residuals& residuals, uint8_t* mask) {
+        return step.site->update(x, residuals, step.result, mask);
+      });
 }
 
 void Plan::begin_step(ConvStep& step) {
   step.site->begin(value(step.source).tensor, step.activated);
-  step.mask.fill_(true);
-  step.fired = step.mask.numel();
-  step.active = true;
-  step.known = false;
+  step.memory.begin();
+  value(step.target).change = Change::kAnywhere;
+}
+
+void Plan::begin_step(PlannedStep& step) {
+  step.site->begin(value(step.source).tensor, step.result);
+  step.memory.begin();
   value(step.target).change = Change::kAnywhere;
 }
 
 void Plan::run_step(FollowStep& step) {
   const at::Tensor& from = value(step.source).tensor;
-  check_frame(from, step.copy);
-  const at::Tensor image = to_channels_last(from);
+  check_floats(from, "image");
+  TORCH_CHECK_VALUE(
+      from.sizes() == step.copy.sizes(), "expected an image of shape ",
+      step.copy.sizes(), ", got ", from.sizes());
+  if (step.copy.scalar_type() == at::kFloat) {
+    follow<float>(step);
+  } else {
+    follow<BFloat16>(step);
+  }
+}
+
+template <typename T>
+void Plan::follow(FollowStep& step) {
+  const at::Tensor image = to_channels_last(value(step.source).tensor);
   const int64_t rows = image.size(0) * image.size(2);
   const int64_t width = image.size(3), channels = image.size(1);
   std::vector<int32_t> counts(rows);
-  const Following job{
+  const Following<T> job{
       width,
       channels,
       image.const_data_ptr<float>(),
-      step.copy.mutable_data_ptr<float>(),
+      static_cast<T*>(step.copy.mutable_data_ptr()),
       bytes(step.mask),
       counts.data()};
-  const int64_t row = std::max<int64_t>(width * channels, 1);
   share_rows(
-      rows, std::max<int64_t>(kGrain / row, 1),
-      [&](int64_t begin, int64_t end) { kernels().follow(job, begin, end); });
+      rows, grain_of(width * channels), [&](int64_t begin, int64_t end) {
+        image_kernels<T>().follow(job, begin, end);
+      });
   Value& to = value(step.target);
   to.change = is_any(counts) ? Change::kMapped : Change::kNowhere;
   to.map = step.mask;
 }
 
 void Plan::run_step(SumStep& step) {
+  if (step.result.scalar_type() == at::kFloat) {
+    add<float>(step);
+  } else {
+    add<BFloat16>(step);
+  }
+}
+
+template <typename T>
+void Plan::add(SumStep& step) {
   at::Tensor tensors[kMaxTerms];
-  const float* images[kMaxTerms];
+  const T* images[kMaxTerms];
   const uint8_t* maps[kMaxTerms];
   int64_t map_factors[kMaxTerms];
   int64_t count = 0, num_maps = 0;
   bool everywhere = !step.known;
   for (const int64_t source : step.sources) {
     const Value& from = value(source);
+    check_type(from.tensor, step.result);
     tensors[count] = from.tensor.contiguous(at::MemoryFormat::ChannelsLast);
     TORCH_CHECK_VALUE(
         check_factor(from.tensor, step.result) == step.factors[count],
         "expected images of the sizes that they had, got ",
         from.tensor.sizes());
-    images[count] = tensors[count].const_data_ptr<float>();
+    images[count] = static_cast<const T*>(tensors[count].const_data_ptr());
     everywhere |= from.change == Change::kAnywhere;
     if (from.change == Change::kMapped) {
       maps[num_maps] = bytes(from.map);
@@ -160,7 +210,7 @@ void Plan::run_step(SumStep& step) {
   const int64_t streams = step.result.size(0), channels = step.result.size(1);
   const int64_t height = step.result.size(2), width = step.result.size(3);
   std::vector<int32_t> counts(streams * height);
-  const Sum job{
+  const Sum<T> job{
       streams,
       height,
       width,
@@ -175,14 +225,13 @@ void Plan::run_step(SumStep& step) {
       step.scale ? step.scale->const_data_ptr<float>() : nullptr,
       step.shift ? step.shift->const_data_ptr<float>() : nullptr,
       step.activation,
-      step.result.mutable_data_ptr<float>(),
+      static_cast<T*>(step.result.mutable_data_ptr()),
       bytes(step.mask),
       counts.data()};
-  const int64_t row = std::max<int64_t>(width * channels * count, 1);
-  const int64_t grain = std::max<int64_t>(kGrain / row, 1);
   share_rows(
-      streams * height, grain, [&](int64_t begin, int64_t end) {
-        kernels().add(job, begin, end);
+      streams * height, grain_of(width * channels * count),
+      [&](int64_t begin, int64_t end) {
+        image_kernels<T>().add(job, begin, end);
       });
   step.known = true;
   to.change = is_any(counts) ? Change::kMapped : Change::kNowhere;
@@ -192,6 +241,7 @@ void Plan::check_join(const JoinStep& step) const {
   int64_t channels = 0;
   for (const int64_t source : step.sources) {
     const at::Tensor& image = value(source).tensor;
+    check_type(image, step.result);
     TORCH_CHECK_VALUE(
         image.dim() == 4 && image.size(0) == step.result.size(0) &&
             image.size(2) == step.result.size(2) &&
@@ -206,8 +256,17 @@ void Plan::check_join(const JoinStep& step) const {
 }
 
 void Plan::run_step(JoinStep& step) {
+  if (step.result.scalar_type() == at::kFloat) {
+    join<float>(step);
+  } else {
+    join<BFloat16>(step);
+  }
+}
+
+template <typename T>
+void Plan::join(JoinStep& step) {
   const int64_t channels = step.result.size(1);
-  float* result = step.result.mutable_data_ptr<float>();
+  T* result = static_cast<T*>(step.result.mutable_data_ptr());
   uint8_t* mask = bytes(step.mask);
   const int64_t positions = step.mask.numel();
   Change joined = Change::kNowhere;

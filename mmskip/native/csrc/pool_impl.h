@@ -20,8 +20,9 @@ MMSKIP_INLINE Window window_of(
 }
 
 // Outputs of a row to compute; returns how many.
+template <typename T>
 MMSKIP_INLINE int32_t mark_windows(
-    const Pool& job, const uint8_t* map, const Window& rows, uint8_t* mask) {
+    const Pool<T>& job, const uint8_t* map, const Window& rows, uint8_t* mask) {
   int32_t found = 0;
   for (int64_t w = 0; w < job.out_width; ++w) {
     const Window columns = window_of(
@@ -45,20 +46,21 @@ MMSKIP_INLINE void take_maximum(Vector value, Vector& maximum) {
       larger | reinterpret_cast<Bits>(value != value), value, maximum);
 }
 
+template <typename T>
 MMSKIP_INLINE void pool_window(
-    const Pool& job,
-    const float* image,
+    const Pool<T>& job,
+    const T* image,
     const Window& rows,
     const Window& columns,
-    float* to) {
+    T* to) {
   const int64_t C = job.channels;
   for (int64_t c = 0; c < C; c += kLanes) {
     const int64_t left = C - c;
     Vector maximum = splat(-__builtin_inff());
     for (int64_t h = rows.first; h < rows.last; ++h) {
-      const float* line = image + h * job.width * C + c;
+      const T* line = image + h * job.width * C + c;
       for (int64_t w = columns.first; w < columns.last; ++w) {
-        const float* from = line + w * C;
+        const T* from = line + w * C;
         take_maximum(
             left >= kLanes ? load(from) : load_some(from, left), maximum);
       }
@@ -71,7 +73,8 @@ MMSKIP_INLINE void pool_window(
   }
 }
 
-void pool_rows(const Pool& job, int64_t begin, int64_t end) {
+template <typename T>
+void pool_rows(const Pool<T>& job, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     const int64_t stream = row / job.out_height;
     const Window rows = window_of(
@@ -93,9 +96,9 @@ void pool_rows(const Pool& job, int64_t begin, int64_t end) {
   }
 }
 
-template <int vectors>
+template <int vectors, typename T>
 MMSKIP_INLINE void sum_channels(
-    const float* from, int64_t width, int64_t C, float* to) {
+    const T* from, int64_t width, int64_t C, float* to) {
   Vector sums[vectors] = {};
   for (int64_t w = 0; w < width; ++w) {
 #pragma GCC unroll 4
@@ -108,13 +111,14 @@ MMSKIP_INLINE void sum_channels(
   }
 }
 
-void sum_changed_rows(const RowSums& job, int64_t begin, int64_t end) {
+template <typename T>
+void sum_changed_rows(const RowSums<T>& job, int64_t begin, int64_t end) {
   const int64_t C = job.channels;
   for (int64_t row = begin; row < end; ++row) {
     if (job.map != nullptr && is_zero(job.map + row * job.width, job.width)) {
       continue;
     }
-    const float* from = job.image + row * job.width * C;
+    const T* from = job.image + row * job.width * C;
     float* to = job.sums + row * C;
     int64_t c = 0;
     for (; c + 4 * kLanes <= C; c += 4 * kLanes) {
@@ -126,7 +130,7 @@ void sum_changed_rows(const RowSums& job, int64_t begin, int64_t end) {
     for (; c < C; ++c) {
       to[c] = 0;
       for (int64_t w = 0; w < job.width; ++w) {
-        to[c] += from[w * C + c];
+        to[c] += to_float(from[w * C + c]);
       }
     }
   }

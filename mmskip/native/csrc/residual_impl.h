@@ -8,8 +8,8 @@ namespace mmskip {
 namespace {
 
 // True if x differs from the reference; a NaN does, and so do infinities.
-MMSKIP_INLINE bool differs(
-    const float* x, const float* reference, int64_t count) {
+template <typename T>
+MMSKIP_INLINE bool differs(const T* x, const T* reference, int64_t count) {
   int64_t i = 0;
   Bits found[4] = {};
   for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
@@ -26,14 +26,14 @@ MMSKIP_INLINE bool differs(
   }
   bool rest = false;
   for (; i < count; ++i) {
-    rest |= !(x[i] - reference[i] == 0);
+    rest |= !(to_float(x[i]) - to_float(reference[i]) == 0);
   }
   return rest || any((found[0] | found[1]) | (found[2] | found[3]));
 }
 
-template <bool squared>
+template <bool squared, typename T>
 MMSKIP_INLINE float measure(
-    const float* x, float* reference, int64_t C, bool subtract) {
+    const T* x, T* reference, int64_t C, bool subtract) {
   Vector sums = {};
   int64_t c = 0;
   for (; c + kLanes <= C; c += kLanes) {
@@ -45,10 +45,10 @@ MMSKIP_INLINE float measure(
   }
   float sum = total(sums);
   for (; c < C; ++c) {
-    const float residual = x[c] - reference[c];
+    const float residual = to_float(x[c]) - to_float(reference[c]);
     sum += squared ? residual * residual : __builtin_fabsf(residual);
     if (subtract) {
-      reference[c] = residual;
+      store_one(reference + c, residual);
     }
   }
   return sum / static_cast<float>(C);
@@ -58,8 +58,8 @@ MMSKIP_INLINE float measure(
 constexpr int kProducts = 4;
 
 // The values that a learned gate reads in channels c, c + 1, ...
-template <GateInput input>
-MMSKIP_INLINE Vector seen(const float* x, const float* reference, int64_t c) {
+template <GateInput input, typename T>
+MMSKIP_INLINE Vector seen(const T* x, const T* reference, int64_t c) {
   if (input == GateInput::kFrame) {
     return load(x + c);
   }
@@ -67,21 +67,20 @@ MMSKIP_INLINE Vector seen(const float* x, const float* reference, int64_t c) {
   return input == GateInput::kMagnitude ? magnitude_of(residual, false) : residual;
 }
 
-template <GateInput input>
-MMSKIP_INLINE float seen_one(
-    const float* x, const float* reference, int64_t c) {
+template <GateInput input, typename T>
+MMSKIP_INLINE float seen_one(const T* x, const T* reference, int64_t c) {
   if (input == GateInput::kFrame) {
-    return x[c];
+    return to_float(x[c]);
   }
-  const float residual = x[c] - reference[c];
+  const float residual = to_float(x[c]) - to_float(reference[c]);
   return input == GateInput::kMagnitude ? __builtin_fabsf(residual) : residual;
 }
 
 // The products of one input position with `count` positions of the kernel.
-template <GateInput input, int count>
+template <GateInput input, int count, typename T>
 MMSKIP_INLINE void products(
-    const float* x,
-    const float* reference,
+    const T* x,
+    const T* reference,
     const float* gate,
     int64_t C,
     float* scores,
@@ -104,11 +103,11 @@ MMSKIP_INLINE void products(
   }
 }
 
-template <GateInput input>
+template <GateInput input, typename T>
 void learned_scores(
-    const Comparison& job,
-    const float* x,
-    const float* reference,
+    const Comparison<T>& job,
+    const T* x,
+    const T* reference,
     float* scores) {
   const Geometry& g = *job.geometry;
   const int64_t C = g.in_channels, taps = g.positions();
@@ -125,8 +124,9 @@ void learned_scores(
 }
 
 // The scores of one position that has changed.
+template <typename T>
 MMSKIP_INLINE void score(
-    const Comparison& job, const float* x, float* reference, float* scores) {
+    const Comparison<T>& job, const T* x, T* reference, float* scores) {
   const int64_t C = job.geometry->in_channels;
   if (job.gate == nullptr) {
     *scores = job.order == 2
@@ -140,13 +140,14 @@ MMSKIP_INLINE void score(
     learned_scores<GateInput::kMagnitude>(job, x, reference, scores);
   }
   for (int64_t c = 0; job.subtract && c < C; ++c) {
-    reference[c] = x[c] - reference[c];
+    store_one(reference + c, to_float(x[c]) - to_float(reference[c]));
   }
 }
 
 // One position again; returns whether it has changed.
+template <typename T>
 MMSKIP_INLINE bool compare_position(
-    const Comparison& job, const float* x, float* reference, int64_t at) {
+    const Comparison<T>& job, const T* x, T* reference, int64_t at) {
   const Geometry& g = *job.geometry;
   const bool changed = differs(x, reference, g.in_channels);
   job.changed[at] = changed;
@@ -165,11 +166,12 @@ MMSKIP_INLINE bool compare_position(
 }
 
 // A row of which candidates are known.
+template <typename T>
 MMSKIP_INLINE int32_t compare_candidates(
-    const Comparison& job,
+    const Comparison<T>& job,
     const uint8_t* candidates,
-    const float* x,
-    float* reference,
+    const T* x,
+    T* reference,
     int64_t padded) {
   const int64_t C = job.geometry->in_channels, width = job.geometry->width;
   const bool reads_frames =
@@ -197,8 +199,9 @@ MMSKIP_INLINE int32_t compare_candidates(
 }
 
 // A row of which nothing is known.
+template <typename T>
 MMSKIP_INLINE int32_t compare_row(
-    const Comparison& job, const float* x, float* reference, int64_t padded) {
+    const Comparison<T>& job, const T* x, T* reference, int64_t padded) {
   const int64_t C = job.geometry->in_channels, width = job.geometry->width;
   const bool reads_frames =
       job.gate != nullptr && job.gate_input == GateInput::kFrame;
@@ -221,13 +224,15 @@ MMSKIP_INLINE int32_t compare_row(
   return count;
 }
 
-void compare_rows(const Comparison& job, int64_t begin, int64_t end) {
+template <typename T>
+void compare_rows(const Comparison<T>& job, int64_t begin, int64_t end) {
   const Geometry& g = *job.geometry;
   const int64_t size = g.width * g.in_channels;
   for (int64_t row = begin; row < end; ++row) {
-    const float* x = job.x + row * size;
-    float* reference = job.reference + row * size;
+    const T* x = job.x + row * size;
     const int64_t padded = g.padded_row(row);
+    T* reference =
+        job.reference + (job.is_padded ? padded * g.in_channels : row * size);
     job.counts[row] = job.candidates == nullptr
         ? compare_row(job, x, reference, padded)
         : compare_candidates(
@@ -235,23 +240,45 @@ void compare_rows(const Comparison& job, int64_t begin, int64_t end) {
   }
 }
 
-void follow_rows(const Following& job, int64_t begin, int64_t end) {
+// True if a copy is not what an image is rounded to.
+template <typename T>
+MMSKIP_INLINE bool is_other(const float* image, const T* copy, int64_t count) {
+  int64_t i = 0;
+  Bits found[2] = {};
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
+    found[0] |= reinterpret_cast<Bits>(
+        as_stored<T>(load(image + i)) - load(copy + i) != Vector{});
+    found[1] |= reinterpret_cast<Bits>(
+        as_stored<T>(load(image + i + kLanes)) - load(copy + i + kLanes) !=
+        Vector{});
+  }
+  for (; i < count; i += kLanes) {
+    const int64_t left = count - i < kLanes ? count - i : kLanes;
+    found[0] |= reinterpret_cast<Bits>(
+        as_stored<T>(load_some(image + i, left)) - load_some(copy + i, left) !=
+        Vector{});
+  }
+  return any(found[0] | found[1]);
+}
+
+template <typename T>
+void follow_rows(const Following<T>& job, int64_t begin, int64_t end) {
   const int64_t C = job.channels, width = job.width;
   const int64_t run = C >= 256 ? 1 : 256 / C;
   for (int64_t row = begin; row < end; ++row) {
     const float* image = job.image + row * width * C;
-    float* copy = job.copy + row * width * C;
+    T* copy = job.copy + row * width * C;
     uint8_t* mask = job.mask + row * width;
     int32_t count = 0;
     for (int64_t left = 0; left < width; left += run) {
       const int64_t right = left + run < width ? left + run : width;
       const bool found =
-          differs(image + left * C, copy + left * C, (right - left) * C);
+          is_other(image + left * C, copy + left * C, (right - left) * C);
       for (int64_t w = left; w < right; ++w) {
-        mask[w] = found && differs(image + w * C, copy + w * C, C);
+        mask[w] = found && is_other(image + w * C, copy + w * C, C);
         count += mask[w];
         for (int64_t c = w * C; mask[w] && c < (w + 1) * C; ++c) {
-          copy[c] = image[c];
+          store_one(copy + c, image[c]);
         }
       }
     }

@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "crew.h"
+
 namespace mmskip {
 
 // Floats below which a second thread costs more than it saves.
@@ -16,12 +18,12 @@ inline int64_t grain_of(int64_t floats) {
   return std::max<int64_t>(kGrain / std::max<int64_t>(floats, 1), 1);
 }
 
-// Turns that each thread takes.
+// Turns for each thread.
 constexpr int64_t kTurns = 8;
 
 // Calls run(begin, end) until all rows had their turn; with fewer than two
 // grains of them, all in one thread. What has changed lies together: threads
-// take turns of a few rows, as one half may be all the work.
+// take a few rows at a time, as one half may be all the work.
 template <typename Run>
 void share_rows(int64_t rows, int64_t grain, const Run& run) {
   const int64_t threads =
@@ -31,12 +33,8 @@ void share_rows(int64_t rows, int64_t grain, const Run& run) {
     return;
   }
   const int64_t turn = std::max<int64_t>(rows / (kTurns * threads), 1);
-  at::parallel_for(0, threads, 1, [&](int64_t first, int64_t last) {
-    for (int64_t thread = first; thread < last; ++thread) {
-      for (int64_t row = thread * turn; row < rows; row += threads * turn) {
-        run(row, std::min(row + turn, rows));
-      }
-    }
+  Crew::share((rows + turn - 1) / turn, [&](int64_t i) {
+    run(i * turn, std::min((i + 1) * turn, rows));
   });
 }
 

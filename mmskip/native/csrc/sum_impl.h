@@ -8,13 +8,15 @@ namespace mmskip {
 namespace {
 
 // Where row h of the result reads in an image that is `factor` times smaller.
-MMSKIP_INLINE int64_t source_row(const Sum& job, int64_t row, int64_t factor) {
+template <typename T>
+MMSKIP_INLINE int64_t source_row(const Sum<T>& job, int64_t row, int64_t factor) {
   const int64_t stream = row / job.height, h = row % job.height;
   return (stream * (job.height / factor) + h / factor) * (job.width / factor);
 }
 
 // Positions of a row to compute; returns how many.
-MMSKIP_INLINE int32_t mark_row(const Sum& job, int64_t row, uint8_t* mask) {
+template <typename T>
+MMSKIP_INLINE int32_t mark_row(const Sum<T>& job, int64_t row, uint8_t* mask) {
   bool found_any = job.everywhere;
   for (int64_t i = 0; i < job.num_maps && !found_any; ++i) {
     const int64_t factor = job.map_factors[i];
@@ -49,9 +51,9 @@ MMSKIP_INLINE int32_t mark_row(const Sum& job, int64_t row, uint8_t* mask) {
 }
 
 // The channels of a position, or, where nothing is scaled, of several.
-template <Activation activation, bool scales>
+template <Activation activation, bool scales, typename T>
 MMSKIP_INLINE void add_channels(
-    const Sum& job, const float* const* from, float* to, int64_t channels) {
+    const Sum<T>& job, const T* const* from, T* to, int64_t channels) {
   int64_t c = 0;
   for (; c + kLanes <= channels; c += kLanes) {
     Vector sum = load(from[0] + c);
@@ -77,10 +79,10 @@ MMSKIP_INLINE void add_channels(
   }
 }
 
-template <Activation activation, bool scales>
-void add_marked(const Sum& job, int64_t row, const uint8_t* mask) {
-  const float* starts[kMaxTerms];
-  const float* from[kMaxTerms];
+template <Activation activation, bool scales, typename T>
+void add_marked(const Sum<T>& job, int64_t row, const uint8_t* mask) {
+  const T* starts[kMaxTerms];
+  const T* from[kMaxTerms];
   for (int64_t i = 0; i < job.count; ++i) {
     starts[i] =
         job.images[i] + source_row(job, row, job.factors[i]) * job.channels;
@@ -89,7 +91,7 @@ void add_marked(const Sum& job, int64_t row, const uint8_t* mask) {
   for (int64_t i = 0; i < job.count; ++i) {
     enlarges |= job.factors[i] != 1;
   }
-  float* to = job.result + row * job.width * job.channels;
+  T* to = job.result + row * job.width * job.channels;
   for (int64_t w = 0, end; w < job.width; w = end) {
     end = w + 1;
     if (are_zero(mask + w, job.width - w)) {
@@ -113,8 +115,8 @@ void add_marked(const Sum& job, int64_t row, const uint8_t* mask) {
   }
 }
 
-template <bool scales>
-void add_activated(const Sum& job, int64_t row, const uint8_t* mask) {
+template <bool scales, typename T>
+void add_activated(const Sum<T>& job, int64_t row, const uint8_t* mask) {
   switch (job.activation) {
     case Activation::kNone:
       add_marked<Activation::kNone, scales>(job, row, mask);
@@ -128,7 +130,8 @@ void add_activated(const Sum& job, int64_t row, const uint8_t* mask) {
   }
 }
 
-void add_rows(const Sum& job, int64_t begin, int64_t end) {
+template <typename T>
+void add_rows(const Sum<T>& job, int64_t begin, int64_t end) {
   for (int64_t row = begin; row < end; ++row) {
     uint8_t* mask = job.mask + row * job.width;
     job.counts[row] = mark_row(job, row, mask);

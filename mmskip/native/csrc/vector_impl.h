@@ -11,6 +11,13 @@ typedef float Vector __attribute__((vector_size(MMSKIP_BYTES)));
 typedef float Loose
     __attribute__((vector_size(MMSKIP_BYTES), aligned(4), may_alias));
 typedef int32_t Bits __attribute__((vector_size(MMSKIP_BYTES)));
+typedef uint32_t Words __attribute__((vector_size(MMSKIP_BYTES)));
+typedef uint16_t Halves __attribute__((vector_size(MMSKIP_BYTES / 2)));
+typedef uint16_t LooseHalves
+    __attribute__((vector_size(MMSKIP_BYTES / 2), aligned(2), may_alias));
+typedef uint32_t LooseWord __attribute__((aligned(2), may_alias));
+typedef uint32_t LooseWords
+    __attribute__((vector_size(MMSKIP_BYTES), aligned(2), may_alias));
 
 constexpr int kLanes = MMSKIP_BYTES / 4;
 
@@ -35,17 +42,70 @@ MMSKIP_INLINE void store(float* to, Vector value) {
   *reinterpret_cast<Loose*>(to) = value;
 }
 
-MMSKIP_INLINE Vector load_some(const float* from, int64_t count) {
+MMSKIP_INLINE Vector load(const BFloat16* from) {
+  const Halves upper = *reinterpret_cast<const LooseHalves*>(from);
+  return reinterpret_cast<Vector>(__builtin_convertvector(upper, Words) << 16);
+}
+
+// The bits of the nearest bfloat16, of two the even one, in the upper halves
+// of words; a NaN stays one.
+MMSKIP_INLINE Words round_words(Vector value) {
+  const Words bits = reinterpret_cast<Words>(value);
+  const Words rounded = bits + UINT32_C(0x7fff) + ((bits >> 16) & 1);
+  const Bits is_nan = reinterpret_cast<Bits>(value != value);
+  return reinterpret_cast<Words>(choose(
+      is_nan, reinterpret_cast<Vector>(bits | UINT32_C(0x400000)),
+      reinterpret_cast<Vector>(rounded)));
+}
+
+MMSKIP_INLINE void store(BFloat16* to, Vector value) {
+  *reinterpret_cast<LooseHalves*>(to) =
+      __builtin_convertvector(round_words(value) >> 16, Halves);
+}
+
+// What is read again of a value that was stored in an image of this type.
+template <typename T>
+MMSKIP_INLINE Vector as_stored(Vector value) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    return value;
+  } else {
+    return reinterpret_cast<Vector>(
+        round_words(value) & UINT32_C(0xffff0000));
+  }
+}
+
+MMSKIP_INLINE float to_float(float value) {
+  return value;
+}
+
+MMSKIP_INLINE float to_float(BFloat16 value) {
+  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
+  float result;
+  __builtin_memcpy(&result, &bits, sizeof(result));
+  return result;
+}
+
+MMSKIP_INLINE void store_one(float* to, float value) {
+  *to = value;
+}
+
+MMSKIP_INLINE void store_one(BFloat16* to, float value) {
+  to->bits = static_cast<uint16_t>(round_words(splat(value))[0] >> 16);
+}
+
+template <typename T>
+MMSKIP_INLINE Vector load_some(const T* from, int64_t count) {
   Vector value = {};
   for (int64_t i = 0; i < count; ++i) {
-    value[i] = from[i];
+    value[i] = to_float(from[i]);
   }
   return value;
 }
 
-MMSKIP_INLINE void store_some(float* to, Vector value, int64_t count) {
+template <typename T>
+MMSKIP_INLINE void store_some(T* to, Vector value, int64_t count) {
   for (int64_t i = 0; i < count; ++i) {
-    to[i] = value[i];
+    store_one(to + i, value[i]);
   }
 }
 
@@ -57,9 +117,10 @@ MMSKIP_INLINE Vector magnitude_of(Vector residual, bool squared) {
       reinterpret_cast<Bits>(residual) & INT32_C(0x7fffffff));
 }
 
-// Asks for floats that are needed soon and lie far from those before them.
-MMSKIP_INLINE void prefetch(const float* from, int64_t count) {
-  for (int64_t i = 0; i < count; i += 64 / sizeof(float)) {
+// Asks for numbers that are needed soon and lie far from those before them.
+template <typename T>
+MMSKIP_INLINE void prefetch(const T* from, int64_t count) {
+  for (int64_t i = 0; i < count; i += 64 / sizeof(T)) {
     __builtin_prefetch(from + i);
   }
 }

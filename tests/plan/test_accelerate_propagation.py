@@ -9,6 +9,7 @@ from torch import nn
 import mmskip
 from mmskip import StreamState
 from mmskip.native import library as native
+from mmskip.plan import propagate_changes
 from mmskip.skip_conv import MEMORY_RULES
 from tests.helpers.nets import FlipTest, PyramidNet, TinyNet
 from tests.helpers.pairwise import every_pair
@@ -79,7 +80,7 @@ def test_a_folded_net_is_one_plan():
         nn.SiLU(),
     )
     mmskip.fold(convert(net.eval(), NORM))
-    mmskip.propagate_changes(net)
+    propagate_changes(net)
     with torch.inference_mode(), mmskip.stream(net) as state:
         net(torch.rand(SHAPE))
         (plan,) = state.plans.values()
@@ -94,7 +95,7 @@ def test_a_rounded_silu_is_no_change(folds):
     convert(net, GATES['closed at 0'])
     if folds:
         mmskip.fold(net)
-    mmskip.propagate_changes(net)
+    propagate_changes(net)
     x = torch.randn(SHAPE)
 
     with torch.no_grad(), mmskip.stream(net) as state:
@@ -320,16 +321,16 @@ def test_revert_gives_the_forwards_back(net_class):
 
 def test_what_cannot_propagate_is_refused_with_what_to_do(monkeypatch):
     with pytest.raises(ValueError, match=r'call mmskip.convert\(\) on it'):
-        mmskip.propagate_changes(TinyNet())
+        propagate_changes(TinyNet())
     net = convert(TinyNet(), NORM)
-    mmskip.propagate_changes(net)
+    propagate_changes(net)
     with pytest.raises(ValueError, match=r'already.*mmskip.revert\(\) first'):
-        mmskip.propagate_changes(net)
+        propagate_changes(net)
     with pytest.raises(ValueError, match=r'mmskip.revert\(\) first'):
-        mmskip.propagate_changes(FlipTest(net))
+        propagate_changes(FlipTest(net))
     monkeypatch.setattr(native, 'MISSING', 'it is not built')
     with pytest.raises(ValueError, match='it is not built'):
-        mmskip.propagate_changes(convert(TinyNet(), NORM))
+        propagate_changes(convert(TinyNet(), NORM))
 
 
 @pytest.mark.parametrize('shape', [(2, 4, 1, 1), (0, 4, 12, 12), (1, 4, 1, 9)])

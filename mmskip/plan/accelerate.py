@@ -1,4 +1,8 @@
-"""``propagate_changes``: each layer tells the next one what changed."""
+"""``accelerate``: a trained model in the form that runs fastest.
+
+Inside a stream each layer then tells the next one what changed
+(:func:`propagate_changes`).
+"""
 
 from collections import Counter, OrderedDict
 from collections.abc import Sequence
@@ -8,14 +12,19 @@ import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree
 
+from mmskip.core import lay_kernels_last
+from mmskip.native import active_backend
 from mmskip.native import library as native
 from mmskip.skip_conv import SkipConvMixin, StreamBinding
 
+from .fold import FoldReport, fold
 from .graph import TraceError, trace
 from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
 from .record import StreamForward, check_convertible, record, skip_convs
 
+#: Types in which images and kernels of a plan are stored, by precision.
+PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
 #: Most kinds of arguments that a module keeps graphs for.
 MOST_GRAPHS = 8
 #: Types that may be among the arguments of a graph, beside tensors.
@@ -48,7 +57,109 @@ class PropagationReport:
         return '\n'.join(lines)
 
 
-def propagate_changes(module: nn.Module) -> PropagationReport:
+class AccelerationReport:
+    """Tells what :func:`accelerate` did, and what has run in plans since.
+
+    Attributes:
+        folding: What was folded into the layers before it.
+        plans: What runs in plans and what does not, and why; it fills while
+            frames run. None if nothing can.
+        notes: Reasons why the model is not as fast as it could be.
+    """
+
+    def __init__(
+        self,
+        folding: FoldReport,
+        plans: PropagationReport | None,
+        notes: Sequence[str],
+    ) -> None:
+        self.folding = folding
+        self.plans = plans
+        self.notes = list(notes)
+
+    def __str__(self) -> str:
+        lines = [str(self.folding), *self.notes]
+        if self.plans is not None:
+            lines.append(str(self.plans))
+        return '\n'.join(lines)
+
+
+def accelerate(
+    model: nn.Module, precision: str = 'float32'
+) -> AccelerationReport:
+    """Turn a trained model into what runs fastest, in place.
+
+    Kernels are laid channels last, and norms and activations are folded into
+    the layers before them (:func:`mmskip.fold`). A converted model on the
+    CPU with the native backend gets a plan: inside
+    ``with mmskip.stream(model)`` each layer tells the next one what changed,
+    and nothing else is computed, see
+    :func:`mmskip.plan.propagate_changes`. There is no way back.
+
+    With ``precision='bfloat16'`` a plan stores images and kernels in
+    bfloat16: half of the memory, and half of what has to be moved. Products
+    are summed in float32. Because layers with ``memory='accumulated'`` compute
+    an output anew from what was transmitted, whatever it was before, errors
+    of rounding do not build up. Parts with ``memory='previous'``, a running
+    sum, stay in float32, and so do layers that are not converted. Memory
+    belongs to the plan then: a frame that cannot run in it (another size,
+    autocast) and the first one of a copied ``StreamState`` are reference
+    frames.
+
+    Args:
+        model: Any model in eval mode, converted or not.
+        precision: ``float32`` or ``bfloat16``.
+
+    Returns:
+        A report, to be printed, best after some frames: what was folded,
+        what runs in plans, and why the rest does not.
+
+    Raises:
+        ValueError: The precision is another one, or a lower one than float32
+            is asked for where no plan can run; a batch norm is in training
+            mode; the model is accelerated already.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(
+            f'expected precision to be one of {", ".join(PRECISIONS)}, got '
+            f'{precision!r}'
+        )
+    refusal = _why_no_plan(model)
+    if refusal and precision != 'float32':
+        raise ValueError(
+            f'expected a model that can have a plan for {precision!r}, got '
+            f"one where {refusal}; use precision='float32'"
+        )
+    if not refusal:
+        check_convertible(model)
+    lay_kernels_last(model)
+    folding = fold(model)
+    if refusal:
+        return AccelerationReport(folding, None, [f'no plan: {refusal}'])
+    dtype = PRECISIONS[precision]
+    notes = []
+    if dtype is torch.bfloat16 and not torch.cpu._is_avx512_bf16_supported():
+        notes.append(
+            'bfloat16 is stored and read as such, and multiplied in float32: '
+            'this CPU has no instructions for it'
+        )
+    return AccelerationReport(folding, propagate_changes(model, dtype), notes)
+
+
+def _why_no_plan(model: nn.Module) -> str:
+    """Say why a model can have no plan; nothing if it can."""
+    if not skip_convs(model):
+        return 'no layer is a Skip-Convolution'
+    if not all(p.is_cpu for p in model.parameters()):
+        return 'the model is not on the CPU'
+    if active_backend() != 'native':
+        return 'the native backend does not run'
+    return ''
+
+
+def propagate_changes(
+    module: nn.Module, dtype: torch.dtype = torch.float32
+) -> PropagationReport:
     """Let layers tell each other what changed inside streams, in place.
 
     ``with mmskip.stream(model)`` stays as it is, for the module or a model
@@ -82,6 +193,8 @@ def propagate_changes(module: nn.Module) -> PropagationReport:
 
     Args:
         module: Converted module in eval mode, e.g. a whole detector.
+        dtype: Type in which plans store images and kernels, float32 or
+            bfloat16; see :func:`mmskip.accelerate`.
 
     Returns:
         A report, to be printed after some frames: which modules ran in
@@ -97,7 +210,7 @@ def propagate_changes(module: nn.Module) -> PropagationReport:
             f'expected a native backend, got none: {native.MISSING}'
         )
     report = PropagationReport()
-    _attach(module, '', report)
+    _attach(module, '', report, dtype)
     return report
 
 
@@ -108,12 +221,18 @@ class PropagatedForward(StreamForward):
         module: The module whose forward it is.
         name: Its name in the model.
         report: Report in which frames are counted.
+        dtype: Type in which images and kernels are stored.
     """
 
     def __init__(
-        self, module: nn.Module, name: str, report: PropagationReport
+        self,
+        module: nn.Module,
+        name: str,
+        report: PropagationReport,
+        dtype: torch.dtype,
     ) -> None:
         super().__init__(module)
+        self._dtype = dtype
         self._graphs: OrderedDict[tuple, fx.Graph | str] = OrderedDict()
         self._last_key: tuple | None = None
         self._name = name
@@ -185,14 +304,27 @@ class PropagatedForward(StreamForward):
             if forward is not self and forward.module in within:
                 del plans[forward, number]  # of frames that ran in children
         values, sites = record(graph, self.module, inputs, binding)
-        planner = Planner(graph, self.module, values, sites, binding.state)
+        dtype, why = self._stored_dtype()
+        planner = Planner(
+            graph, self.module, values, sites, binding.state, dtype
+        )
         try:
             plan = planner.plan(key)
-            self._count('recorded for a plan')
+            self._count(f'recorded for a plan{why}')
         except NotPlannedError as error:
             plan = None
             self._count(f'without a plan: {error}')
         return planner.result(), plan
+
+    def _stored_dtype(self) -> tuple[torch.dtype, str]:
+        """Tell the type of the next plan, and why it is not the one wanted."""
+        if self._dtype == torch.float32:
+            return self._dtype, ''
+        if any(layer.memory != 'accumulated' for layer in self.layers):
+            return torch.float32, (
+                " in float32: memory='previous' is a running sum"
+            )
+        return self._dtype, ''
 
     def _key(self, spec: Any, leaves: list, inputs: list[Tensor]) -> tuple:
         """Tell which graph and which plan a call has."""
@@ -232,7 +364,7 @@ class PropagatedForward(StreamForward):
 
     def _attach_children(self) -> None:
         for name, child in self.module.named_children():
-            _attach(child, _join(self._name, name), self._report)
+            _attach(child, _join(self._name, name), self._report, self._dtype)
 
     def _check_frame(
         self, binding: StreamBinding, inputs: Sequence[Tensor]
@@ -266,7 +398,12 @@ class _LeftToChildrenError(NotPlannedError):
         return f'its parts may have some; {self.args[0]}'
 
 
-def _attach(module: nn.Module, name: str, report: PropagationReport) -> None:
+def _attach(
+    module: nn.Module,
+    name: str,
+    report: PropagationReport,
+    dtype: torch.dtype,
+) -> None:
     """Replace the forward of a module, or of what is in a mere container."""
     if (
         isinstance(module, SkipConvMixin)
@@ -276,9 +413,9 @@ def _attach(module: nn.Module, name: str, report: PropagationReport) -> None:
         return
     if isinstance(module, (nn.ModuleList, nn.ModuleDict)):
         for child_name, child in module.named_children():
-            _attach(child, _join(name, child_name), report)
+            _attach(child, _join(name, child_name), report, dtype)
     else:
-        module.forward = PropagatedForward(module, name, report)
+        module.forward = PropagatedForward(module, name, report, dtype)
 
 
 def _join(name: str, child: str) -> str:

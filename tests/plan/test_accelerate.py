@@ -2,10 +2,16 @@ import pytest
 import torch
 from torch import nn
 
-from mmskip.apis import make_fast, stream_video
+import mmskip
+from mmskip.apis import stream_video
 from mmskip.native import library as native
 from mmskip.plan.record import StreamForward
 from tests.apis.fakes import noise_frames, static_frames, tiny_detector
+
+
+def accelerated(model, precision='float32'):
+    mmskip.accelerate(model, precision)
+    return model
 
 
 def replaced(model):
@@ -19,7 +25,7 @@ def replaced(model):
 def test_results_and_costs_stay():
     frames = static_frames(2) + noise_frames(3)
     results = stream_video(tiny_detector(threshold=0.0), frames)
-    fast = make_fast(tiny_detector(threshold=0.0))
+    fast = accelerated(tiny_detector(threshold=0.0))
     again = stream_video(fast, frames)
     for a, b in zip(results, again, strict=True):
         assert a.cost == b.cost
@@ -31,12 +37,11 @@ def test_results_and_costs_stay():
 
 
 @pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
-def test_what_runs_densely_follows_no_changes(monkeypatch):
-    assert replaced(make_fast(tiny_detector(threshold=0.0)))
-    assert not replaced(make_fast(tiny_detector(threshold=0.0), dense=True))
-    assert not replaced(make_fast(tiny_detector()))
+def test_what_cannot_run_in_a_plan_has_none(monkeypatch):
+    assert replaced(accelerated(tiny_detector(threshold=0.0)))
+    assert not replaced(accelerated(tiny_detector()))
     monkeypatch.setenv('MMSKIP_BACKEND', 'reference')
-    assert not replaced(make_fast(tiny_detector(threshold=0.0)))
+    assert not replaced(accelerated(tiny_detector(threshold=0.0)))
 
 
 def test_clips_and_kernels_that_others_look_into_are_no_obstacle():
@@ -57,4 +62,4 @@ def test_clips_and_kernels_that_others_look_into_are_no_obstacle():
     with torch.no_grad():
         expected = model(x)
 
-        torch.testing.assert_close(make_fast(model)(x), expected)
+        torch.testing.assert_close(accelerated(model)(x), expected)

@@ -11,8 +11,9 @@ from torch import nn
 import mmskip
 from mmskip import StreamState
 from mmskip.native import library as native
+from mmskip.plan import propagate_changes
+from mmskip.plan.accelerate import MOST_GRAPHS
 from mmskip.plan.graph import trace
-from mmskip.plan.propagate import MOST_GRAPHS
 from mmskip.skip_conv import MEMORY_RULES
 from tests.helpers.nets import TinyNet
 from tests.helpers.twins import (
@@ -75,7 +76,7 @@ def test_after_an_odd_frame_the_plan_comes_back(kind):
 
 def test_after_a_frame_in_double_the_plan_comes_back():
     net = convert(Scaled(), NORM)
-    mmskip.propagate_changes(net)
+    propagate_changes(net)
     video = eventful(*SHAPE)
     with torch.no_grad(), mmskip.stream(net) as state:
         for x in video[:3]:
@@ -286,7 +287,7 @@ def test_frames_are_counted_at_the_root_with_and_without_a_plan(batch):
 
 def test_a_stream_that_ends_leaves_nothing_to_the_garbage_collector():
     net = convert(Block(), NORM)
-    mmskip.propagate_changes(net)
+    propagate_changes(net)
     gc.collect()
     gc.disable()
     try:
@@ -360,7 +361,7 @@ def test_streams_in_two_threads_begin_at_once():
         run(index, net)
     expected.update(results)
     for net in nets:
-        mmskip.propagate_changes(net)
+        propagate_changes(net)
     threads = [
         threading.Thread(target=run, args=item) for item in enumerate(nets)
     ]
@@ -378,7 +379,7 @@ def test_streams_in_two_threads_begin_at_once():
 def test_the_report_says_when_nothing_has_run():
     net = convert(Scaled(), NORM)
 
-    report = mmskip.propagate_changes(net)
+    report = propagate_changes(net)
 
     assert 'No frame' in str(report)
     with torch.no_grad(), mmskip.stream(net):

@@ -1,0 +1,330 @@
+// Outputs computed anew, in one pass: multiplied, summed, activated, rounded.
+// Part of kernels_impl.h.
+#pragma once
+
+#include "activation_impl.h"
+#include "taps_impl.h"
+
+namespace mmskip {
+namespace {
+
+// The first element that an output reads of a padded image.
+MMSKIP_INLINE int64_t first_read(const Geometry& g, int64_t index) {
+  const int64_t stream = index / g.out_size();
+  const int64_t place = index - stream * g.out_size();
+  const int64_t h = place / g.out_width * g.stride_height;
+  const int64_t w = place % g.out_width * g.stride_width;
+  return (stream * g.padded_size() + h * g.padded_width() + w) *
+      g.in_channels;
+}
+
+// The sums of `pixels` outputs over one run, for `vectors` of channels.
+template <int pixels, int vectors>
+MMSKIP_INLINE void add_run(
+    const float* const* base,
+    int64_t offset,
+    int64_t length,
+    const float* weight,
+    Vector (&sums)[pixels][vectors]) {
+  const float* from[pixels];
+  for (int i = 0; i < pixels; ++i) {
+    from[i] = base[i] + offset;
+  }
+  for (int64_t c = 0; c < length; ++c, weight += kBlock) {
+    Vector row[vectors];
+    prefetch(weight + 32 * kBlock, kBlock);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      row[v] = load(weight + v * kLanes);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < pixels; ++i) {
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        sums[i][v] += row[v] * from[i][c];
+      }
+    }
+  }
+}
+
+MMSKIP_INLINE Vector first_of(Words pairs) {
+  return reinterpret_cast<Vector>(pairs << 16);
+}
+
+MMSKIP_INLINE Vector second_of(Words pairs) {
+  return reinterpret_cast<Vector>(pairs & UINT32_C(0xffff0000));
+}
+
+// The same in bfloat16, two elements at a time, on CPUs without instructions
+// for it.
+template <int pixels, int vectors>
+MMSKIP_INLINE void add_run(
+    const BFloat16* const* base,
+    int64_t offset,
+    int64_t length,
+    const BFloat16* weight,
+    Vector (&sums)[pixels][vectors]) {
+  const BFloat16* from[pixels];
+  for (int i = 0; i < pixels; ++i) {
+    from[i] = base[i] + offset;
+  }
+  for (int64_t c = 0; c < length; c += 2, weight += 2 * kBlock) {
+    Vector first[vectors], second[vectors];
+    prefetch(weight + 32 * kBlock, 2 * kBlock);
+    // Behind the last of an odd number is one that is not of this run.
+    const uint32_t kept = c + 1 < length ? UINT32_C(0xffffffff) : 0xffff;
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      const Words pairs = *reinterpret_cast<const LooseWords*>(
+          weight + 2 * v * kLanes);
+      first[v] = first_of(pairs);
+      second[v] = second_of(pairs);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < pixels; ++i) {
+      const Words pair =
+          Words{} + (*reinterpret_cast<const LooseWord*>(from[i] + c) & kept);
+      const Vector one = first_of(pair), other = second_of(pair);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        sums[i][v] += first[v] * one;
+        sums[i][v] += second[v] * other;
+      }
+    }
+  }
+}
+
+// What outputs of one block of channels come to.
+struct Sums {
+  float of[kTile][kBlock];
+};
+
+template <int pixels, int vectors, typename T>
+void sum_tile(
+    const T* const* base,
+    const int64_t* offsets,
+    const Runs& runs,
+    const T* weight,
+    float (*to)[kBlock]) {
+  Vector sums[pixels][vectors] = {};
+  const int64_t step =
+      (runs.length + kPacked<T> - 1) / kPacked<T> * kPacked<T> * kBlock;
+  for (int64_t run = 0; run < runs.count; ++run) {
+    add_run<pixels, vectors>(
+        base, offsets[run], runs.length, weight + run * step, sums);
+  }
+#pragma GCC unroll 16
+  for (int i = 0; i < pixels; ++i) {
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      store(to[i] + v * kLanes, sums[i][v]);
+    }
+  }
+}
+
+// Up to `left` outputs; returns how many.
+template <int vectors, typename T, int pixels = kTile>
+MMSKIP_INLINE int64_t sum_largest_tile(
+    int64_t left,
+    const T* const* base,
+    const int64_t* offsets,
+    const Runs& runs,
+    const T* weight,
+    float (*to)[kBlock]) {
+  if (pixels == 1 || left >= pixels) {
+    sum_tile<pixels, vectors>(base, offsets, runs, weight, to);
+    return pixels;
+  }
+  if constexpr (pixels > 1) {
+    return sum_largest_tile<vectors, T, pixels == 12 ? 8 : pixels / 2>(
+        left, base, offsets, runs, weight, to);
+  }
+  return 1;
+}
+
+// Channels [first, first + count) of an output.
+template <Activation activation, typename T>
+MMSKIP_INLINE void finish_output(
+    const Convolution<T>& job,
+    const float* sums,
+    int64_t index,
+    int64_t first,
+    int64_t count) {
+  const Geometry& g = *job.geometry;
+  T* to = job.output + index * g.out_channels + first;
+  T* signal = nullptr;
+  if (job.signal != nullptr) {
+    const int64_t row = index / g.out_width;
+    const int64_t stream = row / g.out_height, h = row % g.out_height;
+    if (h % job.signal_step == 0) {
+      const int64_t rows =
+          (g.out_height + job.signal_step - 1) / job.signal_step;
+      const int64_t at = (stream * rows + h / job.signal_step) * g.out_width +
+          index % g.out_width;
+      signal = job.signal + at * g.out_channels + first;
+    }
+  }
+  for (int64_t c = 0; c < count; c += kLanes) {
+    const int64_t left = count - c;
+    if (left >= kLanes) {
+      const Vector sum = load(sums + c) + load(job.bias + first + c);
+      store(to + c, activate<activation>(sum));
+      if (signal != nullptr) {
+        store(signal + c, sum);
+      }
+      continue;
+    }
+    const Vector sum =
+        load_some(sums + c, left) + load_some(job.bias + first + c, left);
+    store_some(to + c, activate<activation>(sum), left);
+    if (signal != nullptr) {
+      store_some(signal + c, sum, left);
+    }
+  }
+}
+
+template <typename T>
+MMSKIP_INLINE void finish(
+    const Convolution<T>& job,
+    const float* sums,
+    int64_t index,
+    int64_t first,
+    int64_t count) {
+  switch (job.activation) {
+    case Activation::kNone:
+      finish_output<Activation::kNone>(job, sums, index, first, count);
+      break;
+    case Activation::kReLU:
+      finish_output<Activation::kReLU>(job, sums, index, first, count);
+      break;
+    case Activation::kSiLU:
+      finish_output<Activation::kSiLU>(job, sums, index, first, count);
+      break;
+  }
+}
+
+template <typename T>
+void convolve_block(
+    const Convolution<T>& job,
+    const Runs& runs,
+    const int64_t* offsets,
+    const T* const* base,
+    const int32_t* active,
+    int64_t size,
+    int64_t block) {
+  const Geometry& g = *job.geometry;
+  const int64_t in = g.in_channels / g.groups, out = g.out_channels / g.groups;
+  const int64_t blocks = (out + kBlock - 1) / kBlock;
+  const int64_t group = block / blocks, inner = block % blocks * kBlock;
+  const int64_t channels = out - inner < kBlock ? out - inner : kBlock;
+  const int64_t step =
+      (runs.length + kPacked<T> - 1) / kPacked<T> * kPacked<T> * kBlock;
+  const T* weight = job.weight + block * runs.count * step;
+  const T* own[kTile];
+  Sums sums;
+  for (int64_t at = 0; at < size;) {
+    const int64_t left = size - at < kTile ? size - at : kTile;
+    for (int64_t i = 0; i < left; ++i) {
+      own[i] = base[at + i] + group * in;
+    }
+    int64_t done = left;
+    for (int64_t c = 0; c < channels; c += 2 * kLanes) {
+      // Packed elements of one channel lie side by side.
+      const T* from = weight + c * kPacked<T>;
+      done = channels - c > kLanes
+          ? sum_largest_tile<2>(
+                left, own, offsets, runs, from,
+                reinterpret_cast<float(*)[kBlock]>(&sums.of[0][c]))
+          : sum_largest_tile<1>(
+                left, own, offsets, runs, from,
+                reinterpret_cast<float(*)[kBlock]>(&sums.of[0][c]));
+    }
+    for (int64_t i = 0; i < done; ++i) {
+      finish(
+          job, sums.of[i], active[at + i], group * out + inner, channels);
+    }
+    at += done;
+  }
+}
+
+// One filter per channel: all channels of an output.
+template <typename T>
+MMSKIP_INLINE void convolve_depthwise(
+    const Convolution<T>& job,
+    const Runs& runs,
+    const int64_t* offsets,
+    const T* from,
+    int64_t index) {
+  const int64_t C = job.geometry->in_channels;
+  constexpr int vectors = kBlock / kLanes;
+  for (int64_t first = 0; first < C; first += kBlock) {
+    const int64_t count = C - first < kBlock ? C - first : kBlock;
+    float sums[kBlock];
+    int64_t c = 0;
+    if (count == kBlock) {
+      Vector total[vectors] = {};
+      for (int64_t t = 0; t < runs.count; ++t) {
+        const T* x = from + offsets[t] + first;
+        const T* w = job.weight + t * C + first;
+#pragma GCC unroll 8
+        for (int v = 0; v < vectors; ++v) {
+          total[v] += load(x + v * kLanes) * load(w + v * kLanes);
+        }
+      }
+      for (int v = 0; v < vectors; ++v) {
+        store(sums + v * kLanes, total[v]);
+      }
+      c = count;
+    }
+    for (; c < count; c += kLanes) {
+      const int64_t left = count - c < kLanes ? count - c : kLanes;
+      Vector total = {};
+      for (int64_t t = 0; t < runs.count; ++t) {
+        const T* x = from + offsets[t] + first + c;
+        const T* w = job.weight + t * C + first + c;
+        total += left == kLanes ? load(x) * load(w)
+                                : load_some(x, left) * load_some(w, left);
+      }
+      store_some(sums + c, total, left);
+    }
+    finish(job, sums, index, first, count);
+  }
+}
+
+template <typename T>
+void convolve_outputs(
+    const Convolution<T>& job,
+    int64_t begin,
+    int64_t end,
+    int64_t first,
+    int64_t last) {
+  const Geometry& g = *job.geometry;
+  const bool depthwise = g.groups > 1 && g.groups == g.in_channels &&
+      g.groups == g.out_channels;
+  const Runs runs(g);
+  int64_t offsets[kMaxRuns];
+  for (int64_t run = 0; run < runs.count; ++run) {
+    offsets[run] = runs.offset(g, run);
+  }
+  const T* base[kChunk];
+  for (int64_t at = begin; at < end; at += kChunk) {
+    const int64_t size = end - at < kChunk ? end - at : kChunk;
+    const int32_t* active = job.active + at;
+    for (int64_t i = 0; i < size; ++i) {
+      base[i] = job.image + first_read(g, active[i]);
+      prefetch(job.output + active[i] * g.out_channels, g.out_channels);
+    }
+    if (depthwise) {
+      for (int64_t i = 0; i < size; ++i) {
+        convolve_depthwise(job, runs, offsets, base[i], active[i]);
+      }
+      continue;
+    }
+    for (int64_t block = first; block < last; ++block) {
+      convolve_block(job, runs, offsets, base, active, size, block);
+    }
+  }
+}
+
+} // namespace
+} // namespace mmskip

@@ -1,0 +1,97 @@
+#include "gate_level.h"
+
+#include <algorithm>
+#include <cstring>
+#include <utility>
+
+#include "arguments.h"
+
+namespace mmskip {
+namespace {
+
+// The least level; as in gate_mask.py.
+constexpr double kLeast = 1e-6;
+
+float number(float value) {
+  return value;
+}
+
+float number(BFloat16 value) {
+  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof(result));
+  return result;
+}
+
+} // namespace
+
+template <typename T>
+float level(const Signal<T>& signal, const float* norms) {
+  const int64_t channels = signal.channels, width = signal.width;
+  const int64_t count = signal.rows * (width - 1);
+  std::vector<double> sums(channels);
+  for (int64_t row = 0; row < signal.rows; ++row) {
+    for (int64_t w = 1; w < width; ++w) {
+      const T* x = signal.first + row * signal.step + w * channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        sums[c] += std::abs(number(x[c]) - number(x[c - channels]));
+      }
+    }
+  }
+  double power = 0;
+  for (int64_t c = 0; c < channels; ++c) {
+    const double mean = sums[c] / std::max<int64_t>(count, 1);
+    const double share = mean / (norms == nullptr ? 1 : norms[c]);
+    power += share * share;
+  }
+  return static_cast<float>(std::max(std::sqrt(power / channels), kLeast));
+}
+
+template float level(const Signal<float>&, const float*);
+template float level(const Signal<BFloat16>&, const float*);
+
+GateLevel::GateLevel(
+    const Layer& layer,
+    const Geometry& geometry,
+    at::Tensor scale,
+    std::optional<at::Tensor> computed)
+    : scale_(std::move(scale)), computed_(std::move(computed)) {
+  check_floats(scale_, "scale");
+  TORCH_CHECK_VALUE(
+      scale_.is_contiguous() &&
+          (scale_.numel() == 1 || scale_.numel() == geometry.streams),
+      "expected one scale, or contiguous ones for each of ",
+      geometry.streams, " streams, got shape ", scale_.sizes());
+  if (computed_) {
+    check_counts(*computed_, scale_, geometry.streams);
+  } else {
+    TORCH_CHECK_VALUE(
+        !layer.gate->norms,
+        "expected computed to remember, which a gate with norms counts, got "
+        "none");
+  }
+}
+
+Rule GateLevel::rule(const Layer& layer, const Geometry& geometry) const {
+  const Gate& gate = *layer.gate;
+  const uint8_t* forced = nullptr;
+  if (layer.forced) {
+    const std::vector<int64_t> expected{
+        geometry.out_height, geometry.out_width};
+    TORCH_CHECK_VALUE(
+        layer.forced->sizes() == at::IntArrayRef(expected),
+        "expected a forced mask of shape ", at::IntArrayRef(expected),
+        ", got ", layer.forced->sizes());
+    forced =
+        reinterpret_cast<const uint8_t*>(layer.forced->const_data_ptr<bool>());
+  }
+  return {
+      gate.threshold,
+      gate.order,
+      scale_.const_data_ptr<float>(),
+      scale_.numel() > 1,
+      gate.bias ? gate.bias->const_data_ptr<float>() : nullptr,
+      forced};
+}
+
+} // namespace mmskip

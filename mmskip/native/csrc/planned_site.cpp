@@ -1,0 +1,199 @@
+#include "planned_site.h"
+
+#include <algorithm>
+#include <cstring>
+#include <numeric>
+#include <optional>
+#include <utility>
+
+#include "arguments.h"
+#include "crew.h"
+#include "gate_level.h"
+#include "share_rows.h"
+
+namespace mmskip {
+namespace {
+
+template <typename T>
+class SiteOf final : public PlannedSite {
+ public:
+  SiteOf(
+      c10::intrusive_ptr<Layer> layer, const std::vector<at::Tensor>& memory)
+      : layer_(std::move(layer)),
+        geometry_(layer_->geometry_for(memory[0].sizes())),
+        level_(
+            *layer_, geometry_, memory[2],
+            memory.size() > 3 ? std::optional(memory[3]) : std::nullopt),
+        weight_(layer_->packed_as(kType<T>)),
+        step_(level_step(geometry_.out_height)) {
+    const Geometry& g = geometry_;
+    const at::TensorOptions options = at::TensorOptions().dtype(kType<T>);
+    image_ = at::zeros(
+        {g.streams * g.padded_size() * g.in_channels + kPacked<T>}, options);
+    const at::Tensor input = memory[0].to(kType<T>).contiguous(kLast);
+    remember(data(input));
+    if (layer_->gate->norms) {
+      // Rows of the output: it is not kept, and the level is that of them.
+      signal_ = memory[1]
+                    .slice(2, 0, g.out_height, step_)
+                    .to(kType<T>)
+                    .contiguous(kLast);
+    }
+  }
+
+  const Geometry& geometry() const override { return geometry_; }
+
+  int64_t num_bytes() const override {
+    return image_.nbytes() + (signal_.defined() ? signal_.nbytes() : 0);
+  }
+
+  std::pair<int64_t, bool> update(
+      const at::Tensor& x,
+      const Residuals& residuals,
+      at::Tensor& result,
+      uint8_t* mask) override {
+    check_image(x);
+    if (result.numel() == 0) {
+      return {0, false};
+    }
+    const Rule rule = level_.rule(*layer_, geometry_);
+    Frame frame(
+        geometry_, rule, learned_gate(), residuals, layer_->gate->block_size);
+    const T* from = data(x);
+    const Reference<T> reference{data(image_), true};
+    frame.compare(from, reference, false);
+    if (frame.is_idle()) {
+      std::memset(mask, 0, geometry_.streams * geometry_.out_size());
+      return {0, frame.stays_active()};
+    }
+    frame.decide(mask);
+    frame.transmit(mask, from, reference);
+    frame.list(mask);
+    frame.convolve(job_for(result));
+    level_.renew(
+        frame.counts(), geometry_.out_size(),
+        [this](int64_t n) { return level_of(n); });
+    return {frame.total(), frame.stays_active()};
+  }
+
+  void begin(const at::Tensor& x, at::Tensor& result) override {
+    check_image(x);
+    remember(data(x));
+    std::vector<uint8_t> all(geometry_.streams * geometry_.out_size(), 1);
+    const Rule rule = level_.rule(*layer_, geometry_);
+    Frame frame(geometry_, rule, learned_gate(), {}, 1);
+    frame.list(all.data());
+    frame.convolve(job_for(result));
+    level_.begin([this](int64_t n) { return level_of(n); });
+  }
+
+ private:
+  template <typename U>
+  static constexpr at::ScalarType kType =
+      std::is_same_v<U, float> ? at::kFloat : at::kBFloat16;
+  static constexpr auto kLast = at::MemoryFormat::ChannelsLast;
+
+  static const T* data(const at::Tensor& image) {
+    return static_cast<const T*>(image.const_data_ptr());
+  }
+  static T* data(at::Tensor& image) {
+    return static_cast<T*>(image.mutable_data_ptr());
+  }
+
+  void check_image(const at::Tensor& x) const {
+    const Geometry& g = geometry_;
+    const std::vector<int64_t> expected{
+        g.streams, g.in_channels, g.height, g.width};
+    TORCH_CHECK_VALUE(
+        x.scalar_type() == kType<T> &&
+            x.sizes() == at::IntArrayRef(expected) && x.is_contiguous(kLast),
+        "expected ", kType<T>, " of shape ", at::IntArrayRef(expected),
+        " in channels_last, got ", x.scalar_type(), " of shape ", x.sizes(),
+        " with strides ", x.strides());
+  }
+
+  LearnedGate learned_gate() const {
+    const Gate& gate = *layer_->gate;
+    return {
+        gate.kernel ? gate.kernel->const_data_ptr<float>() : nullptr,
+        gate.input};
+  }
+
+  // Copies a whole frame into the padded image.
+  void remember(const T* x) {
+    const Geometry& g = geometry_;
+    const int64_t row = g.width * g.in_channels;
+    T* to = data(image_);
+    share_rows(
+        g.streams * g.height, grain_of(row), [&](int64_t begin, int64_t end) {
+          for (int64_t i = begin; i < end; ++i) {
+            std::memcpy(
+                to + g.padded_row(i) * g.in_channels, x + i * row,
+                row * sizeof(T));
+          }
+        });
+  }
+
+  Convolution<T> job_for(at::Tensor& result) {
+    return {
+        nullptr,
+        data(image_),
+        data(weight_),
+        layer_->start.const_data_ptr<float>(),
+        layer_->activation,
+        data(result),
+        signal_.defined() ? data(signal_) : nullptr,
+        step_,
+        nullptr};
+  }
+
+  // The level of a stream's signal: the output's, else the input's.
+  float level_of(int64_t stream) {
+    const Geometry& g = geometry_;
+    if (signal_.defined()) {
+      const int64_t rows = signal_.size(2), row = g.out_width * g.out_channels;
+      return level<T>(
+          {data(signal_) + stream * rows * row, rows, row, g.out_width,
+           g.out_channels},
+          layer_->gate->norms->const_data_ptr<float>());
+    }
+    const int64_t step = level_step(g.height);
+    return level<T>(
+        {data(image_) + g.padded_row(stream * g.height) * g.in_channels,
+         (g.height + step - 1) / step,
+         step * g.padded_width() * g.in_channels, g.width, g.in_channels},
+        nullptr);
+  }
+
+  const c10::intrusive_ptr<Layer> layer_;
+  const Geometry geometry_;
+  GateLevel level_;
+  const at::Tensor weight_;
+  const int64_t step_;
+  // What was transmitted, padded.
+  at::Tensor image_;
+  at::Tensor signal_;
+};
+
+} // namespace
+
+std::unique_ptr<PlannedSite> plan_site(
+    c10::intrusive_ptr<Layer> layer,
+    const std::vector<at::Tensor>& memory,
+    at::ScalarType type) {
+  TORCH_CHECK_VALUE(
+      layer->accumulated, "expected accumulated memory, got previous");
+  TORCH_CHECK_VALUE(
+      memory.size() == 3 || memory.size() == 4,
+      "expected input, output and scale to remember and, of a relative gate, "
+      "computed, got ", memory.size(), " tensors");
+  if (type == at::kFloat) {
+    return std::make_unique<SiteOf<float>>(std::move(layer), memory);
+  }
+  TORCH_CHECK_TYPE(
+      type == at::kBFloat16, "expected images of float32 or bfloat16, got ",
+      type);
+  return std::make_unique<SiteOf<BFloat16>>(std::move(layer), memory);
+}
+
+} // namespace mmskip

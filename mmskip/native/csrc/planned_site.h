@@ -1,0 +1,45 @@
+// A Skip-Convolution with its memory of a stream, inside a plan.
+#pragma once
+
+#include <ATen/ATen.h>
+
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "frame.h"
+#include "layer.h"
+
+namespace mmskip {
+
+// With accumulated memory an output is the whole convolution of what was
+// transmitted. So it is computed anew, activated and rounded in one pass: it
+// is never read again, and no error can build up in it. Images are of floats
+// or of bfloat16; sums are of floats.
+class PlannedSite {
+ public:
+  virtual ~PlannedSite() = default;
+
+  virtual const Geometry& geometry() const = 0;
+  virtual int64_t num_bytes() const = 0;
+
+  // Brings the memory, the result (N, C_out, H_out, W_out) and the mask of
+  // outputs up to date; returns as CallSite::update().
+  virtual std::pair<int64_t, bool> update(
+      const at::Tensor& x,
+      const Residuals& residuals,
+      at::Tensor& result,
+      uint8_t* mask) = 0;
+
+  // A reference frame.
+  virtual void begin(const at::Tensor& x, at::Tensor& result) = 0;
+};
+
+// Continues the memory of a call site, of floats, in images of a type; see
+// CallSite.
+std::unique_ptr<PlannedSite> plan_site(
+    c10::intrusive_ptr<Layer> layer,
+    const std::vector<at::Tensor>& memory,
+    at::ScalarType type);
+
+} // namespace mmskip
