@@ -134,7 +134,7 @@ class GateWatch:
 
         def enter(layer: SkipConvMixin, inputs: tuple) -> None:
             site = (self._names[layer], self._calls[layer])
-            memory = state.slots.get(site)
+            memory = state.memory_of(site)
             self._before = None if memory is None else memory.clone()
 
         def leave(layer: SkipConvMixin, inputs: tuple, output: Any) -> None:

@@ -29,6 +29,7 @@ _METHODS = {
     'add_planned_conv': 7,
     'add_pool': 7,
     'add_sum': 7,
+    'remembered': 2,
     'begin': 3,
     'run': 3,
 }

@@ -101,10 +101,7 @@ def accelerate(
     are summed in float32. Because layers with ``memory='accumulated'`` compute
     an output anew from what was transmitted, whatever it was before, errors
     of rounding do not build up. Parts with ``memory='previous'``, a running
-    sum, stay in float32, and so do layers that are not converted. Memory
-    belongs to the plan then: a frame that cannot run in it (another size,
-    autocast) and the first one of a copied ``StreamState`` are reference
-    frames.
+    sum, stay in float32, and so do layers that are not converted.
 
     Args:
         model: Any model in eval mode, converted or not.
@@ -304,27 +301,20 @@ class PropagatedForward(StreamForward):
             if forward is not self and forward.module in within:
                 del plans[forward, number]  # of frames that ran in children
         values, sites = record(graph, self.module, inputs, binding)
-        dtype, why = self._stored_dtype()
         planner = Planner(
-            graph, self.module, values, sites, binding.state, dtype
+            graph, self.module, values, sites, binding.state, self._dtype
         )
         try:
             plan = planner.plan(key)
-            self._count(f'recorded for a plan{why}')
+            self._count('recorded for a plan')
+            if planner.dtype != self._dtype:
+                self._count(
+                    "planned in float32: memory='previous' is a running sum"
+                )
         except NotPlannedError as error:
             plan = None
             self._count(f'without a plan: {error}')
         return planner.result(), plan
-
-    def _stored_dtype(self) -> tuple[torch.dtype, str]:
-        """Tell the type of the next plan, and why it is not the one wanted."""
-        if self._dtype == torch.float32:
-            return self._dtype, ''
-        if any(layer.memory != 'accumulated' for layer in self.layers):
-            return torch.float32, (
-                " in float32: memory='previous' is a running sum"
-            )
-        return self._dtype, ''
 
     def _key(self, spec: Any, leaves: list, inputs: list[Tensor]) -> tuple:
         """Tell which graph and which plan a call has."""

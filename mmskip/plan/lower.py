@@ -7,13 +7,14 @@ node that absorbs them.
 """
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 
 from mmskip.core.counting import may_do_macs
-from mmskip.skip_conv import StreamState
+from mmskip.skip_conv import HeldMemory, StreamState
 from mmskip.skip_conv.state import CallSite
 
 from .graph import find_constants
@@ -79,8 +80,7 @@ class Planner:
         sites: Call sites of its Skip-Convolutions.
         state: State of the stream.
         dtype: Type in which images and kernels are stored, float32 or
-            bfloat16. Of another one than float32 the plan takes the memory
-            over from the state.
+            bfloat16. It is float32 if a Skip-Convolution keeps running sums.
     """
 
     def __init__(
@@ -92,6 +92,9 @@ class Planner:
         state: StreamState,
         dtype: torch.dtype = torch.float32,
     ) -> None:
+        calls = map(state.prepared, sites.values())
+        if not all(c and c.layer.is_computed_anew() for c in calls):
+            dtype = torch.float32
         self._dtype = dtype
         #: Numbers of images of that type, and of their copies by others.
         self._stored: dict[int, int] = {}
@@ -170,10 +173,6 @@ class Planner:
                 self._add_other(node)
         for node in self._absorbed:
             self._frame.drop(self._numbers[node])
-        if self._dtype != torch.float32:
-            for conv in self._convs:
-                conv.take_memory_from(self._state)
-        self._nbytes += self._frame.native.num_bytes()
         return Plan(
             key,
             self._steps,
@@ -194,6 +193,11 @@ class Planner:
             and may_do_macs(self._module.get_submodule(node.target))
         )
         return Fixed(read, self._norms, batch)
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type in which images are stored: float32 where some are sums."""
+        return self._dtype
 
     def result(self) -> Any:
         """Give the result of the recorded frame, in own tensors."""
@@ -252,23 +256,25 @@ class Planner:
         site = self._sites[node]
         memory = self._state.slots[site]
         source, target = self._source(node.args[0]), self._numbers[node]
-        result = None
-        plain = self._dtype == torch.float32
-        if layer.activation is not None or not plain:
-            result = self._new_result(node).copy_(self._values[node])
         mask = torch.ones_like(memory.output[:, :1], dtype=torch.bool)
         mask = mask.contiguous().copy_(self._state.last_mask(site))
         self._state.note(site, mask)
         call = self._state.prepared(site)
-        if plain:
-            self._frame.native.add_conv(
-                source, target, call.site, mask, result
-            )
-        else:
-            self._frame.native.add_planned_conv(
+        native, result = self._frame.native, None
+        anew = call.layer.is_computed_anew()
+        if anew or layer.activation is not None:
+            result = self._new_result(node).copy_(self._values[node])
+        if anew:
+            native.add_planned_conv(
                 source, target, call.layer, call.memory, mask, result
             )
-        self._frame.native.watch(layer.weight)
+            images = partial(native.remembered, target)
+            memory = HeldMemory(images, memory, native.num_bytes(target))
+            self._state.restore(site, memory, None)
+            call.release()
+        else:
+            native.add_conv(source, target, call.site, mask, result)
+        native.watch(layer.weight)
         self._convs.append(
             PlannedConv(layer, site, call, memory, source, mask)
         )

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmskip.native import fingerprint
 from mmskip.skip_conv import (
+    HeldMemory,
     SkipConvMixin,
     SkipMemory,
     StreamBinding,
@@ -40,9 +41,9 @@ class PlannedConv:
     Args:
         layer: The layer that is called.
         site: The call site, under which the stream keeps its memory.
-        call: The memory and the settings, as the native backend takes them.
-        memory: Memory of the call site, which is updated in place, or which
-            :meth:`take_memory_from` gives to the plan.
+        call: The settings, and the memory unless the plan holds it.
+        memory: Memory of the call site, which is updated in place, or stands
+            for that of the plan.
         source: Number of the layer's input in the plan.
         mask: Bool (N, 1, H_out, W_out): the outputs that were computed in
             the last frame.
@@ -53,11 +54,10 @@ class PlannedConv:
         layer: SkipConvMixin,
         site: CallSite,
         call: NativeCall,
-        memory: SkipMemory,
+        memory: SkipMemory | HeldMemory,
         source: int,
         mask: Tensor,
     ) -> None:
-        self._memory: SkipMemory | None
         self.layer = layer
         self.site = site
         self.source = source
@@ -74,18 +74,8 @@ class PlannedConv:
 
     @property
     def nbytes(self) -> int:
-        """Bytes of its memory, unless the plan has taken it over."""
-        return 0 if self._memory is None else self._memory.nbytes
-
-    def take_memory_from(self, state: StreamState) -> None:
-        """Leave the memory to the plan alone: the state has it no more.
-
-        A frame that does not run in the plan is a reference frame then.
-        """
-        self._memory = None
-        self._call.release()
-        state.slots.pop(self.site)
-        state.prepare(self.site, None)
+        """Bytes of its memory."""
+        return self._memory.nbytes
 
     def is_current(self) -> bool:
         """Tell if no setting has changed; values of weights may have."""
@@ -103,8 +93,8 @@ class PlannedConv:
 
     def restore(self, state: StreamState) -> None:
         """Give a stream that was reset the memory of its call site back."""
-        if self._memory is not None:
-            state.restore(self.site, self._memory, self._call)
+        held = isinstance(self._memory, HeldMemory)
+        state.restore(self.site, self._memory, None if held else self._call)
         state.note(self.site, self.mask)
 
 

@@ -26,6 +26,7 @@ from .loss import GateCostLoss
 from .motion import HomographyMotion, Motion
 from .native_layer import MEMORY_RULES, SkipParams
 from .reference import (
+    HeldMemory,
     SkipMemory,
     native_call,
     skip_clip,
@@ -46,6 +47,7 @@ __all__ = [
     'GateCostLoss',
     'GateParams',
     'GumbelGate',
+    'HeldMemory',
     'HomographyMotion',
     'InputNormGate',
     'Motion',

@@ -80,9 +80,55 @@ class SkipMemory(NamedTuple):
         """Copy the memory, so that the next frame does not change it."""
         return SkipMemory(*(None if t is None else t.clone() for t in self))
 
+    def whole(self) -> 'SkipMemory':
+        """Return the memory, as :meth:`HeldMemory.whole` does."""
+        return self
+
     @property
     def nbytes(self) -> int:
         return self.input.nbytes + self.output.nbytes
+
+
+class HeldMemory:
+    """Stands for the memory of a call site that is held in another form.
+
+    Args:
+        images: Function that makes input and output of that form, float32
+            in channels_last.
+        memory: Memory that went into it.
+        nbytes: Bytes that the form takes.
+
+    Attributes:
+        scale: As of :class:`SkipMemory`; it is updated in place.
+        computed: The same.
+        nbytes: Bytes that the form takes.
+    """
+
+    def __init__(
+        self,
+        images: Callable[[], tuple[Tensor, Tensor]],
+        memory: SkipMemory,
+        nbytes: int,
+    ) -> None:
+        self.scale = memory.scale
+        self.computed = memory.computed
+        self.nbytes = nbytes
+        self._images = images
+
+    def whole(self) -> SkipMemory:
+        """Make the memory that it stands for, a copy.
+
+        Outputs that were never computed anew since the reference frame are
+        equal up to rounding.
+        """
+        counts = None if self.computed is None else self.computed.clone()
+        return SkipMemory(*self._images(), self.scale.clone(), counts)
+
+    def __deepcopy__(self, memo: dict) -> SkipMemory:
+        return self.whole()
+
+    def __reduce__(self) -> tuple:
+        return SkipMemory, tuple(self.whole())
 
 
 def skip_conv(
@@ -205,9 +251,10 @@ def _reference_frame(x, params, layers):
     if layers is not None:
         # Its sums for a relative gate are rounded in their own way.
         layout, take = torch.channels_last, native.relative_scale
-        layers.get(params, check=True)
         x = x.contiguous(memory_format=layout)
-    output = convolve(x, weight, bias, geometry)
+        output = layers.get(params, check=True).convolve(x)
+    else:
+        output = convolve(x, weight, bias, geometry)
     mask = torch.ones_like(output[:, :1], dtype=torch.bool)
     images = _own(x, layout), _own(output, layout)
     if not gate.relative:

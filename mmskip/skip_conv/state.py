@@ -17,7 +17,7 @@ from mmskip.native import library as native
 
 from .layer import SkipConvMixin
 from .native_layer import NativeCall
-from .reference import SkipMemory
+from .reference import HeldMemory, SkipMemory
 
 CallSite = tuple[str, int]
 
@@ -50,7 +50,7 @@ class StreamState:
         self.frames = 0
         self.shape_changes = 0
         self.weight_changes = 0
-        self.slots: dict[CallSite, SkipMemory] = {}
+        self.slots: dict[CallSite, SkipMemory | HeldMemory] = {}
         self.last_images: Any = None
         self.lost_motion = 0
         self.plans: dict[tuple[Any, int], Any] = {}
@@ -107,9 +107,14 @@ class StreamState:
         """Give the outputs that a call site computed, without a copy."""
         return self._masks.get(site)
 
+    def memory_of(self, site: CallSite) -> SkipMemory | None:
+        """Give the memory of a call site, whatever holds it."""
+        memory = self.slots.get(site)
+        return None if memory is None else memory.whole()
+
     def recall(self, site: CallSite, x: Tensor) -> SkipMemory | None:
         """Give the memory of a call site if ``x`` continues it, else None."""
-        memory = self.slots.get(site)
+        memory = self.memory_of(site)
         if memory is not None and not memory.fits(x):
             self.shape_changes += 1
             return None
@@ -134,17 +139,20 @@ class StreamState:
             self._calls[site] = call
 
     def restore(
-        self, site: CallSite, memory: SkipMemory, call: NativeCall
+        self,
+        site: CallSite,
+        memory: SkipMemory | HeldMemory,
+        call: NativeCall | None,
     ) -> None:
         """Give a call site its memory back, with what was prepared for it.
 
         Args:
             site: The call site.
             memory: Memory that the call updates in place, without gradients.
-            call: Call that runs the next frames.
+            call: Call that runs the next frames; None if a plan does.
         """
         self.slots[site] = memory
-        self._calls[site] = call
+        self.prepare(site, call)
 
     def note(self, site: CallSite, mask: Tensor) -> None:
         """Remember the outputs that a prepared call computed."""

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 #: Half a step of bfloat16, which has 8 digits.
 HALF_STEP = 2**-8
 OPEN = dict(type='InputNormGate', threshold=0.0)
+#: It sees no difference between a value and what it is rounded to.
+CALM = dict(type='InputNormGate', threshold=0.1)
 RELATIVE = dict(type='OutputNormGate', threshold=0.1, order=2, relative=True)
 
 
@@ -213,39 +215,39 @@ def test_memory_is_half():
         run(net, torch.rand(4, 1, 32, 64, 64).unbind(), state)
         size[name] = state.nbytes
 
-    assert size['bfloat16'] < 0.5 * size['float32']
+    assert size['bfloat16'] < 0.55 * size['float32']
 
 
 @torch.no_grad()
-def test_a_frame_without_a_plan_is_a_reference_frame():
-    net = converted(TinyNet(), OPEN)
-    mmskip.accelerate(net, 'bfloat16')
-    video = make_video(6, 1, *TinyNet.shape)
+def test_a_frame_without_a_plan_goes_on_from_the_memory_of_the_plan():
+    net = converted(TinyNet(), CALM)
+    report = mmskip.accelerate(net, 'bfloat16')
+    still = make_video(1, 1, *TinyNet.shape)[0]
     state = StreamState()
     with mmskip.stream(net, state):
-        for x in video[:3]:
-            net(x)
-        with torch.autocast('cpu', torch.bfloat16):
-            net(video[3])
-        assert all(m.all() for m in state.last_masks().values())
-        for x in video[4:]:
-            output = net(x)
+        for x in (still + 1, still, still):
+            expected = net(x)
+        net.classifier.train()
+        output = net(still)
 
-    assert error(output, net(video[-1])) < 0.02
+    assert 'without a plan: a part is in training mode' in str(report)
+    assert not any(m.any() for m in state.last_masks().values())
+    assert error(output, expected) < 0.01
 
 
 @torch.no_grad()
-def test_a_copy_of_a_state_goes_on_with_a_reference_frame():
-    net = converted(TinyNet())
+def test_a_copy_of_a_state_goes_on_from_where_it_was():
+    net = converted(TinyNet(), CALM)
     mmskip.accelerate(net, 'bfloat16')
-    video = make_video(4, 1, *TinyNet.shape)
+    still = make_video(1, 1, *TinyNet.shape)[0]
     state = StreamState()
-    run(net, video[:3], state)
+    (*_, expected) = run(net, [still + 1, still, still], state)
     other = copy.deepcopy(state)
 
-    (output,) = run(net, video[3:], other)
+    (output,) = run(net, [still], other)
 
-    assert output.allclose(net(video[3]), atol=1e-4)
+    assert not any(m.any() for m in other.last_masks().values())
+    assert error(output, expected) < 0.01
 
 
 def test_new_weights_are_noticed():

@@ -10,6 +10,7 @@
 #include "arguments.h"
 #include "kernels.h"
 #include "layout.h"
+#include "planned_site.h"
 #include "share_rows.h"
 
 namespace mmskip {
@@ -67,7 +68,8 @@ at::Tensor activated_copy(
   return channels_last ? result : contiguous_copy(result);
 }
 
-// Rounded as the kernels round, which activate what they compute.
+} // namespace
+
 void activate_rows(
     const at::Tensor& output, Activation activation, const at::Tensor& to) {
   const float* from = output.const_data_ptr<float>();
@@ -84,6 +86,8 @@ void activate_rows(
     image_kernels<float>().add(job, b, e);
   });
 }
+
+namespace {
 
 const at::Tensor& memory_at(
     const std::vector<at::Tensor>& memory, size_t index) {
@@ -134,8 +138,7 @@ void CallSite::begin(
     const at::Tensor& x, const std::optional<at::Tensor>& activated) {
   check_frame(x, input_);
   const at::Tensor image = to_channels_last(x);
-  const at::Tensor output =
-      layer_->convolve(image).contiguous(at::MemoryFormat::ChannelsLast);
+  const at::Tensor output = convolve_anew(layer_, image);
   check_frame(output, output_);
   copy_floats(image, input_);
   take_over(output, output_);

@@ -143,7 +143,7 @@ MMSKIP_INLINE int64_t sum_largest_tile(
 }
 
 // Channels [first, first + count) of an output.
-template <Activation activation, typename T>
+template <Activation activation, bool biased, typename T>
 MMSKIP_INLINE void finish_output(
     const Convolution<T>& job,
     const float* sums,
@@ -167,15 +167,18 @@ MMSKIP_INLINE void finish_output(
   for (int64_t c = 0; c < count; c += kLanes) {
     const int64_t left = count - c;
     if (left >= kLanes) {
-      const Vector sum = load(sums + c) + load(job.bias + first + c);
+      const Vector sum = biased
+          ? load(sums + c)
+          : load(sums + c) + load(job.bias + first + c);
       store(to + c, activate<activation>(sum));
       if (signal != nullptr) {
         store(signal + c, sum);
       }
       continue;
     }
-    const Vector sum =
-        load_some(sums + c, left) + load_some(job.bias + first + c, left);
+    const Vector sum = biased
+        ? load_some(sums + c, left)
+        : load_some(sums + c, left) + load_some(job.bias + first + c, left);
     store_some(to + c, activate<activation>(sum), left);
     if (signal != nullptr) {
       store_some(signal + c, sum, left);
@@ -183,7 +186,8 @@ MMSKIP_INLINE void finish_output(
   }
 }
 
-template <typename T>
+// The bias is added, unless sums are biased already.
+template <bool biased, typename T>
 MMSKIP_INLINE void finish(
     const Convolution<T>& job,
     const float* sums,
@@ -192,13 +196,13 @@ MMSKIP_INLINE void finish(
     int64_t count) {
   switch (job.activation) {
     case Activation::kNone:
-      finish_output<Activation::kNone>(job, sums, index, first, count);
+      finish_output<Activation::kNone, biased>(job, sums, index, first, count);
       break;
     case Activation::kReLU:
-      finish_output<Activation::kReLU>(job, sums, index, first, count);
+      finish_output<Activation::kReLU, biased>(job, sums, index, first, count);
       break;
     case Activation::kSiLU:
-      finish_output<Activation::kSiLU>(job, sums, index, first, count);
+      finish_output<Activation::kSiLU, biased>(job, sums, index, first, count);
       break;
   }
 }
@@ -240,14 +244,42 @@ void convolve_block(
                 reinterpret_cast<float(*)[kBlock]>(&sums.of[0][c]));
     }
     for (int64_t i = 0; i < done; ++i) {
-      finish(
+      finish<false>(
           job, sums.of[i], active[at + i], group * out + inner, channels);
     }
     at += done;
   }
 }
 
-// One filter per channel: all channels of an output.
+// One filter per channel: channels [first, first + vectors * kLanes).
+template <int vectors, typename T>
+MMSKIP_INLINE void sum_channelwise(
+    const Convolution<T>& job,
+    const Runs& runs,
+    const int64_t* offsets,
+    const T* from,
+    int64_t first,
+    float* sums) {
+  Vector total[vectors];
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) {
+    total[v] = load(job.bias + first + v * kLanes);
+  }
+  for (int64_t t = 0; t < runs.count; ++t) {
+    const T* x = from + offsets[t] + first;
+    const T* w = job.weight + t * job.geometry->in_channels + first;
+#pragma GCC unroll 8
+    for (int v = 0; v < vectors; ++v) {
+      total[v] += load(x + v * kLanes) * load(w + v * kLanes);
+    }
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < vectors; ++v) {
+    store(sums + v * kLanes, total[v]);
+  }
+}
+
+// All channels of an output.
 template <typename T>
 MMSKIP_INLINE void convolve_depthwise(
     const Convolution<T>& job,
@@ -256,38 +288,26 @@ MMSKIP_INLINE void convolve_depthwise(
     const T* from,
     int64_t index) {
   const int64_t C = job.geometry->in_channels;
-  constexpr int vectors = kBlock / kLanes;
   for (int64_t first = 0; first < C; first += kBlock) {
     const int64_t count = C - first < kBlock ? C - first : kBlock;
     float sums[kBlock];
     int64_t c = 0;
     if (count == kBlock) {
-      Vector total[vectors] = {};
-      for (int64_t t = 0; t < runs.count; ++t) {
-        const T* x = from + offsets[t] + first;
-        const T* w = job.weight + t * C + first;
-#pragma GCC unroll 8
-        for (int v = 0; v < vectors; ++v) {
-          total[v] += load(x + v * kLanes) * load(w + v * kLanes);
-        }
-      }
-      for (int v = 0; v < vectors; ++v) {
-        store(sums + v * kLanes, total[v]);
-      }
+      sum_channelwise<kBlock / kLanes>(job, runs, offsets, from, first, sums);
       c = count;
     }
-    for (; c < count; c += kLanes) {
-      const int64_t left = count - c < kLanes ? count - c : kLanes;
-      Vector total = {};
-      for (int64_t t = 0; t < runs.count; ++t) {
-        const T* x = from + offsets[t] + first + c;
-        const T* w = job.weight + t * C + first + c;
-        total += left == kLanes ? load(x) * load(w)
-                                : load_some(x, left) * load_some(w, left);
-      }
-      store_some(sums + c, total, left);
+    for (; c + kLanes <= count; c += kLanes) {
+      sum_channelwise<1>(job, runs, offsets, from, first + c, sums + c);
     }
-    finish(job, sums, index, first, count);
+    for (; c < count; ++c) {
+      float sum = job.bias[first + c];
+      for (int64_t t = 0; t < runs.count; ++t) {
+        sum += to_float(from[offsets[t] + first + c]) *
+            to_float(job.weight[t * C + first + c]);
+      }
+      sums[c] = sum;
+    }
+    finish<true>(job, sums, index, first, count);
   }
 }
 

@@ -5,10 +5,6 @@
 
 #include <thread>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
-
 namespace mmskip {
 namespace {
 
@@ -43,7 +39,7 @@ class Patience {
       return;
     }
 #if defined(__x86_64__)
-    _mm_pause();
+    __builtin_ia32_pause();
 #endif
   }
 

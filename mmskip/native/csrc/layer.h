@@ -69,6 +69,12 @@ struct Layer : public torch::CustomClassHolder {
   // The dense convolution, as torch computes it.
   at::Tensor convolve(const at::Tensor& x) const;
 
+  // True if a frame computes outputs anew: as no running sum, of a kernel
+  // that is not too large.
+  bool is_computed_anew() const {
+    return accumulated && weight.size(2) * weight.size(3) <= kMaxRuns;
+  }
+
   // Lets outputs fire in a bool mask (H_out, W_out) only, whatever the gate
   // finds there; for benchmarks, which need a given share of them.
   void force(const at::Tensor& mask);

@@ -34,7 +34,12 @@ TORCH_LIBRARY(mmskip, m) {
            at::Tensor, std::optional<at::Tensor>,
            c10::intrusive_ptr<ConvGeometry>, c10::intrusive_ptr<Gate>, bool,
            std::optional<std::string>>())
-      .def("force", &Layer::force);
+      .def("force", &Layer::force)
+      .def("is_computed_anew", &Layer::is_computed_anew)
+      .def("convolve", [](const c10::intrusive_ptr<Layer>& layer,
+                          const at::Tensor& x) {
+        return convolve_anew(layer, x);
+      });
   m.class_<CallSite>("CallSite")
       .def(torch::init<c10::intrusive_ptr<Layer>, std::vector<at::Tensor>>())
       .def("run", &CallSite::run);
@@ -46,6 +51,7 @@ TORCH_LIBRARY(mmskip, m) {
       .def("map", &Plan::map)
       .def("add_conv", &Plan::add_conv)
       .def("add_planned_conv", &Plan::add_planned_conv)
+      .def("remembered", &Plan::remembered)
       .def("num_bytes", &Plan::num_bytes)
       .def("add_follow", &Plan::add_follow)
       .def("add_sum", &Plan::add_sum)

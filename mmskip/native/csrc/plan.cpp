@@ -141,14 +141,24 @@ void Plan::add_planned_conv(
       std::move(changes)});
 }
 
-int64_t Plan::num_bytes() const {
-  int64_t bytes = 0;
+const PlannedSite& Plan::site_of(int64_t target) const {
   for (const auto& step : steps_) {
-    if (const auto* conv = std::get_if<PlannedStep>(&step)) {
-      bytes += conv->site->num_bytes();
+    const auto* conv = std::get_if<PlannedStep>(&step);
+    if (conv != nullptr && conv->target == target) {
+      return *conv->site;
     }
   }
-  return bytes;
+  TORCH_CHECK_INDEX(
+      false, "expected the number of the output of a planned convolution, got ",
+      target);
+}
+
+std::tuple<at::Tensor, at::Tensor> Plan::remembered(int64_t target) const {
+  return site_of(target).remembered();
+}
+
+int64_t Plan::num_bytes(int64_t target) const {
+  return site_of(target).num_bytes();
 }
 
 void Plan::add_follow(int64_t source, int64_t target, at::Tensor copy) {

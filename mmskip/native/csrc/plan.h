@@ -138,8 +138,10 @@ class Plan : public torch::CustomClassHolder {
       std::vector<at::Tensor> memory,
       at::Tensor mask,
       at::Tensor result);
-  // Bytes of the memory that was taken over.
-  int64_t num_bytes() const;
+  // What the site whose output a value is remembers, see PlannedSite.
+  std::tuple<at::Tensor, at::Tensor> remembered(int64_t target) const;
+  // Bytes that it takes.
+  int64_t num_bytes(int64_t target) const;
 
   // The target becomes the copy, which follows the source, a float image.
   void add_follow(int64_t source, int64_t target, at::Tensor copy);
@@ -199,6 +201,7 @@ class Plan : public torch::CustomClassHolder {
   void check_steps(int64_t begin, int64_t end) const;
   void check_pool(const PoolStep& step) const;
   void check_join(const JoinStep& step) const;
+  const PlannedSite& site_of(int64_t target) const;
   void begin_step(ConvStep& step);
   void begin_step(PlannedStep& step);
   template <typename Step>

@@ -7,12 +7,45 @@
 #include <utility>
 
 #include "arguments.h"
+#include "call_site.h"
 #include "crew.h"
 #include "gate_level.h"
+#include "layout.h"
 #include "share_rows.h"
 
 namespace mmskip {
 namespace {
+
+constexpr auto kLast = at::MemoryFormat::ChannelsLast;
+
+template <typename T>
+at::Tensor new_padded(const Geometry& g, at::ScalarType type) {
+  return at::zeros(
+      {g.streams * g.padded_size() * g.in_channels + kPacked<T>}, type);
+}
+
+// Copies a whole frame into a padded image.
+template <typename T>
+void copy_inside(const Geometry& g, const T* x, T* image) {
+  const int64_t row = g.width * g.in_channels;
+  share_rows(
+      g.streams * g.height, grain_of(row), [&](int64_t begin, int64_t end) {
+        for (int64_t i = begin; i < end; ++i) {
+          std::memcpy(
+              image + g.padded_row(i) * g.in_channels, x + i * row,
+              row * sizeof(T));
+        }
+      });
+}
+
+template <typename T>
+void convolve_all(const Geometry& g, const Convolution<T>& job) {
+  const std::vector<uint8_t> all(g.streams * g.out_size(), 1);
+  const Rule rule{};
+  Frame frame(g, rule, {}, {}, 1);
+  frame.list(all.data());
+  frame.convolve(job);
+}
 
 template <typename T>
 class SiteOf final : public PlannedSite {
@@ -26,16 +59,13 @@ class SiteOf final : public PlannedSite {
             memory.size() > 3 ? std::optional(memory[3]) : std::nullopt),
         weight_(layer_->packed_as(kType<T>)),
         step_(level_step(geometry_.out_height)) {
-    const Geometry& g = geometry_;
-    const at::TensorOptions options = at::TensorOptions().dtype(kType<T>);
-    image_ = at::zeros(
-        {g.streams * g.padded_size() * g.in_channels + kPacked<T>}, options);
+    image_ = new_padded<T>(geometry_, kType<T>);
     const at::Tensor input = memory[0].to(kType<T>).contiguous(kLast);
-    remember(data(input));
+    copy_inside(geometry_, data(input), data(image_));
     if (layer_->gate->norms) {
       // Rows of the output: it is not kept, and the level is that of them.
       signal_ = memory[1]
-                    .slice(2, 0, g.out_height, step_)
+                    .slice(2, 0, geometry_.out_height, step_)
                     .to(kType<T>)
                     .contiguous(kLast);
     }
@@ -52,14 +82,17 @@ class SiteOf final : public PlannedSite {
       const Residuals& residuals,
       at::Tensor& result,
       uint8_t* mask) override {
-    check_image(x);
+    const at::Tensor image = laid_out(x);
     if (result.numel() == 0) {
       return {0, false};
     }
     const Rule rule = level_.rule(*layer_, geometry_);
-    Frame frame(
-        geometry_, rule, learned_gate(), residuals, layer_->gate->block_size);
-    const T* from = data(x);
+    const Gate& gate = *layer_->gate;
+    const LearnedGate learned{
+        gate.kernel ? gate.kernel->const_data_ptr<float>() : nullptr,
+        gate.input};
+    Frame frame(geometry_, rule, learned, residuals, gate.block_size);
+    const T* from = data(image);
     const Reference<T> reference{data(image_), true};
     frame.compare(from, reference, false);
     if (frame.is_idle()) {
@@ -76,14 +109,26 @@ class SiteOf final : public PlannedSite {
     return {frame.total(), frame.stays_active()};
   }
 
+  std::tuple<at::Tensor, at::Tensor> remembered() const override {
+    const Geometry& g = geometry_;
+    at::Tensor input = at::empty(
+        {g.streams, g.in_channels, g.height, g.width},
+        at::TensorOptions().memory_format(kLast));
+    input.copy_(
+        image_.narrow(0, 0, g.streams * g.padded_size() * g.in_channels)
+            .view(
+                {g.streams, g.padded_height(), g.padded_width(),
+                 g.in_channels})
+            .slice(1, g.top, g.top + g.height)
+            .slice(2, g.left, g.left + g.width)
+            .permute({0, 3, 1, 2}));
+    return {input, convolve_anew(layer_, input)};
+  }
+
   void begin(const at::Tensor& x, at::Tensor& result) override {
-    check_image(x);
-    remember(data(x));
-    std::vector<uint8_t> all(geometry_.streams * geometry_.out_size(), 1);
-    const Rule rule = level_.rule(*layer_, geometry_);
-    Frame frame(geometry_, rule, learned_gate(), {}, 1);
-    frame.list(all.data());
-    frame.convolve(job_for(result));
+    const at::Tensor image = laid_out(x);
+    copy_inside(geometry_, data(image), data(image_));
+    convolve_all(geometry_, job_for(result));
     level_.begin([this](int64_t n) { return level_of(n); });
   }
 
@@ -91,7 +136,6 @@ class SiteOf final : public PlannedSite {
   template <typename U>
   static constexpr at::ScalarType kType =
       std::is_same_v<U, float> ? at::kFloat : at::kBFloat16;
-  static constexpr auto kLast = at::MemoryFormat::ChannelsLast;
 
   static const T* data(const at::Tensor& image) {
     return static_cast<const T*>(image.const_data_ptr());
@@ -100,41 +144,26 @@ class SiteOf final : public PlannedSite {
     return static_cast<T*>(image.mutable_data_ptr());
   }
 
-  void check_image(const at::Tensor& x) const {
+  // A frame, channels last.
+  at::Tensor laid_out(const at::Tensor& x) const {
     const Geometry& g = geometry_;
     const std::vector<int64_t> expected{
         g.streams, g.in_channels, g.height, g.width};
     TORCH_CHECK_VALUE(
-        x.scalar_type() == kType<T> &&
-            x.sizes() == at::IntArrayRef(expected) && x.is_contiguous(kLast),
-        "expected ", kType<T>, " of shape ", at::IntArrayRef(expected),
-        " in channels_last, got ", x.scalar_type(), " of shape ", x.sizes(),
-        " with strides ", x.strides());
+        x.scalar_type() == kType<T> && x.device().is_cpu() &&
+            x.sizes() == at::IntArrayRef(expected),
+        "expected x of ", kType<T>, " and shape ", at::IntArrayRef(expected),
+        " on the CPU, got ", x.scalar_type(), " of shape ", x.sizes(), " on ",
+        x.device());
+    if constexpr (std::is_same_v<T, float>) {
+      return to_channels_last(x);
+    } else {
+      return x.contiguous(kLast);
+    }
   }
 
-  LearnedGate learned_gate() const {
-    const Gate& gate = *layer_->gate;
-    return {
-        gate.kernel ? gate.kernel->const_data_ptr<float>() : nullptr,
-        gate.input};
-  }
-
-  // Copies a whole frame into the padded image.
-  void remember(const T* x) {
-    const Geometry& g = geometry_;
-    const int64_t row = g.width * g.in_channels;
-    T* to = data(image_);
-    share_rows(
-        g.streams * g.height, grain_of(row), [&](int64_t begin, int64_t end) {
-          for (int64_t i = begin; i < end; ++i) {
-            std::memcpy(
-                to + g.padded_row(i) * g.in_channels, x + i * row,
-                row * sizeof(T));
-          }
-        });
-  }
-
-  Convolution<T> job_for(at::Tensor& result) {
+  Convolution<T> job_for(at::Tensor& result) const {
+    at::Tensor signal = signal_;
     return {
         nullptr,
         data(image_),
@@ -142,13 +171,13 @@ class SiteOf final : public PlannedSite {
         layer_->start.const_data_ptr<float>(),
         layer_->activation,
         data(result),
-        signal_.defined() ? data(signal_) : nullptr,
+        signal.defined() ? data(signal) : nullptr,
         step_,
         nullptr};
   }
 
   // The level of a stream's signal: the output's, else the input's.
-  float level_of(int64_t stream) {
+  float level_of(int64_t stream) const {
     const Geometry& g = geometry_;
     if (signal_.defined()) {
       const int64_t rows = signal_.size(2), row = g.out_width * g.out_channels;
@@ -177,12 +206,36 @@ class SiteOf final : public PlannedSite {
 
 } // namespace
 
+at::Tensor convolve_anew(
+    const c10::intrusive_ptr<Layer>& layer, const at::Tensor& x) {
+  const Geometry g = layer->geometry_for(x.sizes());
+  if (!layer->is_computed_anew() || g.out_size() == 0) {
+    return layer->convolve(x).contiguous(kLast);
+  }
+  check_floats(x, "x");
+  at::Tensor output = at::empty(
+      {g.streams, g.out_channels, g.out_height, g.out_width},
+      x.options().memory_format(kLast));
+  at::Tensor image = new_padded<float>(g, at::kFloat);
+  copy_inside(
+      g, to_channels_last(x).const_data_ptr<float>(),
+      image.mutable_data_ptr<float>());
+  convolve_all<float>(
+      g,
+      {nullptr, image.const_data_ptr<float>(),
+       layer->packed.const_data_ptr<float>(),
+       layer->start.const_data_ptr<float>(), Activation::kNone,
+       output.mutable_data_ptr<float>(), nullptr, 1, nullptr});
+  return output;
+}
+
 std::unique_ptr<PlannedSite> plan_site(
     c10::intrusive_ptr<Layer> layer,
     const std::vector<at::Tensor>& memory,
     at::ScalarType type) {
   TORCH_CHECK_VALUE(
-      layer->accumulated, "expected accumulated memory, got previous");
+      layer->is_computed_anew(), "expected accumulated memory and a kernel of "
+      "at most ", kMaxRuns, " positions, got another one");
   TORCH_CHECK_VALUE(
       memory.size() == 3 || memory.size() == 4,
       "expected input, output and scale to remember and, of a relative gate, "

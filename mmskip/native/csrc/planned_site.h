@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <memory>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -31,9 +32,18 @@ class PlannedSite {
       at::Tensor& result,
       uint8_t* mask) = 0;
 
+  // The transmitted input and the output before the activation, as a call
+  // site remembers them: of floats.
+  virtual std::tuple<at::Tensor, at::Tensor> remembered() const = 0;
+
   // A reference frame.
   virtual void begin(const at::Tensor& x, at::Tensor& result) = 0;
 };
+
+// The dense convolution of a float image, as planned sites compute it: the
+// outputs that a frame does not compute are then equal to those it would.
+at::Tensor convolve_anew(
+    const c10::intrusive_ptr<Layer>& layer, const at::Tensor& x);
 
 // Continues the memory of a call site, of floats, in images of a type; see
 // CallSite.
