@@ -26,7 +26,7 @@ _METHODS = {
     'add_follow': 4,
     'add_join': 4,
     'add_mean': 4,
-    'add_planned_conv': 7,
+    'add_planned_conv': 8,
     'add_pool': 7,
     'add_sum': 7,
     'remembered': 2,

@@ -109,11 +109,17 @@ class Planner:
         self._frame = FrameValues([values[node] for node in graph.nodes], size)
         self._result = copy_slots(self._slots(), self._frame.own)
         self._sums, self._absorbed = find_sums(graph, module, values)
+        #: Activations behind convolutions, which finish with them.
+        self._finished = self._find_finished()
         self._constants = find_constants(graph)
         for node in self._constants:
             self._frame.mark(self._numbers[node], False)
         #: Nodes without a step.
-        self._idle = {*self._absorbed, *self._constants}
+        self._idle = {
+            *self._absorbed,
+            *self._constants,
+            *self._finished.values(),
+        }
         self._steps: list[Step] = []
         self._convs: list[PlannedConv] = []
         self._norms: list[Tensor] = []
@@ -165,13 +171,15 @@ class Planner:
                 inputs.append(self._add_input(node, number))
             elif node in self._sites:
                 self._add_conv(node)
+            elif node in self._idle or node.op == 'output':
+                continue
             elif node in self._sums:
                 found = self._sums[node]
                 terms = [self._source(term) for term in found.terms]
                 self._add_sum(terms, node, found)
-            elif node not in self._idle and node.op != 'output':
+            else:
                 self._add_other(node)
-        for node in self._absorbed:
+        for node in (*self._absorbed, *self._finished):
             self._frame.drop(self._numbers[node])
         return Plan(
             key,
@@ -251,22 +259,57 @@ class Planner:
         self._num_hidden += 1
         return len(self._numbers) + self._num_hidden - 1
 
+    def _find_finished(self) -> dict[fx.Node, fx.Node]:
+        """Find activations that are all that reads a convolution.
+
+        They may be one module that is called in many places, which
+        :func:`mmskip.fold` leaves alone.
+        """
+        finished = {}
+        for node, found in self._sums.items():
+            conv = found.terms[0]
+            if (
+                len(found.terms) == 1
+                and found.norm is None
+                and conv in self._sites
+                and len(conv.users) == 1
+                and self._values[conv].shape == self._values[node].shape
+                and self._module.get_submodule(conv.target).activation is None
+                and self._computes_anew(conv)
+            ):
+                finished[conv] = node
+        return finished
+
+    def _computes_anew(self, conv: fx.Node) -> bool:
+        call = self._state.prepared(self._sites[conv])
+        return call is not None and call.layer.is_computed_anew()
+
     def _add_conv(self, node: fx.Node) -> None:
         layer = self._module.get_submodule(node.target)
         site = self._sites[node]
         memory = self._state.slots[site]
-        source, target = self._source(node.args[0]), self._numbers[node]
+        last = self._finished.get(node, node)
+        source, target = self._source(node.args[0]), self._numbers[last]
         mask = torch.ones_like(memory.output[:, :1], dtype=torch.bool)
         mask = mask.contiguous().copy_(self._state.last_mask(site))
         self._state.note(site, mask)
         call = self._state.prepared(site)
         native, result = self._frame.native, None
-        anew = call.layer.is_computed_anew()
+        anew = self._computes_anew(node)
         if anew or layer.activation is not None:
-            result = self._new_result(node).copy_(self._values[node])
+            result = self._new_result(node).copy_(self._values[last])
         if anew:
+            activation = None
+            if last is not node:
+                activation = self._sums[last].activation
             native.add_planned_conv(
-                source, target, call.layer, call.memory, mask, result
+                source,
+                target,
+                call.layer,
+                call.memory,
+                mask,
+                result,
+                activation,
             )
             images = partial(native.remembered, target)
             memory = HeldMemory(images, memory, native.num_bytes(target))

@@ -121,11 +121,14 @@ void Plan::add_planned_conv(
     c10::intrusive_ptr<Layer> layer,
     std::vector<at::Tensor> memory,
     at::Tensor mask,
-    at::Tensor result) {
+    at::Tensor result,
+    std::optional<std::string> activation) {
   check_image(result, "result");
   const bool learned = layer->gate->kernel.has_value();
   std::unique_ptr<PlannedSite> site =
-      plan_site(std::move(layer), memory, result.scalar_type());
+      plan_site(
+          std::move(layer), memory, result.scalar_type(),
+          parse_activation(activation));
   const Geometry& g = site->geometry();
   const std::vector<int64_t> expected{
       g.streams, g.out_channels, g.out_height, g.out_width};

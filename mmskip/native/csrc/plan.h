@@ -130,14 +130,16 @@ class Plan : public torch::CustomClassHolder {
       std::optional<at::Tensor> result);
 
   // The same with accumulated memory, which is taken over, see plan_site():
-  // the target becomes the result, whose type the memory then has.
+  // the target becomes the result, whose type the memory then has. The
+  // activation is applied to it, if the layer has none.
   void add_planned_conv(
       int64_t source,
       int64_t target,
       c10::intrusive_ptr<Layer> layer,
       std::vector<at::Tensor> memory,
       at::Tensor mask,
-      at::Tensor result);
+      at::Tensor result,
+      std::optional<std::string> activation);
   // What the site whose output a value is remembers, see PlannedSite.
   std::tuple<at::Tensor, at::Tensor> remembered(int64_t target) const;
   // Bytes that it takes.

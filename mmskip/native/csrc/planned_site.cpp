@@ -51,8 +51,11 @@ template <typename T>
 class SiteOf final : public PlannedSite {
  public:
   SiteOf(
-      c10::intrusive_ptr<Layer> layer, const std::vector<at::Tensor>& memory)
+      c10::intrusive_ptr<Layer> layer,
+      const std::vector<at::Tensor>& memory,
+      Activation activation)
       : layer_(std::move(layer)),
+        activation_(activation),
         geometry_(layer_->geometry_for(memory[0].sizes())),
         level_(
             *layer_, geometry_, memory[2],
@@ -169,7 +172,7 @@ class SiteOf final : public PlannedSite {
         data(image_),
         data(weight_),
         layer_->start.const_data_ptr<float>(),
-        layer_->activation,
+        activation_,
         data(result),
         signal.defined() ? data(signal) : nullptr,
         step_,
@@ -195,6 +198,7 @@ class SiteOf final : public PlannedSite {
   }
 
   const c10::intrusive_ptr<Layer> layer_;
+  const Activation activation_;
   const Geometry geometry_;
   GateLevel level_;
   const at::Tensor weight_;
@@ -232,7 +236,8 @@ at::Tensor convolve_anew(
 std::unique_ptr<PlannedSite> plan_site(
     c10::intrusive_ptr<Layer> layer,
     const std::vector<at::Tensor>& memory,
-    at::ScalarType type) {
+    at::ScalarType type,
+    Activation activation) {
   TORCH_CHECK_VALUE(
       layer->is_computed_anew(), "expected accumulated memory and a kernel of "
       "at most ", kMaxRuns, " positions, got another one");
@@ -240,13 +245,22 @@ std::unique_ptr<PlannedSite> plan_site(
       memory.size() == 3 || memory.size() == 4,
       "expected input, output and scale to remember and, of a relative gate, "
       "computed, got ", memory.size(), " tensors");
+  TORCH_CHECK_VALUE(
+      layer->activation == Activation::kNone ||
+          activation == Activation::kNone,
+      "expected one activation at most, got a second one");
+  if (activation == Activation::kNone) {
+    activation = layer->activation;
+  }
   if (type == at::kFloat) {
-    return std::make_unique<SiteOf<float>>(std::move(layer), memory);
+    return std::make_unique<SiteOf<float>>(
+        std::move(layer), memory, activation);
   }
   TORCH_CHECK_TYPE(
       type == at::kBFloat16, "expected images of float32 or bfloat16, got ",
       type);
-  return std::make_unique<SiteOf<BFloat16>>(std::move(layer), memory);
+  return std::make_unique<SiteOf<BFloat16>>(
+      std::move(layer), memory, activation);
 }
 
 } // namespace mmskip

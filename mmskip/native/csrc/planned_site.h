@@ -46,10 +46,11 @@ at::Tensor convolve_anew(
     const c10::intrusive_ptr<Layer>& layer, const at::Tensor& x);
 
 // Continues the memory of a call site, of floats, in images of a type; see
-// CallSite.
+// CallSite. The activation is applied to outputs, if the layer has none.
 std::unique_ptr<PlannedSite> plan_site(
     c10::intrusive_ptr<Layer> layer,
     const std::vector<at::Tensor>& memory,
-    at::ScalarType type);
+    at::ScalarType type,
+    Activation activation);
 
 } // namespace mmskip
