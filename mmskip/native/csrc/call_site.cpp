@@ -193,7 +193,9 @@ int64_t CallSite::update(
     return 0;
   }
   frame.decide(mask);
-  if (accumulated) {
+  if (accumulated && layer_->forced) {
+    frame.renew(x, reference);
+  } else if (accumulated) {
     frame.transmit(mask, x, reference);
   }
   frame.list(mask);

@@ -76,7 +76,8 @@ struct Layer : public torch::CustomClassHolder {
   }
 
   // Lets outputs fire in a bool mask (H_out, W_out) only, whatever the gate
-  // finds there; for benchmarks, which need a given share of them.
+  // finds there; for benchmarks, which need a given share of them. All that
+  // has changed counts as transmitted then.
   void force(const at::Tensor& mask);
 
   std::optional<at::Tensor> forced;

@@ -103,7 +103,11 @@ class SiteOf final : public PlannedSite {
       return {0, frame.stays_active()};
     }
     frame.decide(mask);
-    frame.transmit(mask, from, reference);
+    if (layer_->forced) {
+      frame.renew(from, reference);
+    } else {
+      frame.transmit(mask, from, reference);
+    }
     frame.list(mask);
     frame.convolve(job_for(result));
     level_.renew(
