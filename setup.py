@@ -72,14 +72,18 @@ class BuildWithMim(build_py):
 
 
 CSRC = Path('mmskip', 'native', 'csrc')
+AVX512 = [
+    *('-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mfma'),
+    '-mprefer-vector-width=512',
+]
 #: What each file of kernels may use of the CPU; chosen among at run time.
 INSTRUCTION_SETS = {
     'portable': [],
+    'tiles': [],
     'avx2': ['-mavx2', '-mfma'],
-    'avx512': [
-        *('-mavx512f', '-mavx512bw', '-mavx512dq', '-mavx512vl', '-mfma'),
-        '-mprefer-vector-width=512',
-    ],
+    'avx512': AVX512,
+    'avx512bf16': [*AVX512, '-mavx512bf16'],
+    'amx': [*AVX512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16'],
 }
 FLAGS = ['-O3', '-g0', '-fno-math-errno', '-fvisibility=hidden']
 # Without it torch's parallel_for, which is in a header, runs on one thread.
@@ -171,7 +175,7 @@ def kernel_files() -> dict[str, list[str]]:
     """Flags of the instruction set of each file of kernels, by path."""
     machine = platform.machine().lower()
     known = machine in ('x86_64', 'amd64')
-    names = INSTRUCTION_SETS if known else ['portable']
+    names = INSTRUCTION_SETS if known else ['portable', 'tiles']
     return {
         str(CSRC / f'kernels_{name}.cpp'): INSTRUCTION_SETS[name]
         for name in names

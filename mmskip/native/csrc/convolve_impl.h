@@ -3,6 +3,7 @@
 #pragma once
 
 #include "activation_impl.h"
+#include "row_tile_impl.h"
 #include "taps_impl.h"
 
 namespace mmskip {
@@ -47,16 +48,42 @@ MMSKIP_INLINE void add_run(
   }
 }
 
-MMSKIP_INLINE Vector first_of(Words pairs) {
-  return reinterpret_cast<Vector>(pairs << 16);
-}
+#if defined(__AVX512BF16__)
 
-MMSKIP_INLINE Vector second_of(Words pairs) {
-  return reinterpret_cast<Vector>(pairs & UINT32_C(0xffff0000));
-}
+// Pairs of bfloat16, for the CPU's own sum of their products.
+struct PairsOf {
+  PairsOf() = default;
+  MMSKIP_INLINE explicit PairsOf(Words words) : words(words) {}
 
-// The same in bfloat16, two elements at a time, on CPUs without instructions
-// for it.
+  MMSKIP_INLINE void add_products(const PairsOf& others, Vector& sums) const {
+    __asm__("vdpbf16ps %2, %1, %0"
+            : "+v"(sums)
+            : "v"(others.words), "v"(words));
+  }
+
+  Words words;
+};
+
+#else
+
+// Pairs of bfloat16, as two floats each.
+struct PairsOf {
+  PairsOf() = default;
+  MMSKIP_INLINE explicit PairsOf(Words words)
+      : first(reinterpret_cast<Vector>(words << 16)),
+        second(reinterpret_cast<Vector>(words & UINT32_C(0xffff0000))) {}
+
+  MMSKIP_INLINE void add_products(const PairsOf& others, Vector& sums) const {
+    sums += first * others.first;
+    sums += second * others.second;
+  }
+
+  Vector first, second;
+};
+
+#endif
+
+// The same in bfloat16, two elements at a time.
 template <int pixels, int vectors>
 MMSKIP_INLINE void add_run(
     const BFloat16* const* base,
@@ -69,26 +96,22 @@ MMSKIP_INLINE void add_run(
     from[i] = base[i] + offset;
   }
   for (int64_t c = 0; c < length; c += 2, weight += 2 * kBlock) {
-    Vector first[vectors], second[vectors];
+    PairsOf rows[vectors];
     prefetch(weight + 32 * kBlock, 2 * kBlock);
     // Behind the last of an odd number is one that is not of this run.
     const uint32_t kept = c + 1 < length ? UINT32_C(0xffffffff) : 0xffff;
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      const Words pairs = *reinterpret_cast<const LooseWords*>(
-          weight + 2 * v * kLanes);
-      first[v] = first_of(pairs);
-      second[v] = second_of(pairs);
+      rows[v] = PairsOf(*reinterpret_cast<const LooseWords*>(
+          weight + 2 * v * kLanes));
     }
 #pragma GCC unroll 16
     for (int i = 0; i < pixels; ++i) {
-      const Words pair =
-          Words{} + (*reinterpret_cast<const LooseWord*>(from[i] + c) & kept);
-      const Vector one = first_of(pair), other = second_of(pair);
+      const PairsOf pair(
+          Words{} + (*reinterpret_cast<const LooseWord*>(from[i] + c) & kept));
 #pragma GCC unroll 4
       for (int v = 0; v < vectors; ++v) {
-        sums[i][v] += first[v] * one;
-        sums[i][v] += second[v] * other;
+        pair.add_products(rows[v], sums[i][v]);
       }
     }
   }
@@ -96,7 +119,7 @@ MMSKIP_INLINE void add_run(
 
 // What outputs of one block of channels come to.
 struct Sums {
-  float of[kTile][kBlock];
+  float of[kTile > 16 ? kTile : 16][kBlock];
 };
 
 template <int pixels, int vectors, typename T>
@@ -207,49 +230,112 @@ MMSKIP_INLINE void finish(
   }
 }
 
+// What the outputs of a chunk have in common.
 template <typename T>
-void convolve_block(
-    const Convolution<T>& job,
-    const Runs& runs,
-    const int64_t* offsets,
-    const T* const* base,
-    const int32_t* active,
-    int64_t size,
-    int64_t block) {
-  const Geometry& g = *job.geometry;
-  const int64_t in = g.in_channels / g.groups, out = g.out_channels / g.groups;
-  const int64_t blocks = (out + kBlock - 1) / kBlock;
-  const int64_t group = block / blocks, inner = block % blocks * kBlock;
-  const int64_t channels = out - inner < kBlock ? out - inner : kBlock;
-  const int64_t step =
-      (runs.length + kPacked<T> - 1) / kPacked<T> * kPacked<T> * kBlock;
-  const T* weight = job.weight + block * runs.count * step;
+struct Chunk {
+  const Convolution<T>& job;
+  const Runs& runs;
+  // Where the runs begin, from the first element that an output reads on.
+  const int64_t* offsets;
+  // The outputs, and the first elements that they read.
+  const int32_t* active;
+  const T* const* base;
+  int64_t size;
+};
+
+// A block of channels.
+template <typename T>
+struct Block {
+  Block(const Chunk<T>& chunk, int64_t block) {
+    const Geometry& g = *chunk.job.geometry;
+    const int64_t out = g.out_channels / g.groups;
+    const int64_t blocks = (out + kBlock - 1) / kBlock;
+    const int64_t group = block / blocks, inner = block % blocks * kBlock;
+    const int64_t length = (chunk.runs.length + kPacked<T> - 1) /
+        kPacked<T> * kPacked<T>;
+    first = group * out + inner;
+    count = out - inner < kBlock ? out - inner : kBlock;
+    input = group * (g.in_channels / g.groups);
+    weight = chunk.job.weight + block * chunk.runs.count * length * kBlock;
+  }
+
+  // The first channel, how many there are, and the first one they read.
+  int64_t first, count, input;
+  const T* weight;
+};
+
+// Outputs [begin, end) of a chunk, in vectors.
+template <typename T>
+void convolve_in_vectors(
+    const Chunk<T>& chunk, const Block<T>& block, int64_t begin, int64_t end) {
   const T* own[kTile];
   Sums sums;
-  for (int64_t at = 0; at < size;) {
-    const int64_t left = size - at < kTile ? size - at : kTile;
+  for (int64_t at = begin; at < end;) {
+    const int64_t left = end - at < kTile ? end - at : kTile;
     for (int64_t i = 0; i < left; ++i) {
-      own[i] = base[at + i] + group * in;
+      own[i] = chunk.base[at + i] + block.input;
     }
     int64_t done = left;
-    for (int64_t c = 0; c < channels; c += 2 * kLanes) {
+    for (int64_t c = 0; c < block.count; c += 2 * kLanes) {
       // Packed elements of one channel lie side by side.
-      const T* from = weight + c * kPacked<T>;
-      done = channels - c > kLanes
+      const T* from = block.weight + c * kPacked<T>;
+      float(*to)[kBlock] =
+          reinterpret_cast<float(*)[kBlock]>(&sums.of[0][c]);
+      done = block.count - c > kLanes
           ? sum_largest_tile<2>(
-                left, own, offsets, runs, from,
-                reinterpret_cast<float(*)[kBlock]>(&sums.of[0][c]))
+                left, own, chunk.offsets, chunk.runs, from, to)
           : sum_largest_tile<1>(
-                left, own, offsets, runs, from,
-                reinterpret_cast<float(*)[kBlock]>(&sums.of[0][c]));
+                left, own, chunk.offsets, chunk.runs, from, to);
     }
     for (int64_t i = 0; i < done; ++i) {
       finish<false>(
-          job, sums.of[i], active[at + i], group * out + inner, channels);
+          chunk.job, sums.of[i], chunk.active[at + i], block.first,
+          block.count);
     }
     at += done;
   }
 }
+
+template <typename T>
+void convolve_block(const Chunk<T>& chunk, int64_t number) {
+  convolve_in_vectors(chunk, Block<T>(chunk, number), 0, chunk.size);
+}
+
+#if defined(MMSKIP_TILES) || defined(MMSKIP_TILES_EMULATED)
+
+// Outputs that lie close together in a row are computed with those between
+// them, which come to what they are.
+inline void convolve_in_tiles(
+    const Chunk<BFloat16>& chunk, const RowTiles& tiles, int64_t number) {
+  const Geometry& g = *chunk.job.geometry;
+  const Block<BFloat16> block(chunk, number);
+  Sums sums;
+  for (int64_t at = 0, end; at < chunk.size; at = end) {
+    const int64_t row = chunk.active[at] / g.out_width;
+    const int64_t w = chunk.active[at] % g.out_width;
+    const int64_t last = g.out_width - tiles.outputs();
+    const int64_t first = row * g.out_width + (w < last ? w : last);
+    end = at + 1;
+    while (end < chunk.size &&
+           chunk.active[end] < first + tiles.outputs()) {
+      ++end;
+    }
+    if (end - at < kFewInRow) {
+      convolve_in_vectors(chunk, block, at, end);
+      continue;
+    }
+    tiles.sum(
+        chunk.job.image + first_read(g, first) + block.input, chunk.offsets,
+        chunk.runs, block.weight, sums.of);
+    for (int64_t i = at; i < end; ++i) {
+      finish<false>(
+          chunk.job, sums.of[chunk.active[i] - first], chunk.active[i],
+          block.first, block.count);
+    }
+  }
+}
+
+#endif
 
 // One filter per channel: channels [first, first + vectors * kLanes).
 template <int vectors, typename T>
@@ -311,20 +397,15 @@ MMSKIP_INLINE void convolve_depthwise(
   }
 }
 
-template <typename T>
-void convolve_outputs(
-    const Convolution<T>& job,
-    int64_t begin,
-    int64_t end,
-    int64_t first,
-    int64_t last) {
+// Outputs [begin, end), in chunks whose places are looked up once.
+template <typename T, typename Run>
+MMSKIP_INLINE void for_chunks(
+    const Convolution<T>& job, int64_t begin, int64_t end, const Run& run) {
   const Geometry& g = *job.geometry;
-  const bool depthwise = g.groups > 1 && g.groups == g.in_channels &&
-      g.groups == g.out_channels;
   const Runs runs(g);
   int64_t offsets[kMaxRuns];
-  for (int64_t run = 0; run < runs.count; ++run) {
-    offsets[run] = runs.offset(g, run);
+  for (int64_t i = 0; i < runs.count; ++i) {
+    offsets[i] = runs.offset(g, i);
   }
   const T* base[kChunk];
   for (int64_t at = begin; at < end; at += kChunk) {
@@ -334,16 +415,47 @@ void convolve_outputs(
       base[i] = job.image + first_read(g, active[i]);
       prefetch(job.output + active[i] * g.out_channels, g.out_channels);
     }
-    if (depthwise) {
-      for (int64_t i = 0; i < size; ++i) {
-        convolve_depthwise(job, runs, offsets, base[i], active[i]);
+    run(Chunk<T>{job, runs, offsets, active, base, size});
+  }
+}
+
+template <typename T>
+void convolve_outputs(
+    const Convolution<T>& job,
+    int64_t begin,
+    int64_t end,
+    int64_t first,
+    int64_t last) {
+  const Geometry& g = *job.geometry;
+  if (g.groups > 1 && g.groups == g.in_channels &&
+      g.groups == g.out_channels) {
+    for_chunks(job, begin, end, [](const Chunk<T>& chunk) {
+      for (int64_t i = 0; i < chunk.size; ++i) {
+        convolve_depthwise(
+            chunk.job, chunk.runs, chunk.offsets, chunk.base[i],
+            chunk.active[i]);
       }
-      continue;
-    }
-    for (int64_t block = first; block < last; ++block) {
-      convolve_block(job, runs, offsets, base, active, size, block);
+    });
+    return;
+  }
+#if defined(MMSKIP_TILES) || defined(MMSKIP_TILES_EMULATED)
+  if constexpr (sizeof(T) == sizeof(BFloat16)) {
+    const RowTiles tiles(g, Runs(g));
+    if (tiles.fits()) {
+      for_chunks(job, begin, end, [&](const Chunk<T>& chunk) {
+        for (int64_t block = first; block < last; ++block) {
+          convolve_in_tiles(chunk, tiles, block);
+        }
+      });
+      return;
     }
   }
+#endif
+  for_chunks(job, begin, end, [&](const Chunk<T>& chunk) {
+    for (int64_t block = first; block < last; ++block) {
+      convolve_block(chunk, block);
+    }
+  });
 }
 
 } // namespace

@@ -1,11 +1,9 @@
 #include "frame.h"
 
 #include <ATen/Parallel.h>
-#include <ATen/Version.h>
 
 #include <algorithm>
 #include <cstring>
-#include <string>
 
 #include "arguments.h"
 #include "share_rows.h"
@@ -26,19 +24,6 @@ int64_t share_of(int64_t total, int64_t threads) {
 }
 
 } // namespace
-
-const Kernels& kernels() {
-#if defined(__x86_64__)
-  const std::string capability = at::get_cpu_capability();
-  if (capability.rfind("AVX512", 0) == 0) {
-    return kAVX512;
-  }
-  if (capability == "AVX2") {
-    return kAVX2;
-  }
-#endif
-  return kPortable;
-}
 
 Frame::Frame(
     const Geometry& geometry,

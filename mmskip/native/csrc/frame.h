@@ -2,27 +2,14 @@
 #pragma once
 
 #include <cstdint>
-#include <type_traits>
 #include <vector>
 
 #include "geometry.h"
+#include "isa.h"
 #include "kernels.h"
 #include "mask.h"
 
 namespace mmskip {
-
-// The best kernels for this CPU; ATEN_CPU_CAPABILITY limits it, as torch.
-const Kernels& kernels();
-
-// Those for images of a type.
-template <typename T>
-const ImageKernels<T>& image_kernels() {
-  if constexpr (std::is_same_v<T, float>) {
-    return kernels().floats;
-  } else {
-    return kernels().halves;
-  }
-}
 
 // What is remembered of an input, with or without what it is padded by.
 template <typename T>

@@ -246,6 +246,8 @@ struct PlaneSum {
 // What works on images of a type.
 template <typename T>
 struct ImageKernels {
+  const char* name;
+
   // Rows [begin, end) of the input, of all streams.
   void (*compare)(const Comparison<T>& job, int64_t begin, int64_t end);
 
@@ -268,8 +270,6 @@ struct ImageKernels {
 };
 
 struct Kernels {
-  const char* name;
-
   ImageKernels<float> floats;
   ImageKernels<BFloat16> halves;
 
@@ -312,9 +312,12 @@ struct Kernels {
 };
 
 extern const Kernels kPortable;
+extern const ImageKernels<BFloat16> kEmulatedTiles;
 #if defined(__x86_64__)
 extern const Kernels kAVX2;
 extern const Kernels kAVX512;
+extern const ImageKernels<BFloat16> kAVX512BF16;
+extern const ImageKernels<BFloat16> kAMX;
 #endif
 
 } // namespace mmskip

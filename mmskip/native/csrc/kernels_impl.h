@@ -2,6 +2,8 @@
 //   MMSKIP_BYTES   bytes of a vector register
 //   MMSKIP_PIXELS  outputs in a register tile, two vectors each
 //   MMSKIP_TABLE   name of the table of kernels to define
+//   MMSKIP_NAME    what people call it
+//   MMSKIP_HALVES  for a table of the kernels for bfloat16 alone
 // and is compiled with the flags of its instruction set. Nothing here may
 // be visible to other files, and nothing of the standard library be used: the
 // linker would keep one copy of an inline function, for any instruction set.
@@ -18,13 +20,22 @@
 
 namespace mmskip {
 
+#if defined(MMSKIP_HALVES)
+
+extern const ImageKernels<BFloat16> MMSKIP_TABLE;
+const ImageKernels<BFloat16> MMSKIP_TABLE = {
+    MMSKIP_NAME, compare_rows, follow_rows, sum_changed_rows,
+    add_rows,    pool_rows,    convolve_outputs,
+};
+
+#else
+
 extern const Kernels MMSKIP_TABLE;
 const Kernels MMSKIP_TABLE = {
-    MMSKIP_NAME,
-    {compare_rows, follow_rows, sum_changed_rows, add_rows, pool_rows,
-     convolve_outputs},
-    {compare_rows, follow_rows, sum_changed_rows, add_rows, pool_rows,
-     convolve_outputs},
+    {MMSKIP_NAME, compare_rows, follow_rows, sum_changed_rows, add_rows,
+     pool_rows, convolve_outputs},
+    {MMSKIP_NAME, compare_rows, follow_rows, sum_changed_rows, add_rows,
+     pool_rows, convolve_outputs},
     accumulate_outputs,
     depthwise_outputs,
     support_sum_rows,
@@ -32,5 +43,7 @@ const Kernels MMSKIP_TABLE = {
     pool_clip_channels,
     sum_some_planes,
 };
+
+#endif
 
 } // namespace mmskip

@@ -5,6 +5,7 @@
 #include "call_site.h"
 #include "dynamic.h"
 #include "fingerprint.h"
+#include "isa.h"
 #include "layer.h"
 #include "plan.h"
 
@@ -13,6 +14,9 @@ namespace mmskip {
 TORCH_LIBRARY(mmskip, m) {
   m.def("relative_scale(Tensor signal, Tensor? norms) -> Tensor");
   m.def("fingerprint(Tensor tensor, int words) -> int");
+  m.def("instruction_sets() -> str[]", [] {
+    return std::vector<std::string>{kernels().floats.name, half_kernels().name};
+  });
   m.def(
       "soft_gate(Tensor x, Tensor squeeze, Tensor? squeeze_bias, "
       "Tensor?[] norm, float eps, Tensor decide, Tensor beta, int time) "
