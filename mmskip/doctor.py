@@ -136,11 +136,17 @@ def examine() -> dict:
     return dict(
         environment=environment | {'mmskip': __version__},
         backend=active_backend(),
-        instructions=torch.backends.cpu.get_cpu_capability(),
+        instructions=_instructions(),
         hosts={name: errors.get(d) == '' for name, d in HOSTS.items()},
         problems=problems,
         healthy=not any(problem['fatal'] for problem in problems),
     )
+
+
+def _instructions() -> str:
+    if native.MISSING:
+        return torch.backends.cpu.get_cpu_capability()
+    return 'float32: {}, bfloat16: {}'.format(*native.instruction_sets())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -17,6 +17,7 @@ _LIBRARY = Path(__file__).with_name('_native.so')
 #: its plans, as in csrc/library.cpp.
 _OPERATORS = {
     'fingerprint': 2,
+    'instruction_sets': 0,
     'mix_options': 7,
     'relative_scale': 2,
     'soft_gate': 8,
@@ -90,6 +91,17 @@ relative_scale = None if MISSING else torch.ops.mmskip.relative_scale.default
 mix_options = None if MISSING else torch.ops.mmskip.mix_options.default
 #: Makes the plan of a module, see csrc/plan.h, for a number of values.
 new_plan = None if MISSING else torch.classes.mmskip.Plan
+
+
+def instruction_sets() -> tuple[str, str]:
+    """Name what the library multiplies float32 and bfloat16 with.
+
+    ``portable``, ``avx2`` or ``avx512``, of bfloat16 ``avx512_bf16`` or
+    ``amx``, too; ``tiles`` are those of AMX, emulated to test them
+    (``MMSKIP_TILES=emulated``).
+    """
+    floats, halves = torch.ops.mmskip.instruction_sets()
+    return floats, halves
 
 
 def silu(x: Tensor) -> Tensor:

@@ -135,9 +135,10 @@ def accelerate(
         return AccelerationReport(folding, None, [f'no plan: {refusal}'])
     dtype = PRECISIONS[precision]
     notes = []
-    if dtype is torch.bfloat16 and not torch.cpu._is_avx512_bf16_supported():
+    floats, halves = native.instruction_sets()
+    if dtype is torch.bfloat16 and floats == halves:
         notes.append(
-            'bfloat16 is stored and read as such, and multiplied in float32: '
+            f'bfloat16 is stored as such and multiplied as float32 ({halves}): '
             'this CPU has no instructions for it'
         )
     return AccelerationReport(folding, propagate_changes(model, dtype), notes)

@@ -1,6 +1,9 @@
 """Plans in bfloat16: computed anew, finished at once, without drift."""
 
 import copy
+import os
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -96,6 +99,35 @@ def test_outputs_are_those_of_torch_rounded_once(name, activation):
             )
         else:
             assert output.equal(rounded(expected))
+
+
+@pytest.mark.parametrize(
+    'asked',
+    [dict(MMSKIP_TILES='emulated'), dict(ATEN_CPU_CAPABILITY='default')],
+)
+def test_every_instruction_set_computes_the_same(asked):
+    tests = [
+        f'{__file__}::test_outputs_are_those_of_torch_rounded_once',
+        f'{__file__}::test_masks_and_macs_are_those_of_float32_where_nothing_'
+        'is_rounded',
+    ]
+    done = subprocess.run(
+        [
+            sys.executable,
+            '-m',
+            'pytest',
+            '-q',
+            '-p',
+            'no:cacheprovider',
+            *tests,
+        ],
+        env={**os.environ, **asked},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert done.returncode == 0, done.stdout
 
 
 class Neck(nn.Module):

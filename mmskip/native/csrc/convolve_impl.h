@@ -48,38 +48,88 @@ MMSKIP_INLINE void add_run(
   }
 }
 
+MMSKIP_INLINE Words load_words(const BFloat16* from) {
+  return *reinterpret_cast<const LooseWords*>(from);
+}
+
+// A pair of elements in all lanes.
+MMSKIP_INLINE Words pair_at(const BFloat16* from) {
+  const LooseWord* word = reinterpret_cast<const LooseWord*>(from);
+#if defined(__AVX2__)
+  // Compilers shift in another register first, and move the result here.
+  Words pair;
+  __asm__("vpbroadcastd %1, %0" : "=v"(pair) : "m"(*word));
+  return pair;
+#else
+  return Words{} + *word;
+#endif
+}
+
+// The same; behind the last of an odd number is one that is not of the run.
+template <bool is_whole>
+MMSKIP_INLINE Words pair_at(const BFloat16* from) {
+  return is_whole ? pair_at(from) : pair_at(from) & UINT32_C(0xffff);
+}
+
 #if defined(__AVX512BF16__)
 
-// Pairs of bfloat16, for the CPU's own sum of their products.
-struct PairsOf {
-  PairsOf() = default;
-  MMSKIP_INLINE explicit PairsOf(Words words) : words(words) {}
-
-  MMSKIP_INLINE void add_products(const PairsOf& others, Vector& sums) const {
-    __asm__("vdpbf16ps %2, %1, %0"
-            : "+v"(sums)
-            : "v"(others.words), "v"(words));
+// The products of a pair of elements of each output with a row of kernels.
+template <bool is_whole, int pixels, int vectors>
+MMSKIP_INLINE void add_pairs(
+    const BFloat16* const (&from)[pixels],
+    int64_t c,
+    const BFloat16* weight,
+    Vector (&sums)[pixels][vectors]) {
+  Words rows[vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
+    rows[v] = load_words(weight + 2 * v * kLanes);
   }
-
-  Words words;
-};
+#pragma GCC unroll 16
+  for (int i = 0; i < pixels; ++i) {
+    const Words pair = pair_at<is_whole>(from[i] + c);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      __asm__("vdpbf16ps %2, %1, %0"
+              : "+v"(sums[i][v])
+              : "v"(rows[v]), "v"(pair));
+    }
+  }
+}
 
 #else
 
-// Pairs of bfloat16, as two floats each.
-struct PairsOf {
-  PairsOf() = default;
-  MMSKIP_INLINE explicit PairsOf(Words words)
-      : first(reinterpret_cast<Vector>(words << 16)),
-        second(reinterpret_cast<Vector>(words & UINT32_C(0xffff0000))) {}
-
-  MMSKIP_INLINE void add_products(const PairsOf& others, Vector& sums) const {
-    sums += first * others.first;
-    sums += second * others.second;
+// The same in floats.
+template <bool is_whole, int pixels, int vectors>
+MMSKIP_INLINE void add_pairs(
+    const BFloat16* const (&from)[pixels],
+    int64_t c,
+    const BFloat16* weight,
+    Vector (&sums)[pixels][vectors]) {
+  const auto first_of = [](Words pairs) {
+    return reinterpret_cast<Vector>(pairs << 16);
+  };
+  const auto second_of = [](Words pairs) {
+    return reinterpret_cast<Vector>(pairs & UINT32_C(0xffff0000));
+  };
+  Vector first[vectors], second[vectors];
+#pragma GCC unroll 4
+  for (int v = 0; v < vectors; ++v) {
+    const Words row = load_words(weight + 2 * v * kLanes);
+    first[v] = first_of(row);
+    second[v] = second_of(row);
   }
-
-  Vector first, second;
-};
+#pragma GCC unroll 16
+  for (int i = 0; i < pixels; ++i) {
+    const Words pair = pair_at<is_whole>(from[i] + c);
+    const Vector one = first_of(pair), other = second_of(pair);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      sums[i][v] += first[v] * one;
+      sums[i][v] += second[v] * other;
+    }
+  }
+}
 
 #endif
 
@@ -95,27 +145,24 @@ MMSKIP_INLINE void add_run(
   for (int i = 0; i < pixels; ++i) {
     from[i] = base[i] + offset;
   }
-  for (int64_t c = 0; c < length; c += 2, weight += 2 * kBlock) {
-    PairsOf rows[vectors];
+  int64_t c = 0;
+  for (; c + 2 <= length; c += 2, weight += 2 * kBlock) {
     prefetch(weight + 32 * kBlock, 2 * kBlock);
-    // Behind the last of an odd number is one that is not of this run.
-    const uint32_t kept = c + 1 < length ? UINT32_C(0xffffffff) : 0xffff;
-#pragma GCC unroll 4
-    for (int v = 0; v < vectors; ++v) {
-      rows[v] = PairsOf(*reinterpret_cast<const LooseWords*>(
-          weight + 2 * v * kLanes));
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < pixels; ++i) {
-      const PairsOf pair(
-          Words{} + (*reinterpret_cast<const LooseWord*>(from[i] + c) & kept));
-#pragma GCC unroll 4
-      for (int v = 0; v < vectors; ++v) {
-        pair.add_products(rows[v], sums[i][v]);
-      }
-    }
+    add_pairs<true>(from, c, weight, sums);
+  }
+  if (c < length) {
+    add_pairs<false>(from, c, weight, sums);
   }
 }
+
+// Outputs in a register tile. Pairs that are taken apart need registers, too.
+#if defined(__AVX512BF16__)
+template <typename T>
+constexpr int kTileOf = kTile;
+#else
+template <typename T>
+constexpr int kTileOf = sizeof(T) == sizeof(float) ? kTile : kTile * 2 / 3;
+#endif
 
 // What outputs of one block of channels come to.
 struct Sums {
@@ -146,7 +193,7 @@ void sum_tile(
 }
 
 // Up to `left` outputs; returns how many.
-template <int vectors, typename T, int pixels = kTile>
+template <int vectors, typename T, int pixels = kTileOf<T>>
 MMSKIP_INLINE int64_t sum_largest_tile(
     int64_t left,
     const T* const* base,
@@ -268,10 +315,10 @@ struct Block {
 template <typename T>
 void convolve_in_vectors(
     const Chunk<T>& chunk, const Block<T>& block, int64_t begin, int64_t end) {
-  const T* own[kTile];
+  const T* own[kTileOf<T>];
   Sums sums;
   for (int64_t at = begin; at < end;) {
-    const int64_t left = end - at < kTile ? end - at : kTile;
+    const int64_t left = end - at < kTileOf<T> ? end - at : kTileOf<T>;
     for (int64_t i = 0; i < left; ++i) {
       own[i] = chunk.base[at + i] + block.input;
     }
