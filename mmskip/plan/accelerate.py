@@ -138,8 +138,8 @@ def accelerate(
     floats, halves = native.instruction_sets()
     if dtype is torch.bfloat16 and floats == halves:
         notes.append(
-            f'bfloat16 is stored as such and multiplied as float32 ({halves}): '
-            'this CPU has no instructions for it'
+            'bfloat16 is stored as such and multiplied as float32: this CPU '
+            f'has no instructions for it ({halves})'
         )
     return AccelerationReport(folding, propagate_changes(model, dtype), notes)
 
