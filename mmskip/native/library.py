@@ -29,6 +29,7 @@ _METHODS = {
     'add_mean': 4,
     'add_planned_conv': 8,
     'add_pool': 7,
+    'add_scale': 5,
     'add_sum': 7,
     'remembered': 2,
     'begin': 3,

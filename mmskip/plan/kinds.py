@@ -18,6 +18,7 @@ from .graph import activation_of
 #: Most terms of a sum, as in csrc/kernels.h.
 _MAX_TERMS = 8
 _ADDS = {operator.add, torch.add, 'add'}
+_MULTIPLIES = {operator.mul, torch.mul, 'mul'}
 #: Modules that take each position of an image for itself, and are no sums.
 _POINT_MODULES = (
     nn.BatchNorm2d,
@@ -205,6 +206,37 @@ def is_pointwise(
         known = getattr(part, 'track_running_stats', True)
         return isinstance(part, _POINT_MODULES) and known
     return node.target in _POINT_FUNCTIONS
+
+
+def is_scaling(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
+    """Tell if a node multiplies the channels of an image by one factor each.
+
+    The factors (N, C, 1, 1) are those of channel attention; they may be the
+    first argument or the second.
+
+    Args:
+        node: Node of a graph.
+        values: Values of the nodes, in a frame.
+    """
+    if node.target not in _MULTIPLIES or len(node.args) != 2 or node.kwargs:
+        return False
+    if not all(isinstance(a, fx.Node) for a in node.args):
+        return False
+    image, factor = scaled(node, values)
+    shapes = [values[n] for n in (image, factor, node)]
+    if not all(map(is_image, shapes)):
+        return False
+    of_image, of_factor, of_result = (value.shape for value in shapes)
+    return of_image == of_result and of_factor == (*of_image[:2], 1, 1)
+
+
+def scaled(
+    node: fx.Node, values: dict[fx.Node, Any]
+) -> tuple[fx.Node, fx.Node]:
+    """Tell the larger from the smaller of two arguments of a node."""
+    one, other = node.args
+    sizes = [getattr(values[n], 'numel', int)() for n in (one, other)]
+    return (one, other) if sizes[0] >= sizes[1] else (other, one)
 
 
 def is_mean(

@@ -26,6 +26,8 @@ from .kinds import (
     is_join,
     is_mean,
     is_pointwise,
+    is_scaling,
+    scaled,
     spread_of,
     windows_of,
 )
@@ -341,6 +343,12 @@ class Planner:
         self._frame.native.add_join(sources, target, result)
         self._store(target, result)
 
+    def _add_scale(self, node: fx.Node) -> None:
+        result, target = self._new_result(node), self._numbers[node]
+        image, factor = map(self._source, scaled(node, self._values))
+        self._frame.native.add_scale(image, factor, target, result)
+        self._store(target, result)
+
     def _add_pool(
         self, source: int, node: fx.Node, windows: list[list[int]]
     ) -> None:
@@ -412,6 +420,8 @@ class Planner:
             self._add_pool(self._source(inputs[0]), node, windows)
         elif is_join(node, self._values):
             self._add_join([self._source(n) for n in node.args[0]], node)
+        elif is_scaling(node, self._values):
+            self._add_scale(node)
         elif is_pointwise(node, inputs, self._module, self._values):
             self._add_points(function, sources, node)
         else:

@@ -234,6 +234,35 @@ def test_masks_and_macs_are_those_of_float32_where_nothing_is_rounded():
     assert counts[0] == counts[1]
 
 
+class Excited(nn.Module):
+    """Squeeze-and-excitation between two convolutions."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(3, 8, 3, padding=1)
+        self.squeeze = nn.AdaptiveAvgPool2d(1)
+        self.excite = nn.Conv2d(8, 8, 1)
+        self.last = nn.Conv2d(8, 8, 3, padding=1)
+
+    def forward(self, x):
+        x = self.first(x)
+        return self.last(x * self.excite(self.squeeze(x)).sigmoid())
+
+
+def test_a_scale_that_moved_by_less_than_a_step_changes_nothing():
+    plain, halves = pair(converted(Excited(), OPEN))
+    x = torch.rand(1, 3, 32, 32)
+    other = x.clone()
+    other[..., 16, 16] += 0.05
+    fired = []
+    for net in (plain, halves):
+        state = StreamState()
+        run(net, [x, x, other], state)
+        fired.append(state.last_masks()['last', 0].sum().item())
+
+    assert fired == [32 * 32, 5 * 5]
+
+
 def test_memory_is_half():
     size = {}
     nets = pair(converted(nn.Sequential(*[

@@ -85,7 +85,7 @@ CASES = {
         [NATIVE],
         0,
     ),
-    'mean': (by_part, Attention(), [NATIVE, POINT, WHOLE, NATIVE], 1e-5),
+    'mean': (by_part, Attention(), [NATIVE, POINT, NATIVE], 1e-5),
     'dilated pool': (
         by_part,
         nn.MaxPool2d(3, 1, 1, dilation=2),

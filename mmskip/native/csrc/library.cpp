@@ -59,6 +59,7 @@ TORCH_LIBRARY(mmskip, m) {
       .def("num_bytes", &Plan::num_bytes)
       .def("add_follow", &Plan::add_follow)
       .def("add_sum", &Plan::add_sum)
+      .def("add_scale", &Plan::add_scale)
       .def("add_pool", &Plan::add_pool)
       .def("add_mean", &Plan::add_mean)
       .def("add_join", &Plan::add_join)

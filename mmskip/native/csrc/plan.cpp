@@ -201,6 +201,16 @@ void Plan::add_sum(
   steps_.emplace_back(std::move(step));
 }
 
+void Plan::add_scale(
+    int64_t source, int64_t factor, int64_t target, at::Tensor result) {
+  check_image(result, "result");
+  value(source);
+  value(factor);
+  value(target).tensor = result;
+  steps_.emplace_back(
+      ScaleStep{source, factor, target, result, empty_mask(result)});
+}
+
 void Plan::add_pool(
     int64_t source,
     int64_t target,

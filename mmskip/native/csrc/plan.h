@@ -79,6 +79,13 @@ struct SumStep {
   bool known = false;
 };
 
+struct ScaleStep {
+  int64_t source, factor, target;
+  at::Tensor result;
+  at::Tensor mask;
+  bool known = false;
+};
+
 struct PoolStep {
   int64_t source, target;
   // Of the image.
@@ -160,6 +167,10 @@ class Plan : public torch::CustomClassHolder {
       std::optional<at::Tensor> shift,
       std::optional<std::string> activation);
 
+  // An image times a factor for each channel of each stream, (N, C, 1, 1).
+  void add_scale(
+      int64_t source, int64_t factor, int64_t target, at::Tensor result);
+
   // The largest values in windows (height, width); what lies outside of the
   // image, after half a window at most, does not count.
   void add_pool(
@@ -226,6 +237,9 @@ class Plan : public torch::CustomClassHolder {
   void run_step(SumStep& step);
   template <typename T>
   void add(SumStep& step);
+  void run_step(ScaleStep& step);
+  template <typename T>
+  bool scale(ScaleStep& step, const uint8_t* map);
   void run_step(PoolStep& step);
   void run_step(MeanStep& step);
   void run_step(JoinStep& step);
@@ -235,7 +249,8 @@ class Plan : public torch::CustomClassHolder {
   std::vector<Value> values_;
   std::vector<
       std::variant<
-          ConvStep, PlannedStep, FollowStep, SumStep, PoolStep, MeanStep, JoinStep>>
+          ConvStep, PlannedStep, FollowStep, SumStep, ScaleStep, PoolStep,
+          MeanStep, JoinStep>>
       steps_;
   std::vector<Watched> watched_;
 };

@@ -132,10 +132,14 @@ void Plan::run_step(MeanStep& step) {
   step.known = true;
   const at::Tensor sums = at::from_blob(
       step.sums.data(), {image.size(0), height, channels}, at::kFloat);
-  at::Tensor result = step.result.view({image.size(0), channels});
-  result.copy_(
-      sums.sum({1}).div_(static_cast<double>(height * image.size(3))));
-  to.change = Change::kAnywhere;
+  const at::Tensor mean = sums.sum({1})
+                              .div_(static_cast<double>(height * image.size(3)))
+                              .to(step.result.scalar_type())
+                              .view(step.result.sizes());
+  // Rounded, it may be what it was.
+  const bool stays = from.change == Change::kMapped && mean.equal(step.result);
+  step.result.copy_(mean);
+  to.change = stays ? Change::kNowhere : Change::kAnywhere;
 }
 
 } // namespace mmskip

@@ -237,6 +237,78 @@ void Plan::add(SumStep& step) {
   to.change = is_any(counts) ? Change::kMapped : Change::kNowhere;
 }
 
+void Plan::run_step(ScaleStep& step) {
+  const Value& from = value(step.source);
+  const Value& by = value(step.factor);
+  Value& to = value(step.target);
+  to.map = step.mask;
+  const bool everywhere = !step.known || by.change != Change::kNowhere ||
+      from.change == Change::kAnywhere;
+  if (!everywhere && from.change == Change::kNowhere) {
+    to.change = Change::kNowhere;
+    return;
+  }
+  check_type(from.tensor, step.result);
+  const at::Tensor& result = step.result;
+  const std::vector<int64_t> factors{result.size(0), result.size(1), 1, 1};
+  TORCH_CHECK_VALUE(
+      from.tensor.sizes() == result.sizes() &&
+          by.tensor.sizes() == at::IntArrayRef(factors),
+      "expected an image of shape ", result.sizes(), " and factors ",
+      at::IntArrayRef(factors), ", got ", from.tensor.sizes(), " and ",
+      by.tensor.sizes());
+  const uint8_t* map = everywhere ? nullptr : bytes(from.map);
+  const bool any = result.scalar_type() == at::kFloat
+      ? scale<float>(step, map)
+      : scale<BFloat16>(step, map);
+  step.known = true;
+  to.change = any ? Change::kMapped : Change::kNowhere;
+}
+
+template <typename T>
+bool Plan::scale(ScaleStep& step, const uint8_t* map) {
+  const at::Tensor image = value(step.source)
+                               .tensor.contiguous(
+                                   at::MemoryFormat::ChannelsLast);
+  const at::Tensor factors =
+      value(step.factor).tensor.to(at::kFloat).contiguous();
+  const int64_t channels = image.size(1), height = image.size(2),
+                width = image.size(3), size = height * width;
+  const std::vector<float> zeros(channels);
+  const int64_t same = 1;
+  bool any = false;
+  for (int64_t n = 0; n < image.size(0); ++n) {
+    const T* from =
+        static_cast<const T*>(image.const_data_ptr()) + n * size * channels;
+    const uint8_t* own = map == nullptr ? nullptr : map + n * size;
+    std::vector<int32_t> counts(height);
+    const Sum<T> job{
+        1,
+        height,
+        width,
+        channels,
+        1,
+        &from,
+        &same,
+        own == nullptr ? 0 : 1,
+        &own,
+        &same,
+        own == nullptr,
+        factors.const_data_ptr<float>() + n * channels,
+        zeros.data(),
+        Activation::kNone,
+        static_cast<T*>(step.result.mutable_data_ptr()) + n * size * channels,
+        bytes(step.mask) + n * size,
+        counts.data()};
+    share_rows(
+        height, grain_of(width * channels), [&](int64_t begin, int64_t end) {
+          image_kernels<T>().add(job, begin, end);
+        });
+    any |= is_any(counts);
+  }
+  return any;
+}
+
 void Plan::check_join(const JoinStep& step) const {
   int64_t channels = 0;
   for (const int64_t source : step.sources) {
