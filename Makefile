@@ -13,7 +13,7 @@ export VENV PYTHON
 help:
 	@echo 'make demo     train a small detector on toy traffic videos and compare it'
 	@echo '              dense and with Skip-Conv: a table, a plot, an annotated video'
-	@echo '              (usually 10 to 15 min on 2 cores, after the set-up)'
+	@echo '              (usually 13 to 25 min on 2 cores, after the set-up)'
 	@echo 'make test     run the tests (usually 10 min on 2 cores, after the set-up)'
 	@echo 'make sanitize test the C++ operators with the sanitizers of g++ (5 min)'
 	@echo 'make lint     check style (seconds)'
@@ -46,7 +46,7 @@ format: env
 	@$(VENV)/bin/ruff format .
 
 demo: env
-	@echo 'Running the demo (usually 10 to 15 min on 2 cores).'
+	@echo 'Running the demo (usually 13 to 25 min on 2 cores).'
 	@$(PY) tools/demo.py
 
 # The pages are made from the sources alone: no torch is needed for that.
