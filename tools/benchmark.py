@@ -65,7 +65,7 @@ from mmskip.experiments import (
     write_json,
 )
 from mmskip.native import active_backend
-from mmskip.plan import PRECISIONS
+from mmskip.plan import PRECISIONS, AccelerationReport
 from mmskip.skip_conv import stream
 from mmskip.visualization import new_figure, save_figure
 
@@ -159,10 +159,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         layers = measure_layers(args, contest, frames)
     summary = dict(
         **settings(args),
-        plans={
-            precision: str(contest.skips[precision].report.plans or '')
+        remarks=[
+            remark
             for precision in args.precision
-        },
+            for remark in remarks(precision, contest.skips[precision].report)
+        ],
         missing=missing,
         best=best_rows(rows),
         break_even={
@@ -217,7 +218,9 @@ def measure_all(
     for load in (False, True) if args.load else (False,):
         text = 'Timing' + ' beside busy neighbours' * load
         with busy_neighbours(num_cores()) if load else nullcontext():
-            for pattern, share in track(inputs, text):
+            # What draws the progress would take time from what is timed.
+            steps = track(inputs, text, refresh_per_second=1)
+            for pattern, share in steps:
                 rows += measure_row(contest, frames, pattern, share, load)
     return rows
 
@@ -309,6 +312,18 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
+def remarks(precision: str, report: AccelerationReport) -> list[str]:
+    """Say why skipping is not as fast as it could be."""
+    found = list(report.notes)
+    for part, counts in report.plans.rows.items() if report.plans else ():
+        found += [
+            f'{part or "all of it"}: {number} frames {what}'
+            for what, number in counts.items()
+            if what.startswith(('without', 'planned'))
+        ]
+    return [f'{precision}: {remark}' for remark in found]
+
+
 def best_rows(rows: Sequence[dict]) -> list[dict]:
     """Find the fastest precision for each input."""
     best: dict[tuple, dict] = {}
@@ -393,12 +408,14 @@ def time_layers(
 def show(summary: dict, rows: Sequence[dict], num_layers: int) -> None:
     """Print the rows, what they come to, and the slowest layers."""
     console = Console()
-    # A table that goes to a file is not cut to 80 columns.
-    console.width = max(console.width, 120)
+    if not console.is_terminal:
+        console.width = 160  # a table in a file is not cut to 80 columns
     title = '{config}, {threads} threads, {backend}'.format(**summary)
     console.print(_table(title, rows))
     for name, reason in summary['missing'].items():
         console.print(f'missing: {name}: {reason}', markup=False)
+    for remark in summary['remarks']:
+        console.print(remark, markup=False)
     for row in summary['best']:
         console.print(_headline(row))
     for quiet, loaded in loaded_pairs(rows):
