@@ -29,6 +29,7 @@ import itertools
 import os
 import subprocess
 import sys
+import textwrap
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -159,11 +160,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         layers = measure_layers(args, contest, frames)
     summary = dict(
         **settings(args),
-        remarks=[
-            remark
+        remarks={
+            precision: remarks(contest.skips[precision].report)
             for precision in args.precision
-            for remark in remarks(precision, contest.skips[precision].report)
-        ],
+        },
         missing=missing,
         best=best_rows(rows),
         break_even={
@@ -265,6 +265,8 @@ def settings(args: argparse.Namespace) -> dict[str, Any]:
         config=str(args.config),
         part=args.part,
         size=list(args.size),
+        video=args.video,
+        precisions=args.precision,
         frames=args.frames,
         threads=args.threads,
         backend=active_backend(),
@@ -312,7 +314,7 @@ def num_cores() -> int:
     return len(os.sched_getaffinity(0))
 
 
-def remarks(precision: str, report: AccelerationReport) -> list[str]:
+def remarks(report: AccelerationReport) -> list[str]:
     """Say why skipping is not as fast as it could be."""
     found = list(report.notes)
     for part, counts in report.plans.rows.items() if report.plans else ():
@@ -321,7 +323,7 @@ def remarks(precision: str, report: AccelerationReport) -> list[str]:
             for what, number in counts.items()
             if what.startswith(('without', 'planned'))
         ]
-    return [f'{precision}: {remark}' for remark in found]
+    return found
 
 
 def best_rows(rows: Sequence[dict]) -> list[dict]:
@@ -414,8 +416,10 @@ def show(summary: dict, rows: Sequence[dict], num_layers: int) -> None:
     console.print(_table(title, rows))
     for name, reason in summary['missing'].items():
         console.print(f'missing: {name}: {reason}', markup=False)
-    for remark in summary['remarks']:
-        console.print(remark, markup=False)
+    for precision, found in summary['remarks'].items():
+        for remark in found[:num_layers]:
+            text = textwrap.shorten(f'in {precision}: {remark}', 150)
+            console.print(text, markup=False)
     for row in summary['best']:
         console.print(_headline(row))
     for quiet, loaded in loaded_pairs(rows):
@@ -445,7 +449,7 @@ def write(summary: dict, rows: Sequence[dict], folder: Path) -> None:
     for label, points in lines.items():
         axes.plot(*zip(*points, strict=True), marker='o', label=label)
     limits = (0, max(1, axes.get_xlim()[1], axes.get_ylim()[1]))
-    axes.plot(limits, limits, color='0.7', linestyle='--', label='all of it')
+    axes.plot(limits, limits, color='0.7', linestyle='--', label='one for one')
     axes.set(
         xlabel='times fewer MACs',
         ylabel='speed-up against the fastest fair rival',

@@ -20,7 +20,6 @@ import copy
 import itertools
 import statistics
 import textwrap
-import time
 import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from contextlib import ExitStack
 from functools import partial
 from importlib import import_module
 from io import BytesIO
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any, NamedTuple
 
 import cv2
@@ -75,9 +74,8 @@ class RawOutputs(nn.Module):
     def __init__(self, part: nn.Module, is_model: bool = False) -> None:
         super().__init__()
         self.part = part
-        self._options = (
-            dict(data_samples=None, mode='tensor') if is_model else {}
-        )
+        options = dict(data_samples=None, mode='tensor')
+        self._options = options if is_model else {}
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Run the part.
@@ -258,10 +256,16 @@ def build_parts(
         The dense part, the other one, and the model's data preprocessor.
 
     Raises:
-        UserError: The model has no such part.
+        UserError: The model has no such part, or takes clips as a whole.
     """
     cfg = load_config(config, options)
-    init_default_scope(import_host(cfg))
+    host = import_host(cfg)
+    if not name and host == 'mmaction':
+        raise UserError(
+            "--part '': expected a model that takes images, got one of "
+            'mmaction, which takes clips; name a part of it, as backbone'
+        )
+    init_default_scope(host)
     model = MODELS.build(cfg.model)
     # Some backbones return nothing from eval().
     model.eval()
@@ -547,7 +551,7 @@ def _time_in_turns(
         for frame in frames:
             for name, (run, layout) in turns.items():
                 image = frame.contiguous(memory_format=layout)
-                time.sleep(PAUSE_SECONDS)
+                sleep(PAUSE_SECONDS)
                 start = perf_counter()
                 run(image)
                 seconds[name].append(perf_counter() - start)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from mmskip.apis import UserError
 from mmskip.native import library
 
 CONFIG = """
@@ -101,6 +102,15 @@ def test_the_whole_network_is_timed_up_to_its_raw_outputs(run):
 
     assert row['error'] < 1e-4
     assert 'bbox_head.retina_cls' in summary['skip_frame_ms_by_layer']
+
+
+def test_a_model_of_clips_is_refused_as_a_whole(tool, tmp_path):
+    pytest.importorskip('mmaction')
+    config = tmp_path / 'config.py'
+    config.write_text("default_scope = 'mmaction'\nmodel = dict()")
+
+    with pytest.raises(UserError, match='mmaction, which takes clips'):
+        tool.main([str(config), '--part', ''])
 
 
 @needs_native
