@@ -191,6 +191,8 @@ HOSTS = {
 }
 #: For one config of images; no part of 'all'.
 SEG = ['ftfy', 'mmcv>=2.1.0', 'mmsegmentation>=1.2.2', 'regex']
+#: What `mmskip benchmark` compares skipping with.
+BENCHMARK = ['onnx', 'onnxruntime', 'openvino']
 
 setup(
     name='mmskip',
@@ -215,6 +217,7 @@ setup(
     extras_require={
         **HOSTS,
         'seg': SEG,
+        'benchmark': BENCHMARK,
         'all': sorted(
             {package for host in HOSTS.values() for package in host}
         ),

@@ -1,35 +1,53 @@
-"""Time a part of a model on video frames, dense and skipping."""
+"""Time a part of a model on video frames: skipping, and what is run instead.
+
+Contestants are the part with Skip-Convolutions, in a plan for each precision,
+and its rivals, which compute all of every frame. They run in one process and
+take turns: each gets a frame before any gets the next one.
+
+The error of a contestant is how far its outputs are from those of the eager
+model in float32: the largest difference, as a share of the largest value of
+the output. It is taken on a frame that was computed as a whole, the first one
+of a stream, because skipping leaves changes out on purpose. On the frames
+after it each precision is compared with the same skipping in float32; the
+larger one of both counts.
+
+A rival is fair if it agrees as well: its error is no larger than that of the
+skipping model, or than :data:`TOLERANCE`. Speed-ups are against the fastest
+fair rival.
+"""
 
 import copy
 import itertools
 import statistics
+import textwrap
+import warnings
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from pathlib import Path
-from time import perf_counter, process_time
-from typing import NamedTuple
+from functools import partial
+from importlib import import_module
+from io import BytesIO
+from time import perf_counter, sleep
+from typing import Any, NamedTuple
 
 import cv2
 import torch
 from mmengine.registry import MODELS, init_default_scope
-from rich.console import Console
-from rich.table import Table
 from torch import Tensor, nn
+from torch.utils import _pytree
 
 from mmskip.apis import UserError, import_host, load_config, open_reader
+from mmskip.apis.errors import one_line
+from mmskip.apis.zoo_models import error_between
 from mmskip.core import convert, count_macs, revert
 from mmskip.native import library as native
-from mmskip.plan import fold
+from mmskip.plan import PRECISIONS, AccelerationReport, accelerate
 from mmskip.skip_conv import (
     InputNormGate,
     SkipConversion,
     SkipConvMixin,
     stream,
 )
-from mmskip.visualization import new_figure, save_figure
-
-from .plan import write_csv, write_json
 
 #: Spatial size of the output of each layer.
 Sizes = dict[SkipConvMixin, torch.Size]
@@ -38,8 +56,35 @@ PATTERNS = ('blob', 'blocks', 'pixels')
 GATE = dict(type='OutputNormGate', order=2, relative=True)
 #: Frames that are not timed: the reference frame is the first of them.
 WARM_UP = 3
-#: MAC reduction and speed-up on HRNet-w32, Skip-Conv (CVPR 2021), Table 2.
-PAPER = ((2.51, 1.48), (4.33, 1.91), (7.92, 4.09))
+#: Errors up to here are none.
+TOLERANCE = 1e-3
+# Threads of PyTorch spin before they sleep: OpenVINO, next in turn, would take
+# a quarter longer (2 threads, 2 cores). More than 10 ms change nothing.
+PAUSE_SECONDS = 0.01
+
+
+class RawOutputs(nn.Module):
+    """Calls a part of a model on an image, and lists the tensors it returns.
+
+    Args:
+        part: The part.
+        is_model: Call it as a whole model, up to its raw outputs.
+    """
+
+    def __init__(self, part: nn.Module, is_model: bool = False) -> None:
+        super().__init__()
+        self.part = part
+        options = dict(data_samples=None, mode='tensor')
+        self._options = options if is_model else {}
+
+    def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        """Run the part.
+
+        Args:
+            image: (1, 3, H, W).
+        """
+        leaves = _pytree.tree_leaves(self.part(image, **self._options))
+        return tuple(leaf for leaf in leaves if torch.is_tensor(leaf))
 
 
 def converted(model: nn.Module) -> list[SkipConvMixin]:
@@ -48,17 +93,25 @@ def converted(model: nn.Module) -> list[SkipConvMixin]:
 
 
 def output_sizes(model: nn.Module, image: Tensor) -> Sizes:
-    """Return the spatial size of each Skip-Convolution's output."""
-    sizes = {}
+    """Return the spatial size of the output of layers that can be forced.
+
+    Left out are layers whose outputs are no images, or have several sizes,
+    as those of a head that is shared by the levels of a pyramid.
+    """
+    found = defaultdict(set)
 
     def note(layer: SkipConvMixin, _: tuple, output: Tensor) -> None:
-        sizes[layer] = output.shape[2:]
+        found[layer].add(output.shape[2:])
 
     handles = [m.register_forward_hook(note) for m in converted(model)]
     model(image)
     for handle in handles:
         handle.remove()
-    return sizes
+    return {
+        layer: size
+        for layer, (size, *others) in found.items()
+        if len(size) == 2 and not others
+    }
 
 
 def region(pattern: str, share: float, size: torch.Size) -> Tensor:
@@ -145,54 +198,81 @@ def video_frames(
     return frames
 
 
-class Pair(NamedTuple):
-    """Two models that are compared.
+class Skip(NamedTuple):
+    """A part with Skip-Convolutions, in the form that runs fastest.
 
     Attributes:
-        name: ``eager`` or ``compiled``.
-        dense: The part as it is.
-        skip: The same with Skip-Convolutions.
-        sizes: What its layers compute in a frame, if its gates are forced.
+        model: The part.
+        sizes: Layers whose masks can be forced.
+        report: What was folded, and what runs in plans.
     """
 
-    name: str
-    dense: nn.Module
-    skip: nn.Module
+    model: RawOutputs
     sizes: Sizes
+    report: AccelerationReport
 
 
-def build_pair(
-    config: str,
-    options: dict | None,
-    part: str,
-    threshold: float | None,
-    image: Tensor,
-) -> tuple[Pair, nn.Module]:
-    """Build the eager pair, with batch norms folded and channels last.
+class Rival(NamedTuple):
+    """A way to compute all of every frame.
+
+    Attributes:
+        run: Takes an image, returns its outputs: tensors or arrays.
+        layout: How the image has to lie in memory.
+    """
+
+    run: Callable[[Tensor], Sequence[Any]]
+    layout: torch.memory_format = torch.channels_last
+
+
+class Contest(NamedTuple):
+    """All that are compared, and the model that errors are measured from.
+
+    Attributes:
+        dense: The part as it is, eager, in float32.
+        skips: By precision; float32 is among them, whether timed or not.
+        rivals: By name.
+        precisions: Those of the skips that are timed.
+    """
+
+    dense: RawOutputs
+    skips: dict[str, Skip]
+    rivals: dict[str, Rival]
+    precisions: Sequence[str]
+
+
+def build_parts(
+    config: str, options: dict | None, name: str, threshold: float | None
+) -> tuple[RawOutputs, RawOutputs, nn.Module]:
+    """Build a part of a model, dense and with Skip-Convolutions.
 
     Args:
         config: Path of a config.
         options: Changes to it.
-        part: Name of the part of the model that is timed.
+        name: Name of the part; '' is the whole model.
         threshold: Threshold, if the config converts no layer. None asks
             for gates that can be forced.
-        image: An input (1, 3, H, W).
 
     Returns:
-        The pair and the model's data preprocessor.
+        The dense part, the other one, and the model's data preprocessor.
 
     Raises:
-        UserError: The model has no such part.
+        UserError: The model has no such part, or takes clips as a whole.
     """
     cfg = load_config(config, options)
-    init_default_scope(import_host(cfg))
+    host = import_host(cfg)
+    if not name and host == 'mmaction':
+        raise UserError(
+            "--part '': expected a model that takes images, got one of "
+            'mmaction, which takes clips; name a part of it, as backbone'
+        )
+    init_default_scope(host)
     model = MODELS.build(cfg.model)
     # Some backbones return nothing from eval().
     model.eval()
     try:
-        skip = model.get_submodule(part)
+        skip = model.get_submodule(name)
     except AttributeError as error:
-        raise UserError(f'--part {part}: {error}') from None
+        raise UserError(f'--part {name}: {error}') from None
     dense = copy.deepcopy(skip)
     if converted(skip):
         revert(dense)
@@ -205,211 +285,308 @@ def build_pair(
         )
     if threshold is None:
         for layer in converted(skip):
-            layer.gate, layer.memory = InputNormGate(0.0), 'previous'
-    for module in (dense, skip):
-        fold(module)
-        module.to(memory_format=torch.channels_last)
-    with torch.inference_mode():
-        sizes = output_sizes(skip, image)
-    return Pair('eager', dense, skip, sizes), model.data_preprocessor
+            layer.gate = InputNormGate(0.0)
+    accelerate(dense)
+    parts = [RawOutputs(part, is_model=not name) for part in (dense, skip)]
+    return *parts, model.data_preprocessor
 
 
-def compile_pair(pair: Pair, image: Tensor) -> Pair:
-    """Pair the dense model under ``torch.compile`` with the same skipping.
-
-    Its first frames take minutes.
+def build_skips(
+    skip: RawOutputs, precisions: Sequence[str], image: Tensor
+) -> dict[str, Skip]:
+    """Accelerate copies of a part, in float32 and other precisions.
 
     Args:
-        pair: The eager ones.
+        skip: A converted part.
+        precisions: Keys of :data:`mmskip.plan.PRECISIONS`.
         image: An input (1, 3, H, W).
+
+    Raises:
+        UserError: A precision needs a plan, and there can be none; or the
+            part does not run on an image alone.
     """
-    dense, skip = copy.deepcopy(pair.dense), copy.deepcopy(pair.skip)
-    with torch.inference_mode():
-        sizes = output_sizes(skip, image)
-    dense.compile()
-    return Pair('compiled', dense, skip, sizes)
+    skips = {}
+    for precision in PRECISIONS:
+        if precision not in ('float32', *precisions):
+            continue
+        model = copy.deepcopy(skip)
+        try:
+            report = accelerate(model.part, precision)
+        except ValueError as error:
+            raise UserError(f'--precision {precision}: {error}') from error
+        try:
+            with torch.inference_mode():
+                sizes = output_sizes(model, image)
+        except (AttributeError, RuntimeError, TypeError) as error:
+            raise UserError(
+                f'{type(skip.part).__name__} does not run on an image of '
+                f'shape {tuple(image.shape)} alone: {one_line(error)}; '
+                'choose another --part or --size'
+            ) from error
+        skips[precision] = Skip(model, sizes, report)
+    return skips
+
+
+def build_rivals(
+    names: Sequence[str],
+    dense: RawOutputs,
+    examples: Sequence[Tensor],
+    threads: int,
+) -> tuple[dict[str, Rival], dict[str, str]]:
+    """Build what computes all of every frame.
+
+    Args:
+        names: Keys of :data:`RIVALS`.
+        dense: The part, eager.
+        examples: Inputs (1, 3, H, W), for tracing and for the ranges of
+            integers.
+        threads: CPU threads.
+
+    Returns:
+        The rivals, and the reasons why others are missing, by name.
+    """
+    rivals, missing = {}, {}
+    for name, build in (x for kind in names for x in RIVALS[kind].items()):
+        try:
+            with warnings.catch_warnings(), torch.no_grad():
+                warnings.simplefilter('ignore')  # of tracers, about branches
+                rival = build(dense, examples, threads)
+                with torch.inference_mode():
+                    rival.run(
+                        examples[0].contiguous(memory_format=rival.layout)
+                    )
+        except ImportError as error:
+            missing[name] = f'{error.name} is not installed'
+        # Exporters and compilers raise whatever they like.
+        except Exception as error:
+            missing[name] = textwrap.shorten(one_line(error), 200)
+        else:
+            rivals[name] = rival
+    return rivals, missing
+
+
+def _build_eager(dense: RawOutputs, *_: Any) -> Rival:
+    return Rival(dense)
+
+
+def _build_compiled(dense: RawOutputs, *_: Any) -> Rival:
+    # Its first frame takes minutes.
+    options = dict(freezing=True)
+    return Rival(torch.compile(copy.deepcopy(dense), options=options))
+
+
+def _build_openvino(
+    dense: RawOutputs,
+    examples: Sequence[Tensor],
+    threads: int,
+    precision: str,
+) -> Rival:
+    openvino = import_module('openvino')
+    nncf = import_module('nncf') if precision == 'int8' else None
+    cpu = torch.cpu
+    is_fast = cpu._is_avx512_bf16_supported() or cpu._is_amx_tile_supported()
+    if precision == 'bf16' and not is_fast:
+        raise UserError('this CPU has no instructions for bfloat16')
+    images = [image.contiguous() for image in examples]
+    model = openvino.convert_model(_contiguous(dense), example_input=images[0])
+    model.reshape(list(images[0].shape))
+    if nncf is not None:
+        data = nncf.Dataset([image.numpy() for image in images])
+        model = nncf.quantize(model, data, subset_size=len(images))
+    options = dict(
+        INFERENCE_PRECISION_HINT='bf16' if precision == 'bf16' else 'f32',
+        PERFORMANCE_HINT='LATENCY',
+        NUM_STREAMS=1,
+        INFERENCE_NUM_THREADS=threads,
+    )
+    compiled = openvino.Core().compile_model(model, 'CPU', options)
+    request = compiled.create_infer_request()
+
+    def run(image: Tensor) -> list:
+        found = request.infer(
+            [image.numpy()], share_inputs=True, share_outputs=True
+        )
+        return [found[output] for output in compiled.outputs]
+
+    return Rival(run, torch.contiguous_format)
+
+
+def _build_onnxruntime(
+    dense: RawOutputs, examples: Sequence[Tensor], threads: int
+) -> Rival:
+    onnxruntime = import_module('onnxruntime')
+    file = BytesIO()
+    # The exporter that needs no other package; sizes are fixed.
+    torch.onnx.export(
+        _contiguous(dense), (examples[0].contiguous(),), file, dynamo=False
+    )
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads
+    session = onnxruntime.InferenceSession(
+        file.getvalue(), options, providers=['CPUExecutionProvider']
+    )
+    name = session.get_inputs()[0].name
+
+    def run(image: Tensor) -> list:
+        return session.run(None, {name: image.numpy()})
+
+    return Rival(run, torch.contiguous_format)
+
+
+def _contiguous(dense: RawOutputs) -> nn.Module:
+    return copy.deepcopy(dense).to(memory_format=torch.contiguous_format)
+
+
+#: Builders of rivals; of one kind there may be several.
+RIVALS: dict[str, dict[str, Callable[..., Rival]]] = {
+    'eager': {'eager': _build_eager},
+    'compile': {'compile': _build_compiled},
+    'openvino': {
+        f'openvino {precision}': partial(_build_openvino, precision=precision)
+        for precision in ('f32', 'bf16', 'int8')
+    },
+    'onnxruntime': {'onnxruntime': _build_onnxruntime},
+}
 
 
 def measure(
-    pairs: Sequence[Pair],
+    contest: Contest,
     frames: Sequence[Tensor],
     pattern: str,
     share: float | None,
     counted: int,
+    load: bool = False,
 ) -> list[dict]:
-    """Time all models of all pairs on the same frames, in turns.
+    """Time all contestants on the same frames, in turns.
 
     Args:
-        pairs: Pairs of models; their gates are forced already, or real ones.
+        contest: Gates are forced already, or real ones.
         frames: Inputs (1, 3, H, W); the first :data:`WARM_UP` are not timed.
         pattern: Name of the row.
         share: Share of outputs that are forced to fire; None takes that of the
             MACs that are executed.
         counted: Frames after the first one whose MACs are counted.
+        load: A mark of the rows: something else keeps the cores busy.
+
+    Returns:
+        A row for each precision.
     """
-    times, sizes = defaultdict(list), {}
-    reduction = _mac_reduction(pairs[0].skip, frames[: counted + 1])
-    with ExitStack() as stack:
-        states = {p.name: stack.enter_context(stream(p.skip)) for p in pairs}
-        for frame in frames:
-            for name, *models in (pair[:3] for pair in pairs):
-                for kind, model in zip(('dense', 'skip'), models, strict=True):
-                    start = perf_counter(), process_time()
-                    model(frame)
-                    times[name, kind].append(perf_counter() - start[0])
-                    times[name, kind, 'cpu'].append(process_time() - start[1])
-        sizes = {name: state.nbytes for name, state in states.items()}
-    ms = {k: 1e3 * statistics.median(v[WARM_UP:]) for k, v in times.items()}
+    exact = contest.skips['float32'].model
+    reduction = _mac_reduction(exact, frames[: counted + 1])
     if share is None:
         share = 1 / reduction if reduction else 0.0
+    errors = find_errors(contest, frames[:WARM_UP])
+    ms, sizes = _time_in_turns(contest, frames)
+    rivals = {
+        name: dict(ms=ms[name], error=errors[name]) for name in contest.rivals
+    }
     return [
-        _row(pattern, share, reduction, pair.name, ms, sizes) for pair in pairs
+        dict(
+            pattern=pattern,
+            active=share,
+            mac_reduction=reduction,
+            precision=precision,
+            skip_ms=ms[precision],
+            error=errors[precision],
+            mib_per_stream=sizes[precision] / 2**20,
+            rivals=rivals,
+            **compare(ms[precision], errors[precision], rivals),
+            load=load,
+        )
+        for precision in contest.precisions
     ]
 
 
-def best_of_pairs(rows: Sequence[dict]) -> list[dict]:
-    """Compare the best skip with the best dense, for each input."""
-    best = []
-    for (pattern, share), group in itertools.groupby(
-        rows, key=lambda row: (row['pattern'], row['active'])
-    ):
-        alike = list(group)
-        dense = min(row['dense_ms'] for row in alike)
-        skip = min(row['skip_ms'] for row in alike)
-        best.append(
-            dict(
-                pattern=pattern,
-                active=share,
-                mac_reduction=alike[0]['mac_reduction'],
-                speed_up=dense / skip,
-                dense_ms=dense,
-                skip_ms=skip,
-            )
-        )
-    return best
-
-
-def break_even(
-    rows: Sequence[dict], pattern: str, pair: str = 'eager'
-) -> float | None:
-    """Find the share of active outputs at which both take as long.
-
-    By linear interpolation; None if skipping wins, or loses, everywhere.
-    """
-    mine = [r for r in rows if (r['pattern'], r['pair']) == (pattern, pair)]
-    for low, high in itertools.pairwise(mine):
-        a, b = low['share_of_dense'] - 1, high['share_of_dense'] - 1
-        if a < 0 <= b:
-            width = high['active'] - low['active']
-            return low['active'] - a / (b - a) * width
-    return None
-
-
-def time_layers(
-    model: nn.Module, frames: Sequence[Tensor]
+def find_errors(
+    contest: Contest, frames: Sequence[Tensor]
 ) -> dict[str, float]:
-    """Time the layers of a skip frame, in ms; the rest is ''.
+    """Return the error of each contestant, see the text of the module.
 
     Args:
-        model: Converted, not compiled.
-        frames: The first :data:`WARM_UP` are not timed.
+        contest: All skips and rivals.
+        frames: The last one is compared; a plan needs one before it.
     """
-    times: dict[str, float] = defaultdict(float)
-    started = {}
-    names = {m: n for n, m in model.named_modules()}
-
-    def begin(layer: nn.Module, _: tuple) -> None:
-        started[layer] = perf_counter()
-
-    def end(layer: nn.Module, *_: object) -> None:
-        times[names[layer]] += perf_counter() - started[layer]
-
-    with stream(model) as state, ExitStack() as stack:
-        for frame in frames[:WARM_UP]:
-            model(frame)
-        for plan in state.plans.values():
-            plan.clock = times
-        for layer in converted(model):
-            stack.enter_context(layer.register_forward_pre_hook(begin))
-            stack.enter_context(layer.register_forward_hook(end))
-        start = perf_counter()
-        for frame in frames[WARM_UP:]:
-            model(frame)
-        whole = perf_counter() - start
-    times[''] += whole - sum(times.values())
-    number = len(frames) - WARM_UP
-    return {name: 1e3 * t / number for name, t in times.items()}
+    last = frames[-1]
+    true = contest.dense(last)
+    errors = {
+        name: error_between(_run(rival, last), true)
+        for name, rival in contest.rivals.items()
+    }
+    skips = {name: Rival(s.model) for name, s in contest.skips.items()}
+    with ExitStack() as stack:
+        states = {
+            name: stack.enter_context(stream(skip.run))
+            for name, skip in skips.items()
+        }
+        for frame in frames:
+            outputs = {name: _run(s, frame) for name, s in skips.items()}
+        for name, skip in skips.items():
+            states[name].reset()
+            errors[name] = max(
+                error_between(_run(skip, last), true),
+                error_between(outputs[name], outputs['float32']),
+            )
+    return errors
 
 
-def show(result: dict, num_layers: int) -> None:
-    """Print the rows, the break-even points and the slowest layers."""
-    console = Console()
-    # A table that goes to a file is not cut to 80 columns.
-    console.width = max(console.width, 120)
-    title = '{config}, {threads} threads, {backend}'.format(**result)
-    console.print(_table(title, result['rows']))
-    for row in result['best']:
-        console.print(
-            'best skip against best dense, {pattern} '
-            '{active:.1%}: {speed_up:.2f}x'.format(**row)
-        )
-    for name, share in result['break_even'].items():
-        text = 'none' if share is None else f'{share:.0%} active'
-        console.print(f'break-even, {name}: {text}')
-    layers = sorted(
-        result['skip_frame_ms_by_layer'].items(), key=lambda pair: -pair[1]
-    )
-    for name, ms in layers[:num_layers]:
-        console.print(f'{ms:8.3f} ms  {name or "all that is no convolution"}')
+def _run(contestant: Rival, frame: Tensor) -> list[Tensor]:
+    image = frame.contiguous(memory_format=contestant.layout)
+    # Some write the next outputs where these are.
+    return [torch.asarray(x, copy=True) for x in contestant.run(image)]
 
 
-def write(result: dict, folder: Path) -> None:
-    """Write CSV, JSON and the plot."""
-    write_json(folder / 'benchmark.json', result)
-    write_csv(folder / 'benchmark.csv', result['rows'])
-    figure, axes = new_figure()
-    kinds = {(r['pair'], r['pattern']): None for r in result['rows']}
-    for kind in kinds:
-        points = [
-            (r['mac_reduction'], r['speed_up'])
-            for r in result['rows']
-            if (r['pair'], r['pattern']) == kind and r['mac_reduction']
-        ]
-        if points:
-            xs, ys = zip(*points, strict=True)
-            axes.plot(xs, ys, marker='o', label=', '.join(kind))
-    axes.plot(*zip(*PAPER, strict=True), 'kx', label="the paper's, Table 2")
-    limits = (1, max(axes.get_xlim()[1], axes.get_ylim()[1]))
-    axes.plot(limits, limits, color='0.7', linestyle='--')
-    axes.set(xlabel='times fewer MACs', ylabel='speed-up')
-    axes.legend()
-    save_figure(figure, folder / 'benchmark.png')
+def _time_in_turns(
+    contest: Contest, frames: Sequence[Tensor]
+) -> tuple[dict[str, float], dict[str, int]]:
+    """Return the median ms of each contestant, and bytes of each stream."""
+    skips = {name: contest.skips[name].model for name in contest.precisions}
+    turns = {name: Rival(skip) for name, skip in skips.items()}
+    turns |= contest.rivals
+    seconds = defaultdict(list)
+    with ExitStack() as stack:
+        states = {
+            name: stack.enter_context(stream(skip))
+            for name, skip in skips.items()
+        }
+        for frame in frames:
+            for name, (run, layout) in turns.items():
+                image = frame.contiguous(memory_format=layout)
+                sleep(PAUSE_SECONDS)
+                start = perf_counter()
+                run(image)
+                seconds[name].append(perf_counter() - start)
+        sizes = {name: state.nbytes for name, state in states.items()}
+    ms = {k: 1e3 * statistics.median(v[WARM_UP:]) for k, v in seconds.items()}
+    return ms, sizes
 
 
-def _row(
-    pattern: str,
-    share: float,
-    reduction: float | None,
-    name: str,
-    ms: dict[tuple, float],
-    sizes: dict[str, int],
-) -> dict:
-    speed_up = ms[name, 'dense'] / ms[name, 'skip']
-    return dict(
-        pair=name,
-        pattern=pattern,
-        active=share,
-        mac_reduction=reduction,
-        speed_up=speed_up,
-        efficiency=speed_up / reduction if reduction else None,
-        dense_ms=ms[name, 'dense'],
-        skip_ms=ms[name, 'skip'],
-        share_of_dense=1 / speed_up,
-        dense_cpu_ms=ms[name, 'dense', 'cpu'],
-        skip_cpu_ms=ms[name, 'skip', 'cpu'],
-        cpu_speed_up=ms[name, 'dense', 'cpu'] / ms[name, 'skip', 'cpu'],
-        state_bytes=sizes[name],
-    )
+def compare(
+    skip_ms: float, error: float, rivals: dict[str, dict]
+) -> dict[str, Any]:
+    """Compare skipping with the fastest rival that agrees as well.
+
+    Args:
+        skip_ms: Time of a skip frame.
+        error: Its error.
+        rivals: ``ms`` and ``error`` of each.
+
+    Returns:
+        ``speed_up`` and ``fastest_rival``, both None without a fair rival.
+    """
+    fair = {
+        rival['ms']: name
+        for name, rival in rivals.items()
+        if is_fair(rival, error)
+    }
+    if not fair:
+        return dict(speed_up=None, fastest_rival=None)
+    fastest = min(fair)
+    return dict(speed_up=fastest / skip_ms, fastest_rival=fair[fastest])
+
+
+def is_fair(rival: dict, error: float) -> bool:
+    """Tell if a rival agrees as well as skipping with this error."""
+    return rival['error'] <= max(error, TOLERANCE)
 
 
 def _mac_reduction(skip: nn.Module, frames: Sequence[Tensor]) -> float | None:
@@ -421,30 +598,3 @@ def _mac_reduction(skip: nn.Module, frames: Sequence[Tensor]) -> float | None:
                 skip(frame)
     count = macs.total()
     return count.dense / count.executed if count.executed else None
-
-
-def _table(title: str, rows: list[dict]) -> Table:
-    columns: dict[str, Callable[[dict], str]] = {
-        'pair': lambda r: r['pair'],
-        'pattern': lambda r: r['pattern'],
-        'active': lambda r: f'{r["active"]:.1%}',
-        'macs': lambda r: _number(r['mac_reduction'], 'x'),
-        'speed-up': lambda r: _number(r['speed_up'], 'x'),
-        'efficiency': lambda r: _number(r['efficiency']),
-        'dense ms': lambda r: _number(r['dense_ms']),
-        'skip ms': lambda r: _number(r['skip_ms']),
-        'CPU time': lambda r: _number(r['cpu_speed_up'], 'x'),
-        'share': lambda r: f'{r["share_of_dense"]:.1%}',
-        'MiB/stream': lambda r: f'{r["state_bytes"] / 2**20:.1f}',
-    }
-    table = Table(title=title)
-    for column in columns:
-        table.add_column(column)
-    for row in rows:
-        table.add_row(*(cell(row) for cell in columns.values()))
-    return table
-
-
-def _number(value: float | None, unit: str = '') -> str:
-    """Return a number as people read it."""
-    return '-' if value is None else f'{value:.2f}{unit}'
