@@ -252,13 +252,11 @@ MMSKIP_INLINE bool is_other(const float* image, const T* copy, int64_t count) {
         as_stored<T>(load(image + i + kLanes)) - load(copy + i + kLanes) !=
         Vector{});
   }
-  for (; i < count; i += kLanes) {
-    const int64_t left = count - i < kLanes ? count - i : kLanes;
-    found[0] |= reinterpret_cast<Bits>(
-        as_stored<T>(load_some(image + i, left)) - load_some(copy + i, left) !=
-        Vector{});
+  bool rest = false;
+  for (; i < count; ++i) {
+    rest |= !(one_as_stored<T>(image[i]) - to_float(copy[i]) == 0);
   }
-  return any(found[0] | found[1]);
+  return rest || any(found[0] | found[1]);
 }
 
 template <typename T>

@@ -89,8 +89,21 @@ MMSKIP_INLINE void store_one(float* to, float value) {
   *to = value;
 }
 
+// As round_words(), of one number.
 MMSKIP_INLINE void store_one(BFloat16* to, float value) {
-  to->bits = static_cast<uint16_t>(round_words(splat(value))[0] >> 16);
+  uint32_t bits;
+  __builtin_memcpy(&bits, &value, sizeof(bits));
+  bits = value != value ? bits | UINT32_C(0x400000)
+                        : bits + UINT32_C(0x7fff) + ((bits >> 16) & 1);
+  to->bits = static_cast<uint16_t>(bits >> 16);
+}
+
+// What is read again of a number that was stored in an image of this type.
+template <typename T>
+MMSKIP_INLINE float one_as_stored(float value) {
+  T stored;
+  store_one(&stored, value);
+  return to_float(stored);
 }
 
 template <typename T>
