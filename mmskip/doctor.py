@@ -8,11 +8,13 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import multiprocessing
 import re
-import subprocess
 import sys
+import warnings
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 import torch
@@ -59,19 +61,37 @@ FIXES = (
 
 
 def try_package(package: str) -> str:
-    """Run the trial of a package in a fresh interpreter.
+    """Run the trial of a package in a process of its own.
+
+    The processes are copies of one that has imported mmskip already.
 
     Returns the line that says what went wrong; nothing if it went well.
     """
-    code = f'import mmskip; {TRIALS[package]}'
-    command = [sys.executable, '-W', 'ignore', '-c', code]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode < 0:
-        return f'the interpreter died of signal {-done.returncode}'
-    lines = [line.strip() for line in done.stderr.splitlines() if line.strip()]
-    errors = [line for line in lines if re.match(r'[\w.]+Error\b', line)]
-    said = errors or lines or [f'exit status {done.returncode}']
-    return said[-1] if done.returncode else ''
+    context = multiprocessing.get_context('forkserver')
+    context.set_forkserver_preload(['mmskip'])
+    receiver, sender = context.Pipe(duplex=False)
+    process = context.Process(target=_try, args=(TRIALS[package], sender))
+    process.start()
+    sender.close()
+    with receiver:
+        try:
+            error = receiver.recv()
+        except EOFError:  # it ended without a word
+            error = ''
+    process.join()
+    if process.exitcode < 0:
+        return f'the interpreter died of signal {-process.exitcode}'
+    return error or ('' if process.exitcode == 0 else 'it ended the process')
+
+
+def _try(code: str, sender: Connection) -> None:
+    """Run code, and send the first line of its error if it has one."""
+    warnings.simplefilter('ignore')
+    try:
+        exec(code, {})
+    except Exception as error:
+        text = f'{type(error).__name__}: {error}'.strip()
+        sender.send(text.splitlines()[0])
 
 
 def diagnose(package: str, error: str) -> dict:
