@@ -342,3 +342,27 @@ def test_small_and_empty_images(shape):
         both.show(x)
         both.show(x)
         x = x + torch.randn(shape)
+
+
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_results_do_not_depend_on_the_number_of_threads(precision):
+    layers = [nn.Conv2d(3, 32, 3, padding=1), nn.ReLU()]
+    for _ in range(3):
+        layers += [nn.Conv2d(32, 32, 3, padding=1), nn.SiLU()]
+    net = convert(nn.Sequential(*layers), NORM, 'accumulated')
+    mmskip.accelerate(net, precision)
+    video = [torch.randn(1, 3, 96, 96)]
+    for top in (8, 30, 50):
+        video.append(video[-1].clone())
+        video[-1][..., top : top + 40, 20:70] = torch.randn(1, 3, 40, 50)
+    number, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 4):
+            torch.set_num_threads(threads)
+            with torch.no_grad(), mmskip.stream(net):
+                found.append([net(x) for x in video])
+    finally:
+        torch.set_num_threads(number)
+
+    for one, other in zip(*found, strict=True):
+        assert one.equal(other)

@@ -68,8 +68,8 @@ at::Tensor activated_copy(
   return channels_last ? result : contiguous_copy(result);
 }
 
-} // namespace
-
+// What an activation makes of float outputs, channels last; rounded as the
+// kernels round, which activate what they compute.
 void activate_rows(
     const at::Tensor& output, Activation activation, const at::Tensor& to) {
   const float* from = output.const_data_ptr<float>();
@@ -86,8 +86,6 @@ void activate_rows(
     image_kernels<float>().add(job, b, e);
   });
 }
-
-namespace {
 
 const at::Tensor& memory_at(
     const std::vector<at::Tensor>& memory, size_t index) {

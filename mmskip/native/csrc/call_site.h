@@ -61,11 +61,6 @@ class CallSite : public torch::CustomClassHolder {
   GateLevel level_;
 };
 
-// What an activation makes of float outputs, channels last; rounded as the
-// kernels round, which activate what they compute.
-void activate_rows(
-    const at::Tensor& output, Activation activation, const at::Tensor& to);
-
 // The factors (N, 1, 1, 1) of a relative gate for residuals, given its signal
 // (N, C, H, W); norms (C) are those of Gate.
 at::Tensor relative_scale(

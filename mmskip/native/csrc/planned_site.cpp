@@ -7,7 +7,6 @@
 #include <utility>
 
 #include "arguments.h"
-#include "call_site.h"
 #include "crew.h"
 #include "gate_level.h"
 #include "layout.h"
