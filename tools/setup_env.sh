@@ -3,7 +3,7 @@
 # run and are tested. A second run takes seconds.
 #
 #   VENV             where the environment goes                 (.venv)
-#   PYTHON           a Python 3.11 to make it with              (python3.11)
+#   PYTHON           a Python 3.11 or 3.12 to make it with      (python3.11)
 #   TORCH_INDEX_URL  where torch and torchvision come from      (pip's own)
 #                    https://download.pytorch.org/whl/cpu: small, CPU only
 #                    https://download.pytorch.org/whl/cu130: a CUDA release
@@ -33,17 +33,18 @@ fingerprint() {
 # --- what this machine must have --------------------------------------------
 
 find_python() {
-    local candidate found candidates=(python3.11 python3)
+    local candidate found candidates=(python3.11 python3.12 python3)
     [[ -z ${PYTHON:-} ]] || candidates=("$PYTHON")
     for candidate in "${candidates[@]}"; do
         if command -v "$candidate" >/dev/null 2>&1 &&
             found=$("$candidate" -c 'import sys
 print("%d.%d" % sys.version_info[:2], sys.implementation.name)' 2>/dev/null)
         then
-            [[ $found == '3.11 cpython' ]] && { echo "$candidate"; return; }
+            [[ $found =~ ^3\.1[12]\ cpython$ ]] &&
+                { echo "$candidate"; return; }
         fi
     done
-    fail "expected CPython 3.11, got ${found:-no Python} from" \
+    fail "expected CPython 3.11 or 3.12, got ${found:-no Python} from" \
         "'${candidate}'; install it (Debian, Ubuntu: python3.11" \
         'python3.11-venv python3.11-dev) or set PYTHON=/path/to/python3.11'
 }
@@ -219,8 +220,8 @@ main() {
         "$python" -m venv "$VENV" ||
             fail "$python could not make a virtual environment in $VENV"
     fi
-    [[ $("$PY" -c 'import sys; print(*sys.version_info[:2])') == '3 11' ]] ||
-        fail "expected Python 3.11 in $VENV, got $("$PY" -V 2>&1); remove" \
+    [[ $("$PY" -c 'import sys; print(*sys.version_info[:2])') =~ 3\ 1[12] ]] ||
+        fail "expected Python 3.11 or 3.12 in $VENV, got $("$PY" -V 2>&1); remove" \
             'that folder or set VENV to another one'
     mkdir -p "$LOGS"
     rm -f "$STAMP"
@@ -228,7 +229,8 @@ main() {
     step 'build tools' '15 s' \
         pip_install pip setuptools wheel ninja cython numpy
     step 'torch' '1 min, more with CUDA' install_torch
-    step 'libraries' '1 min' pip_install --only-binary=xtcocotools \
+    # For Python 3.12 xtcocotools is compiled, with the tools from above.
+    step 'libraries' '1 min' pip_install --no-build-isolation \
         mmengine opencv-python importlib_metadata json-tricks munkres \
         xtcocotools decord einops pycocotools scipy shapely terminaltables \
         matplotlib packaging pillow six tqdm rich pytest pytest-xdist \
