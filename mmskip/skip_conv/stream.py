@@ -197,6 +197,7 @@ class StreamBinding(Binding):
         return self
 
     def begin(self) -> None:
+        """Begin a frame: notice new weights, and count calls anew."""
         self.state.claim(self.model)  # anew, after a reset in mid-stream
         self._calls.clear()
         wanted = active_backend() == 'native'

@@ -22,15 +22,10 @@ MMSKIP_INLINE int64_t first_read(const Geometry& g, int64_t index) {
 // The sums of `pixels` outputs over one run, for `vectors` of channels.
 template <int pixels, int vectors>
 MMSKIP_INLINE void add_run(
-    const float* const* base,
-    int64_t offset,
+    const float* const (&from)[pixels],
     int64_t length,
     const float* weight,
     Vector (&sums)[pixels][vectors]) {
-  const float* from[pixels];
-  for (int i = 0; i < pixels; ++i) {
-    from[i] = base[i] + offset;
-  }
   for (int64_t c = 0; c < length; ++c, weight += kBlock) {
     Vector row[vectors];
     prefetch(weight + 32 * kBlock, kBlock);
@@ -136,15 +131,10 @@ MMSKIP_INLINE void add_pairs(
 // The same in bfloat16, two elements at a time.
 template <int pixels, int vectors>
 MMSKIP_INLINE void add_run(
-    const BFloat16* const* base,
-    int64_t offset,
+    const BFloat16* const (&from)[pixels],
     int64_t length,
     const BFloat16* weight,
     Vector (&sums)[pixels][vectors]) {
-  const BFloat16* from[pixels];
-  for (int i = 0; i < pixels; ++i) {
-    from[i] = base[i] + offset;
-  }
   int64_t c = 0;
   for (; c + 2 <= length; c += 2, weight += 2 * kBlock) {
     prefetch(weight + 32 * kBlock, 2 * kBlock);
@@ -177,11 +167,13 @@ void sum_tile(
     const T* weight,
     float (*to)[kBlock]) {
   Vector sums[pixels][vectors] = {};
-  const int64_t step =
-      (runs.length + kPacked<T> - 1) / kPacked<T> * kPacked<T> * kBlock;
+  const int64_t step = runs.packed_length<T>() * kBlock;
   for (int64_t run = 0; run < runs.count; ++run) {
-    add_run<pixels, vectors>(
-        base, offsets[run], runs.length, weight + run * step, sums);
+    const T* from[pixels];
+    for (int i = 0; i < pixels; ++i) {
+      from[i] = base[i] + offsets[run];
+    }
+    add_run<pixels, vectors>(from, runs.length, weight + run * step, sums);
   }
 #pragma GCC unroll 16
   for (int i = 0; i < pixels; ++i) {
@@ -298,8 +290,7 @@ struct Block {
     const int64_t out = g.out_channels / g.groups;
     const int64_t blocks = (out + kBlock - 1) / kBlock;
     const int64_t group = block / blocks, inner = block % blocks * kBlock;
-    const int64_t length = (chunk.runs.length + kPacked<T> - 1) /
-        kPacked<T> * kPacked<T>;
+    const int64_t length = chunk.runs.template packed_length<T>();
     first = group * out + inner;
     count = out - inner < kBlock ? out - inner : kBlock;
     input = group * (g.in_channels / g.groups);

@@ -207,6 +207,12 @@ struct Runs {
         g.in_channels;
   }
 
+  // Elements of a packed kernel for a run of one output channel.
+  template <typename T>
+  int64_t packed_length() const {
+    return (length + kPacked<T> - 1) / kPacked<T> * kPacked<T>;
+  }
+
   const bool by_row;
   const int64_t count, length;
 };
