@@ -1,14 +1,15 @@
 """The C++ library and its Python face: operators, geometry, backends."""
 
-from .backend import (
+from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .library import (
     activate_,
     active_backend,
+    address_of,
+    fingerprint,
     is_exact_inference,
     is_in_backward,
     runs_native,
 )
-from .geometry import ConvGeometry, convolve, cover_sum, support_sum
-from .library import address_of, fingerprint
 
 __all__ = [
     'ConvGeometry',

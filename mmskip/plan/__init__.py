@@ -17,19 +17,24 @@ from .fold import (
     is_planar_conv,
     is_planar_pool,
 )
+from .quantize import Calibration, calibrate, calibration_of, observed_inputs
 
 __all__ = [
     'PRECISIONS',
     'AccelerationReport',
+    'Calibration',
     'FoldReport',
     'PlanarConv3d',
     'PlanarMaxPool3d',
     'accelerate',
+    'calibrate',
+    'calibration_of',
     'find_readers',
     'fold',
     'fold_activations',
     'fold_batch_norms',
     'is_planar_conv',
     'is_planar_pool',
+    'observed_inputs',
     'propagate_changes',
 ]

@@ -5,7 +5,8 @@ Inside a stream each layer then tells the next one what changed
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -21,10 +22,16 @@ from .fold import FoldReport, fold
 from .graph import TraceError, trace
 from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
+from .quantize import Calibration, apply_calibration, calibrate
 from .record import StreamForward, check_convertible, record, skip_convs
 
-#: Types in which images and kernels of a plan are stored, by precision.
-PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+#: Types in which values of a plan are stored, by precision. In int8 layers
+#: remember their inputs as bytes, and what they pass on is in bfloat16.
+PRECISIONS = {
+    'float32': torch.float32,
+    'bfloat16': torch.bfloat16,
+    'int8': torch.bfloat16,
+}
 #: Most kinds of arguments that a module keeps graphs for.
 MOST_GRAPHS = 8
 #: Types that may be among the arguments of a graph, beside tensors.
@@ -65,6 +72,8 @@ class AccelerationReport:
         plans: What runs in plans and what does not, and why; it fills while
             frames run. None if nothing can.
         notes: Reasons why the model is not as fast as it could be.
+        calibration: Layers in int8, and those that lose too much in it; None
+            with another precision.
     """
 
     def __init__(
@@ -72,20 +81,26 @@ class AccelerationReport:
         folding: FoldReport,
         plans: PropagationReport | None,
         notes: Sequence[str],
+        calibration: Calibration | None = None,
     ) -> None:
         self.folding = folding
         self.plans = plans
         self.notes = list(notes)
+        self.calibration = calibration
 
     def __str__(self) -> str:
         lines = [str(self.folding), *self.notes]
+        if self.calibration is not None:
+            lines.append(str(self.calibration))
         if self.plans is not None:
             lines.append(str(self.plans))
         return '\n'.join(lines)
 
 
 def accelerate(
-    model: nn.Module, precision: str = 'float32'
+    model: nn.Module,
+    precision: str = 'float32',
+    calibration: Calibration | str | Path | Iterable[Any] | None = None,
 ) -> AccelerationReport:
     """Turn a trained model into what runs fastest, in place.
 
@@ -103,9 +118,19 @@ def accelerate(
     of rounding do not build up. Parts with ``memory='previous'``, a running
     sum, stay in float32, and so do layers that are not converted.
 
+    With ``precision='int8'`` layers remember what was transmitted to them as
+    bytes and multiply these with weights in 7 bits; what they pass on is in
+    bfloat16. A change smaller than a step of the bytes is no change.
+    Depthwise layers, those that lose too much, and those that no frame of
+    the calibration ran through stay in bfloat16.
+
     Args:
         model: Any model in eval mode, converted or not.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``bfloat16`` or ``int8``.
+        calibration: For int8. About 16 frames to learn the ranges of values
+            from, each the model's argument or a tuple of them; or what
+            :func:`mmskip.plan.calibrate` made of them; or the path where it
+            was saved.
 
     Returns:
         A report, to be printed, best after some frames: what was folded,
@@ -113,8 +138,9 @@ def accelerate(
 
     Raises:
         ValueError: The precision is another one, or a lower one than float32
-            is asked for where no plan can run; a batch norm is in training
-            mode; the model is accelerated already.
+            is asked for where no plan can run; int8 without calibration, or
+            that without int8; a batch norm is in training mode; the model is
+            accelerated already.
     """
     if precision not in PRECISIONS:
         raise ValueError(
@@ -127,21 +153,45 @@ def accelerate(
             f'expected a model that can have a plan for {precision!r}, got '
             f"one where {refusal}; use precision='float32'"
         )
+    if (precision == 'int8') != (calibration is not None):
+        raise ValueError(
+            "expected calibration with precision='int8' and with no other, "
+            f'got {precision!r} and '
+            f'{"none" if calibration is None else "one"}; give it about 16 '
+            'frames, or the path of what `mmskip calibrate --precision int8` '
+            'wrote'
+        )
+    if isinstance(calibration, (str, Path)):
+        calibration = Calibration.load(calibration)
     if not refusal:
         check_convertible(model)
     lay_kernels_last(model)
     folding = fold(model)
     if refusal:
         return AccelerationReport(folding, None, [f'no plan: {refusal}'])
-    dtype = PRECISIONS[precision]
-    notes = []
-    floats, halves = native.instruction_sets()
-    if dtype is torch.bfloat16 and floats == halves:
-        notes.append(
+    if precision == 'int8':
+        if not isinstance(calibration, Calibration):
+            calibration = calibrate(model, calibration)
+        apply_calibration(model, calibration)
+    return AccelerationReport(
+        folding,
+        propagate_changes(model, PRECISIONS[precision]),
+        _slow_instructions(precision),
+        calibration,
+    )
+
+
+def _slow_instructions(precision: str) -> list[str]:
+    """Note what the CPU has no instructions for."""
+    floats, halves, in_bytes = native.instruction_sets()
+    if precision == 'bfloat16' and floats == halves:
+        return [
             'bfloat16 is stored as such and multiplied as float32: this CPU '
             f'has no instructions for it ({halves})'
-        )
-    return AccelerationReport(folding, propagate_changes(model, dtype), notes)
+        ]
+    if precision == 'int8' and in_bytes == 'portable':
+        return ['int8 is multiplied one by one: this CPU has no AVX2']
+    return []
 
 
 def _why_no_plan(model: nn.Module) -> str:

@@ -301,9 +301,11 @@ class Planner:
         if anew or layer.activation is not None:
             result = self._new_result(node).copy_(self._values[last])
         if anew:
-            activation = None
+            activation, step, zero = None, None, 0
             if last is not node:
                 activation = self._sums[last].activation
+            if layer.input_grid and self._dtype == torch.bfloat16:
+                step, zero = layer.input_grid
             native.add_planned_conv(
                 source,
                 target,
@@ -312,6 +314,8 @@ class Planner:
                 mask,
                 result,
                 activation,
+                step,
+                zero,
             )
             images = partial(native.remembered, target)
             memory = HeldMemory(images, memory, native.num_bytes(target))

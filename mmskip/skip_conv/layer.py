@@ -44,6 +44,8 @@ class SkipConvMixin(SelfCounting, Converted):
     motion: Any = None
     # Applied to the output that is returned, see fold().
     activation: str | None = None
+    # Step and zero of the bytes in which plans in int8 remember the input.
+    input_grid: tuple[float, int] | None = None
     # True if a clip has ended before its backward ran the layer again.
     left_clip: bool = False
     _native_layers: LayerCache | None = None
@@ -72,6 +74,7 @@ class SkipConvMixin(SelfCounting, Converted):
         del self.gate
         del self.memory
         self.__dict__.pop('motion', None)
+        self.__dict__.pop('input_grid', None)
         self.__dict__.pop('_native_layers', None)
         self.__class__ = self.dense_class
 

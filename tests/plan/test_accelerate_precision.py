@@ -339,7 +339,9 @@ def test_the_report_tells_what_stays_in_float32_and_why():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ValueError, match='one of float32, bfloat16, got'):
+    with pytest.raises(
+        ValueError, match='one of float32, bfloat16, int8, got'
+    ):
         mmskip.accelerate(converted(TinyNet()), 'int4')
     with pytest.raises(ValueError, match='no layer is a Skip-Convolution'):
         mmskip.accelerate(TinyNet().eval(), 'bfloat16')

@@ -15,7 +15,8 @@ TORCH_LIBRARY(mmskip, m) {
   m.def("relative_scale(Tensor signal, Tensor? norms) -> Tensor");
   m.def("fingerprint(Tensor tensor, int words) -> int");
   m.def("instruction_sets() -> str[]", [] {
-    return std::vector<std::string>{kernels().floats.name, half_kernels().name};
+    return std::vector<std::string>{
+        kernels().floats.name, half_kernels().name, byte_kernels().name};
   });
   m.def(
       "soft_gate(Tensor x, Tensor squeeze, Tensor? squeeze_bias, "

@@ -122,13 +122,25 @@ void Plan::add_planned_conv(
     std::vector<at::Tensor> memory,
     at::Tensor mask,
     at::Tensor result,
-    std::optional<std::string> activation) {
+    std::optional<std::string> activation,
+    std::optional<double> step,
+    int64_t zero) {
+  TORCH_CHECK_VALUE(
+      !step || (*step > 0 && 0 <= zero && zero <= 255),
+      "expected a step above 0 and a zero in [0, 255], got ",
+      step.value_or(0), " and ", zero);
+  std::optional<Grid> grid;
+  if (step) {
+    grid = Grid{
+        static_cast<float>(*step), static_cast<float>(zero),
+        1 / static_cast<float>(*step)};
+  }
   check_image(result, "result");
   const bool learned = layer->gate->kernel.has_value();
   std::unique_ptr<PlannedSite> site =
       plan_site(
           std::move(layer), memory, result.scalar_type(),
-          parse_activation(activation));
+          parse_activation(activation), grid);
   const Geometry& g = site->geometry();
   const std::vector<int64_t> expected{
       g.streams, g.out_channels, g.out_height, g.out_width};

@@ -138,7 +138,8 @@ class Plan : public torch::CustomClassHolder {
 
   // The same with accumulated memory, which is taken over, see plan_site():
   // the target becomes the result, whose type the memory then has. The
-  // activation is applied to it, if the layer has none.
+  // activation is applied to it, if the layer has none. With a step and a
+  // zero it remembers bytes, see Grid.
   void add_planned_conv(
       int64_t source,
       int64_t target,
@@ -146,7 +147,9 @@ class Plan : public torch::CustomClassHolder {
       std::vector<at::Tensor> memory,
       at::Tensor mask,
       at::Tensor result,
-      std::optional<std::string> activation);
+      std::optional<std::string> activation,
+      std::optional<double> step,
+      int64_t zero);
   // What the site whose output a value is remembers, see PlannedSite.
   std::tuple<at::Tensor, at::Tensor> remembered(int64_t target) const;
   // Bytes that it takes.

@@ -15,9 +15,11 @@ typedef uint32_t Words __attribute__((vector_size(MMSKIP_BYTES)));
 typedef uint16_t Halves __attribute__((vector_size(MMSKIP_BYTES / 2)));
 typedef uint16_t LooseHalves
     __attribute__((vector_size(MMSKIP_BYTES / 2), aligned(2), may_alias));
-typedef uint32_t LooseWord __attribute__((aligned(2), may_alias));
+typedef uint32_t LooseWord __attribute__((aligned(1), may_alias));
 typedef uint32_t LooseWords
-    __attribute__((vector_size(MMSKIP_BYTES), aligned(2), may_alias));
+    __attribute__((vector_size(MMSKIP_BYTES), aligned(1), may_alias));
+typedef uint8_t LooseBytes
+    __attribute__((vector_size(MMSKIP_BYTES / 4), aligned(1), may_alias));
 
 constexpr int kLanes = MMSKIP_BYTES / 4;
 
@@ -98,12 +100,58 @@ MMSKIP_INLINE void store_one(BFloat16* to, float value) {
   to->bits = static_cast<uint16_t>(bits >> 16);
 }
 
+// Bytes as numbers, on the grid.
+MMSKIP_INLINE Vector load(const uint8_t* from) {
+  return __builtin_convertvector(
+      __builtin_convertvector(
+          *reinterpret_cast<const LooseBytes*>(from), Bits),
+      Vector);
+}
+
+MMSKIP_INLINE void store(uint8_t* to, Vector value) {
+  *reinterpret_cast<LooseBytes*>(to) = __builtin_convertvector(
+      __builtin_convertvector(value, Bits), LooseBytes);
+}
+
+MMSKIP_INLINE Vector as_floats(Vector sums) {
+  return sums;
+}
+
+MMSKIP_INLINE Vector as_floats(Bits sums) {
+  return __builtin_convertvector(sums, Vector);
+}
+
+// The places on a grid that are nearest to numbers, of two the even one.
+MMSKIP_INLINE Vector to_grid(Vector value, const Grid& grid) {
+  // Numbers from 2^23 on are whole. It is added to what was chosen, so that
+  // no CPU multiplies and adds at once, which would round in another way.
+  const Vector whole = splat(12582912.0f);
+  const Vector low = splat(-grid.zero), high = splat(255 - grid.zero);
+  Vector x = value * grid.inverse;
+  x = choose(x < low, low, x);
+  x = choose(x > high, high, x);
+  x = choose(x == x, x, Vector{});
+  return ((x + whole) - whole) + grid.zero;
+}
+
 // What is read again of a number that was stored in an image of this type.
 template <typename T>
 MMSKIP_INLINE float one_as_stored(float value) {
   T stored;
   store_one(&stored, value);
   return to_float(stored);
+}
+
+MMSKIP_INLINE float to_float(uint8_t value) {
+  return value;
+}
+
+MMSKIP_INLINE void store_one(uint8_t* to, float value) {
+  *to = static_cast<uint8_t>(value);
+}
+
+MMSKIP_INLINE float one_to_grid(float value, const Grid& grid) {
+  return to_grid(splat(value), grid)[0];
 }
 
 template <typename T>
