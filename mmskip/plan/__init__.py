@@ -17,9 +17,16 @@ from .fold import (
     is_planar_conv,
     is_planar_pool,
 )
-from .quantize import Calibration, calibrate, calibration_of, observed_inputs
+from .quantize import (
+    FEW_FRAMES,
+    Calibration,
+    calibrate,
+    calibration_of,
+    observed_inputs,
+)
 
 __all__ = [
+    'FEW_FRAMES',
     'PRECISIONS',
     'AccelerationReport',
     'Calibration',

@@ -185,10 +185,11 @@ def _slow_instructions(precision: str) -> list[str]:
     """Note what the CPU has no instructions for."""
     floats, halves, in_bytes = native.instruction_sets()
     if precision == 'bfloat16' and floats == halves:
-        return [
+        note = (
             'bfloat16 is stored as such and multiplied as float32: this CPU '
             f'has no instructions for it ({halves})'
-        ]
+        )
+        return [note]
     if precision == 'int8' and in_bytes == 'portable':
         return ['int8 is multiplied one by one: this CPU has no AVX2']
     return []

@@ -70,10 +70,8 @@ class Calibration:
 
     def __str__(self) -> str:
         few = self.in_int8()
-        lines = [
-            f'{len(few)} of {len(self.grids)} layers in int8, the others in '
-            'bfloat16'
-        ]
+        number = f'{len(few)} of {len(self.grids)}'
+        lines = [f'{number} layers in int8, the others in bfloat16']
         worst = sorted(self.grids.items(), key=lambda item: -item[1].error)
         lines += [
             f'  {name}: error {grid.error:.3f} in int8'
@@ -208,9 +206,9 @@ def calibrate(
 
     Args:
         model: A converted model in eval mode; fold it first.
-        frames: Arguments of the model, a tensor or a tuple of arguments for
-            each frame; about 16 frames of the camera that it is for, of
-            different hours, are enough.
+        frames: The model's argument, or a tuple of them, for each frame.
+            About :data:`FEW_FRAMES` of the camera that it is for are enough,
+            of different hours.
         most_error: Layers whose output is off by a larger share of its norm
             stay in bfloat16.
 

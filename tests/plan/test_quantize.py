@@ -1,4 +1,4 @@
-"""Plans in int8: exact sums, a border on the grid, layers that are left out."""
+"""Plans in int8: sums are exact, and layers that lose much are left out."""
 
 import copy
 import json
@@ -295,7 +295,7 @@ def test_a_broken_calibration_is_refused_by_name(tmp_path, content):
     path = tmp_path / 'ranges.json'
     path.write_text(content)
 
-    with pytest.raises(ValueError, match='ranges.json'):
+    with pytest.raises(ValueError, match=r'ranges\.json'):
         Calibration.load(path)
 
 
