@@ -7,8 +7,8 @@
 namespace mmskip {
 namespace {
 
-// How far values are from a reference. If that is of bytes, they count as
-// rounded: what is below a step of the grid is no change.
+// How far values are from a reference, in steps of its grid. If it is of
+// bytes, values count as rounded: what is less than a step is no change.
 template <typename T>
 MMSKIP_INLINE Vector residual_of(
     const ValueOf<T>* x, const T* reference, const Grid&) {
@@ -17,7 +17,7 @@ MMSKIP_INLINE Vector residual_of(
 
 MMSKIP_INLINE Vector residual_of(
     const BFloat16* x, const uint8_t* reference, const Grid& grid) {
-  return (to_grid(load(x), grid) - load(reference)) * grid.step;
+  return to_grid(load(x), grid) - load(reference);
 }
 
 template <typename T>
@@ -28,7 +28,17 @@ MMSKIP_INLINE float one_residual_of(
 
 MMSKIP_INLINE float one_residual_of(
     const BFloat16* x, const uint8_t* reference, const Grid& grid) {
-  return (one_to_grid(to_float(*x), grid) - to_float(*reference)) * grid.step;
+  return one_to_grid(to_float(*x), grid) - to_float(*reference);
+}
+
+// A sum of so many steps, or of their squares.
+template <typename T>
+MMSKIP_INLINE float in_steps(float sum, const Grid& grid, bool squared) {
+  if constexpr (sizeof(T) == 1) {
+    return squared ? sum * grid.step * grid.step : sum * grid.step;
+  } else {
+    return sum;
+  }
 }
 
 // True if x differs from the reference; a NaN does, and so do infinities,
@@ -79,7 +89,7 @@ MMSKIP_INLINE float measure(
       store_one(reference + c, residual);
     }
   }
-  return sum / static_cast<float>(C);
+  return in_steps<T>(sum, job.grid, squared) / static_cast<float>(C);
 }
 
 // Positions of a learned gate's kernel whose products are summed at a time.
@@ -92,8 +102,12 @@ MMSKIP_INLINE Vector seen(
   if (input == GateInput::kFrame) {
     return load(x + c);
   }
-  const Vector residual = residual_of(x + c, reference + c, grid);
-  return input == GateInput::kMagnitude ? magnitude_of(residual, false) : residual;
+  Vector residual = residual_of(x + c, reference + c, grid);
+  if constexpr (sizeof(T) == 1) {
+    residual *= grid.step;
+  }
+  return input == GateInput::kMagnitude ? magnitude_of(residual, false)
+                                        : residual;
 }
 
 template <GateInput input, typename T>
@@ -102,7 +116,8 @@ MMSKIP_INLINE float seen_one(
   if (input == GateInput::kFrame) {
     return to_float(x[c]);
   }
-  const float residual = one_residual_of(x + c, reference + c, grid);
+  const float residual = in_steps<T>(
+      one_residual_of(x + c, reference + c, grid), grid, false);
   return input == GateInput::kMagnitude ? __builtin_fabsf(residual) : residual;
 }
 
@@ -186,6 +201,14 @@ MMSKIP_INLINE bool compare_position(
     T* reference,
     int64_t at) {
   const Geometry& g = *job.geometry;
+  if constexpr (sizeof(T) == 1) {
+    // Steps are whole numbers: their sum is 0 if nothing has changed.
+    if (job.gate == nullptr) {
+      score(job, x, reference, job.scores + at);
+      job.changed[at] = job.scores[at] != 0;
+      return job.changed[at];
+    }
+  }
   const bool changed = differs(x, reference, job.grid, g.in_channels);
   job.changed[at] = changed;
   if (changed) {
@@ -283,7 +306,8 @@ void compare_rows(const Comparison<T>& job, int64_t begin, int64_t end) {
 }
 
 inline void round_values(
-    const BFloat16* from, const Grid& grid, int64_t count, uint8_t* to) {
+    const BFloat16* from, const Grid& given, int64_t count, uint8_t* to) {
+  const Grid grid = given;  // bytes could be those of any object
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
     store(to + i, to_grid(load(from + i), grid));

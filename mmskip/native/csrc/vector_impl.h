@@ -31,9 +31,7 @@ MMSKIP_INLINE Vector splat(float value) {
 
 // Lanes of a where the condition holds, else of b.
 MMSKIP_INLINE Vector choose(Bits condition, Vector a, Vector b) {
-  return reinterpret_cast<Vector>(
-      (condition & reinterpret_cast<Bits>(a)) |
-      (~condition & reinterpret_cast<Bits>(b)));
+  return condition ? a : b;
 }
 
 MMSKIP_INLINE Vector load(const float* from) {
@@ -44,9 +42,17 @@ MMSKIP_INLINE void store(float* to, Vector value) {
   *reinterpret_cast<Loose*>(to) = value;
 }
 
+// Compilers widen and narrow in more steps than there are instructions for;
+// hence the instructions here and below.
 MMSKIP_INLINE Vector load(const BFloat16* from) {
-  const Halves upper = *reinterpret_cast<const LooseHalves*>(from);
-  return reinterpret_cast<Vector>(__builtin_convertvector(upper, Words) << 16);
+  const LooseHalves& upper = *reinterpret_cast<const LooseHalves*>(from);
+#if defined(__AVX2__)
+  Words words;
+  __asm__("vpmovzxwd %1, %0" : "=v"(words) : "m"(upper));
+#else
+  const Words words = __builtin_convertvector(upper, Words);
+#endif
+  return reinterpret_cast<Vector>(words << 16);
 }
 
 // The bits of the nearest bfloat16, of two the even one, in the upper halves
@@ -102,15 +108,31 @@ MMSKIP_INLINE void store_one(BFloat16* to, float value) {
 
 // Bytes as numbers, on the grid.
 MMSKIP_INLINE Vector load(const uint8_t* from) {
-  return __builtin_convertvector(
-      __builtin_convertvector(
-          *reinterpret_cast<const LooseBytes*>(from), Bits),
-      Vector);
+  const LooseBytes& bytes = *reinterpret_cast<const LooseBytes*>(from);
+#if defined(__AVX2__)
+  Bits words;
+  __asm__("vpmovzxbd %1, %0" : "=v"(words) : "m"(bytes));
+#else
+  const Bits words = __builtin_convertvector(bytes, Bits);
+#endif
+  return __builtin_convertvector(words, Vector);
 }
 
 MMSKIP_INLINE void store(uint8_t* to, Vector value) {
-  *reinterpret_cast<LooseBytes*>(to) = __builtin_convertvector(
-      __builtin_convertvector(value, Bits), LooseBytes);
+  LooseBytes& bytes = *reinterpret_cast<LooseBytes*>(to);
+  Words words =
+      reinterpret_cast<Words>(__builtin_convertvector(value, Bits));
+#if defined(__AVX512F__)
+  __asm__("vpmovdb %1, %0" : "=m"(bytes) : "v"(words));
+#elif defined(__AVX2__)
+  // The first byte of each word to the first word of each half.
+  const Words firsts = Words{} + UINT32_C(0x0c080400);
+  __asm__("vpshufb %1, %0, %0" : "+v"(words) : "v"(firsts));
+  const uint32_t both[] = {words[0], words[4]};
+  __builtin_memcpy(&bytes, both, sizeof(both));
+#else
+  bytes = __builtin_convertvector(words, LooseBytes);
+#endif
 }
 
 MMSKIP_INLINE Vector as_floats(Vector sums) {
@@ -128,9 +150,9 @@ MMSKIP_INLINE Vector to_grid(Vector value, const Grid& grid) {
   const Vector whole = splat(12582912.0f);
   const Vector low = splat(-grid.zero), high = splat(255 - grid.zero);
   Vector x = value * grid.inverse;
-  x = choose(x < low, low, x);
-  x = choose(x > high, high, x);
   x = choose(x == x, x, Vector{});
+  x = choose(low > x, low, x);
+  x = choose(high < x, high, x);
   return ((x + whole) - whole) + grid.zero;
 }
 
