@@ -130,10 +130,20 @@ def observed_inputs(model: nn.Module) -> Iterator[dict[str, 'Observed']]:
 
     Yields:
         What was seen, by layer; it fills while frames run.
+
+    Raises:
+        ValueError: The model has no layer that int8 is for.
     """
     seen: dict[str, Observed] = {}
     hooks = []
-    for name, layer in _layers(model):
+    layers = dict(_layers(model))
+    if not layers:
+        raise ValueError(
+            "expected convolutions of images with memory='accumulated', "
+            'whose outputs are computed anew, got none; convert the model '
+            'with it to run it in int8'
+        )
+    for name, layer in layers.items():
 
         def observe(
             layer: nn.Module, inputs: tuple[Tensor], name: str = name
@@ -234,9 +244,8 @@ def calibration_of(
     found = {name: grid for name, grid in grids.items() if grid is not None}
     if not found:
         raise ValueError(
-            'expected frames that run through Skip-Convolutions with '
-            "memory='accumulated', got none; give calibration some frames of "
-            'your video'
+            'expected frames to calibrate on, got none that reached a '
+            'convolution; give about 16 frames of your video'
         )
     return Calibration(found, most_error)
 

@@ -305,8 +305,10 @@ def test_what_cannot_be_is_refused():
         mmskip.accelerate(net, 'int8')
     with pytest.raises(ValueError, match="'bfloat16' and one"):
         mmskip.accelerate(net, 'bfloat16', [])
-    with pytest.raises(ValueError, match='expected frames that run through'):
+    with pytest.raises(ValueError, match='expected frames to calibrate on'):
         mmskip.accelerate(net, 'int8', [])
+    with pytest.raises(ValueError, match="with memory='accumulated'"):
+        mmskip.accelerate(converted(TinyNet(), OPEN, 'previous'), 'int8', [])
     other = Calibration({'neck.conv': InputGrid(1, 0, 0)})
     with pytest.raises(ValueError, match='a calibration of this model'):
         mmskip.accelerate(converted(TinyNet()), 'int8', other)
