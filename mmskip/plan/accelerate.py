@@ -233,6 +233,7 @@ class PropagatedForward(StreamForward):
         self._dtype = dtype
         self._graphs: OrderedDict[tuple, fx.Graph | str] = OrderedDict()
         self._last_key: tuple | None = None
+        self._left_to_children = False
         self._name = name
         self._report = report
 
@@ -354,6 +355,9 @@ class PropagatedForward(StreamForward):
         return graph
 
     def _attach_children(self) -> None:
+        if self._left_to_children:
+            return  # in most frames
+        self._left_to_children = True
         for name, child in self.module.named_children():
             _attach(child, _join(self._name, name), self._report, self._dtype)
 

@@ -321,7 +321,15 @@ class Planner:
             native.add_conv(source, target, call.site, mask, result)
         native.watch(layer.weight)
         self._convs.append(
-            PlannedConv(layer, site, call, memory, source, mask)
+            PlannedConv(
+                layer,
+                site,
+                call,
+                memory,
+                source,
+                mask,
+                layer.frame_macs(self._frame[source].shape, mask),
+            )
         )
         self._store(target, memory.output if result is None else result)
         self._steps[-1].names[-1] = site[0]

@@ -19,6 +19,7 @@ from mmskip.skip_conv import (
     StreamBinding,
     StreamState,
 )
+from mmskip.skip_conv.layer import FrameMacs
 from mmskip.skip_conv.native_layer import NativeCall
 from mmskip.skip_conv.state import CallSite
 
@@ -47,6 +48,7 @@ class PlannedConv:
         source: Number of the layer's input in the plan.
         mask: Bool (N, 1, H_out, W_out): the outputs that were computed in
             the last frame.
+        macs: What a frame may cost.
     """
 
     def __init__(
@@ -57,11 +59,13 @@ class PlannedConv:
         memory: SkipMemory | HeldMemory,
         source: int,
         mask: Tensor,
+        macs: FrameMacs,
     ) -> None:
         self.layer = layer
         self.site = site
         self.source = source
         self.mask = mask
+        self.macs = macs
         self._call = call
         self._memory = memory
         # Looked up past torch's __getattr__: this is done in every frame.
@@ -263,9 +267,9 @@ class Plan:
     ) -> Any:
         """Count what was done; returns the result of the module."""
         if ledger is not None:
-            for conv in self.convs:
-                size = self._frame[conv.source].shape
-                conv.layer.record_frame(size, conv.mask, is_reference)
+            computed = self._frame.native.computed()
+            for conv, number in zip(self.convs, computed, strict=True):
+                conv.layer.record_frame(conv.macs, number, is_reference)
         binding.count(self.counts)
         self.runs += 1
         return copy_slots(self._result, self._frame.own)

@@ -285,6 +285,17 @@ def test_frames_are_counted_at_the_root_with_and_without_a_plan(batch):
         assert counted[0] == counted[1]
 
 
+@pytest.mark.parametrize('batch', [1, 3])
+def test_a_plan_counts_the_outputs_that_its_masks_show(batch):
+    both = twins(Block())
+    for x in eventful(batch, 4, 12, 12)[:5]:
+        both.show(x)
+        for plan in both.plans:
+            if plan.runs:
+                shown = [int(conv.mask.sum()) for conv in plan.convs]
+                assert plan._frame.native.computed() == shown
+
+
 def test_a_stream_that_ends_leaves_nothing_to_the_garbage_collector():
     net = convert(Block(), NORM)
     propagate_changes(net)
