@@ -7,6 +7,7 @@ weight, no setting and no memory that it refers to has been replaced.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -238,11 +239,31 @@ class Plan:
             Result of the module, in tensors of its own.
         """
         ledger = self._begin(inputs)
-        for step in self.steps:
-            step.restart(self._frame, ledger)
+        self._restart(ledger)
         for conv in self.convs:
             conv.restore(binding.state)
         return self._end(binding, ledger, is_reference=True)
+
+    def repeat(self, inputs: Sequence[Tensor]) -> Any:
+        """Compute the reference frame again that the plan was made from.
+
+        So that it is rounded as those of other videos, where the plan stores
+        images in another type. It was counted already.
+
+        Args:
+            inputs: Tensors that the module got.
+
+        Returns:
+            Result of the module, in tensors of its own.
+        """
+        ledger = self._begin(inputs)
+        with nullcontext() if ledger is None else ledger.paused():
+            self._restart(ledger)
+        return copy_slots(self._result, self._frame.own)
+
+    def _restart(self, ledger: Any) -> None:
+        for step in self.steps:
+            step.restart(self._frame, ledger)
 
     def memory_beside(self, slots: Mapping[CallSite, SkipMemory]) -> int:
         """Count the bytes of the plan that are not in slots of a stream."""

@@ -25,6 +25,7 @@ from .gates import Gate, as_gate
 from .native_layer import MEMORY_RULES, LayerCache, NativeCall, SkipParams
 from .reference import (
     SkipMemory,
+    empty_memory,
     native_call,
     skip_clip,
     skip_conv,
@@ -133,6 +134,27 @@ class SkipConvMixin(SelfCounting, Converted):
         layers = self._native_layers
         params = call.params._replace(weight=self.weight)
         return layers is not None and call.layer is layers.get(params, True)
+
+    def foresee(
+        self, x: Tensor, output: Tensor
+    ) -> tuple[SkipMemory, NativeCall] | None:
+        """Prepare a call site for a reference frame that a plan computes.
+
+        Args:
+            x: Input of the size that it will have.
+            output: Output, the same.
+
+        Returns:
+            Memory with nothing in it, and the call for it; None if the
+            native backend is not to run.
+        """
+        layers = self._layers_for(x)
+        if layers is None:
+            return None
+        params = self.params(x)
+        layers.get(params, check=True)
+        memory = empty_memory(x, output, params)
+        return memory, native_call(memory, params, layers)
 
     def prepare(self, x: Tensor, memory: SkipMemory) -> NativeCall | None:
         """Prepare the next frames, to run as :meth:`skip_frame` would.
