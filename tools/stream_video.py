@@ -262,6 +262,7 @@ def summary_table(
     table.add_row('dense GMAC/frame', f'{numbers["dense_gmac_per_frame"]:.4g}')
     table.add_row('reduction', f'{numbers["reduction"]:.2f}x')
     table.add_row('ms/frame (model)', f'{numbers["ms_per_frame"]:.1f}')
+    table.add_row('ms of the first frame', f'{numbers["ms_first"]:.1f}')
     table.add_row('frames/s (all)', f'{numbers["fps"]:.1f}')
     table.add_row('backend', backend_of(args, model))
     for sink in sinks:

@@ -34,8 +34,9 @@ _METHODS = {
     'add_pool': 7,
     'add_scale': 5,
     'add_sum': 7,
-    'remembered': 2,
     'begin': 3,
+    'computed': 1,
+    'remembered': 2,
     'run': 3,
 }
 

@@ -16,14 +16,23 @@ from torch.utils import _pytree
 from mmskip.core import lay_kernels_last
 from mmskip.native import active_backend
 from mmskip.native import library as native
-from mmskip.skip_conv import SkipConvMixin, StreamBinding
+from mmskip.skip_conv import SkipConvMixin, StreamBinding, StreamState
+from mmskip.skip_conv.state import CallSite
 
 from .fold import FoldReport, fold
 from .graph import TraceError, trace
 from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
 from .quantize import Calibration, apply_calibration, calibrate
-from .record import StreamForward, check_convertible, record, skip_convs
+from .record import (
+    FrameShapes,
+    StreamForward,
+    apart,
+    check_convertible,
+    record,
+    sites_of,
+    skip_convs,
+)
 
 #: Types in which values of a plan are stored, by precision. In int8 layers
 #: remember their inputs as bytes, and what they pass on is in bfloat16.
@@ -283,7 +292,9 @@ class PropagatedForward(StreamForward):
         super().__init__(module)
         self._dtype = dtype
         self._graphs: OrderedDict[tuple, fx.Graph | str] = OrderedDict()
+        self._shapes: dict[tuple, FrameShapes] = {}
         self._last_key: tuple | None = None
+        self._left_to_children = False
         self._name = name
         self._report = report
 
@@ -303,7 +314,6 @@ class PropagatedForward(StreamForward):
         plans, site = binding.state.plans, (self, number)
         # Unless this frame ends well, what it knows is of an older one.
         plan = plans.pop(site, None)
-        graph = None
         try:
             self._check_frame(binding, inputs)
             key = self._key(spec, leaves, inputs)
@@ -324,14 +334,14 @@ class PropagatedForward(StreamForward):
                 self._attach_children()
             self._count(f'without a plan: {error}')
             return self.run_plain(*args, **kwargs)
-        if graph is not None:
-            result, plan = self._record(graph, key, inputs, binding)
+        if goes_on:
+            self._count('in a plan')
+            result = plan.run(inputs, binding)
         elif begins:
             self._count('first frames of videos, in a plan')
             result = plan.restart(inputs, binding)
         else:
-            self._count('in a plan')
-            result = plan.run(inputs, binding)
+            result, plan = self._start(graph, key, inputs, binding)
         if plan is not None:
             plans[site] = plan
         return result
@@ -339,25 +349,45 @@ class PropagatedForward(StreamForward):
     def _count(self, what: str) -> None:
         self._report.rows.setdefault(self._name, Counter())[what] += 1
 
-    def _record(
+    def _start(
         self,
         graph: fx.Graph,
         key: tuple,
         inputs: Sequence[Tensor],
         binding: StreamBinding,
     ) -> tuple[Any, Plan | None]:
+        """Compute a frame that continues no plan, and plan the next ones."""
+        self._forget_children(binding)
+        sites = sites_of(graph, self.module, binding)
+        is_new = binding.state.slots.keys().isdisjoint(sites.values())
+        plan = self._foresee(graph, key, sites) if is_new else None
+        if plan is not None:
+            self._count('first frames of videos, in a plan')
+            return plan.restart(inputs, binding), plan
+        result, plan = self._record(graph, key, inputs, sites, binding)
+        if is_new and plan is not None and self._dtype != torch.float32:
+            # As the first frames of other streams will be computed.
+            result = plan.repeat(inputs)
+        return result, plan
+
+    def _record(
+        self,
+        graph: fx.Graph,
+        key: tuple,
+        inputs: Sequence[Tensor],
+        sites: dict[fx.Node, CallSite],
+        binding: StreamBinding,
+    ) -> tuple[Any, Plan | None]:
         """Compute a frame node by node, and plan the next ones."""
-        within = set(self.module.modules())
-        plans = binding.state.plans
-        for forward, number in list(plans):
-            if forward is not self and forward.module in within:
-                del plans[forward, number]  # of frames that ran in children
-        values, sites = record(graph, self.module, inputs, binding)
+        values = record(graph, self.module, inputs, sites, binding)
+        shapes = FrameShapes(graph, values)
         planner = Planner(
             graph, self.module, values, sites, binding.state, self._dtype
         )
+        result = planner.result()
         try:
             plan = planner.plan(key)
+            self._shapes[key] = shapes
             self._count('recorded for a plan')
             if planner.dtype != self._dtype:
                 self._count(
@@ -366,7 +396,44 @@ class PropagatedForward(StreamForward):
         except NotPlannedError as error:
             plan = None
             self._count(f'without a plan: {error}')
-        return planner.result(), plan
+        return result, plan
+
+    def _foresee(
+        self, graph: fx.Graph, key: tuple, sites: dict[fx.Node, CallSite]
+    ) -> Plan | None:
+        """Plan the first frame of a new stream, if its sizes are known.
+
+        Returns:
+            The plan, to be restarted; None if the frame is to be recorded.
+        """
+        shapes = self._shapes.get(key)
+        if shapes is None:
+            return None
+        # The stream gets the memory once there is a frame in it.
+        empty = StreamState()
+        values = shapes.values(self.module)
+        with apart():
+            for node, site in sites.items():
+                layer = self.module.get_submodule(node.target)
+                made = layer.foresee(values[node.args[0]], values[node])
+                if made is None:
+                    return None
+                empty.restore(site, *made)
+        planner = Planner(
+            graph, self.module, values, sites, empty, self._dtype, True
+        )
+        try:
+            return planner.plan(key)
+        except NotPlannedError:
+            return None
+
+    def _forget_children(self, binding: StreamBinding) -> None:
+        """Drop the plans of frames that ran in children."""
+        within = set(self.module.modules())
+        plans = binding.state.plans
+        for forward, number in list(plans):
+            if forward is not self and forward.module in within:
+                del plans[forward, number]
 
     def _key(self, spec: Any, leaves: list, inputs: list[Tensor]) -> tuple:
         """Tell which graph and which plan a call has."""
@@ -393,7 +460,8 @@ class PropagatedForward(StreamForward):
                     f'arguments of more than {MOST_GRAPHS} kinds'
                 )
             if len(self._graphs) >= MOST_GRAPHS:
-                self._graphs.popitem(last=False)
+                oldest, _ = self._graphs.popitem(last=False)
+                self._shapes.pop(oldest, None)
             try:
                 self._graphs[key] = trace(self.module, args, kwargs)
             except TraceError as error:
@@ -405,6 +473,9 @@ class PropagatedForward(StreamForward):
         return graph
 
     def _attach_children(self) -> None:
+        if self._left_to_children:
+            return  # in most frames
+        self._left_to_children = True
         for name, child in self.module.named_children():
             _attach(child, _join(self._name, name), self._report, self._dtype)
 
@@ -430,7 +501,8 @@ class PropagatedForward(StreamForward):
                 raise NotPlannedError(f'an input is {x.dtype}')
 
     def __getstate__(self) -> dict:
-        return {**super().__getstate__(), '_graphs': OrderedDict()}
+        left = dict(_graphs=OrderedDict(), _shapes={})
+        return {**super().__getstate__(), **left}
 
 
 class _LeftToChildrenError(NotPlannedError):

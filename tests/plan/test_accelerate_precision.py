@@ -263,6 +263,20 @@ def test_a_scale_that_moved_by_less_than_a_step_changes_nothing():
     assert fired == [32 * 32, 5 * 5]
 
 
+def test_all_first_frames_are_rounded_and_counted_alike():
+    _, net = pair(converted(TinyNet()))
+    video = make_video(3, 1, *TinyNet.shape, share=0.02)
+    outputs, counts = [], []
+    for _ in range(2):
+        with mmskip.count_macs(net) as macs:
+            outputs.append(run(net, video))
+        counts.append((macs.by_module(), macs.uncounted(), macs.frames))
+
+    assert counts[0] == counts[1]
+    for one, other in zip(*outputs, strict=True):
+        assert one.equal(other)
+
+
 def test_memory_is_half():
     size = {}
     nets = pair(converted(nn.Sequential(*[

@@ -58,6 +58,7 @@ TORCH_LIBRARY(mmskip, m) {
       .def("add_planned_conv", &Plan::add_planned_conv)
       .def("remembered", &Plan::remembered)
       .def("num_bytes", &Plan::num_bytes)
+      .def("computed", &Plan::computed)
       .def("add_follow", &Plan::add_follow)
       .def("add_sum", &Plan::add_sum)
       .def("add_scale", &Plan::add_scale)

@@ -176,6 +176,18 @@ int64_t Plan::num_bytes(int64_t target) const {
   return site_of(target).num_bytes();
 }
 
+std::vector<int64_t> Plan::computed() const {
+  std::vector<int64_t> numbers;
+  for (const auto& step : steps_) {
+    if (const auto* conv = std::get_if<ConvStep>(&step)) {
+      numbers.push_back(conv->memory.fired);
+    } else if (const auto* planned = std::get_if<PlannedStep>(&step)) {
+      numbers.push_back(planned->memory.fired);
+    }
+  }
+  return numbers;
+}
+
 void Plan::add_follow(int64_t source, int64_t target, at::Tensor copy) {
   check_image(copy, "copy");
   value(source);

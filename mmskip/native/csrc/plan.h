@@ -155,6 +155,10 @@ class Plan : public torch::CustomClassHolder {
   // Bytes that it takes.
   int64_t num_bytes(int64_t target) const;
 
+  // Numbers of outputs that the Skip-Convolutions computed in the last frame,
+  // in the order in which they were added.
+  std::vector<int64_t> computed() const;
+
   // The target becomes the copy, which follows the source, a float image.
   void add_follow(int64_t source, int64_t target, at::Tensor copy);
 
