@@ -90,6 +90,15 @@ def _check_count(name: str, schema: torch.FunctionSchema, count: int) -> None:
 
 #: Reason why there is no native backend; empty if there is one.
 MISSING = _load()
+#: Activations that layers apply to their outputs, by the library's names.
+ACTIVATIONS = {
+    'relu': F.relu,
+    'silu': F.silu,
+    'relu6': F.relu6,
+    'hardswish': F.hardswish,
+}
+#: The name of another one begins so; its slope follows.
+LEAKY_RELU = 'leaky_relu:'
 #: The operators as torch registers them, see csrc.
 soft_gate = None if MISSING else torch.ops.mmskip.soft_gate.default
 relative_scale = None if MISSING else torch.ops.mmskip.relative_scale.default
@@ -244,9 +253,12 @@ def activate_(output: Tensor, name: str | None) -> Tensor:
 
     Args:
         output: Any shape.
-        name: ``relu``, ``silu``, or None, which leaves it as it is.
+        name: A key of :data:`ACTIVATIONS`, ``leaky_relu:SLOPE``, or None,
+            which leaves it as it is.
     """
     if name is None:
         return output
-    function = F.relu if name == 'relu' else F.silu
-    return function(output, inplace=True)
+    if name.startswith(LEAKY_RELU):
+        slope = float(name.removeprefix(LEAKY_RELU))
+        return F.leaky_relu(output, slope, inplace=True)
+    return ACTIVATIONS[name](output, inplace=True)

@@ -24,7 +24,11 @@ from .graph import activation_of, find_constants
 from .kinds import is_image, is_mean
 
 #: Modules that do the same in training mode; folding leaves new ones.
-_MODELESS = (SkipConvMixin, nn.Identity, nn.ReLU, nn.SiLU)
+_MODELESS = (
+    SkipConvMixin,
+    nn.Identity,
+    *(nn.ReLU, nn.SiLU, nn.ReLU6, nn.Hardswish, nn.LeakyReLU),
+)
 
 
 class StreamForward:

@@ -75,14 +75,24 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize('activation', [None, nn.ReLU, nn.SiLU])
+ACTIVATIONS = {
+    'none': nn.Identity(),
+    'relu': nn.ReLU(),
+    'silu': nn.SiLU(),
+    'relu6': nn.ReLU6(),
+    'hardswish': nn.Hardswish(),
+    'leaky': nn.LeakyReLU(0.1),
+}
+
+
+@pytest.mark.parametrize('activation', ACTIVATIONS)
 @pytest.mark.parametrize('name', LAYERS)
 def test_outputs_are_those_of_torch_rounded_once(name, activation):
     settings = dict(in_channels=8, out_channels=16) | LAYERS[name]
     conv = nn.Conv2d(**settings)
     for parameter in conv.parameters():
         parameter.data.mul_(20).round_()
-    after = nn.Identity() if activation is None else activation()
+    after = ACTIVATIONS[activation]
     dense = copy.deepcopy(nn.Sequential(conv, after))
     net = converted(nn.Sequential(conv, after), OPEN)
     mmskip.accelerate(net, 'bfloat16')
@@ -93,7 +103,7 @@ def test_outputs_are_those_of_torch_rounded_once(name, activation):
 
     for x, output in zip(video[1:], outputs[1:], strict=True):
         expected = dense(x).detach()
-        if activation is nn.SiLU:
+        if activation == 'silu':
             torch.testing.assert_close(
                 output, expected, rtol=HALF_STEP, atol=1e-6
             )

@@ -266,7 +266,7 @@ MMSKIP_INLINE int64_t sum_largest_tile(
 }
 
 // Channels [first, first + count) of an output.
-template <Activation activation, bool biased, typename T>
+template <ActivationKind kind, bool biased, typename T>
 MMSKIP_INLINE void finish_output(
     const Convolution<T>& job,
     const float* sums,
@@ -295,7 +295,7 @@ MMSKIP_INLINE void finish_output(
       if constexpr (sizeof(T) == 1) {
         sum *= load(job.scale + first + c);
       }
-      store(to + c, activate<activation>(sum));
+      store(to + c, activate<kind>(sum, job.activation));
       if (signal != nullptr) {
         store(signal + c, sum);
       }
@@ -307,11 +307,22 @@ MMSKIP_INLINE void finish_output(
     if constexpr (sizeof(T) == 1) {
       sum *= load_some(job.scale + first + c, left);
     }
-    store_some(to + c, activate<activation>(sum), left);
+    store_some(to + c, activate<kind>(sum, job.activation), left);
     if (signal != nullptr) {
       store_some(signal + c, sum, left);
     }
   }
+}
+
+template <bool biased, ActivationKind kind, typename T>
+MMSKIP_INLINE void finish_known(
+    Known<kind>,
+    const Convolution<T>& job,
+    const float* sums,
+    int64_t index,
+    int64_t first,
+    int64_t count) {
+  finish_output<kind, biased>(job, sums, index, first, count);
 }
 
 // The bias is added, unless sums are biased already.
@@ -322,17 +333,9 @@ MMSKIP_INLINE void finish(
     int64_t index,
     int64_t first,
     int64_t count) {
-  switch (job.activation) {
-    case Activation::kNone:
-      finish_output<Activation::kNone, biased>(job, sums, index, first, count);
-      break;
-    case Activation::kReLU:
-      finish_output<Activation::kReLU, biased>(job, sums, index, first, count);
-      break;
-    case Activation::kSiLU:
-      finish_output<Activation::kSiLU, biased>(job, sums, index, first, count);
-      break;
-  }
+  for_kind(job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
+    finish_known<biased>(known, job, sums, index, first, count);
+  });
 }
 
 // What the outputs of a chunk have in common.

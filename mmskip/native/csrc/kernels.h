@@ -54,8 +54,25 @@ constexpr int64_t kMostWeight = 63;
 template <typename T>
 constexpr int64_t kPacked = 4 / sizeof(T);
 
-// Activations of outputs and sums on their way on.
-enum class Activation : int64_t { kNone, kReLU, kSiLU };
+// Activations of outputs and sums on their way on. Kernels are compiled for
+// each of the first; for the others once.
+enum class ActivationKind : int64_t {
+  kNone,
+  kReLU,
+  kSiLU,
+  kReLU6,
+  kHardswish,
+  kLeakyReLU,
+};
+constexpr ActivationKind kAnyOther = ActivationKind::kReLU6;
+
+struct Activation {
+  ActivationKind kind = ActivationKind::kNone;
+  // Of a leaky ReLU: what is below 0 is multiplied by it.
+  float slope = 0;
+
+  bool is_none() const { return kind == ActivationKind::kNone; }
+};
 
 // Inputs that a learned gate may convolve.
 enum class GateInput : int64_t { kResidual, kMagnitude, kFrame };

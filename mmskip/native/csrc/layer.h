@@ -63,7 +63,7 @@ struct ByteWeight {
 
 struct Layer : public torch::CustomClassHolder {
   // Weight (C_out, C_in / groups, h, w), bias (C_out). What an activation
-  // ('relu', 'silu') makes of outputs is returned; it is not remembered.
+  // (see parse_activation) makes of outputs is returned; it is not remembered.
   Layer(
       const at::Tensor& weight,
       std::optional<at::Tensor> bias,

@@ -95,7 +95,7 @@ void Plan::add_conv(
     c10::intrusive_ptr<CallSite> site,
     at::Tensor mask,
     std::optional<at::Tensor> result) {
-  const bool activates = site->layer().activation != Activation::kNone;
+  const bool activates = !site->layer().activation.is_none();
   TORCH_CHECK_VALUE(
       result.has_value() == activates,
       "expected a result with an activation and none without");

@@ -269,7 +269,7 @@ at::Tensor convolve_anew(
       g,
       {nullptr, image.const_data_ptr<float>(),
        layer->packed.const_data_ptr<float>(),
-       layer->start.const_data_ptr<float>(), nullptr, Activation::kNone,
+       layer->start.const_data_ptr<float>(), nullptr, Activation{},
        output.mutable_data_ptr<float>(), nullptr, 1, nullptr});
   return output;
 }
@@ -288,10 +288,9 @@ std::unique_ptr<PlannedSite> plan_site(
       "expected input, output and scale to remember and, of a relative gate, "
       "computed, got ", memory.size(), " tensors");
   TORCH_CHECK_VALUE(
-      layer->activation == Activation::kNone ||
-          activation == Activation::kNone,
+      layer->activation.is_none() || activation.is_none(),
       "expected one activation at most, got a second one");
-  if (activation == Activation::kNone) {
+  if (activation.is_none()) {
     activation = layer->activation;
   }
   if (grid) {

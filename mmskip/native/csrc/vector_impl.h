@@ -23,7 +23,8 @@ typedef uint8_t LooseBytes
 
 constexpr int kLanes = MMSKIP_BYTES / 4;
 
-#define MMSKIP_INLINE inline __attribute__((always_inline))
+#define MMSKIP_ALWAYS __attribute__((always_inline))
+#define MMSKIP_INLINE inline MMSKIP_ALWAYS
 
 MMSKIP_INLINE Vector splat(float value) {
   return Vector{} + value;
