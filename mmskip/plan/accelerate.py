@@ -23,7 +23,7 @@ from .fold import FoldReport, fold
 from .graph import TraceError, trace
 from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
-from .quantize import Calibration, apply_calibration, calibrate
+from .quantize import Calibration, apply_calibration
 from .record import (
     FrameShapes,
     StreamForward,
@@ -120,26 +120,20 @@ def accelerate(
     and nothing else is computed, see
     :func:`mmskip.plan.propagate_changes`. There is no way back.
 
-    With ``precision='bfloat16'`` a plan stores images and kernels in
-    bfloat16: half of the memory, and half of what has to be moved. Products
-    are summed in float32. Because layers with ``memory='accumulated'`` compute
-    an output anew from what was transmitted, whatever it was before, errors
-    of rounding do not build up. Parts with ``memory='previous'``, a running
-    sum, stay in float32, and so do layers that are not converted.
-
-    With ``precision='int8'`` layers remember what was transmitted to them as
-    bytes and multiply these with weights in 7 bits; what they pass on is in
-    bfloat16. A change smaller than a step of the bytes is no change.
-    Depthwise layers, those that lose too much, and those that no frame of
-    the calibration ran through stay in bfloat16.
+    A lower precision takes less memory, and less has to be moved. Because
+    layers with ``memory='accumulated'`` compute an output anew from what was
+    transmitted, whatever it was before, errors of rounding do not build up.
+    Parts with ``memory='previous'``, a running sum, stay in float32, and so
+    do layers that are not converted. In ``bfloat16`` images and kernels are
+    stored in it, and products are summed in float32. In ``int8`` layers
+    remember bytes, see :mod:`mmskip.plan.quantize`.
 
     Args:
         model: Any model in eval mode, converted or not.
         precision: ``float32``, ``bfloat16`` or ``int8``.
-        calibration: For int8. About 16 frames to learn the ranges of values
-            from, each the model's argument or a tuple of them; or what
-            :func:`mmskip.plan.calibrate` made of them; or the path where it
-            was saved.
+        calibration: For int8: about 16 frames, each the model's argument or
+            a tuple of them, or what :func:`mmskip.plan.calibrate` made of
+            such, or the path where it was saved.
 
     Returns:
         A report, to be printed, best after some frames: what was folded,
@@ -151,12 +145,40 @@ def accelerate(
             that without int8; a batch norm is in training mode; the model is
             accelerated already.
     """
+    refusal = _why_no_plan(model)
+    _check_precision(precision, calibration, refusal)
+    if isinstance(calibration, (str, Path)):
+        # Before anything of the model is changed.
+        calibration = Calibration.load(calibration)
+    if not refusal:
+        check_convertible(model)
+    lay_kernels_last(model)
+    folding = fold(model)
+    if refusal:
+        return AccelerationReport(folding, None, [f'no plan: {refusal}'])
+    if calibration is not None:
+        calibration = apply_calibration(model, calibration)
+    plans = propagate_changes(model, PRECISIONS[precision])
+    notes = _slow_instructions(precision)
+    return AccelerationReport(folding, plans, notes, calibration)
+
+
+def _check_precision(precision: str, calibration: Any, refusal: str) -> None:
+    """Refuse a precision that there is not, or not for this model.
+
+    Args:
+        precision: That of :func:`accelerate`.
+        calibration: The same.
+        refusal: Why the model can have no plan.
+
+    Raises:
+        ValueError: See :func:`accelerate`.
+    """
     if precision not in PRECISIONS:
         raise ValueError(
             f'expected precision to be one of {", ".join(PRECISIONS)}, got '
             f'{precision!r}'
         )
-    refusal = _why_no_plan(model)
     if refusal and precision != 'float32':
         raise ValueError(
             f'expected a model that can have a plan for {precision!r}, got '
@@ -170,24 +192,6 @@ def accelerate(
             'frames, or the path of what `mmskip calibrate --precision int8` '
             'wrote'
         )
-    if isinstance(calibration, (str, Path)):
-        calibration = Calibration.load(calibration)
-    if not refusal:
-        check_convertible(model)
-    lay_kernels_last(model)
-    folding = fold(model)
-    if refusal:
-        return AccelerationReport(folding, None, [f'no plan: {refusal}'])
-    if precision == 'int8':
-        if not isinstance(calibration, Calibration):
-            calibration = calibrate(model, calibration)
-        apply_calibration(model, calibration)
-    return AccelerationReport(
-        folding,
-        propagate_changes(model, PRECISIONS[precision]),
-        _slow_instructions(precision),
-        calibration,
-    )
 
 
 def _slow_instructions(precision: str) -> list[str]:

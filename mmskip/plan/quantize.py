@@ -1,9 +1,13 @@
-"""What plans in int8 know of a model: the values that its layers read.
+"""Ranges of the values that the layers of a model read, for plans in int8.
 
 Post-training quantisation. Inputs become bytes on one grid for each layer,
 whose range loses least in the squared error over what a few frames showed
-(torch's ``HistogramObserver``); weights become bytes with one scale for each
-filter. Sums are whole numbers, and what a layer passes on is in bfloat16.
+(torch's ``HistogramObserver``); weights become numbers of 7 bits with one
+scale for each filter. Sums are whole numbers, and what a layer passes on is in
+bfloat16. A change that is smaller than a step of the grid is no change.
+
+Depthwise layers, those that lose too much, and those that no frame of the
+calibration ran through stay in bfloat16.
 """
 
 import json
@@ -250,12 +254,24 @@ def calibration_of(
     return Calibration(found, most_error)
 
 
-def apply_calibration(model: nn.Module, calibration: Calibration) -> None:
+def apply_calibration(
+    model: nn.Module, calibration: Calibration | Iterable[Any]
+) -> Calibration:
     """Tell layers on which grids to keep their inputs.
 
+    Args:
+        model: A converted model in eval mode, folded.
+        calibration: A calibration, or frames to make one of.
+
+    Returns:
+        The calibration.
+
     Raises:
-        ValueError: No layer of the model has a grid.
+        ValueError: No layer of the model has a grid, or see
+            :func:`calibrate`.
     """
+    if not isinstance(calibration, Calibration):
+        calibration = calibrate(model, calibration)
     layers = dict(_layers(model))
     few = calibration.in_int8()
     if not layers.keys() & calibration.grids.keys():
@@ -266,6 +282,7 @@ def apply_calibration(model: nn.Module, calibration: Calibration) -> None:
         )
     for name, layer in layers.items():
         layer.input_grid = few[name][:2] if name in few else None
+    return calibration
 
 
 def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
