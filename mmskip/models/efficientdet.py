@@ -328,6 +328,8 @@ def halve(x: Tensor) -> Tensor:
     # An odd size has a border on both sides, an even one on the far side only,
     # where the last window just ends later.
     padding = [x.shape[-2] % 2, x.shape[-1] % 2]
+    if torch.jit.is_tracing():  # for an exporter, which takes constants
+        padding = [int(size) for size in padding]
     return F.max_pool2d(x, 3, stride=2, padding=padding, ceil_mode=True)
 
 

@@ -4,6 +4,9 @@ import pytest
 import torch
 from torch import nn
 
+pytest.importorskip('mmdet')
+
+from mmskip.models.efficientdet import halve
 from mmskip.native import library as native
 from mmskip.plan import accelerate, fold
 from mmskip.plan.steps import NativeSteps
@@ -53,3 +56,13 @@ def test_fusions_keep_their_batch_norms_in_their_convolutions():
     assert isinstance(node.bn, nn.Identity)
     assert isinstance(node.lateral.bn, nn.Identity)
     torch.testing.assert_close(node(features), expected)
+
+
+@pytest.mark.parametrize('size', [(8, 8), (9, 12), (1, 7)])
+def test_pooling_can_be_traced_for_an_exporter(size):
+    x = torch.rand(1, 2, *size)
+
+    traced = torch.jit.trace(halve, x)
+
+    assert traced(x).equal(halve(x))
+    assert 'remainder' not in str(traced.graph)
