@@ -15,6 +15,11 @@ from torch.utils import _pytree
 from mmskip.native.library import LEAKY_RELU
 from mmskip.skip_conv import SkipConvMixin
 
+try:
+    from mmcv.cnn.bricks import DropPath
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    DropPath = nn.Dropout
+
 #: Operations in place (``a += b``), and those that make a new tensor.
 _IN_PLACE = {
     operator.iadd: operator.add,
@@ -71,7 +76,8 @@ _ACTIVATION_FUNCTIONS = {
     F.relu6: 'relu6',
     F.hardswish: 'hardswish',
 }
-_IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
+#: In eval mode, in which plans are made.
+_IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d, DropPath)
 #: Modules may be shared by models that are traced in different threads.
 _TRACING = Lock()
 

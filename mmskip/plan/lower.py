@@ -28,6 +28,7 @@ from .kinds import (
     is_pointwise,
     is_scaling,
     scaled,
+    sigmoid_of,
     spread_of,
     windows_of,
 )
@@ -277,6 +278,7 @@ class Planner:
             if (
                 len(found.terms) == 1
                 and found.norm is None
+                and found.factor is None
                 and conv in self._sites
                 and len(conv.users) == 1
                 and self._values[conv].shape == self._values[node].shape
@@ -351,6 +353,10 @@ class Planner:
             norm = self._module.get_submodule(found.norm)
             scale, shift = affine(norm)
             self._norms += [*norm.parameters(), *norm.buffers()]
+        if found.factor is not None:
+            number = self._values[found.factor].flatten()
+            scale = number.expand(result.shape[1]).contiguous()
+            shift = torch.zeros_like(scale)
         self._frame.native.add_sum(
             terms, target, result, scale, shift, found.activation
         )
@@ -365,6 +371,11 @@ class Planner:
         result, target = self._new_result(node), self._numbers[node]
         image, factor = map(self._source, scaled(node, self._values))
         self._frame.native.add_scale(image, factor, target, result)
+        self._store(target, result)
+
+    def _add_factor(self, source: int, node: fx.Node, is_hard: bool) -> None:
+        result, target = self._new_result(node), self._numbers[node]
+        self._frame.native.add_factor(source, target, result, is_hard)
         self._store(target, result)
 
     def _add_pool(
@@ -437,6 +448,10 @@ class Planner:
         function = NodeCall(node, self._module, inputs, fixed)
         if is_mean(node, self._module, self._values):
             self._add_mean(self._source(inputs[0]), node)
+            return
+        is_hard = sigmoid_of(node, inputs, self._module, self._values)
+        if is_hard is not None:
+            self._add_factor(self._source(inputs[0]), node, is_hard)
             return
         windows = windows_of(node, inputs, self._module, self._values)
         if windows is not None:

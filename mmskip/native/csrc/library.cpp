@@ -64,6 +64,7 @@ TORCH_LIBRARY(mmskip, m) {
       .def("add_scale", &Plan::add_scale)
       .def("add_pool", &Plan::add_pool)
       .def("add_mean", &Plan::add_mean)
+      .def("add_factor", &Plan::add_factor)
       .def("add_join", &Plan::add_join)
       .def("watch", &Plan::watch)
       .def("holds", &Plan::holds)

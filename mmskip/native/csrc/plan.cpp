@@ -269,6 +269,17 @@ void Plan::add_mean(int64_t source, int64_t target, at::Tensor result) {
   steps_.emplace_back(std::move(step));
 }
 
+void Plan::add_factor(
+    int64_t source, int64_t target, at::Tensor result, bool hard) {
+  check_image(result, "result");
+  const at::Tensor& image = value(source).tensor;
+  TORCH_CHECK_VALUE(
+      image.sizes() == result.sizes(), "expected a result of shape ",
+      image.sizes(), ", got ", result.sizes());
+  value(target).tensor = result;
+  steps_.emplace_back(FactorStep{source, target, hard, result});
+}
+
 void Plan::add_join(
     std::vector<int64_t> sources, int64_t target, at::Tensor result) {
   check_image(result, "result");

@@ -106,6 +106,13 @@ struct MeanStep {
   bool known = false;
 };
 
+struct FactorStep {
+  int64_t source, target;
+  bool hard;
+  at::Tensor result;
+  bool known = false;
+};
+
 struct JoinStep {
   std::vector<int64_t> sources;
   int64_t target;
@@ -191,6 +198,11 @@ class Plan : public torch::CustomClassHolder {
   // The mean over all positions of an image, (N, C, 1, 1).
   void add_mean(int64_t source, int64_t target, at::Tensor result);
 
+  // The sigmoid of a small image, or the hard one: factors of channel
+  // attention. It is computed whole, and has changed if it is another.
+  void add_factor(
+      int64_t source, int64_t target, at::Tensor result, bool hard);
+
   // Images of one size, one behind the other in channels.
   void add_join(
       std::vector<int64_t> sources, int64_t target, at::Tensor result);
@@ -249,6 +261,7 @@ class Plan : public torch::CustomClassHolder {
   bool scale(ScaleStep& step, const uint8_t* map);
   void run_step(PoolStep& step);
   void run_step(MeanStep& step);
+  void run_step(FactorStep& step);
   void run_step(JoinStep& step);
   template <typename T>
   void join(JoinStep& step);
@@ -257,7 +270,7 @@ class Plan : public torch::CustomClassHolder {
   std::vector<
       std::variant<
           ConvStep, PlannedStep, FollowStep, SumStep, ScaleStep, PoolStep,
-          MeanStep, JoinStep>>
+          MeanStep, FactorStep, JoinStep>>
       steps_;
   std::vector<Watched> watched_;
 };
