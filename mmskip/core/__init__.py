@@ -26,6 +26,7 @@ from .layer import (
 )
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .straight_through import open_gate, sample_gate, straight_through
+from .turns import in_turns, samples_together
 
 __all__ = [
     'ConvConversion',
@@ -46,6 +47,7 @@ __all__ = [
     'dense_macs',
     'follow_layout',
     'follow_mode',
+    'in_turns',
     'is_channels_last',
     'lay_kernels_last',
     'list_reasons',
@@ -54,5 +56,6 @@ __all__ = [
     'refuse_unknown',
     'revert',
     'sample_gate',
+    'samples_together',
     'straight_through',
 ]

@@ -5,13 +5,13 @@ positions. All functions work for 2-D (N, C, H, W) and 3-D (N, C, T, H, W).
 """
 
 import math
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-_CONV = {4: F.conv2d, 5: F.conv3d}
 _CONV_TRANSPOSE = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
 
 
@@ -44,13 +44,27 @@ def pad(x: Tensor, geometry: ConvGeometry) -> Tensor:
 
 
 def convolve(
-    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    geometry: ConvGeometry,
+    conv2d: Callable[..., Tensor] = F.conv2d,
 ) -> Tensor:
     """Convolve ``x`` (N, C, ...) densely, with any linear padding.
 
     On a CPU the two halves of a factorised 3-D convolution, kernels
     (1, K, K) and (K, 1, 1), run as 2-D ones: the same sums, in down to a
-    third of the time. The output's memory may then lie frame by frame.
+    third of the time. The output's memory may then lie frame by frame; it
+    lies channels last where that of ``x`` and of the 2-D output does, and
+    nothing is copied.
+
+    Args:
+        x: Input.
+        weight: Kernel (C_out, C_in / groups, ...).
+        bias: (C_out,), or None.
+        geometry: Where the kernel is applied.
+        conv2d: Function that runs the 2-D ones, with the arguments of
+            ``torch.nn.functional.conv2d``.
     """
     symmetric = all(a == b for a, b in geometry.padding)
     if symmetric and geometry.padding_mode == 'zeros':
@@ -60,10 +74,13 @@ def convolve(
         inner, x = (0,) * (x.dim() - 2), pad(x, geometry)
     if x.dim() == 5 and x.device.type == 'cpu':
         if weight.shape[2] == 1 and inner[0] == 0:
-            return _convolve_frames(x, weight, bias, geometry, inner)
+            return _convolve_frames(x, weight, bias, geometry, inner, conv2d)
         if weight.shape[3:] == (1, 1) and inner[1:] == (0, 0):
-            return _convolve_positions(x, weight, bias, geometry, inner)
-    return _CONV[x.dim()](
+            return _convolve_positions(
+                x, weight, bias, geometry, inner, conv2d
+            )
+    run = conv2d if x.dim() == 4 else F.conv3d
+    return run(
         x,
         weight,
         bias,
@@ -172,10 +189,11 @@ def _convolve_frames(
     bias: Tensor | None,
     geometry: ConvGeometry,
     padding: tuple[int, ...],
+    conv2d: Callable[..., Tensor],
 ) -> Tensor:
     """Convolve with a kernel (1, K, K), for which frames are images."""
     frames = x[:, :, :: geometry.stride[0]].transpose(1, 2)
-    y = F.conv2d(
+    y = conv2d(
         frames.flatten(0, 1),
         weight[:, :, 0],
         bias,
@@ -193,11 +211,12 @@ def _convolve_positions(
     bias: Tensor | None,
     geometry: ConvGeometry,
     padding: tuple[int, ...],
+    conv2d: Callable[..., Tensor],
 ) -> Tensor:
     """Convolve with a kernel (K, 1, 1), an image of frames x positions."""
     rows, columns = geometry.stride[1:]
     x = x[..., ::rows, ::columns]
-    y = F.conv2d(
+    y = conv2d(
         x.flatten(3),
         weight[..., 0],
         bias,

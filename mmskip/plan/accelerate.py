@@ -17,6 +17,7 @@ from mmskip.native import active_backend
 from mmskip.native import library as native
 from mmskip.skip_conv import SkipConvMixin, StreamBinding
 
+from .dense import run_densely
 from .fold import FoldReport, fold
 from .graph import TraceError, trace
 from .lower import NotPlannedError, Planner
@@ -132,7 +133,10 @@ def accelerate(
     lay_kernels_last(model)
     folding = fold(model)
     if refusal:
-        return AccelerationReport(folding, None, [f'no plan: {refusal}'])
+        notes = [f'no plan: {refusal}']
+        if not skip_convs(model) and all(p.is_cpu for p in model.parameters()):
+            notes += run_densely(model)
+        return AccelerationReport(folding, None, notes)
     dtype = PRECISIONS[precision]
     notes = []
     floats, halves = native.instruction_sets()

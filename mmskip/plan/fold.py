@@ -7,6 +7,7 @@ the model, see :mod:`mmskip.plan.dataflow`.
 """
 
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmskip.compression import L0ConvMixin
-from mmskip.core import follow_layout, list_reasons
-from mmskip.native import convolve
+from mmskip.core import follow_layout, is_channels_last, list_reasons
+from mmskip.native import PackedKernels, convolve
 from mmskip.native.geometry import conv_geometry
 from mmskip.skip_conv import Folding, NormGate, SkipConvMixin
 from mmskip.va_red2 import DynamicConvMixin
@@ -160,11 +161,12 @@ def fold_batch_norms(model: nn.Module) -> tuple[list[str], dict[str, str]]:
 def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     """Make each ReLU or SiLU a part of the layer before it, in place.
 
-    The layer then returns activated outputs, in the pass that
+    These are Skip-Convolutions and layers with packed kernels. The layer
+    then returns activated outputs; a Skip-Convolution in the pass that
     copies them out of its memory, where they stay as they were: gates fire
     as before. There is no way back.
 
-    An activation belongs to converted layers if, by the forwards of the
+    An activation belongs to such layers if, by the forwards of the
     model, it reads nothing else and nothing else reads that, see
     :func:`mmskip.plan.find_readers`. One that a block calls in several
     places (that of ResNet and HRNet) stays.
@@ -194,14 +196,26 @@ class PlanarConv3d(nn.Conv3d):
     """Runs a 3-D convolution of a kernel (1, K, K) or (K, 1, 1) as a 2-D one.
 
     The sums are the same, see :func:`mmskip.native.convolve`.
+
+    Attributes:
+        packed: Kernels of a layout of their own; None: those of torch.
+        activation: ``relu`` or ``silu`` if it is a part of the layer.
     """
+
+    packed: PackedKernels | None = None
+    activation: str | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, T, H, W), or (C, T, H, W)."""
         if input.dim() == 4:
-            return super().forward(input)
-        geometry = conv_geometry(self)
-        output = convolve(input, self.weight, self.bias, geometry)
+            return self(input[None])[0]
+        conv2d = F.conv2d
+        if self.packed is not None:
+            conv2d = partial(self.packed.conv2d, activation=self.activation)
+            input = input.contiguous(memory_format=torch.channels_last_3d)
+        output = convolve(
+            input, self.weight, self.bias, conv_geometry(self), conv2d
+        )
         return follow_layout(output, input, self.weight)
 
 
@@ -212,13 +226,16 @@ class PlanarMaxPool3d(nn.MaxPool3d):
         """Pool (N, C, T, H, W), or (C, T, H, W)."""
         if input.dim() == 4:
             return super().forward(input)
-        pooled = F.max_pool2d(
-            input.flatten(1, 2),
-            *(_last_two(part) for part in (self.kernel_size, self.stride)),
-            *(_last_two(part) for part in (self.padding, self.dilation)),
-            self.ceil_mode,
-        )
-        return pooled.unflatten(1, input.shape[1:3])
+        axes = (self.kernel_size, self.stride, self.padding, self.dilation)
+        sizes = [_last_two(axis) for axis in axes]
+        if not is_channels_last(input):
+            pooled = F.max_pool2d(
+                input.flatten(1, 2), *sizes, self.ceil_mode
+            )
+            return pooled.unflatten(1, input.shape[1:3])
+        frames = input.transpose(1, 2)
+        pooled = F.max_pool2d(frames.flatten(0, 1), *sizes, self.ceil_mode)
+        return pooled.unflatten(0, frames.shape[:2]).transpose(1, 2)
 
 
 class FoldedBatchNorm(nn.Identity):
@@ -247,8 +264,13 @@ def is_planar_conv(module: nn.Module) -> bool:
     """Tell if a plain convolution can run as a 2-D one."""
     if type(module) not in _CONVS_3D or 'forward' in vars(module):
         return False
-    time, *plane = module.kernel_size
-    return module.padding_mode == 'zeros' and (time == 1 or max(plane) == 1)
+    return is_planar(module)
+
+
+def is_planar(conv: nn.Module) -> bool:
+    """Tell if a 3-D convolution extends along one plane, padded by zeros."""
+    time, *plane = conv.kernel_size
+    return conv.padding_mode == 'zeros' and (time == 1 or max(plane) == 1)
 
 
 def is_planar_pool(module: nn.Module) -> bool:
@@ -341,7 +363,11 @@ def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
 
 
 def _takes_activation(module: nn.Module) -> bool:
-    return isinstance(module, SkipConvMixin) and module.activation is None
+    takes = (
+        isinstance(module, SkipConvMixin)
+        or getattr(module, 'packed', None) is not None
+    )
+    return takes and module.activation is None
 
 
 def _last_two(value: int | tuple[int, ...]) -> int | tuple[int, ...]:
