@@ -74,16 +74,19 @@ def run_densely(model: nn.Module) -> list[str]:
     """
     names = [n for n, m in model.named_modules() if _pack(m)]
     taken, _ = fold_activations(model)
-    notes = [
+    done = (
         f'{len(names)} convolutions run on oneDNN, with kernels laid out '
         f'once; {len(taken)} of them with their activation'
-    ]
+    )
     backbone = getattr(model, 'backbone', None)
-    if isinstance(backbone, nn.Module) and hasattr(model, 'cls_head'):
-        if 'forward' not in vars(backbone):
-            backbone.forward = _InTurns(backbone)
-            notes.append('the backbone runs a few samples at a time')
-    return notes
+    if (
+        not isinstance(backbone, nn.Module)
+        or not hasattr(model, 'cls_head')
+        or 'forward' in vars(backbone)
+    ):
+        return [done]
+    backbone.forward = _InTurns(backbone)
+    return [done, 'the backbone runs a few samples at a time']
 
 
 def _pack(layer: nn.Module) -> bool:
@@ -94,9 +97,9 @@ def _pack(layer: nn.Module) -> bool:
         if layer.padding_mode != 'zeros' or isinstance(layer.padding, str):
             return False
         layer.__class__ = PackedConv2d
-    elif not isinstance(layer, (DynamicConvMixin, PlanarConv3d)):
-        return False
-    elif layer.weight.dim() == 5 and not _is_flat(layer):
+    elif not isinstance(layer, (DynamicConvMixin, PlanarConv3d)) or not (
+        layer.weight.dim() == 4 or _is_flat(layer)
+    ):
         return False
     layer.packed = PackedKernels()
     if layer.weight.dim() == 5:
@@ -135,7 +138,7 @@ class _InTurns:
             return type(self.backbone).forward(
                 self.backbone, x, *args, **kwargs
             )
-        return in_turns(forward, x, samples_together(x[0]))
+        return in_turns(forward, x, samples_together(x.shape[1:]))
 
 
 def _treats_frames_alone(backbone: nn.Module) -> bool:

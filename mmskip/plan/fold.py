@@ -212,11 +212,13 @@ class PlanarConv3d(nn.Conv3d):
         conv2d = F.conv2d
         if self.packed is not None:
             conv2d = partial(self.packed.conv2d, activation=self.activation)
-            input = input.contiguous(memory_format=torch.channels_last_3d)
+            x = input.contiguous(memory_format=torch.channels_last_3d)
+        else:
+            x = input
         output = convolve(
-            input, self.weight, self.bias, conv_geometry(self), conv2d
+            x, self.weight, self.bias, conv_geometry(self), conv2d
         )
-        return follow_layout(output, input, self.weight)
+        return follow_layout(output, x, self.weight)
 
 
 class PlanarMaxPool3d(nn.MaxPool3d):
@@ -229,9 +231,7 @@ class PlanarMaxPool3d(nn.MaxPool3d):
         axes = (self.kernel_size, self.stride, self.padding, self.dilation)
         sizes = [_last_two(axis) for axis in axes]
         if not is_channels_last(input):
-            pooled = F.max_pool2d(
-                input.flatten(1, 2), *sizes, self.ceil_mode
-            )
+            pooled = F.max_pool2d(input.flatten(1, 2), *sizes, self.ceil_mode)
             return pooled.unflatten(1, input.shape[1:3])
         frames = input.transpose(1, 2)
         pooled = F.max_pool2d(frames.flatten(0, 1), *sizes, self.ceil_mode)

@@ -155,16 +155,16 @@ class DynamicConvMixin(CountedWhole, Converted):
         # The first pass of activation checkpointing has no gradients. The
         # gate does not hand any to its input: those of the costs are whole.
         collects = self._costs is not None
-        if self.packed is not None and input.dim() == 5 and not collects:
-            layout = torch.channels_last_3d
-            input = input.contiguous(memory_format=layout)
+        x = input
+        if self.packed is not None and x.dim() == 5:
+            x = x.contiguous(memory_format=torch.channels_last_3d)
         with torch.set_grad_enabled(torch.is_grad_enabled() or collects):
-            weights = self.gate(input)
+            weights = self.gate(x)
         run = self._train if self.training else self._infer
-        output = run(input, weights)
+        output = run(x, weights)
         # Clips may lie frame by frame; images can be viewed.
         is_clip = output.dim() == 5
-        return follow_layout(output, input, self.weight) if is_clip else output
+        return follow_layout(output, x, self.weight) if is_clip else output
 
     def geometry(self, x: Tensor) -> ConvGeometry:
         """Tell where this layer reads in an input like ``x`` (N, C, ...)."""
@@ -288,9 +288,7 @@ class DynamicConvMixin(CountedWhole, Converted):
         conv2d, activation = self._execution()
         if activation is not None:
             conv2d = partial(conv2d, activation=activation)
-        return convolve(
-            x, self.weight, self.bias, self.geometry(x), conv2d
-        )
+        return convolve(x, self.weight, self.bias, self.geometry(x), conv2d)
 
     def _execution(self) -> Execution:
         if self.packed is None:
