@@ -21,12 +21,13 @@ from .layer import (
     dense_macs,
     follow_layout,
     follow_mode,
+    in_turns,
     is_channels_last,
     lay_kernels_last,
+    samples_together,
 )
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .straight_through import open_gate, sample_gate, straight_through
-from .turns import in_turns, samples_together
 
 __all__ = [
     'ConvConversion',

@@ -7,8 +7,14 @@ from .backend import (
     is_in_backward,
     runs_native,
 )
-from .dense import PackedKernels, activate
-from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .geometry import (
+    ConvGeometry,
+    PackedKernels,
+    activate,
+    convolve,
+    cover_sum,
+    support_sum,
+)
 from .library import address_of, fingerprint
 
 __all__ = [

@@ -17,8 +17,7 @@ from mmskip.native import active_backend
 from mmskip.native import library as native
 from mmskip.skip_conv import SkipConvMixin, StreamBinding
 
-from .dense import run_densely
-from .fold import FoldReport, fold
+from .fold import FoldReport, fold, run_densely
 from .graph import TraceError, trace
 from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
@@ -132,13 +131,10 @@ def accelerate(
         check_convertible(model)
     lay_kernels_last(model)
     folding = fold(model)
+    notes = [f'no plan: {refusal}', *run_densely(model)] if refusal else []
     if refusal:
-        notes = [f'no plan: {refusal}']
-        if not skip_convs(model) and all(p.is_cpu for p in model.parameters()):
-            notes += run_densely(model)
         return AccelerationReport(folding, None, notes)
     dtype = PRECISIONS[precision]
-    notes = []
     floats, halves = native.instruction_sets()
     if dtype is torch.bfloat16 and floats == halves:
         notes.append(
