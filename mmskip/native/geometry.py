@@ -19,6 +19,8 @@ from .library import address_of, fingerprint
 KEPT = 8
 #: Words of a kernel that are looked at, to notice other values.
 WORDS = 64
+#: Vectors that a matrix is laid out for; it serves other numbers, too.
+VECTORS = 8
 #: MACs from which oneDNN is worth calling; below, its overhead is longer.
 LEAST = 1 << 20
 #: Activations that it applies, and what it calls them.
@@ -160,6 +162,25 @@ class PackedKernels:
             '',
         )
 
+    def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        """Multiply vectors as ``torch.nn.functional.linear`` does.
+
+        Args:
+            x: (N, C_in).
+            weight: (C_out, C_in).
+            bias: (C_out,), or None.
+
+        Returns:
+            (N, C_out).
+        """
+        # One vector reads the matrix once, however that lies.
+        if len(x) < 2 or not _packs(x, weight, ()):
+            return F.linear(x, weight, bias)
+        packed = self._packed(x[:, :, None], weight, ())
+        return torch.ops.mkldnn._linear_pointwise(
+            x, packed, bias, 'none', [], ''
+        )
+
     def _packed(self, x: Tensor, weight: Tensor, geometry: tuple) -> Tensor:
         place = x.shape[2:], weight.shape, geometry
         state = (
@@ -171,9 +192,15 @@ class PackedKernels:
         if known != state:
             if len(self._kept) >= KEPT:
                 self._kept.clear()
-            packed = torch.ops.mkldnn._reorder_convolution_weight(
-                weight.detach().contiguous(), *geometry, x.shape
-            )
+            values = weight.detach().contiguous()
+            if geometry:
+                packed = torch.ops.mkldnn._reorder_convolution_weight(
+                    values, *geometry, x.shape
+                )
+            else:
+                packed = torch.ops.mkldnn._reorder_linear_weight(
+                    values, VECTORS
+                )
             self._kept[place] = state, packed
         return packed
 

@@ -27,6 +27,7 @@ from mmskip.core import (
 from mmskip.native import PackedKernels, convolve
 from mmskip.native.geometry import conv_geometry
 from mmskip.skip_conv import Folding, NormGate, SkipConvMixin
+from mmskip.sof_net import StopOrForwardHead
 from mmskip.va_red2 import DynamicConvMixin
 
 from .dataflow import find_readers
@@ -217,6 +218,7 @@ def run_densely(model: nn.Module) -> list[str]:
       space both read as they are.
     - The backbone of a recognizer runs a few samples at a time, see
       :func:`mmskip.core.in_turns`.
+    - Policies of SoF-Net make one layer of two linear ones.
 
     Args:
         model: Model in eval mode.
@@ -231,10 +233,15 @@ def run_densely(model: nn.Module) -> list[str]:
         return []
     names = [n for n, m in model.named_modules() if _pack(m)]
     taken, _ = fold_activations(model)
+    policies = [m for m in model.modules() if isinstance(m, StopOrForwardHead)]
+    for policy in policies:
+        policy.join()
     done = (
         f'{len(names)} convolutions run on oneDNN, with kernels laid out '
         f'once; {len(taken)} of them with their activation'
     )
+    if policies:
+        done += f'; {len(policies)} policies make one layer of two'
     backbone = getattr(model, 'backbone', None)
     if (
         not isinstance(backbone, nn.Module)

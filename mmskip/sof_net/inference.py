@@ -157,9 +157,15 @@ class VideoInference:
             if waiting:
                 window.advance(waiting, self._state)
                 continue
+            used: list[Row] = []
             for video, rows in enumerate(pending):
                 pending[video] = self._settle(
-                    rows, places[video], decision, window, begin
+                    rows, places[video], used, window, begin
+                )
+            if used and decision is not None:
+                # All at once: memory's weights are read, and little is done.
+                self.net.stacked.update(
+                    self._state, decision, *map(list, zip(*used, strict=True))
                 )
 
     def logits(self) -> Tensor:
@@ -225,13 +231,14 @@ class VideoInference:
         self,
         rows: list[Row],
         places: list[int],
-        decision: PolicyDecision | None,
+        used: list[Row],
         window: '_Window',
         begin: int,
     ) -> list[Row]:
         """Note what became of frames of a video, up to the first one used.
 
-        Without policies all of them are noted. Those left are returned.
+        That one is added to ``used`` if the video goes on. Without policies
+        all of them are noted. Those left are returned.
         """
         end = self.net.places
         for index, row in enumerate(rows):
@@ -246,8 +253,8 @@ class VideoInference:
             self._terminate(video)
             if self.done[video]:
                 return []
-            if place == end and decision is not None:
-                self.net.stacked.update(self._state, video, decision, frame)
+            if place == end and self._state is not None:
+                used.append(row)
                 return rows[index + 1 :]
         return []
 

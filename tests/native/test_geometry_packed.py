@@ -112,3 +112,17 @@ def test_nothing_is_convolved_to_nothing():
     x, weight, bias = draw()
     found = PackedKernels().conv2d(x[:0], weight, bias, *PLAIN)
     assert found.shape == (0, 8, 9, 11)
+
+
+@pytest.mark.parametrize('vectors', [1, 2, 9])
+@torch.no_grad()
+def test_vectors_are_multiplied_as_torch_does(vectors):
+    torch.manual_seed(0)
+    x, weight, bias = (torch.randn(s) for s in ((vectors, 5), (7, 5), (7,)))
+    kernels = PackedKernels()
+    for _ in range(2):
+        torch.testing.assert_close(
+            kernels.linear(x, weight, bias), F.linear(x, weight, bias)
+        )
+        weight.mul_(2)
+    assert len(kernels._kept) == (vectors > 1)
