@@ -21,8 +21,10 @@ from .layer import (
     dense_macs,
     follow_layout,
     follow_mode,
+    in_turns,
     is_channels_last,
     lay_kernels_last,
+    samples_together,
 )
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .straight_through import open_gate, sample_gate, straight_through
@@ -46,6 +48,7 @@ __all__ = [
     'dense_macs',
     'follow_layout',
     'follow_mode',
+    'in_turns',
     'is_channels_last',
     'lay_kernels_last',
     'list_reasons',
@@ -54,5 +57,6 @@ __all__ = [
     'refuse_unknown',
     'revert',
     'sample_gate',
+    'samples_together',
     'straight_through',
 ]

@@ -1,6 +1,13 @@
 """The C++ library and its Python face: operators, geometry, backends."""
 
-from .geometry import ConvGeometry, convolve, cover_sum, support_sum
+from .geometry import (
+    ConvGeometry,
+    PackedKernels,
+    activate,
+    convolve,
+    cover_sum,
+    support_sum,
+)
 from .library import (
     activate_,
     active_backend,
@@ -13,6 +20,8 @@ from .library import (
 
 __all__ = [
     'ConvGeometry',
+    'PackedKernels',
+    'activate',
     'activate_',
     'active_backend',
     'address_of',

@@ -21,7 +21,7 @@ _LIBRARY = Path(__file__).with_name('_native.so')
 _OPERATORS = {
     'fingerprint': 2,
     'instruction_sets': 0,
-    'mix_options': 7,
+    'mix_options': 8,
     'relative_scale': 2,
     'soft_gate': 8,
 }

@@ -9,6 +9,7 @@ from .accelerate import (
 from .dataflow import find_readers
 from .fold import (
     FoldReport,
+    PackedConv2d,
     PlanarConv3d,
     PlanarMaxPool3d,
     fold,
@@ -31,6 +32,7 @@ __all__ = [
     'AccelerationReport',
     'Calibration',
     'FoldReport',
+    'PackedConv2d',
     'PlanarConv3d',
     'PlanarMaxPool3d',
     'accelerate',

@@ -19,7 +19,7 @@ from mmskip.native import library as native
 from mmskip.skip_conv import SkipConvMixin, StreamBinding, StreamState
 from mmskip.skip_conv.state import CallSite
 
-from .fold import FoldReport, fold
+from .fold import FoldReport, fold, run_densely
 from .graph import TraceError, trace
 from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
@@ -155,7 +155,8 @@ def accelerate(
     lay_kernels_last(model)
     folding = fold(model)
     if refusal:
-        return AccelerationReport(folding, None, [f'no plan: {refusal}'])
+        notes = [f'no plan: {refusal}', *run_densely(model)]
+        return AccelerationReport(folding, None, notes)
     if calibration is not None:
         calibration = apply_calibration(model, calibration)
     plans = propagate_changes(model, PRECISIONS[precision])

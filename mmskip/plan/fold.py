@@ -3,10 +3,13 @@
 Batch norms go into the layers before them, activations become a part of the
 Skip-Convolutions before them, and 3-D layers that extend along one plane run
 as 2-D ones. Which layer an operation belongs to is read from the forwards of
-the model, see :mod:`mmskip.plan.dataflow`.
+the model, see :mod:`mmskip.plan.dataflow`. Layers of models that can have no
+plan are then prepared to compute densely and fast (:func:`run_densely`).
 """
 
 from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,16 +17,29 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmskip.compression import L0ConvMixin
-from mmskip.core import follow_layout, list_reasons
-from mmskip.native import convolve
+from mmskip.core import (
+    follow_layout,
+    in_turns,
+    is_channels_last,
+    list_reasons,
+    samples_together,
+)
+from mmskip.native import PackedKernels, convolve
 from mmskip.native.geometry import conv_geometry
 from mmskip.skip_conv import Folding, NormGate, SkipConvMixin
+from mmskip.sof_net import StopOrForwardHead
 from mmskip.va_red2 import DynamicConvMixin
 
 from .dataflow import find_readers
 from .graph import activation_name
 
+try:
+    from mmskip.sof_net import list_stages
+except ImportError:  # mmaction is optional
+    list_stages = None
+
 #: Exact classes, as others may do more with their weights.
+_CONVS_2D = {nn.Conv2d}
 _CONVS_3D = {nn.Conv3d}
 _LAYERS = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear}
 try:
@@ -37,6 +53,7 @@ try:
 except ImportError:  # mmcv is optional: torch and mmengine suffice
     Swish = None
 else:
+    _CONVS_2D.add(Conv2d)
     _CONVS_3D.add(Conv3d)
     _LAYERS |= {Conv2d, Conv2dAdaptivePadding, Conv3d, Linear}
 _CONVERTED = (DynamicConvMixin, L0ConvMixin, SkipConvMixin)
@@ -161,11 +178,12 @@ def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
 
     These are ReLU, SiLU, ReLU6, Hardswish and LeakyReLU.
 
-    The layer then returns activated outputs, in the pass that
+    These are Skip-Convolutions and layers with packed kernels. The layer
+    then returns activated outputs; a Skip-Convolution in the pass that
     copies them out of its memory, where they stay as they were: gates fire
     as before. There is no way back.
 
-    An activation belongs to converted layers if, by the forwards of the
+    An activation belongs to such layers if, by the forwards of the
     model, it reads nothing else and nothing else reads that, see
     :func:`mmskip.plan.find_readers`. One that a block calls in several
     places (that of ResNet and HRNet) stays.
@@ -191,19 +209,105 @@ def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     return found.describe(changed, found.left)
 
 
+def run_densely(model: nn.Module) -> list[str]:
+    """Let the layers of a folded model compute densely and fast, in place.
+
+    - Convolutions keep their kernels as oneDNN reads them fastest, see
+      :class:`mmskip.native.PackedKernels`, beside the parameters.
+    - Activations that read nothing else become a part of them.
+    - Clips lie channels last, which 2-D convolutions along time and along
+      space both read as they are.
+    - The backbone of a recognizer runs a few samples at a time, see
+      :func:`mmskip.core.in_turns`.
+    - Policies of SoF-Net make one layer of two linear ones.
+
+    Args:
+        model: Model in eval mode.
+
+    Returns:
+        Sentences that say what was done; none for a model that is not on
+        the CPU or has Skip-Convolutions: nothing was.
+    """
+    if any(isinstance(m, SkipConvMixin) for m in model.modules()) or any(
+        not parameter.is_cpu for parameter in model.parameters()
+    ):
+        return []
+    names = [n for n, m in model.named_modules() if _pack(m)]
+    taken, _ = fold_activations(model)
+    policies = [m for m in model.modules() if isinstance(m, StopOrForwardHead)]
+    for policy in policies:
+        policy.join()
+    done = (
+        f'{len(names)} convolutions run on oneDNN, with kernels laid out '
+        f'once; {len(taken)} of them with their activation'
+    )
+    if policies:
+        done += f'; {len(policies)} policies make one layer of two'
+    backbone = getattr(model, 'backbone', None)
+    if (
+        not isinstance(backbone, nn.Module)
+        or not hasattr(model, 'cls_head')
+        or 'forward' in vars(backbone)
+    ):
+        return [done]
+    backbone.forward = _InTurns(backbone)
+    return [done, 'the backbone runs a few samples at a time']
+
+
+class PackedConv2d(nn.Conv2d):
+    """Convolves by oneDNN, with its kernels laid out once.
+
+    Attributes:
+        packed: The kernels.
+        activation: Name of the activation that is a part of the layer.
+    """
+
+    packed: PackedKernels
+    activation: str | None = None
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Convolve (N, C, H, W), or (C, H, W)."""
+        if input.dim() == 3:
+            return self(input[None])[0]
+        return self.packed.conv2d(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            self.activation,
+        )
+
+
 class PlanarConv3d(nn.Conv3d):
     """Runs a 3-D convolution of a kernel (1, K, K) or (K, 1, 1) as a 2-D one.
 
     The sums are the same, see :func:`mmskip.native.convolve`.
+
+    Attributes:
+        packed: Kernels of a layout of their own; None: those of torch.
+        activation: Name of the activation that is a part of the layer.
     """
+
+    packed: PackedKernels | None = None
+    activation: str | None = None
 
     def forward(self, input: Tensor) -> Tensor:
         """Convolve (N, C, T, H, W), or (C, T, H, W)."""
         if input.dim() == 4:
-            return super().forward(input)
-        geometry = conv_geometry(self)
-        output = convolve(input, self.weight, self.bias, geometry)
-        return follow_layout(output, input, self.weight)
+            return self(input[None])[0]
+        conv2d = F.conv2d
+        if self.packed is not None:
+            conv2d = partial(self.packed.conv2d, activation=self.activation)
+            x = input.contiguous(memory_format=torch.channels_last_3d)
+        else:
+            x = input
+        output = convolve(
+            x, self.weight, self.bias, conv_geometry(self), conv2d
+        )
+        return follow_layout(output, x, self.weight)
 
 
 class PlanarMaxPool3d(nn.MaxPool3d):
@@ -213,13 +317,14 @@ class PlanarMaxPool3d(nn.MaxPool3d):
         """Pool (N, C, T, H, W), or (C, T, H, W)."""
         if input.dim() == 4:
             return super().forward(input)
-        pooled = F.max_pool2d(
-            input.flatten(1, 2),
-            *(_last_two(part) for part in (self.kernel_size, self.stride)),
-            *(_last_two(part) for part in (self.padding, self.dilation)),
-            self.ceil_mode,
-        )
-        return pooled.unflatten(1, input.shape[1:3])
+        axes = (self.kernel_size, self.stride, self.padding, self.dilation)
+        sizes = [_last_two(axis) for axis in axes]
+        if not is_channels_last(input):
+            pooled = F.max_pool2d(input.flatten(1, 2), *sizes, self.ceil_mode)
+            return pooled.unflatten(1, input.shape[1:3])
+        frames = input.transpose(1, 2)
+        pooled = F.max_pool2d(frames.flatten(0, 1), *sizes, self.ceil_mode)
+        return pooled.unflatten(0, frames.shape[:2]).transpose(1, 2)
 
 
 class FoldedBatchNorm(nn.Identity):
@@ -248,8 +353,13 @@ def is_planar_conv(module: nn.Module) -> bool:
     """Tell if a plain convolution can run as a 2-D one."""
     if type(module) not in _CONVS_3D or 'forward' in vars(module):
         return False
-    time, *plane = module.kernel_size
-    return module.padding_mode == 'zeros' and (time == 1 or max(plane) == 1)
+    return is_planar(module)
+
+
+def is_planar(conv: nn.Module) -> bool:
+    """Tell if a 3-D convolution extends along one plane, padded by zeros."""
+    time, *plane = conv.kernel_size
+    return conv.padding_mode == 'zeros' and (time == 1 or max(plane) == 1)
 
 
 def is_planar_pool(module: nn.Module) -> bool:
@@ -281,6 +391,73 @@ def replace(model: nn.Module, names: list[str], new: nn.Module) -> None:
     for name in names:
         parent, _, own = name.rpartition('.')
         setattr(model.get_submodule(parent), own, new.eval())
+
+
+def _pack(layer: nn.Module) -> bool:
+    """Give a layer kernels of its own layout; returns if it takes them."""
+    if 'forward' in vars(layer):
+        return False
+    if type(layer) in _CONVS_2D:
+        if layer.padding_mode != 'zeros' or isinstance(layer.padding, str):
+            return False
+        layer.__class__ = PackedConv2d
+    elif not isinstance(layer, (DynamicConvMixin, PlanarConv3d)) or not (
+        layer.weight.dim() == 4 or _is_flat(layer)
+    ):
+        return False
+    layer.packed = PackedKernels()
+    if layer.weight.dim() == 5:
+        layer.weight.data = layer.weight.data.contiguous(
+            memory_format=torch.channels_last_3d
+        )
+    return True
+
+
+def _is_flat(conv: nn.Module) -> bool:
+    """Tell if a 3-D convolution always runs as a 2-D one."""
+    padding = conv_geometry(conv).padding
+    return is_planar(conv) and all(
+        size > 1 or amounts == (0, 0)
+        for size, amounts in zip(conv.kernel_size, padding, strict=True)
+    )
+
+
+class _InTurns:
+    """Runs the forward of a backbone on a few samples at a time.
+
+    Args:
+        backbone: The backbone.
+    """
+
+    def __init__(self, backbone: nn.Module) -> None:
+        self.backbone = backbone
+        self.treats_frames_alone = _treats_frames_alone(backbone)
+
+    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
+        forward = partial(
+            type(self.backbone).forward, self.backbone, *args, **kwargs
+        )
+        alone = x.dim() == 5 or self.treats_frames_alone
+        if torch.is_grad_enabled() or not x.is_cpu or not alone:
+            return type(self.backbone).forward(
+                self.backbone, x, *args, **kwargs
+            )
+        return in_turns(forward, x, samples_together(x.shape[1:]))
+
+
+def _treats_frames_alone(backbone: nn.Module) -> bool:
+    """Tell if the frames of a batch do not mix in a backbone of images."""
+    if list_stages is None or any(
+        # What they did is told sample by sample, of whole batches.
+        isinstance(module, DynamicConvMixin)
+        for module in backbone.modules()
+    ):
+        return False
+    try:
+        list_stages(backbone)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _is_layer(module: nn.Module) -> bool:
@@ -342,7 +519,11 @@ def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
 
 
 def _takes_activation(module: nn.Module) -> bool:
-    return isinstance(module, SkipConvMixin) and module.activation is None
+    takes = (
+        isinstance(module, SkipConvMixin)
+        or getattr(module, 'packed', None) is not None
+    )
+    return takes and module.activation is None
 
 
 def _last_two(value: int | tuple[int, ...]) -> int | tuple[int, ...]:

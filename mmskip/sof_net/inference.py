@@ -21,6 +21,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from mmskip.core import in_turns
+
 from .decisions import EarlyExit
 from .policy import (
     PolicyDecision,
@@ -45,6 +47,7 @@ class StagedNet:
         policies: One per stage, or none: all frames are forwarded.
         early_exit: Rule that ends a video; None never does.
         costs: MACs of a frame of this size.
+        frames_together: Most frames that run through a stage at once.
         uses_sigmoid: True takes sigmoids as scores (a classifier trained by
             binary cross entropy) in place of the softmax of Eq. 3.6.
         stages: Stages of the backbone, listed when this is made.
@@ -56,6 +59,7 @@ class StagedNet:
     policies: list[StopOrForwardHead]
     early_exit: EarlyExit | None
     costs: StageCosts
+    frames_together: int
     uses_sigmoid: bool = False
     stages: list[nn.Sequential] = field(init=False)
     stacked: StackedPolicies | None = field(init=False)
@@ -81,6 +85,10 @@ class VideoInference:
     Args:
         net: Layers and rules to run.
         videos: B.
+        forced: For each video, the place where each of its frames stops,
+            whatever policies and early exit say, as in ``stops``; frames
+            behind the last examined one end the video. The policies run all
+            the same. None: nothing is forced.
 
     Attributes:
         stops: For each frame so far a list of B ints: the place where it
@@ -90,9 +98,15 @@ class VideoInference:
         runner: Runs the layers and counts what ran.
     """
 
-    def __init__(self, net: StagedNet, videos: int) -> None:
+    def __init__(
+        self,
+        net: StagedNet,
+        videos: int,
+        forced: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         self.net = net
         self.stops: list[list[int]] = []
+        self._forced = forced
         self.done = [False] * videos
         self.runner = StageRunner(net, videos)
         self._examined = [0] * videos
@@ -127,7 +141,10 @@ class VideoInference:
             ]
             for video in range(videos)
         ]
-        window = _Window(frames, self.runner)
+        forced = self._forced and [
+            row[begin : begin + length] for row in self._forced
+        ]
+        window = _Window(frames, self.runner, forced)
         window.advance(list(chain(*pending)), self._state)
         while any(pending):
             places, decision = self._decide(window)
@@ -140,9 +157,15 @@ class VideoInference:
             if waiting:
                 window.advance(waiting, self._state)
                 continue
+            used: list[Row] = []
             for video, rows in enumerate(pending):
                 pending[video] = self._settle(
-                    rows, places[video], decision, window, begin
+                    rows, places[video], used, window, begin
+                )
+            if used and decision is not None:
+                # All at once: memory's weights are read, and little is done.
+                self.net.stacked.update(
+                    self._state, decision, *map(list, zip(*used, strict=True))
                 )
 
     def logits(self) -> Tensor:
@@ -194,7 +217,7 @@ class VideoInference:
         if self._state is None:
             return [[self.net.places] * len(d) for d in window.depth], None
         decision = self.net.stacked.decide(window.projected, self._state)
-        stops = (decision.margin < 0).movedim(0, 2).tolist()
+        stops = window.stops(decision.margin)
         places = [
             [
                 next((p for p in range(min(d, len(s))) if s[p]), d)
@@ -208,13 +231,14 @@ class VideoInference:
         self,
         rows: list[Row],
         places: list[int],
-        decision: PolicyDecision | None,
+        used: list[Row],
         window: '_Window',
         begin: int,
     ) -> list[Row]:
         """Note what became of frames of a video, up to the first one used.
 
-        Without policies all of them are noted. Those left are returned.
+        That one is added to ``used`` if the video goes on. Without policies
+        all of them are noted. Those left are returned.
         """
         end = self.net.places
         for index, row in enumerate(rows):
@@ -229,8 +253,8 @@ class VideoInference:
             self._terminate(video)
             if self.done[video]:
                 return []
-            if place == end and decision is not None:
-                self.net.stacked.update(self._state, video, decision, frame)
+            if place == end and self._state is not None:
+                used.append(row)
                 return rows[index + 1 :]
         return []
 
@@ -255,6 +279,11 @@ class VideoInference:
 
     def _terminate(self, video: int) -> None:
         """Terminate early (Eq. 3.7)."""
+        if self._forced is not None:
+            places = self._forced[video]
+            last = sum(place != NOT_EXAMINED for place in places)
+            self.done[video] = self._examined[video] == last < len(places)
+            return
         rule, used = self.net.early_exit, self._used[video]
         if rule is not None and used:
             scores = self.net.scores(self._logits[video][None] / used)
@@ -313,7 +342,7 @@ class StageRunner:
     def run_stage(self, place: int, x: Tensor, videos: list[int]) -> Tensor:
         """Run a stage; x (n, C, h, w) are frames of these n videos."""
         self._count(place, self._stage_macs[place], videos)
-        return self.net.stages[place](x)
+        return in_turns(self.net.stages[place], x, self.net.frames_together)
 
     def classify(self, x: Tensor, videos: list[int]) -> Tensor:
         """Compute logits (n, K) from the last stage's features of n frames."""
@@ -353,6 +382,8 @@ class _Window:
     Args:
         frames: (B, n, C, H, W).
         runner: Runs the layers.
+        forced: For each video the places where its frames stop, whatever the
+            policies say; None: they decide.
 
     Attributes:
         depth: For each frame of each video, the number of stages that it has
@@ -364,14 +395,33 @@ class _Window:
             first decision.
     """
 
-    def __init__(self, frames: Tensor, runner: StageRunner) -> None:
+    def __init__(
+        self,
+        frames: Tensor,
+        runner: StageRunner,
+        forced: Sequence[Sequence[int]] | None = None,
+    ) -> None:
         self.runner = runner
         self.net = runner.net
+        self._forced = forced
         self.depth = [[0] * frames.shape[1] for _ in frames]
         self._frames = frames
         self.maps: dict[Row, Tensor] = {}
         self.logits: dict[Row, Tensor] = {}
         self.projected: Tensor | None = None
+
+    def stops(self, margin: Tensor) -> list[list[list[bool]]]:
+        """Tell for each video, frame and place if a policy stops it there.
+
+        Args:
+            margin: (N, B, n), see :class:`PolicyDecision`.
+        """
+        if self._forced is None:
+            return (margin < 0).movedim(0, 2).tolist()
+        return [
+            [[place == stop for place in range(len(margin))] for stop in row]
+            for row in self._forced
+        ]
 
     def advance(
         self, rows: Sequence[Row], state: RecurrentState | None
@@ -422,11 +472,13 @@ class _Window:
             projected[None, :, None], past, here
         )
         forward = (decision.margin.flatten() >= 0).tolist()
+        if self._forced is not None:
+            forward = [self._forced[v][f] != place for v, f in moving]
         if all(forward):
             return x, moving
         stopped = [i for i, goes_on in enumerate(forward) if not goes_on]
-        for i, feature in zip(stopped, x[stopped], strict=True):
-            self.maps[moving[i]] = feature
+        for i in stopped:
+            self.maps[moving[i]] = x[i]
         going = [i for i, goes_on in enumerate(forward) if goes_on]
         return x[going], [moving[i] for i in going]
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from mmskip.core import CountedWhole, sample_gate
+from mmskip.native import PackedKernels
 from mmskip.options import check_least
 from mmskip.registry import MODELS
 
@@ -114,15 +115,34 @@ class StopOrForwardHead(CountedWhole):
         self.classifier = (
             nn.Linear(hidden_channels, num_classes) if num_classes else None
         )
+        memory = embed_channels * hidden_channels
+        if temporal:
+            memory = 4 * hidden_channels * (embed_channels + hidden_channels)
+        gate = hidden_channels * ACTIONS
+        #: MACs of one decision, without the classifier used in training.
+        self.frame_macs = in_channels * embed_channels + memory + gate
+        self._packed: PackedKernels | None = None
 
-    @property
-    def frame_macs(self) -> int:
-        """MACs of one decision, without the classifier used in training."""
-        embed, hidden = self.embedding.out_features, self.hidden_channels
-        memory = embed * hidden
-        if self.temporal:
-            memory = 4 * hidden * (embed + hidden)
-        return self.embedding.in_features * embed + memory + hidden * ACTIONS
+    @torch.no_grad()
+    def join(self) -> None:
+        """Make one layer of the embedding and what reads it, in place.
+
+        Nothing lies between these two linear maps. It computes the same in
+        half of the time, for inference; MACs stay those of the two. There is
+        no way back.
+        """
+        if isinstance(self.embedding, nn.Identity):
+            return
+        owner, names = self.memory, ('weight_ih', 'bias_ih')
+        if not self.temporal:
+            owner, names = self.memory[0], ('weight', 'bias')
+        weight, bias = (getattr(owner, name) for name in names)
+        bias = bias + weight @ self.embedding.bias
+        weight = weight @ self.embedding.weight
+        for name, value in zip(names, (weight, bias), strict=True):
+            setattr(owner, name, nn.Parameter(value))
+        self.embedding = nn.Identity()
+        self._packed = PackedKernels()
 
     def initial_state(self, videos: int) -> Tensor:
         """Make the recurrent state (B, 2, H) before the first frame."""
@@ -191,7 +211,8 @@ class StopOrForwardHead(CountedWhole):
         embedded = self.embed(inputs)
         if not self.temporal:
             return memory(embedded)
-        return functional.linear(embedded, memory.weight_ih, memory.bias_ih)
+        linear = self._packed.linear if self._packed else functional.linear
+        return linear(embedded, memory.weight_ih, memory.bias_ih)
 
     def extra_repr(self) -> str:
         return f'temperature={self.temperature:.3g}'
@@ -253,26 +274,24 @@ class StackedPolicies:
     def update(
         self,
         state: RecurrentState,
-        video: int,
         decision: PolicyDecision,
-        frame: int,
+        videos: Sequence[int],
+        frames: Sequence[int],
     ) -> None:
-        """Go on from a frame that no policy skipped.
+        """Go on from frames that no policy skipped, one for some videos.
 
         Args:
             state: State of all videos; changed in place.
-            video: Index of the video that the frame belongs to.
-            decision: Decision on that frame and others.
-            frame: Index of the frame in the decision.
+            decision: Decision on these frames and others.
+            videos: Indices of the videos that the frames belong to.
+            frames: Indices of the frames in the decision.
         """
         if not self._temporal:
             return
-        row = slice(video, video + 1)
-        new = self._state_of(
-            decision.hidden[:, row, frame], decision.cell[:, row, frame]
-        )
-        state.gates[:, row] = new.gates
-        state.cell[:, row] = new.cell
+        rows = slice(None), videos, frames
+        new = self._state_of(decision.hidden[rows], decision.cell[rows])
+        state.gates[:, videos] = new.gates
+        state.cell[:, videos] = new.cell
 
     def decide(
         self,

@@ -6,7 +6,9 @@ whose frames stop at a stage or go forward. Symbols: B videos, T frames, K
 classes.
 """
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -14,7 +16,7 @@ from mmaction.models import Recognizer2D
 from mmaction.structures import ActionDataSample
 from torch import Tensor, nn
 
-from mmskip.core import FrameSkipper
+from mmskip.core import FrameSkipper, samples_together
 from mmskip.options import check_least
 from mmskip.registry import MODELS, build_own
 
@@ -114,6 +116,7 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         )
         self.warming_up = False
         self._costs: dict[tuple, StageCosts] = {}
+        self._forced: list[list[int]] | None = None
         self.policies = self._build_policies(policy)
 
     def loss(
@@ -204,7 +207,11 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
         chosen = torch.ones(videos, frames, dtype=torch.bool)
         if self.frame_choice is not None:
             chosen = self.frame_choice(frames, data_samples)
-        inference = VideoInference(self.staged_net(inputs.shape[2:]), videos)
+        inference = VideoInference(
+            self.staged_net(inputs.shape[2:]),
+            videos,
+            self._check_forced(videos, frames),
+        )
         for window in windows(frames, self.lookahead, self.early_exit):
             inference.run(inputs[:, window], chosen[:, window].tolist())
         logits, stops, macs = inference.finish()
@@ -262,8 +269,72 @@ class SoFRecognizer(FrameSkipper, Recognizer2D):
             [] if self.warming_up else list(self.policies),
             self.early_exit,
             self.measure(shape),
+            self._frames_together(shape),
             'BCE' in type(self.cls_head.loss_cls).__name__,
         )
+
+    @contextmanager
+    def force_decisions(
+        self, stops: Sequence[Sequence[int]]
+    ) -> Iterator[None]:
+        """Make frames stop at given places, whatever the policies say.
+
+        Inside the block :meth:`predict` replays decisions, to measure what
+        they cost. The policies run all the same, so the time is the real
+        one; frames of a window behind the one that ends a video are run to
+        the end, for nothing.
+
+        Args:
+            stops: For each video of a batch the place where each of its T
+                frames stops, as ``sof_stops`` of a prediction; -1 for frames
+                that are not examined since the video has ended.
+
+        Raises:
+            ValueError: There are no policies, or a place that does not exist,
+                or a frame behind the end of a video stops somewhere.
+        """
+        stops = [list(map(int, row)) for row in stops]
+        for row in stops:
+            ended = row.index(NOT_EXAMINED) if NOT_EXAMINED in row else None
+            if (
+                not self.policies
+                or ended == 0
+                or not all(-1 <= s <= len(self.policies) for s in row)
+                or (ended and set(row[ended:]) != {NOT_EXAMINED})
+            ):
+                raise ValueError(
+                    f'expected places from 0 to {len(self.policies)}, the '
+                    'number of policies, at least one, and then -1 for '
+                    f'frames that are not examined, got {row}'
+                )
+        before, self._forced = self._forced, stops
+        try:
+            yield
+        finally:
+            self._forced = before
+
+    def _check_forced(
+        self, videos: int, frames: int
+    ) -> list[list[int]] | None:
+        """Return the forced places if they are of such a batch.
+
+        Raises:
+            ValueError: They are of another one.
+        """
+        forced = self._forced
+        if forced is None or [len(row) for row in forced] == [frames] * videos:
+            return forced
+        raise ValueError(
+            f'expected a batch of {len(forced)} videos of '
+            f'{len(forced[0])} frames, whose decisions are forced, got '
+            f'{videos} videos of {frames} frames'
+        )
+
+    def _frames_together(self, shape: Sequence[int]) -> int:
+        """Tell how many frames of shape (C, H, W) run at once."""
+        if not next(self.backbone.parameters()).is_cpu:
+            return sys.maxsize
+        return samples_together(shape)
 
     def _build_policies(self, policy: dict | None) -> nn.ModuleList:
         """Build one policy per stage, for the stage's channels."""

@@ -18,9 +18,10 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from mmskip.native import ConvGeometry, convolve, runs_native
+from mmskip.native import ConvGeometry, activate, convolve, runs_native
 from mmskip.native import library as native
 from mmskip.native.geometry import output_size
 
@@ -50,6 +51,19 @@ class Mix(NamedTuple):
     options: tuple[int, ...]
 
 
+class Execution(NamedTuple):
+    """Tells how inference runs a dynamic layer.
+
+    Attributes:
+        conv2d: Function that convolves images, with the arguments of
+            ``torch.nn.functional.conv2d``.
+        activation: ``relu`` if it is a part of the layer.
+    """
+
+    conv2d: Callable[..., Tensor] = F.conv2d
+    activation: str | None = None
+
+
 def dynamic_conv(
     x: Tensor,
     weight: Tensor,
@@ -58,6 +72,7 @@ def dynamic_conv(
     time: Mix | None,
     channels: Mix | None,
     make_factors: Callable[[MixKey, Tensor], MixFactors],
+    execution: Execution = Execution(),  # noqa: B008 (it is immutable)
 ) -> Tensor:
     """Compute the largest used option on each axis, rebuild the rest.
 
@@ -73,6 +88,7 @@ def dynamic_conv(
         channels: The same of the channel options.
         make_factors: Function that makes the factors of the sums for a key, on
             the device of a tensor; see :meth:`CheapMaps.factors`.
+        execution: How the parts of the layer run.
 
     Returns:
         (N, C, ...) of the size of the full convolution.
@@ -83,11 +99,13 @@ def dynamic_conv(
         count = option_sizes(count, channels.options[0] + 1)[-1]
     if time is not None:
         stride = 2 ** time.options[0]
-    y = convolve_part(x, weight, geometry, count, stride)
+    y = convolve_part(x, weight, geometry, count, stride, execution.conv2d)
     size = output_size(x.shape[2:], weight.shape[2:], geometry)
     full = (len(weight), 1 if images else size[0])
     y = y.unsqueeze(2) if images else y
-    mixed = mix_options(y, full, time, channels, make_factors, bias)
+    mixed = mix_options(
+        y, full, time, channels, make_factors, bias, execution.activation
+    )
     return mixed.squeeze(2) if images else mixed
 
 
@@ -128,6 +146,7 @@ def convolve_part(
     geometry: ConvGeometry,
     channels: int,
     stride: int,
+    conv2d: Callable[..., Tensor] = F.conv2d,
 ) -> Tensor:
     """Compute the first channels of every ``stride``-th frame, without bias.
 
@@ -137,6 +156,7 @@ def convolve_part(
         geometry: Geometry of the full convolution.
         channels: Number of channels; whole groups if there are groups.
         stride: R; 1 for images.
+        conv2d: Function that convolves images.
     """
     if geometry.groups > 1:
         groups = geometry.groups * channels // len(weight)
@@ -144,7 +164,7 @@ def convolve_part(
         geometry = geometry._replace(groups=groups)
     step = geometry.stride[0] * stride
     geometry = geometry._replace(stride=(step, *geometry.stride[1:]))
-    return convolve(x, weight[:channels], None, geometry)
+    return convolve(x, weight[:channels], None, geometry, conv2d)
 
 
 def mix_options(
@@ -154,6 +174,7 @@ def mix_options(
     channels: Mix | None,
     make_factors: Callable[[MixKey, Tensor], MixFactors],
     bias: Tensor | None = None,
+    activation: str | None = None,
 ) -> Tensor:
     """Sum the options of both axes by their weights (Eq. 3.5), add the bias.
 
@@ -166,12 +187,14 @@ def mix_options(
         make_factors: Function that makes the factors of the sums for a key, on
             the device of a tensor.
         bias: (C,), or None.
+        activation: ``relu``, applied to the sums, or None.
 
     Returns:
-        (N, C, T, H, W).
+        (N, C, T, H, W), channels last if ``y`` is and the sums run in C++.
     """
     by_frames = y.transpose(1, 2)
-    frames_first = by_frames.is_contiguous()
+    last = y.is_contiguous(memory_format=torch.channels_last_3d)
+    frames_first = last or by_frames.is_contiguous()
     used = [mix and mix.options for mix in (channels, time)]
     factors = make_factors(MixKey(full, *used, frames_first), y)
     of_time, of_channels = (
@@ -181,7 +204,8 @@ def mix_options(
     pattern = factors.indices.pattern
     if runs_native(y):
         # One pass over what it writes, in which memory is what limits it.
-        return native.mix_options(
+        relu = activation == 'relu'
+        mixed = native.mix_options(
             y if frames_first else y.contiguous(),
             of_time,
             of_channels,
@@ -189,18 +213,20 @@ def mix_options(
             pattern.starts,
             bias,
             full,
+            relu,
         )
+        return mixed if relu else activate(mixed, activation)
     values = y.new_ones(())
     for axis in (of_channels, of_time):
         if axis:
             values = values * (axis[0] @ axis[1])
-    planes = (by_frames if frames_first else y.contiguous()).flatten(1, 2)
+    planes = (by_frames if frames_first else y).contiguous().flatten(1, 2)
     mixed = mix_planes(planes.flatten(2), values.to(y.dtype), pattern)
     mixed = mixed.view(len(y), *full, *y.shape[3:])
-    if bias is None:
-        return mixed
-    bias = bias.view(-1, 1, 1, 1)
-    return mixed + bias if torch.is_grad_enabled() else mixed.add_(bias)
+    if bias is not None:
+        bias = bias.view(-1, 1, 1, 1)
+        mixed = mixed + bias if torch.is_grad_enabled() else mixed.add_(bias)
+    return activate(mixed, activation)
 
 
 def _used(mix: Mix) -> Tensor:

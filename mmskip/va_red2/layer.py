@@ -6,6 +6,7 @@ and the channel axis, r and 1 / R the shares of channels and frames that are
 computed.
 """
 
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -17,13 +18,13 @@ from mmskip.core import (
     follow_layout,
     straight_through,
 )
-from mmskip.native import ConvGeometry, convolve
+from mmskip.native import ConvGeometry, PackedKernels, convolve
 from mmskip.native.geometry import conv_geometry
 from mmskip.options import check_least
 from mmskip.registry import MODELS, build_own
 
 from .cheap_maps import TIME_MAPS, CheapMaps
-from .dynamic_conv import Mix, dynamic_conv, dynamic_macs
+from .dynamic_conv import Execution, Mix, dynamic_conv, dynamic_macs
 from .gate import (
     Options,
     OptionWeights,
@@ -99,6 +100,10 @@ class DynamicConvMixin(CountedWhole, Converted):
     # Set by ``mmskip.fold``: the full option, too, goes the fast way, and is
     # not the plain layer bit for bit.
     planar: bool = False
+    # Set by ``mmskip.accelerate``: kernels of its own layout, and the
+    # activation that is applied where outputs are written.
+    packed: PackedKernels | None = None
+    activation: str | None = None
     # Set inside blocks that collect; copies leave them behind.
     _routing: Any = None
     _costs: list[DynamicCost] | None = None
@@ -150,13 +155,16 @@ class DynamicConvMixin(CountedWhole, Converted):
         # The first pass of activation checkpointing has no gradients. The
         # gate does not hand any to its input: those of the costs are whole.
         collects = self._costs is not None
+        x = input
+        if self.packed is not None and x.dim() == 5:
+            x = x.contiguous(memory_format=torch.channels_last_3d)
         with torch.set_grad_enabled(torch.is_grad_enabled() or collects):
-            weights = self.gate(input)
+            weights = self.gate(x)
         run = self._train if self.training else self._infer
-        output = run(input, weights)
+        output = run(x, weights)
         # Clips may lie frame by frame; images can be viewed.
         is_clip = output.dim() == 5
-        return follow_layout(output, input, self.weight) if is_clip else output
+        return follow_layout(output, x, self.weight) if is_clip else output
 
     def geometry(self, x: Tensor) -> ConvGeometry:
         """Tell where this layer reads in an input like ``x`` (N, C, ...)."""
@@ -257,9 +265,7 @@ class DynamicConvMixin(CountedWhole, Converted):
         self, x: Tensor, weights: OptionWeights, usage: Usage
     ) -> Tensor:
         if not self.training and self._is_plain(weights, usage):
-            if self.planar:
-                return convolve(x, self.weight, self.bias, self.geometry(x))
-            return super().forward(x)
+            return self._convolve(x)
         time, channels = (
             None if axis is None else Mix(axis, used)
             for axis, used in zip(weights, usage, strict=True)
@@ -272,7 +278,22 @@ class DynamicConvMixin(CountedWhole, Converted):
             time,
             channels,
             self.cheap.factors,
+            self._execution(),
         )
+
+    def _convolve(self, x: Tensor) -> Tensor:
+        """Compute all of the plain layer, and the activation."""
+        if not self.planar:
+            return super().forward(x)
+        conv2d, activation = self._execution()
+        if activation is not None:
+            conv2d = partial(conv2d, activation=activation)
+        return convolve(x, self.weight, self.bias, self.geometry(x), conv2d)
+
+    def _execution(self) -> Execution:
+        if self.packed is None:
+            return Execution()
+        return Execution(self.packed.conv2d, self.activation)
 
     @staticmethod
     def _is_plain(weights: OptionWeights, usage: Usage) -> bool:

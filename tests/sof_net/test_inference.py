@@ -1,7 +1,9 @@
 """Inference in lock-step equals one frame after the other."""
 
+import pytest
 import torch
 
+import mmskip
 from mmskip.sof_net import list_stages
 from mmskip.sof_net.inference import VideoInference
 from tests.helpers.pairwise import every_pair
@@ -115,3 +117,112 @@ def test_several_videos_are_rescued_from_several_places():
             place=place, depth=place + 1, feature=feature[0]
         )
     torch.testing.assert_close(inference.logits(), expected)
+
+
+STOPS = [
+    [5, 0, 2, 5, 4, 3, -1, -1],
+    [1, 1, 0, 2, 1, 0, 2, 1],
+    [5, 5, 5, 5, 5, 5, 5, 5],
+    [0, 5, -1, -1, -1, -1, -1, -1],
+]
+
+
+def replay(model, stops, batch):
+    with model.force_decisions(stops):
+        return model.test_step(data(batch))
+
+
+@every_pair('lookahead,temporal', [1, 3, 8], [True, False])
+@torch.no_grad()
+def test_forced_decisions_are_replayed(temporal, lookahead):
+    model = build_sof(
+        policy=dict(POLICY, temporal=temporal), lookahead=lookahead
+    )
+    batch = videos(4, 8)
+    found = replay(model, STOPS, batch)
+    for stops, video, sample in zip(STOPS, batch, found, strict=True):
+        expected = list(stops)
+        if PLACES not in stops:  # the one that got furthest is rescued
+            expected[stops.index(max(stops))] = PLACES
+        assert sample.sof_stops.tolist() == expected
+        assert sample.sof_exit == sum(s >= 0 for s in stops)
+        (alone,) = replay(model, [stops], video[None])
+        assert alone.sof_stops.tolist() == expected
+        assert alone.sof_macs == sample.sof_macs
+        torch.testing.assert_close(alone.pred_score, sample.pred_score)
+        x = model.data_preprocessor(data(video[None]))['inputs'][0]
+        used = [x[t] for t, s in enumerate(expected) if s == PLACES]
+        logits = model.cls_head(model.backbone(torch.stack(used)), num_segs=1)
+        torch.testing.assert_close(
+            sample.pred_score, logits.mean(0).softmax(-1)
+        )
+
+
+@torch.no_grad()
+def test_replaying_a_prediction_gives_it_again():
+    model = build_sof(early_exit=dict(rho=0.3, t_min=2))
+    batch = videos(6, 8)
+    first = model.test_step(data(batch))
+    stops = [sample.sof_stops for sample in first]
+    scores = [sample.pred_score for sample in first]
+    again = replay(model, stops, batch)
+    for score, stop, sample in zip(scores, stops, again, strict=True):
+        assert torch.equal(sample.sof_stops, stop)
+        torch.testing.assert_close(sample.pred_score, score)
+    assert len({sample.sof_exit for sample in again}) > 1
+
+
+@torch.no_grad()
+def test_forced_work_is_what_the_places_cost():
+    model = build_sof(lookahead=1)
+    shape = videos(1, 1).shape[2:]
+    costs = model.measure(shape)
+    (sample,) = replay(model, [[5, 0, 2, 4]], videos(1, 4))
+    rows = (4, 3, 3, 2, 2)
+    spent = sum(costs.head.values())
+    for stage, policy, n in zip(
+        costs.by_stage, model.policies, rows, strict=True
+    ):
+        spent += n * (stage + policy.frame_macs)
+    assert sample.sof_macs == spent
+
+
+@pytest.mark.parametrize(
+    ('stops', 'text'),
+    [
+        ([[6]], 'places from 0 to 5'),
+        ([[-2]], 'places from 0 to 5'),
+        ([[-1, 5]], 'at least one'),
+        ([[5, -1, 5]], 'not examined'),
+    ],
+)
+def test_impossible_decisions_are_refused(stops, text):
+    model = build_sof()
+    with pytest.raises(ValueError, match=text), model.force_decisions(stops):
+        pass
+
+
+def test_decisions_of_another_batch_are_refused():
+    model = build_sof()
+    for stops in ([[5, 5]] * 2, [[5]]):
+        with pytest.raises(ValueError, match='batch of'):
+            replay(model, stops, videos(1, 2))
+    tsn = build_sof(policy=None)
+    with pytest.raises(ValueError, match='policies'):
+        replay(tsn, [[5, 5]], videos(1, 2))
+
+
+@torch.no_grad()
+def test_an_accelerated_model_decides_the_same():
+    model, batch = build_sof().float(), videos(4, 8).float()
+    first = model.test_step(data(batch))
+    stops = [sample.sof_stops.tolist() for sample in first]
+    scores = [sample.pred_score for sample in first]
+    mmskip.accelerate(model)
+    for score, stop, sample in zip(
+        scores, stops, model.test_step(data(batch)), strict=True
+    ):
+        assert sample.sof_stops.tolist() == stop
+        torch.testing.assert_close(
+            sample.pred_score, score, rtol=1e-4, atol=1e-4
+        )

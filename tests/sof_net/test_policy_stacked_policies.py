@@ -35,14 +35,17 @@ def test_each_decision_is_a_step_from_the_recurrent_state(temporal):
     states = [policy.initial_state(VIDEOS) for policy in policies]
     x = torch.randn(PLACES, VIDEOS, FRAMES, C, 2, 2)
     decision = None
-    for used in (None, 2, 0):  # then frame 2 of video 1 is used, then 0
-        if decision is not None:
-            stacked.update(state, 1, decision, used)
+    # Frames 2 of video 1, then 1 and 0 of videos 0 and 1 are used.
+    for used in ({}, {1: 2}, {0: 1, 1: 0}):
+        if used:
+            stacked.update(state, decision, list(used), list(used.values()))
+        for video, frame in used.items():
+            row = slice(video, video + 1)
             for place, policy in enumerate(policies):
                 step = policy.step(
-                    policy.embed(x[place, 1:2, used]), states[place][1:2]
+                    policy.embed(x[place, row, frame]), states[place][row]
                 )
-                states[place][1:2] = step.state
+                states[place][row] = step.state
         decision = stacked.decide(project(policies, x), state)
         for place, policy in enumerate(policies):
             for frame in range(FRAMES):
@@ -52,6 +55,21 @@ def test_each_decision_is_a_step_from_the_recurrent_state(temporal):
                 where = place, slice(None), frame
                 torch.testing.assert_close(decision.margin[where], step.margin)
                 torch.testing.assert_close(decision.hidden[where], step.hidden)
+
+
+@pytest.mark.parametrize('temporal', [True, False])
+@torch.no_grad()
+def test_joined_layers_decide_the_same_at_the_same_macs(temporal):
+    policies = heads(temporal)
+    x = torch.randn(PLACES, VIDEOS, FRAMES, C, 2, 2)
+    expected = project(policies, x)
+    macs = [policy.frame_macs for policy in policies]
+    for policy in policies:
+        policy.join()
+        policy.join()  # once is enough
+        assert isinstance(policy.embedding, torch.nn.Identity)
+    torch.testing.assert_close(project(policies, x), expected)
+    assert [policy.frame_macs for policy in policies] == macs
 
 
 @torch.no_grad()

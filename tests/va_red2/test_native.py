@@ -6,7 +6,13 @@ from torch import nn
 
 import mmskip
 from mmskip.native import library as native
-from mmskip.va_red2 import DynamicConv2d, DynamicConv3d
+from mmskip.va_red2 import (
+    CheapKernels,
+    DynamicConv2d,
+    DynamicConv3d,
+    mix_factors,
+)
+from mmskip.va_red2.mixing import MixKey
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 
@@ -46,16 +52,16 @@ def watch(conv, x, monkeypatch, backend):
         return conv(x), record
 
 
-@pytest.mark.parametrize('planar', [False, True])
+@pytest.mark.parametrize('prepare', [None, mmskip.fold, mmskip.accelerate])
 @pytest.mark.parametrize('space', [2, 3])
 @pytest.mark.parametrize('name', CONVS)
 def test_routing_and_outputs_are_those_of_torch(
-    name, space, planar, monkeypatch
+    name, space, prepare, monkeypatch
 ):
     torch.manual_seed(0)
     conv, x = make(name, space)
-    if planar:
-        mmskip.fold(conv)
+    if prepare is not None:
+        prepare(conv)
 
     expected, of_torch = watch(conv, x, monkeypatch, 'reference')
     found, of_native = watch(conv, x, monkeypatch, 'native')
@@ -118,12 +124,12 @@ def mixed():
         torch.randn(2, 1, 3, 4, 5), [],
         [torch.rand(2, 1), torch.rand(1, 6)],
         torch.tensor([0, 1, 2, 0, 1, 2]), torch.arange(6), torch.randn(2),
-        [2, 3],
+        [2, 3], False,
     ]  # fmt: skip
 
 
 def test_sums_of_planes_by_hand():
-    y, _, (weights, table), _, _, bias, _ = arguments = mixed()
+    y, _, (weights, table), _, _, bias, *_ = arguments = mixed()
 
     found = native.mix_options(*arguments)
 
@@ -132,11 +138,66 @@ def test_sums_of_planes_by_hand():
     torch.testing.assert_close(found, expected)
 
 
+@pytest.mark.parametrize('channels', [1, 5, 8, 43])
+@pytest.mark.parametrize('relu', [False, True])
+def test_sums_channels_last_are_those_of_planes(relu, channels):
+    torch.manual_seed(0)
+    full, frames, computed = 2 * channels, 5, (channels, 3)
+    key = MixKey((full, frames), (1,), (1,), True)
+    cheap = CheapKernels((torch.randn(channels),), (torch.randn(full, 3),))
+    factors = mix_factors(key, cheap, torch.zeros(()))
+    y = torch.randn(2, *computed, 7, 9)
+    rest = [
+        [torch.rand(2, 1), factors.time],
+        [torch.rand(2, 1), factors.channels],
+        factors.indices.pattern.sources,
+        factors.indices.pattern.starts,
+        torch.randn(full),
+        [full, frames],
+        relu,
+    ]
+    planes = y.transpose(1, 2).contiguous().transpose(1, 2)
+    last = y.contiguous(memory_format=torch.channels_last_3d)
+
+    found = native.mix_options(last, *rest)
+
+    torch.testing.assert_close(found, native.mix_options(planes, *rest))
+    if channels > 1:
+        assert found.is_contiguous(memory_format=torch.channels_last_3d)
+    assert (found >= 0).all() == relu
+
+
+@torch.no_grad()
+def test_a_gate_pools_clips_channels_last():
+    conv, _ = make('spatial', 2)
+    for shape in ((2, 6, 1, 9, 11), (2, 6, 5, 9, 11), (3, 6, 2, 20, 20)):
+        x = torch.randn(shape)
+        last = x.contiguous(memory_format=torch.channels_last_3d)
+        torch.testing.assert_close(
+            native.soft_gate(*seen_of(conv, last)),
+            native.soft_gate(*seen_of(conv, x)),
+        )
+
+
+@torch.no_grad()
+def test_an_activation_is_a_part_of_the_layer():
+    torch.manual_seed(0)
+    for name in ('spatial', 'temporal', 'images'):
+        for act in (nn.ReLU(), nn.SiLU()):
+            conv, x = make(name, 2)
+            model = nn.Sequential(conv, act).eval()
+            expected = model(x)
+            report = mmskip.accelerate(model)
+            assert '1 of them with their activation' in str(report)
+            close = dict(rtol=0, atol=1e-5 * float(expected.abs().max()))
+            torch.testing.assert_close(model(x), expected, **close)
+
+
 @pytest.mark.parametrize(
     ('place', 'value', 'text'),
     [
         (0, torch.randn(2, 3, 4, 5), r'expected y \(N, C, T, H, W\)'),
-        (0, torch.randn(2, 1, 3, 5, 4).transpose(3, 4), 'contiguous or so'),
+        (0, torch.randn(2, 1, 3, 5, 4).transpose(3, 4), 'contiguous, or so'),
         (2, [torch.rand(3, 1), torch.rand(1, 6)], 'weights of 2 samples'),
         (2, [torch.rand(2, 1)], 'expected weights and a table'),
         (2, [torch.rand(2, 1), torch.rand(1, 5)], r'table of shape \[1, 6\]'),

@@ -6,14 +6,60 @@
 #include <vector>
 
 #include "arguments.h"
+#include "clips_last.h"
 #include "frame.h"
 #include "share_rows.h"
 
 namespace mmskip {
 namespace {
 
+constexpr auto kClipsLast = at::MemoryFormat::ChannelsLast3d;
+
+// True if there are channels, and those of a position lie side by side.
+bool is_last(const at::Tensor& clips) {
+  return clips.size(1) > 1 && clips.stride(1) == 1 && clips.is_contiguous(kClipsLast);
+}
+
+// The means, and the mean absolute differences of consecutive frames, of clips
+// channels last.
+void pool_last(const at::Tensor& clips, bool differences, at::Tensor& result) {
+  const int64_t samples = clips.size(0), channels = clips.size(1);
+  const int64_t frames = clips.size(2);
+  const int64_t size = clips.size(3) * clips.size(4);
+  const int64_t columns = result.size(1);
+  at::Tensor sums = at::empty({samples, frames, columns}, result.options());
+  const float* from = clips.const_data_ptr<float>();
+  float* to = sums.mutable_data_ptr<float>();
+  at::parallel_for(
+      0, samples * frames, grain_of(size * channels),
+      [&](int64_t begin, int64_t end) {
+        for (int64_t at = begin; at < end; ++at) {
+          const float* frame = from + at * size * channels;
+          float* own = to + at * columns;
+          // The first frame differs from itself by 0.
+          pool_frame(
+              {size, channels, frame,
+               at % frames > 0 ? frame - size * channels : frame, own,
+               differences ? own + channels : nullptr});
+        }
+      });
+  at::sum_out(result, sums, {1});
+  result.slice(1, 0, channels).div_(frames * size);
+  if (differences) {
+    const int64_t pairs = std::max<int64_t>(frames - 1, 1);
+    result.slice(1, channels).div_(pairs * size);
+  }
+}
+
 at::Tensor pool_clips(const at::Tensor& x, bool differences) {
   const int64_t dim = x.dim(), height = x.size(-2), width = x.size(-1);
+  const at::Tensor deep = dim == 5 ? x : x.unsqueeze(2);
+  if (is_last(deep)) {
+    at::Tensor result = at::empty(
+        {x.size(0), differences ? 2 * x.size(1) : x.size(1)}, x.options());
+    pool_last(deep, differences, result);
+    return result;
+  }
   const bool planes = (width == 1 || x.stride(-1) == 1) &&
       (height == 1 || x.stride(-2) == width);
   const at::Tensor clips = planes ? x : x.contiguous();
@@ -89,6 +135,73 @@ void weigh(
   }
 }
 
+// The planes of y, and of the result that is to be filled.
+void mix_planes(
+    const at::Tensor& y,
+    const at::Tensor& sources,
+    const at::Tensor& starts,
+    const std::vector<float>& factors,
+    const float* bias,
+    at::Tensor& result) {
+  const int64_t samples = y.size(0), terms = sources.numel();
+  const int64_t sums = starts.numel(), size = y.size(3) * y.size(4);
+  const PlaneSum job{
+      y.size(1) * y.size(2),
+      sums,
+      size,
+      y.const_data_ptr<float>(),
+      result.mutable_data_ptr<float>(),
+      starts.const_data_ptr<int64_t>(),
+      terms,
+      sources.const_data_ptr<int64_t>(),
+      factors.data(),
+      bias,
+      result.size(2)};
+  const int64_t each = size * (terms / sums + 1);
+  at::parallel_for(
+      0, samples * sums, grain_of(each), [&](int64_t begin, int64_t end) {
+        kernels().sum_planes(job, begin, end);
+      });
+}
+
+// Positions of a frame that a thread mixes at a time.
+constexpr int64_t kPart = 1024;
+
+// The same, channels last.
+void mix_last(
+    const at::Tensor& y,
+    const at::Tensor& sources,
+    const at::Tensor& starts,
+    const std::vector<float>& factors,
+    const float* bias,
+    bool relu,
+    at::Tensor& result) {
+  const int64_t terms = sources.numel(), computed = y.size(1);
+  const int64_t channels = result.size(1), frames = result.size(2);
+  const int64_t size = y.size(3) * y.size(4);
+  const int64_t* start = starts.const_data_ptr<int64_t>();
+  const auto runs = list_mix_runs(
+      channels, frames, start, sources.const_data_ptr<int64_t>(), terms,
+      computed, size);
+  const float* from = y.const_data_ptr<float>();
+  float* to = result.mutable_data_ptr<float>();
+  const int64_t parts = (size + kPart - 1) / kPart;
+  const int64_t each = std::min(size, kPart) * channels;
+  at::parallel_for(
+      0, y.size(0) * frames * parts, grain_of(each),
+      [&](int64_t begin, int64_t end) {
+        for (int64_t at = begin; at < end; ++at) {
+          const int64_t frame = at / parts, first = at % parts * kPart;
+          const int64_t n = frame / frames, t = frame % frames;
+          mix_frame(
+              {first, std::min(first + kPart, size), computed, channels,
+               from + n * y.size(2) * size * computed,
+               to + frame * size * channels, runs[t],
+               factors.data() + n * terms, start + t, frames, bias, relu});
+        }
+      });
+}
+
 } // namespace
 
 at::Tensor soft_gate(
@@ -138,13 +251,16 @@ at::Tensor mix_options(
     const at::Tensor& sources,
     const at::Tensor& starts,
     const std::optional<at::Tensor>& bias,
-    at::IntArrayRef full) {
+    at::IntArrayRef full,
+    bool relu) {
   check_floats(y, "y");
   check_list(full, 2, 1, "full");
   TORCH_CHECK_VALUE(
       y.dim() == 5 &&
-          (y.is_contiguous() || y.transpose(1, 2).is_contiguous()),
-      "expected y (N, C, T, H, W), contiguous or so frame by frame, got shape ",
+          (y.is_contiguous() || y.transpose(1, 2).is_contiguous() ||
+           y.is_contiguous(kClipsLast)),
+      "expected y (N, C, T, H, W), contiguous, or so frame by frame, or "
+      "channels last, got shape ",
       y.sizes(), " and strides ", y.strides());
   const int64_t samples = y.size(0), terms = sources.numel();
   const int64_t sums = full[0] * full[1], planes = y.size(1) * y.size(2);
@@ -170,27 +286,17 @@ at::Tensor mix_options(
   if (bias) {
     check_channels(*bias, full[0], "bias");
   }
-  const int64_t size = y.size(3) * y.size(4);
+  const float* added = bias ? bias->const_data_ptr<float>() : nullptr;
+  const bool last = is_last(y);
   at::Tensor result = at::empty(
-      {samples, full[0], full[1], y.size(3), y.size(4)}, y.options());
-  const PlaneSum job{
-      planes,
-      sums,
-      size,
-      y.const_data_ptr<float>(),
-      result.mutable_data_ptr<float>(),
-      start,
-      terms,
-      source,
-      factors.data(),
-      bias ? bias->const_data_ptr<float>() : nullptr,
-      full[1]};
-  const int64_t each = size * (terms / sums + 1);
-  at::parallel_for(
-      0, samples * sums, grain_of(each), [&](int64_t begin, int64_t end) {
-        kernels().sum_planes(job, begin, end);
-      });
-  return result;
+      {samples, full[0], full[1], y.size(3), y.size(4)}, y.options(),
+      last ? kClipsLast : at::MemoryFormat::Contiguous);
+  if (last) {
+    mix_last(y, sources, starts, factors, added, relu, result);
+    return result;
+  }
+  mix_planes(y, sources, starts, factors, added, result);
+  return relu ? result.relu_() : result;
 }
 
 } // namespace mmskip

@@ -22,9 +22,11 @@ at::Tensor soft_gate(
     const at::Tensor& beta,
     int64_t time);
 
-// Sums over options and bias (N, C, T, H, W) from what was computed, y: (N,
-// C', T', H, W) or (N, T', C', H, W) in memory, as the sources say. A term's
-// factor is the product over both axes of the sum over used options of their
+// Sums over options and bias (N, C, T, H, W) from what was computed, y: in
+// memory (N, C', T', H, W), (N, T', C', H, W), or (N, T', H, W, C'), in which
+// the result is then, too; the sources are (computed channel, computed frame)
+// for the first, and the other way round for the others. `relu` activates the
+// sums. A term's factor is the product over both axes of the sum over used options of their
 // weights (N, used) times their table (used, K). An axis is these two, or
 // nothing if it is not dynamic. `full` is C and T.
 at::Tensor mix_options(
@@ -34,6 +36,7 @@ at::Tensor mix_options(
     const at::Tensor& sources,
     const at::Tensor& starts,
     const std::optional<at::Tensor>& bias,
-    at::IntArrayRef full);
+    at::IntArrayRef full,
+    bool relu);
 
 } // namespace mmskip

@@ -24,7 +24,8 @@ TORCH_LIBRARY(mmskip, m) {
       "-> Tensor");
   m.def(
       "mix_options(Tensor y, Tensor[] time, Tensor[] channels, "
-      "Tensor sources, Tensor starts, Tensor? bias, int[] full) -> Tensor");
+      "Tensor sources, Tensor starts, Tensor? bias, int[] full, bool relu) "
+      "-> Tensor");
   m.class_<ConvGeometry>("ConvGeometry")
       .def(torch::init<
            std::vector<int64_t>, std::vector<int64_t>, std::vector<int64_t>,
