@@ -16,7 +16,7 @@ def test_frames_that_only_warm_up_are_refused(tool, capsys):
 
 
 def test_the_table_tells_the_load_and_both_times(tool, capsys):
-    rivals = {tool.RIVAL: dict(ms=20.0, error=0.0)}
+    rivals = {'openvino f32': dict(ms=20.0, error=0.0)}
     row = dict(
         precision='bfloat16', mac_reduction=4.0, skip_ms=8.0, rivals=rivals
     )
