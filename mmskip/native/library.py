@@ -28,6 +28,7 @@ _OPERATORS = {
 _METHODS = {
     'add_conv': 6,
     'add_factor': 5,
+    'add_crop': 5,
     'add_follow': 4,
     'add_join': 4,
     'add_mean': 4,

@@ -6,7 +6,6 @@ it, and an activation are computed with the sum before them.
 """
 
 import operator
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -355,24 +354,35 @@ def windows_of(
     return [[v, v] if isinstance(v, int) else list(v) for v in windows]
 
 
-def spread_of(
-    node: fx.Node, inputs: list[fx.Node], values: dict[fx.Node, Any]
-) -> Callable[[Tensor], Tensor] | None:
-    """Make a function that follows changes through a crop, None for others.
+def crop_of(
+    node: fx.Node, values: dict[fx.Node, Any]
+) -> tuple[list[int], list[int]] | None:
+    """Tell which rows and columns of an image a node takes, if it does that.
 
     Args:
-        node: Node of a graph, which torch computes as a whole.
-        inputs: Nodes that it reads and that are no constants.
+        node: Node of a graph.
         values: Values of the nodes, in a frame.
+
+    Returns:
+        Begin, end and step of the rows, and of the columns; None for others.
     """
-    if len(inputs) != 1 or not is_image(values[node]):
+    if node.target is not operator.getitem or not is_image(values[node]):
         return None
-    if node.target is operator.getitem:
-        index = fx.map_arg(node.args[1], values.__getitem__)
-        crops = isinstance(index, tuple) and index[0] is Ellipsis
-        if crops and [type(i) for i in index[1:]] == [slice, slice]:
-            return lambda mask: mask[index].contiguous()
-    return None
+    image = values[node.args[0]]
+    index = fx.map_arg(node.args[1], values.__getitem__)
+    if (
+        not is_image(image)
+        or values[node].numel() == 0
+        or not isinstance(index, tuple)
+        or [type(i) for i in index[1:]] != [slice, slice]
+        or index[0] is not Ellipsis
+    ):
+        return None
+    rows, columns = (
+        list(part.indices(size))
+        for part, size in zip(index[1:], image.shape[2:], strict=True)
+    )
+    return rows, columns
 
 
 def _terms(

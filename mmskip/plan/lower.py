@@ -21,6 +21,7 @@ from .graph import find_constants
 from .kinds import (
     Sum,
     affine,
+    crop_of,
     find_sums,
     is_image,
     is_join,
@@ -29,7 +30,6 @@ from .kinds import (
     is_scaling,
     scaled,
     sigmoid_of,
-    spread_of,
     windows_of,
 )
 from .plan import Fixed, Plan, PlannedConv, Slot, copy_slots
@@ -378,6 +378,19 @@ class Planner:
         self._frame.native.add_factor(source, target, result, is_hard)
         self._store(target, result)
 
+    def _is_crop(self, node: fx.Node) -> bool:
+        """Tell if a node is a part of an image that stays where it is."""
+        return crop_of(node, self._values) is not None and (
+            self._numbers[node.args[0]] in self._stored
+        )
+
+    def _add_crop(self, node: fx.Node) -> None:
+        source, target = self._source(node.args[0]), self._numbers[node]
+        rows, columns = crop_of(node, self._values)
+        self._frame.native.add_crop(source, target, rows, columns)
+        part = self._frame[source][..., slice(*rows), slice(*columns)]
+        self._store(target, part)
+
     def _add_pool(
         self, source: int, node: fx.Node, windows: list[list[int]]
     ) -> None:
@@ -462,7 +475,8 @@ class Planner:
             self._add_scale(node)
         elif is_pointwise(node, inputs, self._module, self._values):
             self._add_points(function, sources, node)
+        elif self._is_crop(node):
+            self._add_crop(node)
         else:
-            spread = spread_of(node, inputs, self._values)
             target = self._numbers[node]
-            self._steps.append(WholeStep(function, sources, target, spread))
+            self._steps.append(WholeStep(function, sources, target))

@@ -223,8 +223,6 @@ class WholeStep(PythonStep):
         function: Operation on the values of the inputs.
         sources: Numbers of the inputs.
         target: Number of the result.
-        spread: Function that makes the map of change from that of the only
-            input; None: anything may have changed.
     """
 
     def __init__(
@@ -232,24 +230,18 @@ class WholeStep(PythonStep):
         function: Callable[[list[Any]], Any],
         sources: Sequence[int],
         target: int,
-        spread: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.function = function
         self.sources = sources
         self.target = target
-        self.spread = spread
 
     def run(self, frame: FrameValues, always: bool) -> None:
         """Bring the result up to date."""
-        changes = [frame.change(i) for i in self.sources]
-        changed = any(change is not False for change in changes)
+        changed = any(frame.change(i) is not False for i in self.sources)
         if changed or always:
             values = [frame.as_given(i) for i in self.sources]
             frame.put(self.target, self.function(values))
-        change: Change = changed
-        if self.spread is not None and torch.is_tensor(changes[0]):
-            change = self.spread(changes[0])
-        frame.mark(self.target, change)
+        frame.mark(self.target, changed)
 
 
 def copy_tensors(value: Any, kinds: Sequence[TensorKind | None]) -> Any:

@@ -370,3 +370,33 @@ def test_a_watched_tensor_that_is_written_to_or_replaced_is_noticed():
         assert plan.holds()
         spoil(weights[1])
         assert not plan.holds()
+
+
+def test_a_crop_is_a_view_and_its_changes_are_cropped():
+    x = image(1, 3, 6, 8)
+    plan = native.new_plan(2)
+    plan.put(0, x)
+    plan.add_crop(0, 1, [1, 6, 2], [0, 8, 2])
+    changed = torch.zeros(1, 1, 6, 8, dtype=torch.bool)
+
+    for place, expected in (((3, 4), (1, 2)), ((2, 4), None)):
+        changed.zero_()
+        changed[0, 0][place] = True
+        plan.mark(0, 1, changed)
+        plan.run(0, 1)
+        assert plan.change(1) == (0 if expected is None else 1)
+        if expected is not None:
+            (found,) = plan.map(1).nonzero().tolist()
+            assert tuple(found[2:]) == expected
+    for change in (0, 2):
+        plan.mark(0, change, None)
+        plan.run(0, 1)
+        assert plan.change(1) == change
+
+
+def test_crops_without_rows_or_steps_are_refused():
+    plan = native.new_plan(2)
+    plan.put(0, image(1, 3, 6, 8))
+    for rows in ([2, 2, 1], [0, 6, 0], [0, 6]):
+        with pytest.raises(ValueError, match='begin, end and step'):
+            plan.add_crop(0, 1, rows, [0, 8, 1])

@@ -134,10 +134,10 @@ CASES = {
     'crop': (
         lambda net, y, _: y[..., 1:-1, ::2],
         None,
-        [NATIVE, WHOLE, NATIVE],
+        [NATIVE],
         0,
     ),
-    'crop by size': (crop_by_size, None, [NATIVE, WHOLE, NATIVE], 0),
+    'crop by size': (crop_by_size, None, [NATIVE], 0),
     'join': (lambda net, y, x: torch.cat([y, x], 1)[:, 2:6], None, None, 0),
     'swap': (swap, None, None, 0),
     'with places': (with_places, None, None, 0),

@@ -76,24 +76,6 @@ def test_the_whole_is_computed_if_an_input_changed_or_it_is_counted():
         assert frame.change(1) is changed
 
 
-def test_a_map_of_changes_spreads():
-    frame = FrameValues([image(1, 2, 4, 4), None], 2)
-    step = WholeStep(
-        lambda values: values[0][..., ::2, ::2],
-        [0],
-        1,
-        lambda mask: mask[..., ::2, ::2].contiguous(),
-    )
-    frame.mark(0, torch.eye(4).bool()[None, None])
-
-    step.run(frame, always=False)
-
-    assert torch.equal(frame.change(1), torch.eye(2).bool()[None, None])
-    frame.mark(0, True)
-    step.run(frame, always=False)
-    assert frame.change(1) is True
-
-
 def test_what_is_owned_is_nobody_elses():
     x = image(1, 4, 2, 2)
     frame = FrameValues([x, x.chunk(2, 1), 3, None], 4)

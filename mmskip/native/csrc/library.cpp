@@ -63,6 +63,7 @@ TORCH_LIBRARY(mmskip, m) {
       .def("add_follow", &Plan::add_follow)
       .def("add_sum", &Plan::add_sum)
       .def("add_scale", &Plan::add_scale)
+      .def("add_crop", &Plan::add_crop)
       .def("add_pool", &Plan::add_pool)
       .def("add_mean", &Plan::add_mean)
       .def("add_factor", &Plan::add_factor)

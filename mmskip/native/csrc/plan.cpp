@@ -235,6 +235,23 @@ void Plan::add_scale(
       ScaleStep{source, factor, target, result, empty_mask(result)});
 }
 
+void Plan::add_crop(
+    int64_t source,
+    int64_t target,
+    std::vector<int64_t> rows,
+    std::vector<int64_t> columns) {
+  for (const std::vector<int64_t>* some : {&rows, &columns}) {
+    TORCH_CHECK_VALUE(
+        some->size() == 3 && (*some)[0] >= 0 && (*some)[0] < (*some)[1] &&
+            (*some)[2] > 0,
+        "expected begin, end and step of a crop, got ", *some);
+  }
+  CropStep step{source, target, std::move(rows), std::move(columns)};
+  step.mask = empty_mask(crop(value(source).tensor, step));
+  value(target).tensor = crop(value(source).tensor, step);
+  steps_.emplace_back(std::move(step));
+}
+
 void Plan::add_pool(
     int64_t source,
     int64_t target,

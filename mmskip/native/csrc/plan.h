@@ -86,6 +86,14 @@ struct ScaleStep {
   bool known = false;
 };
 
+struct CropStep {
+  int64_t source, target;
+  // Begin, end and step.
+  std::vector<int64_t> rows, columns;
+  // Where the last frame differed.
+  at::Tensor mask;
+};
+
 struct PoolStep {
   int64_t source, target;
   // Of the image.
@@ -120,6 +128,9 @@ struct JoinStep {
   at::Tensor mask;
   bool known = false;
 };
+
+// Some rows and columns of an image, or of its map.
+at::Tensor crop(const at::Tensor& image, const CropStep& step);
 
 class Plan : public torch::CustomClassHolder {
  public:
@@ -184,6 +195,14 @@ class Plan : public torch::CustomClassHolder {
   // An image times a factor for each channel of each stream, (N, C, 1, 1).
   void add_scale(
       int64_t source, int64_t factor, int64_t target, at::Tensor result);
+
+  // Some rows and columns of an image: begin, end and step of each. Nothing is
+  // copied.
+  void add_crop(
+      int64_t source,
+      int64_t target,
+      std::vector<int64_t> rows,
+      std::vector<int64_t> columns);
 
   // The largest values in windows (height, width); what lies outside of the
   // image, after half a window at most, does not count.
@@ -259,6 +278,7 @@ class Plan : public torch::CustomClassHolder {
   void run_step(ScaleStep& step);
   template <typename T>
   bool scale(ScaleStep& step, const uint8_t* map);
+  void run_step(CropStep& step);
   void run_step(PoolStep& step);
   void run_step(MeanStep& step);
   void run_step(FactorStep& step);
@@ -269,7 +289,7 @@ class Plan : public torch::CustomClassHolder {
   std::vector<Value> values_;
   std::vector<
       std::variant<
-          ConvStep, PlannedStep, FollowStep, SumStep, ScaleStep, PoolStep,
+          ConvStep, PlannedStep, FollowStep, SumStep, ScaleStep, CropStep, PoolStep,
           MeanStep, FactorStep, JoinStep>>
       steps_;
   std::vector<Watched> watched_;

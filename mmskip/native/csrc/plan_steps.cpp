@@ -309,6 +309,26 @@ bool Plan::scale(ScaleStep& step, const uint8_t* map) {
   return any;
 }
 
+at::Tensor crop(const at::Tensor& image, const CropStep& step) {
+  const std::vector<int64_t>&r = step.rows, &c = step.columns;
+  return image.slice(2, r[0], r[1], r[2]).slice(3, c[0], c[1], c[2]);
+}
+
+void Plan::run_step(CropStep& step) {
+  const Value& from = value(step.source);
+  Value& to = value(step.target);
+  to.tensor = crop(from.tensor, step);
+  to.change = from.change;
+  if (from.change != Change::kMapped) {
+    return;
+  }
+  step.mask.copy_(crop(from.map, step));
+  to.map = step.mask;
+  if (std::memchr(bytes(step.mask), 1, step.mask.numel()) == nullptr) {
+    to.change = Change::kNowhere;
+  }
+}
+
 void Plan::check_join(const JoinStep& step) const {
   int64_t channels = 0;
   for (const int64_t source : step.sources) {
