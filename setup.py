@@ -82,10 +82,16 @@ INSTRUCTION_SETS = {
     'tiles': [],
     'avx2': ['-mavx2', '-mfma'],
     'avx512': AVX512,
+    'avxvnni': ['-mavx2', '-mfma'],
+    'avx512vnni': AVX512,
     'avx512bf16': [*AVX512, '-mavx512bf16'],
-    'amx': [*AVX512, '-mavx512bf16', '-mamx-tile', '-mamx-bf16'],
+    'amx': [*AVX512, '-mavx512bf16'],
 }
-FLAGS = ['-O3', '-g0', '-fno-math-errno', '-fvisibility=hidden']
+# A table of kernels does not have all that a file includes.
+FLAGS = [
+    *('-O3', '-g0', '-fno-math-errno', '-fvisibility=hidden'),
+    '-Wno-unused-function',
+]
 # Without it torch's parallel_for, which is in a header, runs on one thread.
 # Torch has loaded the library that it takes.
 OPENMP = ['-fopenmp'] if sys.platform == 'linux' else []

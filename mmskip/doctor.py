@@ -166,7 +166,8 @@ def examine() -> dict:
 def _instructions() -> str:
     if native.MISSING:
         return torch.backends.cpu.get_cpu_capability()
-    return 'float32: {}, bfloat16: {}'.format(*native.instruction_sets())
+    names = 'float32: {}, bfloat16: {}, int8: {}'
+    return names.format(*native.instruction_sets())
 
 
 def main(argv: Sequence[str] | None = None) -> int:

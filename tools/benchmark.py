@@ -200,7 +200,7 @@ def set_up(
         frames = forced_frames(image, 'blob', 1.0, number)
     else:
         frames = video_frames(args.video, size, preprocessor, number)
-    skips = build_skips(skip, args.precision, frames[0])
+    skips = build_skips(skip, args.precision, frames)
     print(f'Building {", ".join(args.rivals) or "no rivals"}', flush=True)
     rivals, missing = build_rivals(args.rivals, dense, frames, args.threads)
     return Contest(dense, skips, rivals, args.precision), missing, frames

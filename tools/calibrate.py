@@ -12,6 +12,11 @@ threshold and with one per layer) and calibration.json. Example::
 
 The algorithm is in mmskip/evaluation/thresholds.py. Clips of --check
 play no part in the choice; they show what it is worth.
+
+With --precision int8 it learns the ranges of values that layers read, from
+the same clips, and writes int8.json, for ``mmskip stream --precision int8
+--calibration``. Thresholds are then chosen in int8, if there is a budget,
+too.
 """
 
 import argparse
@@ -22,12 +27,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from mmengine.config import DictAction
 from rich.console import Console
+from rich.progress import track
 from rich.table import Table
 from torch import nn
 
-import mmskip  # noqa: F401  (registers its modules)
+import mmskip
 from mmskip.apis import UserError, init_model, load_config
 from mmskip.apis.calibration import (
     Batch,
@@ -53,6 +60,7 @@ from mmskip.evaluation import (
     share_at,
 )
 from mmskip.experiments import positive, write_csv, write_json
+from mmskip.plan import calibration_of, fold, observed_inputs
 from mmskip.visualization import plot_error_vs_macs
 
 SINGLE, PER_LAYER = 'one threshold', 'a threshold per layer'
@@ -70,12 +78,18 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='of a model with norm gates')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument('--out', type=Path, required=True, help='folder')
-    budget = parser.add_mutually_exclusive_group(required=True)
+    budget = parser.add_mutually_exclusive_group()
     budget.add_argument(
         '--max-error', type=above_zero, help='of the outputs, e.g. 0.1'
     )
     budget.add_argument(
         '--reduction', type=above_zero, help='of the MACs, e.g. 3'
+    )
+    parser.add_argument(
+        '--precision',
+        choices=('float32', 'int8'),
+        default='float32',
+        help='int8 learns the ranges of values, too (default: float32)',
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(
@@ -113,7 +127,13 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default={},
         help='override settings of the config, xxx=yyy',
     )
-    return parser.parse_args(argv)
+    args = parser.parse_args(argv)
+    if not (args.max_error or args.reduction or args.precision == 'int8'):
+        parser.error(
+            'expected --max-error or --reduction, which thresholds are to '
+            'keep to, or --precision int8, got none of them'
+        )
+    return args
 
 
 def above_zero(text: str) -> float:
@@ -130,13 +150,55 @@ def main(argv: Sequence[str] | None = None) -> int:
     console = Console()
     cfg = load_config(args.config, args.cfg_options)
     conversions = cfg.get('model', {}).get('conversions') or ()
-    if not any(map(is_norm_gated, conversions)):
+    has_budget = bool(args.max_error or args.reduction)
+    if has_budget and not any(map(is_norm_gated, conversions)):
         raise UserError(
             f'{args.config}: expected model.conversions with a norm gate, '
             'got none; see configs/_base_/conversions/output_norm.py'
         )
     model = init_model(cfg, args.checkpoint, args.device)
     chosen_on, checked_on = load_clips(model, args)
+    if args.precision == 'int8':
+        learn_ranges(model, chosen_on, args.out, console)
+    if has_budget:
+        choose_thresholds(model, conversions, chosen_on, checked_on, args)
+    return EXIT_OK
+
+
+def learn_ranges(
+    model: nn.Module,
+    clips: list[list[Batch]],
+    out: Path,
+    console: Console,
+) -> None:
+    """Write what plans in int8 need to know, and run the model in them."""
+    fold(model)
+    batches = [batch for clip in clips for batch in clip]
+    try:
+        with torch.no_grad(), observed_inputs(model) as seen:
+            for batch in track(batches, 'Ranges of values', console=console):
+                run_tensors(model, batch)
+        calibration = calibration_of(seen)
+        mmskip.accelerate(model, 'int8', calibration)
+    except ValueError as error:
+        raise UserError(f'--precision int8: {error}') from error
+    out.mkdir(parents=True, exist_ok=True)
+    calibration.save(out / 'int8.json')
+    console.print(str(calibration), markup=False, highlight=False)
+    console.print(
+        f'Written: {out / "int8.json"}', markup=False, soft_wrap=True
+    )
+
+
+def choose_thresholds(
+    model: nn.Module,
+    conversions: Sequence[dict],
+    chosen_on: list[list[Batch]],
+    checked_on: list[list[Batch]],
+    args: argparse.Namespace,
+) -> None:
+    """Choose a threshold for each layer, and write what came of it."""
+    console = Console()
     gates = norm_gates(model)
     thresholds = sorted(gate.threshold for gate in gates.values())
     measure = Watched(open_meter(model, chosen_on), console)
@@ -157,7 +219,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_calibrated(config, args.config, entries)
     report(args, rows, written, single, console)
     console.print(f'Written: {config}', markup=False, soft_wrap=True)
-    return EXIT_OK
 
 
 def load_clips(

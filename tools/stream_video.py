@@ -86,7 +86,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         choices=PRECISIONS,
         default='float32',
         help='how images and kernels are stored; bfloat16 takes half of the '
-        'memory',
+        'memory; int8 is fastest and needs --calibration',
+    )
+    parser.add_argument(
+        '--calibration',
+        metavar='FILE',
+        help='int8.json of `mmskip calibrate --precision int8`',
     )
     parser.add_argument(
         '--show-mask',
@@ -107,6 +112,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     if args.dense and args.precision != 'float32':
         parser.error(
             f'--dense runs in float32, got --precision {args.precision}'
+        )
+    if (args.precision == 'int8') != (args.calibration is not None):
+        parser.error(
+            'expected --calibration with --precision int8 and with no other; '
+            '`mmskip calibrate CONFIG CHECKPOINT --precision int8 --video '
+            'VIDEO --out DIR` writes DIR/int8.json'
         )
     if args.fps is not None and not 0 < args.fps <= 1000:
         parser.error(f'--fps must be in (0, 1000], got {args.fps}')
@@ -129,7 +140,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         if not apis.is_converted(model):
             warn('no layer of this model is converted: it runs densely')
-        mmskip.accelerate(model, args.precision)
+        try:
+            mmskip.accelerate(model, args.precision, args.calibration)
+        except ValueError as error:
+            raise apis.UserError(
+                f'--precision {args.precision}: {error}'
+            ) from error
         totals = apis.StreamTotals()
         sinks = make_sinks(args, model, reader, totals, warn)
         try:
@@ -246,6 +262,7 @@ def summary_table(
     table.add_row('dense GMAC/frame', f'{numbers["dense_gmac_per_frame"]:.4g}')
     table.add_row('reduction', f'{numbers["reduction"]:.2f}x')
     table.add_row('ms/frame (model)', f'{numbers["ms_per_frame"]:.1f}')
+    table.add_row('ms of the first frame', f'{numbers["ms_first"]:.1f}')
     table.add_row('frames/s (all)', f'{numbers["fps"]:.1f}')
     table.add_row('backend', backend_of(args, model))
     for sink in sinks:

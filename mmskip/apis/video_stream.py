@@ -272,6 +272,7 @@ class StreamTotals:
             dense_gmac_per_frame=self.dense / GIGA / frames,
             reduction=self.reduction,
             ms_per_frame=self.ms_per_frame,
+            ms_first=1000 * self.first_seconds,
             fps=self.fps,
         )
 

@@ -7,7 +7,8 @@ same quantity FLOPs; true FLOPs are twice that.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -76,6 +77,7 @@ class MacLedger:
         self._batch = 0
         self._in_forward = False
         self._depth = 0
+        self._is_paused = False
         self._part: dict[str, int] = {}
 
     def begin_forward(self) -> None:
@@ -102,6 +104,15 @@ class MacLedger:
     def in_layer(self) -> bool:
         """True while a layer accounts for the work that is done."""
         return self._depth > 0
+
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Record nothing in a block, which does again what was recorded."""
+        self._is_paused = True
+        try:
+            yield
+        finally:
+            self._is_paused = False
 
     def note_batch(self, batch: int) -> None:
         """Tell the ledger that a counted layer is about to run.
@@ -134,6 +145,8 @@ class MacLedger:
             overhead: MACs of gates, policies and cheap maps.
             reference: MACs of ``executed`` done in reference frames.
         """
+        if self._is_paused:
+            return
         entry = self._entries.setdefault(self._names[module], _Entry())
         entry.dense += dense
         entry.last_dense += dense
@@ -186,7 +199,7 @@ class MacLedger:
 
     def record_uncounted(self, name: str, calls: int = 1) -> None:
         """Note an operation whose MACs are not known."""
-        if calls:
+        if calls and not self._is_paused:
             self._uncounted[name] += calls
 
     def total(self) -> MacCount:

@@ -41,7 +41,12 @@ from mmskip.apis.errors import one_line
 from mmskip.apis.zoo_models import error_between
 from mmskip.core import convert, count_macs, revert
 from mmskip.native import library as native
-from mmskip.plan import PRECISIONS, AccelerationReport, accelerate
+from mmskip.plan import (
+    FEW_FRAMES,
+    PRECISIONS,
+    AccelerationReport,
+    accelerate,
+)
 from mmskip.skip_conv import (
     InputNormGate,
     SkipConversion,
@@ -74,6 +79,7 @@ class RawOutputs(nn.Module):
     def __init__(self, part: nn.Module, is_model: bool = False) -> None:
         super().__init__()
         self.part = part
+        self.is_model = is_model
         options = dict(data_samples=None, mode='tensor')
         self._options = options if is_model else {}
 
@@ -292,26 +298,32 @@ def build_parts(
 
 
 def build_skips(
-    skip: RawOutputs, precisions: Sequence[str], image: Tensor
+    skip: RawOutputs, precisions: Sequence[str], examples: Sequence[Tensor]
 ) -> dict[str, Skip]:
     """Accelerate copies of a part, in float32 and other precisions.
 
     Args:
         skip: A converted part.
         precisions: Keys of :data:`mmskip.plan.PRECISIONS`.
-        image: An input (1, 3, H, W).
+        examples: Inputs (1, 3, H, W), for sizes and for the ranges of
+            integers.
 
     Raises:
         UserError: A precision needs a plan, and there can be none; or the
             part does not run on an image alone.
     """
-    skips = {}
+    skips, image = {}, examples[0]
     for precision in PRECISIONS:
         if precision not in ('float32', *precisions):
             continue
         model = copy.deepcopy(skip)
+        calibration = None
+        if precision == 'int8':
+            # Data samples may have to be given, even if there are none.
+            more = (None,) if skip.is_model else ()
+            calibration = [(x, *more) for x in examples[:FEW_FRAMES]]
         try:
-            report = accelerate(model.part, precision)
+            report = accelerate(model.part, precision, calibration)
         except ValueError as error:
             raise UserError(f'--precision {precision}: {error}') from error
         try:

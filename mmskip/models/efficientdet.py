@@ -9,7 +9,6 @@ Symbols: L levels, level 0 the finest, each half as large as the one before;
 level l, ``H_l, W_l`` its size.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -120,6 +119,7 @@ class FusionNode(nn.Module):
     ) -> None:
         super().__init__()
         self.eps = eps
+        self.num_inputs = num_inputs
         self.lateral = _project(
             lateral_channels, channels, conv_bias, conv_cfg, norm_cfg
         )
@@ -139,10 +139,7 @@ class FusionNode(nn.Module):
         """
         weights = F.relu(self.fusion_weights)
         weights = weights / (weights.sum() + self.eps)
-        return sum(
-            weight * feature
-            for weight, feature in zip(weights, features, strict=True)
-        )
+        return sum(weights[i] * features[i] for i in range(self.num_inputs))
 
     def forward(self, features: Sequence[Tensor]) -> Tensor:
         """Fuse and convolve.
@@ -155,8 +152,8 @@ class FusionNode(nn.Module):
         Returns:
             Features of shape ``(N, C, H, W)``.
         """
-        first, *others = features
-        fused = self.fuse([self.lateral(first), *others])
+        others = [features[i] for i in range(1, self.num_inputs)]
+        fused = self.fuse([self.lateral(features[0]), *others])
         return self.bn(self.conv(self.act(fused)))
 
 
@@ -328,11 +325,12 @@ def halve(x: Tensor) -> Tensor:
     Returns:
         Features of shape ``(N, C, ceil(H / 2), ceil(W / 2))``.
     """
-    padding = []
-    for size in (x.shape[-1], x.shape[-2]):
-        total = 2 * math.ceil(size / 2) + 1 - size
-        padding += [total // 2, total - total // 2]
-    return F.max_pool2d(F.pad(x, padding, value=-math.inf), 3, stride=2)
+    # An odd size has a border on both sides, an even one on the far side only,
+    # where the last window just ends later.
+    padding = [x.shape[-2] % 2, x.shape[-1] % 2]
+    if torch.jit.is_tracing():  # for an exporter, which takes constants
+        padding = [int(size) for size in padding]
+    return F.max_pool2d(x, 3, stride=2, padding=padding, ceil_mode=True)
 
 
 @MODELS.register_module()

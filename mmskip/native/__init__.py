@@ -1,12 +1,5 @@
 """The C++ library and its Python face: operators, geometry, backends."""
 
-from .backend import (
-    activate_,
-    active_backend,
-    is_exact_inference,
-    is_in_backward,
-    runs_native,
-)
 from .geometry import (
     ConvGeometry,
     PackedKernels,
@@ -15,7 +8,15 @@ from .geometry import (
     cover_sum,
     support_sum,
 )
-from .library import address_of, fingerprint
+from .library import (
+    activate_,
+    active_backend,
+    address_of,
+    fingerprint,
+    is_exact_inference,
+    is_in_backward,
+    runs_native,
+)
 
 __all__ = [
     'ConvGeometry',

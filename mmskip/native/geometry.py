@@ -12,8 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .backend import activate_, is_exact_inference
-from .library import address_of, fingerprint
+from .library import (
+    activate_,
+    address_of,
+    fingerprint,
+    is_exact_inference,
+)
 
 #: Layouts of a layer that are kept, one per size of images and of kernel.
 KEPT = 8

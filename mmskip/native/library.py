@@ -1,4 +1,4 @@
-"""The C++ library: Skip-Convolutions that do not compute what is skipped.
+"""The C++ library, and the choice between it and torch.
 
 The library registers its operators with torch (``torch.ops.mmskip``) and its
 layers, call sites and plans as ``torch.classes.mmskip``. They work on float32
@@ -6,12 +6,15 @@ images on the CPU, channels last, with zeros as padding. Where it is not built
 or is of other sources, :data:`MISSING` says why, and torch runs instead.
 """
 
+import os
 import zlib
 from pathlib import Path
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
+BACKENDS = ('reference', 'native')
 _LIBRARY = Path(__file__).with_name('_native.so')
 #: Operators of the library and the number of their arguments, and methods of
 #: its plans, as in csrc/library.cpp.
@@ -24,15 +27,17 @@ _OPERATORS = {
 }
 _METHODS = {
     'add_conv': 6,
+    'add_factor': 5,
     'add_follow': 4,
     'add_join': 4,
     'add_mean': 4,
-    'add_planned_conv': 8,
+    'add_planned_conv': 10,
     'add_pool': 7,
     'add_scale': 5,
     'add_sum': 7,
-    'remembered': 2,
     'begin': 3,
+    'computed': 1,
+    'remembered': 2,
     'run': 3,
 }
 
@@ -86,6 +91,15 @@ def _check_count(name: str, schema: torch.FunctionSchema, count: int) -> None:
 
 #: Reason why there is no native backend; empty if there is one.
 MISSING = _load()
+#: Activations that layers apply to their outputs, by the library's names.
+ACTIVATIONS = {
+    'relu': F.relu,
+    'silu': F.silu,
+    'relu6': F.relu6,
+    'hardswish': F.hardswish,
+}
+#: The name of another one begins so; its slope follows.
+LEAKY_RELU = 'leaky_relu:'
 #: The operators as torch registers them, see csrc.
 soft_gate = None if MISSING else torch.ops.mmskip.soft_gate.default
 relative_scale = None if MISSING else torch.ops.mmskip.relative_scale.default
@@ -94,15 +108,15 @@ mix_options = None if MISSING else torch.ops.mmskip.mix_options.default
 new_plan = None if MISSING else torch.classes.mmskip.Plan
 
 
-def instruction_sets() -> tuple[str, str]:
-    """Name what the library multiplies float32 and bfloat16 with.
+def instruction_sets() -> tuple[str, str, str]:
+    """Name what the library multiplies float32, bfloat16 and int8 with.
 
-    ``portable``, ``avx2`` or ``avx512``, of bfloat16 ``avx512_bf16`` or
-    ``amx``, too; ``tiles`` are those of AMX, emulated to test them
-    (``MMSKIP_TILES=emulated``).
+    ``portable``, ``avx2`` or ``avx512``; of bfloat16 ``avx512_bf16``, of int8
+    ``avx_vnni`` or ``avx512_vnni``, of both ``amx``, too. ``tiles`` are those
+    of AMX, emulated to test them (``MMSKIP_TILES=emulated``).
     """
-    floats, halves = torch.ops.mmskip.instruction_sets()
-    return floats, halves
+    floats, halves, bytes_ = torch.ops.mmskip.instruction_sets()
+    return floats, halves, bytes_
 
 
 def silu(x: Tensor) -> Tensor:
@@ -180,3 +194,72 @@ def address_of(tensor: Tensor) -> int:
     if tensor.is_cpu:
         return tensor.data_ptr()
     return tensor.untyped_storage()._cdata
+
+
+def active_backend() -> str:
+    """Name the backend that computes Skip-Convolutions.
+
+    ``native`` computes in C++ only what fires; the default where it is
+    built. ``reference`` masks a dense convolution with torch: exact,
+    portable, and no faster than the dense model. The environment variable
+    ``MMSKIP_BACKEND`` asks for one by name.
+
+    Raises:
+        ValueError: The variable names a backend that is not here.
+    """
+    wanted = os.environ.get('MMSKIP_BACKEND', '')
+    if wanted == '':
+        return 'reference' if MISSING else 'native'
+    if wanted not in BACKENDS:
+        raise ValueError(
+            f'MMSKIP_BACKEND={wanted!r}: expected one of '
+            f'{", ".join(BACKENDS)}; unset it to use the best one here'
+        )
+    if wanted == 'native' and MISSING:
+        raise ValueError(
+            f"MMSKIP_BACKEND='native': {MISSING}; unset it to use 'reference'"
+        )
+    return wanted
+
+
+def runs_native(x: Tensor) -> bool:
+    """Tell if an operation without a backward may take a tensor in C++.
+
+    Args:
+        x: The input of a layer.
+    """
+    return (
+        is_exact_inference()
+        and x.device.type == 'cpu'
+        and x.dtype == torch.float32
+        and active_backend() == 'native'
+    )
+
+
+def is_exact_inference() -> bool:
+    """Tell if neither gradients nor the precision of autocast are wanted.
+
+    The native backend has neither.
+    """
+    return not (torch.is_grad_enabled() or torch.is_autocast_enabled('cpu'))
+
+
+def is_in_backward() -> bool:
+    """Tell if autograd is running a backward."""
+    return torch._C._current_graph_task_id() != -1
+
+
+def activate_(output: Tensor, name: str | None) -> Tensor:
+    """Apply an activation in place.
+
+    Args:
+        output: Any shape.
+        name: A key of :data:`ACTIVATIONS`, ``leaky_relu:SLOPE``, or None,
+            which leaves it as it is.
+    """
+    if name is None:
+        return output
+    if name.startswith(LEAKY_RELU):
+        slope = float(name.removeprefix(LEAKY_RELU))
+        return F.leaky_relu(output, slope, inplace=True)
+    return ACTIVATIONS[name](output, inplace=True)

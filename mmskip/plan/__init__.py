@@ -18,20 +18,32 @@ from .fold import (
     is_planar_conv,
     is_planar_pool,
 )
+from .quantize import (
+    FEW_FRAMES,
+    Calibration,
+    calibrate,
+    calibration_of,
+    observed_inputs,
+)
 
 __all__ = [
+    'FEW_FRAMES',
     'PRECISIONS',
     'AccelerationReport',
+    'Calibration',
     'FoldReport',
     'PackedConv2d',
     'PlanarConv3d',
     'PlanarMaxPool3d',
     'accelerate',
+    'calibrate',
+    'calibration_of',
     'find_readers',
     'fold',
     'fold_activations',
     'fold_batch_norms',
     'is_planar_conv',
     'is_planar_pool',
+    'observed_inputs',
     'propagate_changes',
 ]

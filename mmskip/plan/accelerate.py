@@ -5,7 +5,8 @@ Inside a stream each layer then tells the next one what changed
 """
 
 from collections import Counter, OrderedDict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,16 +16,31 @@ from torch.utils import _pytree
 from mmskip.core import lay_kernels_last
 from mmskip.native import active_backend
 from mmskip.native import library as native
-from mmskip.skip_conv import SkipConvMixin, StreamBinding
+from mmskip.skip_conv import SkipConvMixin, StreamBinding, StreamState
+from mmskip.skip_conv.state import CallSite
 
 from .fold import FoldReport, fold, run_densely
 from .graph import TraceError, trace
 from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
-from .record import StreamForward, check_convertible, record, skip_convs
+from .quantize import Calibration, apply_calibration
+from .record import (
+    FrameShapes,
+    StreamForward,
+    apart,
+    check_convertible,
+    record,
+    sites_of,
+    skip_convs,
+)
 
-#: Types in which images and kernels of a plan are stored, by precision.
-PRECISIONS = {'float32': torch.float32, 'bfloat16': torch.bfloat16}
+#: Types in which values of a plan are stored, by precision. In int8 layers
+#: remember their inputs as bytes, and what they pass on is in bfloat16.
+PRECISIONS = {
+    'float32': torch.float32,
+    'bfloat16': torch.bfloat16,
+    'int8': torch.bfloat16,
+}
 #: Most kinds of arguments that a module keeps graphs for.
 MOST_GRAPHS = 8
 #: Types that may be among the arguments of a graph, beside tensors.
@@ -65,6 +81,8 @@ class AccelerationReport:
         plans: What runs in plans and what does not, and why; it fills while
             frames run. None if nothing can.
         notes: Reasons why the model is not as fast as it could be.
+        calibration: Layers in int8, and those that lose too much in it; None
+            with another precision.
     """
 
     def __init__(
@@ -72,20 +90,26 @@ class AccelerationReport:
         folding: FoldReport,
         plans: PropagationReport | None,
         notes: Sequence[str],
+        calibration: Calibration | None = None,
     ) -> None:
         self.folding = folding
         self.plans = plans
         self.notes = list(notes)
+        self.calibration = calibration
 
     def __str__(self) -> str:
         lines = [str(self.folding), *self.notes]
+        if self.calibration is not None:
+            lines.append(str(self.calibration))
         if self.plans is not None:
             lines.append(str(self.plans))
         return '\n'.join(lines)
 
 
 def accelerate(
-    model: nn.Module, precision: str = 'float32'
+    model: nn.Module,
+    precision: str = 'float32',
+    calibration: Calibration | str | Path | Iterable[Any] | None = None,
 ) -> AccelerationReport:
     """Turn a trained model into what runs fastest, in place.
 
@@ -96,16 +120,20 @@ def accelerate(
     and nothing else is computed, see
     :func:`mmskip.plan.propagate_changes`. There is no way back.
 
-    With ``precision='bfloat16'`` a plan stores images and kernels in
-    bfloat16: half of the memory, and half of what has to be moved. Products
-    are summed in float32. Because layers with ``memory='accumulated'`` compute
-    an output anew from what was transmitted, whatever it was before, errors
-    of rounding do not build up. Parts with ``memory='previous'``, a running
-    sum, stay in float32, and so do layers that are not converted.
+    A lower precision takes less memory, and less has to be moved. Because
+    layers with ``memory='accumulated'`` compute an output anew from what was
+    transmitted, whatever it was before, errors of rounding do not build up.
+    Parts with ``memory='previous'``, a running sum, stay in float32, and so
+    do layers that are not converted. In ``bfloat16`` images and kernels are
+    stored in it, and products are summed in float32. In ``int8`` layers
+    remember bytes, see :mod:`mmskip.plan.quantize`.
 
     Args:
         model: Any model in eval mode, converted or not.
-        precision: ``float32`` or ``bfloat16``.
+        precision: ``float32``, ``bfloat16`` or ``int8``.
+        calibration: For int8: about 16 frames, each the model's argument or
+            a tuple of them, or what :func:`mmskip.plan.calibrate` made of
+            such, or the path where it was saved.
 
     Returns:
         A report, to be printed, best after some frames: what was folded,
@@ -113,35 +141,72 @@ def accelerate(
 
     Raises:
         ValueError: The precision is another one, or a lower one than float32
-            is asked for where no plan can run; a batch norm is in training
-            mode; the model is accelerated already.
+            is asked for where no plan can run; int8 without calibration, or
+            that without int8; a batch norm is in training mode; the model is
+            accelerated already.
+    """
+    refusal = _why_no_plan(model)
+    _check_precision(precision, calibration, refusal)
+    if isinstance(calibration, (str, Path)):
+        # Before anything of the model is changed.
+        calibration = Calibration.load(calibration)
+    if not refusal:
+        check_convertible(model)
+    lay_kernels_last(model)
+    folding = fold(model)
+    if refusal:
+        notes = [f'no plan: {refusal}', *run_densely(model)]
+        return AccelerationReport(folding, None, notes)
+    if calibration is not None:
+        calibration = apply_calibration(model, calibration)
+    plans = propagate_changes(model, PRECISIONS[precision])
+    notes = _slow_instructions(precision)
+    return AccelerationReport(folding, plans, notes, calibration)
+
+
+def _check_precision(precision: str, calibration: Any, refusal: str) -> None:
+    """Refuse a precision that there is not, or not for this model.
+
+    Args:
+        precision: That of :func:`accelerate`.
+        calibration: The same.
+        refusal: Why the model can have no plan.
+
+    Raises:
+        ValueError: See :func:`accelerate`.
     """
     if precision not in PRECISIONS:
         raise ValueError(
             f'expected precision to be one of {", ".join(PRECISIONS)}, got '
             f'{precision!r}'
         )
-    refusal = _why_no_plan(model)
     if refusal and precision != 'float32':
         raise ValueError(
             f'expected a model that can have a plan for {precision!r}, got '
             f"one where {refusal}; use precision='float32'"
         )
-    if not refusal:
-        check_convertible(model)
-    lay_kernels_last(model)
-    folding = fold(model)
-    notes = [f'no plan: {refusal}', *run_densely(model)] if refusal else []
-    if refusal:
-        return AccelerationReport(folding, None, notes)
-    dtype = PRECISIONS[precision]
-    floats, halves = native.instruction_sets()
-    if dtype is torch.bfloat16 and floats == halves:
-        notes.append(
+    if (precision == 'int8') != (calibration is not None):
+        raise ValueError(
+            "expected calibration with precision='int8' and with no other, "
+            f'got {precision!r} and '
+            f'{"none" if calibration is None else "one"}; give it about 16 '
+            'frames, or the path of what `mmskip calibrate --precision int8` '
+            'wrote'
+        )
+
+
+def _slow_instructions(precision: str) -> list[str]:
+    """Note what the CPU has no instructions for."""
+    floats, halves, in_bytes = native.instruction_sets()
+    if precision == 'bfloat16' and floats == halves:
+        note = (
             'bfloat16 is stored as such and multiplied as float32: this CPU '
             f'has no instructions for it ({halves})'
         )
-    return AccelerationReport(folding, propagate_changes(model, dtype), notes)
+        return [note]
+    if precision == 'int8' and in_bytes == 'portable':
+        return ['int8 is multiplied one by one: this CPU has no AVX2']
+    return []
 
 
 def _why_no_plan(model: nn.Module) -> str:
@@ -232,7 +297,9 @@ class PropagatedForward(StreamForward):
         super().__init__(module)
         self._dtype = dtype
         self._graphs: OrderedDict[tuple, fx.Graph | str] = OrderedDict()
+        self._shapes: dict[tuple, FrameShapes] = {}
         self._last_key: tuple | None = None
+        self._left_to_children = False
         self._name = name
         self._report = report
 
@@ -252,7 +319,6 @@ class PropagatedForward(StreamForward):
         plans, site = binding.state.plans, (self, number)
         # Unless this frame ends well, what it knows is of an older one.
         plan = plans.pop(site, None)
-        graph = None
         try:
             self._check_frame(binding, inputs)
             key = self._key(spec, leaves, inputs)
@@ -273,14 +339,14 @@ class PropagatedForward(StreamForward):
                 self._attach_children()
             self._count(f'without a plan: {error}')
             return self.run_plain(*args, **kwargs)
-        if graph is not None:
-            result, plan = self._record(graph, key, inputs, binding)
+        if goes_on:
+            self._count('in a plan')
+            result = plan.run(inputs, binding)
         elif begins:
             self._count('first frames of videos, in a plan')
             result = plan.restart(inputs, binding)
         else:
-            self._count('in a plan')
-            result = plan.run(inputs, binding)
+            result, plan = self._start(graph, key, inputs, binding)
         if plan is not None:
             plans[site] = plan
         return result
@@ -288,25 +354,45 @@ class PropagatedForward(StreamForward):
     def _count(self, what: str) -> None:
         self._report.rows.setdefault(self._name, Counter())[what] += 1
 
-    def _record(
+    def _start(
         self,
         graph: fx.Graph,
         key: tuple,
         inputs: Sequence[Tensor],
         binding: StreamBinding,
     ) -> tuple[Any, Plan | None]:
+        """Compute a frame that continues no plan, and plan the next ones."""
+        self._forget_children(binding)
+        sites = sites_of(graph, self.module, binding)
+        is_new = binding.state.slots.keys().isdisjoint(sites.values())
+        plan = self._foresee(graph, key, sites) if is_new else None
+        if plan is not None:
+            self._count('first frames of videos, in a plan')
+            return plan.restart(inputs, binding), plan
+        result, plan = self._record(graph, key, inputs, sites, binding)
+        if is_new and plan is not None and self._dtype != torch.float32:
+            # As the first frames of other streams will be computed.
+            result = plan.repeat(inputs)
+        return result, plan
+
+    def _record(
+        self,
+        graph: fx.Graph,
+        key: tuple,
+        inputs: Sequence[Tensor],
+        sites: dict[fx.Node, CallSite],
+        binding: StreamBinding,
+    ) -> tuple[Any, Plan | None]:
         """Compute a frame node by node, and plan the next ones."""
-        within = set(self.module.modules())
-        plans = binding.state.plans
-        for forward, number in list(plans):
-            if forward is not self and forward.module in within:
-                del plans[forward, number]  # of frames that ran in children
-        values, sites = record(graph, self.module, inputs, binding)
+        values = record(graph, self.module, inputs, sites, binding)
+        shapes = FrameShapes(graph, values)
         planner = Planner(
             graph, self.module, values, sites, binding.state, self._dtype
         )
+        result = planner.result()
         try:
             plan = planner.plan(key)
+            self._shapes[key] = shapes
             self._count('recorded for a plan')
             if planner.dtype != self._dtype:
                 self._count(
@@ -315,7 +401,44 @@ class PropagatedForward(StreamForward):
         except NotPlannedError as error:
             plan = None
             self._count(f'without a plan: {error}')
-        return planner.result(), plan
+        return result, plan
+
+    def _foresee(
+        self, graph: fx.Graph, key: tuple, sites: dict[fx.Node, CallSite]
+    ) -> Plan | None:
+        """Plan the first frame of a new stream, if its sizes are known.
+
+        Returns:
+            The plan, to be restarted; None if the frame is to be recorded.
+        """
+        shapes = self._shapes.get(key)
+        if shapes is None:
+            return None
+        # The stream gets the memory once there is a frame in it.
+        empty = StreamState()
+        values = shapes.values(self.module)
+        with apart():
+            for node, site in sites.items():
+                layer = self.module.get_submodule(node.target)
+                made = layer.foresee(values[node.args[0]], values[node])
+                if made is None:
+                    return None
+                empty.restore(site, *made)
+        planner = Planner(
+            graph, self.module, values, sites, empty, self._dtype, True
+        )
+        try:
+            return planner.plan(key)
+        except NotPlannedError:
+            return None
+
+    def _forget_children(self, binding: StreamBinding) -> None:
+        """Drop the plans of frames that ran in children."""
+        within = set(self.module.modules())
+        plans = binding.state.plans
+        for forward, number in list(plans):
+            if forward is not self and forward.module in within:
+                del plans[forward, number]
 
     def _key(self, spec: Any, leaves: list, inputs: list[Tensor]) -> tuple:
         """Tell which graph and which plan a call has."""
@@ -342,7 +465,8 @@ class PropagatedForward(StreamForward):
                     f'arguments of more than {MOST_GRAPHS} kinds'
                 )
             if len(self._graphs) >= MOST_GRAPHS:
-                self._graphs.popitem(last=False)
+                oldest, _ = self._graphs.popitem(last=False)
+                self._shapes.pop(oldest, None)
             try:
                 self._graphs[key] = trace(self.module, args, kwargs)
             except TraceError as error:
@@ -354,6 +478,9 @@ class PropagatedForward(StreamForward):
         return graph
 
     def _attach_children(self) -> None:
+        if self._left_to_children:
+            return  # in most frames
+        self._left_to_children = True
         for name, child in self.module.named_children():
             _attach(child, _join(self._name, name), self._report, self._dtype)
 
@@ -379,7 +506,8 @@ class PropagatedForward(StreamForward):
                 raise NotPlannedError(f'an input is {x.dtype}')
 
     def __getstate__(self) -> dict:
-        return {**super().__getstate__(), '_graphs': OrderedDict()}
+        left = dict(_graphs=OrderedDict(), _shapes={})
+        return {**super().__getstate__(), **left}
 
 
 class _LeftToChildrenError(NotPlannedError):

@@ -31,6 +31,7 @@ from mmskip.sof_net import StopOrForwardHead
 from mmskip.va_red2 import DynamicConvMixin
 
 from .dataflow import find_readers
+from .graph import activation_name
 
 try:
     from mmskip.sof_net import list_stages
@@ -57,8 +58,6 @@ else:
     _LAYERS |= {Conv2d, Conv2dAdaptivePadding, Conv3d, Linear}
 _CONVERTED = (DynamicConvMixin, L0ConvMixin, SkipConvMixin)
 _FORWARDS = {_BatchNorm.forward, nn.SyncBatchNorm.forward}
-#: Exact classes of activations that a layer takes.
-_ACTIVATIONS = {nn.ReLU: 'relu', nn.SiLU: 'silu'}
 
 
 @dataclass
@@ -92,7 +91,7 @@ def fold(model: nn.Module) -> FoldReport:
 
     - A batch norm goes into the convolution or linear layer that it reads,
       see :func:`mmskip.plan.fold_batch_norms`.
-    - A ReLU or SiLU becomes a part of the Skip-Convolution that it reads,
+    - An activation becomes a part of the Skip-Convolution that it reads,
       see :func:`mmskip.plan.fold_activations`.
     - Convolutions and maxima of clips that extend along one plane run as
       those of images.
@@ -175,7 +174,9 @@ def fold_batch_norms(model: nn.Module) -> tuple[list[str], dict[str, str]]:
 
 
 def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
-    """Make each ReLU or SiLU a part of the layer before it, in place.
+    """Make each activation a part of the layer before it, in place.
+
+    These are ReLU, SiLU, ReLU6, Hardswish and LeakyReLU.
 
     These are Skip-Convolutions and layers with packed kernels. The layer
     then returns activated outputs; a Skip-Convolution in the pass that
@@ -197,12 +198,12 @@ def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     if not any(map(_takes_activation, model.modules())):
         return [], {}
     found = find_readers(
-        model, _takes_activation, lambda m: type(m) in _ACTIVATIONS
+        model, _takes_activation, lambda m: activation_name(m) is not None
     )
     changed = set()
     for activation, layers in found.layers.items():
         for layer in layers:
-            layer.activation = _ACTIVATIONS[type(activation)]
+            layer.activation = activation_name(activation)
         changed.update(layers)
         replace(model, found.names[activation], nn.Identity())
     return found.describe(changed, found.left)

@@ -12,7 +12,13 @@ from torch import fx, nn
 from torch.fx.immutable_collections import immutable_dict
 from torch.utils import _pytree
 
+from mmskip.native.library import LEAKY_RELU
 from mmskip.skip_conv import SkipConvMixin
+
+try:
+    from mmcv.cnn.bricks import DropPath
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    DropPath = nn.Dropout
 
 #: Operations in place (``a += b``), and those that make a new tensor.
 _IN_PLACE = {
@@ -55,15 +61,23 @@ _FRESH_MODULES = {
 _RANDOM = ('rand', 'normal', 'bernoulli', 'multinomial', 'poisson')
 #: Libraries whose smallest modules have no state but their parameters.
 _LIBRARIES = ('torch.nn', 'mmcv.cnn')
-_ACTIVATIONS = {
+#: Names of activations in the library, by exact class and by function.
+_ACTIVATION_MODULES = {
     nn.ReLU: 'relu',
+    nn.SiLU: 'silu',
+    nn.ReLU6: 'relu6',
+    nn.Hardswish: 'hardswish',
+}
+_ACTIVATION_FUNCTIONS = {
     F.relu: 'relu',
     torch.relu: 'relu',
     'relu': 'relu',
-    nn.SiLU: 'silu',
     F.silu: 'silu',
+    F.relu6: 'relu6',
+    F.hardswish: 'hardswish',
 }
-_IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d)
+#: In eval mode, in which plans are made.
+_IDENTITIES = (nn.Identity, nn.Dropout, nn.Dropout2d, DropPath)
 #: Modules may be shared by models that are traced in different threads.
 _TRACING = Lock()
 
@@ -111,11 +125,18 @@ def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
 def activation_of(node: fx.Node, module: nn.Module) -> str | None:
     """Name the activation that a node applies to its first argument.
 
-    These are ``relu`` and ``silu``; None for all other nodes.
+    The names are those of the library; None for all other nodes.
     """
     if node.op == 'call_module':
-        return _ACTIVATIONS.get(type(module.get_submodule(node.target)))
-    return _ACTIVATIONS.get(node.target)
+        return activation_name(module.get_submodule(node.target))
+    return _ACTIVATION_FUNCTIONS.get(node.target)
+
+
+def activation_name(module: nn.Module) -> str | None:
+    """Name an activation as the library does; None for other modules."""
+    if type(module) is nn.LeakyReLU:
+        return f'{LEAKY_RELU}{module.negative_slope}'
+    return _ACTIVATION_MODULES.get(type(module))
 
 
 def is_shape(node: fx.Node) -> bool:

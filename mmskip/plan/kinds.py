@@ -13,12 +13,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
-from .graph import activation_of
+from .graph import activation_of, find_constants
 
 #: Most terms of a sum, as in csrc/kernels.h.
 _MAX_TERMS = 8
 _ADDS = {operator.add, torch.add, 'add'}
 _MULTIPLIES = {operator.mul, torch.mul, 'mul'}
+#: What channel attention makes of means; true of hard ones.
+_SIGMOIDS = {
+    nn.Sigmoid: False,
+    torch.sigmoid: False,
+    'sigmoid': False,
+    nn.Hardsigmoid: True,
+    F.hardsigmoid: True,
+}
 #: Modules that take each position of an image for itself, and are no sums.
 _POINT_MODULES = (
     nn.BatchNorm2d,
@@ -61,6 +69,8 @@ class Sum(NamedTuple):
     Attributes:
         terms: Nodes of images as large as the sum, or smaller.
         norm: Name of the batch norm that is applied to it, if one is.
+        factor: Node of the number that it is multiplied by, if one is; there
+            is no norm then.
         activation: Activation that is applied then: ``relu``, ``silu`` or
             None.
     """
@@ -68,6 +78,7 @@ class Sum(NamedTuple):
     terms: list[fx.Node]
     norm: str | None
     activation: str | None
+    factor: fx.Node | None = None
 
 
 def find_sums(
@@ -89,6 +100,7 @@ def find_sums(
     """
     sums: dict[fx.Node, Sum] = {}
     absorbed: set[fx.Node] = set()
+    constants = find_constants(graph)
     for node in reversed(graph.nodes):
         if node in absorbed or not is_image(values.get(node)):
             continue
@@ -109,7 +121,33 @@ def find_sums(
         if terms != [node] and _fit(terms, values[node], values):
             sums[node] = Sum(terms, norm, activation)
             absorbed.update(n for n in between if n is not node)
+        elif terms == [node]:
+            multiplied = _multiplied(node, constants, values)
+            if multiplied is not None:
+                sums[node] = multiplied
     return sums, absorbed
+
+
+def _multiplied(
+    node: fx.Node, constants: set[fx.Node], values: dict[fx.Node, Any]
+) -> Sum | None:
+    """Take an image that is multiplied by a constant for a sum of one."""
+    if node.target not in _MULTIPLIES or node.kwargs:
+        return None
+    if [type(argument) for argument in node.args] != [fx.Node, fx.Node]:
+        return None
+    image, factor = scaled(node, values)
+    number = values[factor]
+    if (
+        factor in constants
+        and image not in constants
+        and torch.is_tensor(number)
+        and number.numel() == 1
+        and number.dtype == torch.float32
+        and _fit([image], values[node], values)
+    ):
+        return Sum([image], None, None, factor)
+    return None
 
 
 def is_norm(node: Any, module: nn.Module) -> bool:
@@ -259,6 +297,32 @@ def is_mean(
     )
 
 
+def sigmoid_of(
+    node: fx.Node,
+    inputs: list[fx.Node],
+    module: nn.Module,
+    values: dict[fx.Node, Any],
+) -> bool | None:
+    """Tell if a node is the hard sigmoid, or the other, of one pixel.
+
+    Args:
+        node: Node of a graph of the module.
+        inputs: Nodes that it reads and that are no constants.
+        module: Module of the graph.
+        values: Values of the nodes, in a frame.
+
+    Returns:
+        True for the hard one, False for the other, None for other nodes.
+    """
+    target = node.target
+    if node.op == 'call_module':
+        target = type(module.get_submodule(node.target))
+    is_small = is_image(values[node]) and values[node].shape[2:] == (1, 1)
+    if len(inputs) != 1 or not is_small or not is_image(values[inputs[0]]):
+        return None
+    return _SIGMOIDS.get(target)
+
+
 def windows_of(
     node: fx.Node,
     inputs: list[fx.Node],
@@ -273,17 +337,21 @@ def windows_of(
         module: Module of the graph.
         values: Values of the nodes, in a frame.
     """
-    if node.op != 'call_module' or len(inputs) != 1:
+    if len(inputs) != 1 or not is_image(values[inputs[0]]):
         return None
-    part = module.get_submodule(node.target)
-    if (
-        type(part) is not nn.MaxPool2d
-        or part.return_indices
-        or part.dilation not in (1, (1, 1))
-        or not is_image(values[inputs[0]])
+    if node.target is F.max_pool2d:
+        args, given = fx.map_arg((node.args, node.kwargs), values.__getitem__)
+        windows = args[1], given['stride'], given['padding']
+        dilation, indices = given['dilation'], given['return_indices']
+    elif node.op == 'call_module' and (
+        type(part := module.get_submodule(node.target)) is nn.MaxPool2d
     ):
+        windows = part.kernel_size, part.stride, part.padding
+        dilation, indices = part.dilation, part.return_indices
+    else:
         return None
-    windows = part.kernel_size, part.stride, part.padding
+    if indices or dilation not in (1, (1, 1)):
+        return None
     return [[v, v] if isinstance(v, int) else list(v) for v in windows]
 
 

@@ -28,11 +28,12 @@ from .kinds import (
     is_pointwise,
     is_scaling,
     scaled,
+    sigmoid_of,
     spread_of,
     windows_of,
 )
 from .plan import Fixed, Plan, PlannedConv, Slot, copy_slots
-from .record import compute, selects, tensors_read
+from .record import apart, compute, selects, tensors_read
 from .steps import FrameValues, NativeSteps, PointStep, Step, WholeStep
 
 
@@ -83,6 +84,7 @@ class Planner:
         state: State of the stream.
         dtype: Type in which images and kernels are stored, float32 or
             bfloat16. It is float32 if a Skip-Convolution keeps running sums.
+        begins: True if the frame is still to come: nothing is in the values.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class Planner:
         sites: dict[fx.Node, CallSite],
         state: StreamState,
         dtype: torch.dtype = torch.float32,
+        begins: bool = False,
     ) -> None:
         calls = map(state.prepared, sites.values())
         if not all(c and c.layer.is_computed_anew() for c in calls):
@@ -109,7 +112,7 @@ class Planner:
         # Behind the nodes: inputs, halves of pools, copies of another type.
         size = 3 * len(self._numbers)
         self._frame = FrameValues([values[node] for node in graph.nodes], size)
-        self._result = copy_slots(self._slots(), self._frame.own)
+        self._begins = begins
         self._sums, self._absorbed = find_sums(graph, module, values)
         #: Activations behind convolutions, which finish with them.
         self._finished = self._find_finished()
@@ -139,8 +142,7 @@ class Planner:
             NotPlannedError: A layer is not prepared for a next frame, a
                 weight keeps no version, or a size depends on values.
         """
-        # Later frames, of any mode, write into the tensors made here.
-        with torch.inference_mode(False), torch.no_grad():
+        with apart():
             return self._plan(key)
 
     def _check(self, read: list[tuple[dict[str, Any], str, Tensor]]) -> None:
@@ -210,8 +212,11 @@ class Planner:
         return self._dtype
 
     def result(self) -> Any:
-        """Give the result of the recorded frame, in own tensors."""
-        return self._result
+        """Give the result of the recorded frame, before it is planned.
+
+        It is in tensors of its own.
+        """
+        return copy_slots(self._slots(), self._frame.own)
 
     def _slots(self) -> Any:
         output = next(reversed(self._graph.nodes))
@@ -235,7 +240,7 @@ class Planner:
 
     def _add_follow(self, source: int, target: int, image: Tensor) -> None:
         """Let a stored copy follow an image, to know where it changes."""
-        copy = self._new_image(image.shape).copy_(image)
+        copy = self._fill(self._new_image(image.shape), image)
         self._frame.native.add_follow(source, target, copy)
         self._store(target, copy)
 
@@ -273,6 +278,7 @@ class Planner:
             if (
                 len(found.terms) == 1
                 and found.norm is None
+                and found.factor is None
                 and conv in self._sites
                 and len(conv.users) == 1
                 and self._values[conv].shape == self._values[node].shape
@@ -293,17 +299,21 @@ class Planner:
         last = self._finished.get(node, node)
         source, target = self._source(node.args[0]), self._numbers[last]
         mask = torch.ones_like(memory.output[:, :1], dtype=torch.bool)
-        mask = mask.contiguous().copy_(self._state.last_mask(site))
+        mask = mask.contiguous()
+        if not self._begins:
+            mask.copy_(self._state.last_mask(site))
         self._state.note(site, mask)
         call = self._state.prepared(site)
         native, result = self._frame.native, None
         anew = self._computes_anew(node)
         if anew or layer.activation is not None:
-            result = self._new_result(node).copy_(self._values[last])
+            result = self._fill(self._new_result(node), self._values[last])
         if anew:
-            activation = None
+            activation, step, zero = None, None, 0
             if last is not node:
                 activation = self._sums[last].activation
+            if layer.input_grid and self._dtype == torch.bfloat16:
+                step, zero = layer.input_grid
             native.add_planned_conv(
                 source,
                 target,
@@ -312,6 +322,8 @@ class Planner:
                 mask,
                 result,
                 activation,
+                step,
+                zero,
             )
             images = partial(native.remembered, target)
             memory = HeldMemory(images, memory, native.num_bytes(target))
@@ -321,7 +333,15 @@ class Planner:
             native.add_conv(source, target, call.site, mask, result)
         native.watch(layer.weight)
         self._convs.append(
-            PlannedConv(layer, site, call, memory, source, mask)
+            PlannedConv(
+                layer,
+                site,
+                call,
+                memory,
+                source,
+                mask,
+                layer.frame_macs(self._frame[source].shape, mask),
+            )
         )
         self._store(target, memory.output if result is None else result)
         self._steps[-1].names[-1] = site[0]
@@ -333,6 +353,10 @@ class Planner:
             norm = self._module.get_submodule(found.norm)
             scale, shift = affine(norm)
             self._norms += [*norm.parameters(), *norm.buffers()]
+        if found.factor is not None:
+            number = self._values[found.factor].flatten()
+            scale = number.expand(result.shape[1]).contiguous()
+            shift = torch.zeros_like(scale)
         self._frame.native.add_sum(
             terms, target, result, scale, shift, found.activation
         )
@@ -347,6 +371,11 @@ class Planner:
         result, target = self._new_result(node), self._numbers[node]
         image, factor = map(self._source, scaled(node, self._values))
         self._frame.native.add_scale(image, factor, target, result)
+        self._store(target, result)
+
+    def _add_factor(self, source: int, node: fx.Node, is_hard: bool) -> None:
+        result, target = self._new_result(node), self._numbers[node]
+        self._frame.native.add_factor(source, target, result, is_hard)
         self._store(target, result)
 
     def _add_pool(
@@ -370,9 +399,14 @@ class Planner:
     def _add_mean(self, source: int, node: fx.Node) -> None:
         result, target = self._new_result(node), self._numbers[node]
         self._frame.native.add_mean(source, target, result)
-        # It keeps the sum of each row, to begin with of the recorded frame.
-        self._frame.native.run(self._num_native, self._num_native + 1)
+        if not self._begins:
+            # It keeps the sum of each row, first of the recorded frame.
+            self._frame.native.run(self._num_native, self._num_native + 1)
         self._store(target, result)
+
+    def _fill(self, image: Tensor, value: Tensor) -> Tensor:
+        """Copy a value of the recorded frame, if there is one."""
+        return image if self._begins else image.copy_(value)
 
     def _new_result(self, node: fx.Node) -> Tensor:
         return self._new_image(self._values[node].shape)
@@ -391,7 +425,7 @@ class Planner:
         node: fx.Node,
     ) -> None:
         target = self._numbers[node]
-        result = self._new_result(node).copy_(self._values[node])
+        result = self._fill(self._new_result(node), self._values[node])
         # Steps that are added next look at its type.
         self._frame.put(target, result)
         self._stored[target] = target
@@ -414,6 +448,10 @@ class Planner:
         function = NodeCall(node, self._module, inputs, fixed)
         if is_mean(node, self._module, self._values):
             self._add_mean(self._source(inputs[0]), node)
+            return
+        is_hard = sigmoid_of(node, inputs, self._module, self._values)
+        if is_hard is not None:
+            self._add_factor(self._source(inputs[0]), node, is_hard)
             return
         windows = windows_of(node, inputs, self._module, self._values)
         if windows is not None:

@@ -7,6 +7,7 @@ weight, no setting and no memory that it refers to has been replaced.
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -19,6 +20,7 @@ from mmskip.skip_conv import (
     StreamBinding,
     StreamState,
 )
+from mmskip.skip_conv.layer import FrameMacs
 from mmskip.skip_conv.native_layer import NativeCall
 from mmskip.skip_conv.state import CallSite
 
@@ -47,6 +49,7 @@ class PlannedConv:
         source: Number of the layer's input in the plan.
         mask: Bool (N, 1, H_out, W_out): the outputs that were computed in
             the last frame.
+        macs: What a frame may cost.
     """
 
     def __init__(
@@ -57,11 +60,13 @@ class PlannedConv:
         memory: SkipMemory | HeldMemory,
         source: int,
         mask: Tensor,
+        macs: FrameMacs,
     ) -> None:
         self.layer = layer
         self.site = site
         self.source = source
         self.mask = mask
+        self.macs = macs
         self._call = call
         self._memory = memory
         # Looked up past torch's __getattr__: this is done in every frame.
@@ -234,11 +239,31 @@ class Plan:
             Result of the module, in tensors of its own.
         """
         ledger = self._begin(inputs)
-        for step in self.steps:
-            step.restart(self._frame, ledger)
+        self._restart(ledger)
         for conv in self.convs:
             conv.restore(binding.state)
         return self._end(binding, ledger, is_reference=True)
+
+    def repeat(self, inputs: Sequence[Tensor]) -> Any:
+        """Compute the reference frame again that the plan was made from.
+
+        So that it is rounded as those of other videos, where the plan stores
+        images in another type. It was counted already.
+
+        Args:
+            inputs: Tensors that the module got.
+
+        Returns:
+            Result of the module, in tensors of its own.
+        """
+        ledger = self._begin(inputs)
+        with nullcontext() if ledger is None else ledger.paused():
+            self._restart(ledger)
+        return copy_slots(self._result, self._frame.own)
+
+    def _restart(self, ledger: Any) -> None:
+        for step in self.steps:
+            step.restart(self._frame, ledger)
 
     def memory_beside(self, slots: Mapping[CallSite, SkipMemory]) -> int:
         """Count the bytes of the plan that are not in slots of a stream."""
@@ -263,9 +288,9 @@ class Plan:
     ) -> Any:
         """Count what was done; returns the result of the module."""
         if ledger is not None:
-            for conv in self.convs:
-                size = self._frame[conv.source].shape
-                conv.layer.record_frame(size, conv.mask, is_reference)
+            computed = self._frame.native.computed()
+            for conv, number in zip(self.convs, computed, strict=True):
+                conv.layer.record_frame(conv.macs, number, is_reference)
         binding.count(self.counts)
         self.runs += 1
         return copy_slots(self._result, self._frame.own)

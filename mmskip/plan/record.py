@@ -5,22 +5,30 @@ forward that takes the place of a module's own inside a stream.
 """
 
 import operator
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree
+from torch.utils._python_dispatch import _disable_current_modes
 
 from mmskip.native import library as native
 from mmskip.skip_conv import SkipConvMixin, StreamBinding
 from mmskip.skip_conv.state import CallSite
 
-from .graph import activation_of
+from .graph import activation_of, find_constants
 from .kinds import is_image, is_mean
 
 #: Modules that do the same in training mode; folding leaves new ones.
-_MODELESS = (SkipConvMixin, nn.Identity, nn.ReLU, nn.SiLU)
+_MODELESS = (
+    SkipConvMixin,
+    nn.Identity,
+    *(nn.ReLU, nn.SiLU, nn.ReLU6, nn.Hardswish, nn.LeakyReLU),
+)
 
 
 class StreamForward:
@@ -85,6 +93,21 @@ def check_convertible(module: nn.Module) -> None:
             )
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let tensors be made that later frames, of any mode, may write into.
+
+    Nothing that watches what the model does, such as the search for products
+    that no layer counts, is told of it.
+    """
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        _disable_current_modes(),
+    ):
+        yield
+
+
 def tensors_of(tree: Any) -> list[Tensor]:
     """List the tensors in lists, tuples and dicts, in their order."""
     return [
@@ -96,8 +119,9 @@ def record(
     graph: fx.Graph,
     module: nn.Module,
     inputs: Sequence[Tensor],
+    sites: dict[fx.Node, CallSite],
     binding: StreamBinding,
-) -> tuple[dict[fx.Node, Any], dict[fx.Node, CallSite]]:
+) -> dict[fx.Node, Any]:
     """Compute a frame, node by node, Skip-Convolutions in their stream.
 
     SiLUs and means are rounded as in the frames to come, for which nothing
@@ -107,14 +131,14 @@ def record(
         graph: Graph of the module.
         module: The module.
         inputs: Tensors of the placeholders.
+        sites: What :func:`sites_of` returned.
         binding: Binding of the stream.
 
     Returns:
         The values of all nodes, of the last one those that the module
-        returns; where the Skip-Convolutions among them have their memory.
+        returns.
     """
     values: dict[fx.Node, Any] = {}
-    sites: dict[fx.Node, CallSite] = {}
     remaining = iter(inputs)
     for node in graph.nodes:
         if node.op == 'placeholder':
@@ -125,19 +149,97 @@ def record(
         else:
             values[node] = compute(node, module, values.__getitem__)
         before = None
-        if node.op == 'call_module':
+        if node in sites:
             part = module.get_submodule(node.target)
-            if isinstance(part, SkipConvMixin):
-                sites[node] = binding.site_of(part)
-                if part.activation == 'silu':
-                    before = binding.state.slots[sites[node]].output
+            if part.activation == 'silu':
+                before = binding.state.slots[sites[node]].output
         if activation_of(node, module) == 'silu':
             before = values[node.args[0]]
         if is_image(before):
             values[node] = native.silu(before)
         if is_mean(node, module, values):
             values[node] = native.mean(values[node.args[0]])
-    return values, sites
+    return values
+
+
+def sites_of(
+    graph: fx.Graph, module: nn.Module, binding: StreamBinding
+) -> dict[fx.Node, CallSite]:
+    """Name the call sites that the Skip-Convolutions of a graph will have.
+
+    Args:
+        graph: Graph of the module.
+        module: The module, which is about to be called.
+        binding: Binding of the stream.
+    """
+    sites: dict[fx.Node, CallSite] = {}
+    calls: Counter[nn.Module] = Counter()
+    for node in graph.nodes:
+        if node.op == 'call_module':
+            part = module.get_submodule(node.target)
+            if isinstance(part, SkipConvMixin):
+                number = binding.calls_of(part) + calls[part]
+                sites[node] = binding.names[part], number
+                calls[part] += 1
+    return sites
+
+
+class FrameShapes:
+    """Knows the sizes of all values of a graph, once a frame was recorded.
+
+    So that the first frame of another stream need not be.
+
+    Args:
+        graph: Graph of a module.
+        values: Values of its nodes, in a frame.
+    """
+
+    def __init__(self, graph: fx.Graph, values: dict[fx.Node, Any]) -> None:
+        constants = find_constants(graph)
+        self._graph = graph
+        self._shapes = {
+            node: _pytree.tree_map_only(Tensor, _shape_of, values[node])
+            for node in graph.nodes
+            if node not in constants and node.op != 'output'
+        }
+
+    def values(self, module: nn.Module) -> dict[fx.Node, Any]:
+        """Make values of these sizes, with nothing in them but constants.
+
+        Args:
+            module: Module of the graph.
+        """
+        values: dict[fx.Node, Any] = {}
+        with apart():
+            for node, shape in self._shapes.items():
+                values[node] = _pytree.tree_map_only(
+                    _TensorShape, _TensorShape.empty, shape
+                )
+        for node in self._graph.nodes:
+            if node in self._shapes:
+                continue
+            if node.op == 'output':
+                values[node] = fx.map_arg(node.args[0], values.__getitem__)
+            else:
+                values[node] = compute(node, module, values.__getitem__)
+        return values
+
+
+@dataclass(frozen=True)
+class _TensorShape:
+    """Describes a tensor; a tuple would be taken for several values."""
+
+    size: torch.Size
+    stride: tuple[int, ...]
+    dtype: torch.dtype
+
+    def empty(self) -> Tensor:
+        """Make such a tensor."""
+        return torch.empty_strided(self.size, self.stride, dtype=self.dtype)
+
+
+def _shape_of(tensor: Tensor) -> _TensorShape:
+    return _TensorShape(tensor.shape, tensor.stride(), tensor.dtype)
 
 
 def compute(

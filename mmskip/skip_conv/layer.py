@@ -3,7 +3,7 @@
 Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 3.
 """
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -25,11 +25,26 @@ from .gates import Gate, as_gate
 from .native_layer import MEMORY_RULES, LayerCache, NativeCall, SkipParams
 from .reference import (
     SkipMemory,
+    empty_memory,
     native_call,
     skip_clip,
     skip_conv,
     skip_frames,
 )
+
+
+class FrameMacs(NamedTuple):
+    """Tells what a layer may cost in a frame, which is always the same.
+
+    Attributes:
+        dense: MACs of a reference frame, or of the unconverted layer.
+        per_output: MACs of one position of the output, in all channels.
+        overhead: MACs of the gate, in all but reference frames.
+    """
+
+    dense: int
+    per_output: int
+    overhead: int
 
 
 class SkipConvMixin(SelfCounting, Converted):
@@ -44,6 +59,8 @@ class SkipConvMixin(SelfCounting, Converted):
     motion: Any = None
     # Applied to the output that is returned, see fold().
     activation: str | None = None
+    # Step and zero of the bytes in which plans in int8 remember the input.
+    input_grid: tuple[float, int] | None = None
     # True if a clip has ended before its backward ran the layer again.
     left_clip: bool = False
     _native_layers: LayerCache | None = None
@@ -72,6 +89,7 @@ class SkipConvMixin(SelfCounting, Converted):
         del self.gate
         del self.memory
         self.__dict__.pop('motion', None)
+        self.__dict__.pop('input_grid', None)
         self.__dict__.pop('_native_layers', None)
         self.__class__ = self.dense_class
 
@@ -107,7 +125,7 @@ class SkipConvMixin(SelfCounting, Converted):
         """
         layers = self._layers_for(x)
         output, mask, after = skip_conv(x, memory, self.params(x), layers)
-        self.record_frame(x.shape, mask, memory is None)
+        self._record(x.shape, mask, memory is None)
         return output, mask, after
 
     def has_weights_of(self, call: NativeCall) -> bool:
@@ -119,6 +137,27 @@ class SkipConvMixin(SelfCounting, Converted):
         layers = self._native_layers
         params = call.params._replace(weight=self.weight)
         return layers is not None and call.layer is layers.get(params, True)
+
+    def foresee(
+        self, x: Tensor, output: Tensor
+    ) -> tuple[SkipMemory, NativeCall] | None:
+        """Prepare a call site for a reference frame that a plan computes.
+
+        Args:
+            x: Input of the size that it will have.
+            output: Output, the same.
+
+        Returns:
+            Memory with nothing in it, and the call for it; None if the
+            native backend is not to run.
+        """
+        layers = self._layers_for(x)
+        if layers is None:
+            return None
+        params = self.params(x)
+        layers.get(params, check=True)
+        memory = empty_memory(x, output, params)
+        return memory, native_call(memory, params, layers)
 
     def prepare(self, x: Tensor, memory: SkipMemory) -> NativeCall | None:
         """Prepare the next frames, to run as :meth:`skip_frame` would.
@@ -155,7 +194,7 @@ class SkipConvMixin(SelfCounting, Converted):
         if not self.is_prepared(call) or not call.fits(x):
             return None
         output, mask = call.run(x)
-        self.record_frame(x.shape, mask)
+        self._record(x.shape, mask)
         return output, mask
 
     def native_refusal(
@@ -275,30 +314,49 @@ class SkipConvMixin(SelfCounting, Converted):
         text = f'{super().extra_repr()}, memory={self.memory!r}'
         return f'{text}, {self.activation}' if self.activation else text
 
+    def frame_macs(self, size: torch.Size, mask: Tensor) -> FrameMacs:
+        """Tell what a frame may cost.
+
+        Args:
+            size: Size (N, C_in, ...) of the input.
+            mask: Bool (N, 1, ...), of the size of those of computed outputs.
+        """
+        output = torch.Size((len(mask), self.out_channels, *mask.shape[2:]))
+        kernel = self.weight.shape[2:].numel()
+        return FrameMacs(
+            dense_macs(self, output),
+            self.weight[0].numel() * self.out_channels,
+            self.gate.macs(size, output, kernel),
+        )
+
     def record_frame(
-        self, size: torch.Size, mask: Tensor, is_reference: bool = False
+        self,
+        macs: FrameMacs,
+        computed: int | Tensor,
+        is_reference: bool = False,
     ) -> None:
         """Record the MACs of a frame, if a ledger is bound.
 
         Args:
-            size: Size (N, C_in, ...) of the input.
-            mask: Bool (N, 1, ...), the outputs that were computed.
+            macs: What a frame of this size may cost.
+            computed: Number of outputs that were computed.
             is_reference: True for a reference frame.
         """
         if self._ledger is None:
             return
-        output = torch.Size((len(mask), self.out_channels, *mask.shape[2:]))
-        dense = dense_macs(self, output)
+        dense, per_output, overhead = macs
         if is_reference:
             self._ledger.record(self, dense, dense, reference=dense)
-            return
-        kernel = self.weight.shape[2:].numel()
-        self._ledger.record(
-            self,
-            dense,
-            mask.sum() * (self.weight.shape[1] * kernel * self.out_channels),
-            overhead=self.gate.macs(size, output, kernel),
-        )
+        else:
+            executed = computed * per_output
+            self._ledger.record(self, dense, executed, overhead)
+
+    def _record(
+        self, size: torch.Size, mask: Tensor, is_reference: bool = False
+    ) -> None:
+        if self._ledger is not None:
+            macs = self.frame_macs(size, mask)
+            self.record_frame(macs, mask.sum(), is_reference)
 
     def _record_clip(
         self,

@@ -44,12 +44,14 @@ class SkipParams(NamedTuple):
     activation: str | None = None
 
 
-def make_layer(params: SkipParams) -> torch.ScriptObject:
+def make_layer(params: SkipParams, norms: Tensor | None) -> torch.ScriptObject:
     """Make a layer of the library, which keeps the kernel in its own order.
 
     Args:
         params: Parameters of a layer that :func:`.library.refusal` does not
             refuse.
+        norms: Of a relative gate, what :func:`.gate_mask.signal_norms`
+            returned.
     """
     classes = torch.classes.mmskip
     weight, bias, geometry, gate, rule, activation = params
@@ -66,7 +68,7 @@ def make_layer(params: SkipParams) -> torch.ScriptObject:
             gate.threshold,
             gate.block_size,
             gate.order,
-            signal_norms(gate, weight) if gate.relative else None,
+            norms,
             gate.weight,
             gate.bias,
             gate.gate_input,
@@ -86,9 +88,14 @@ class LayerCache:
 
     Args:
         forced: Bool (H_out, W_out); outputs fire nowhere else.
+
+    Attributes:
+        norms: What :func:`.gate_mask.signal_norms` returned for the layer
+            that was given last, if its gate is relative.
     """
 
     def __init__(self, forced: Tensor | None = None) -> None:
+        self.norms: Tensor | None = None
         self._forced = forced
         self._layers: dict[ConvGeometry, torch.ScriptObject] = {}
         self._params: SkipParams | None = None
@@ -113,8 +120,12 @@ class LayerCache:
             self._params = params._replace(weight=weight.detach())
             self._mark = _mark_of(weight)
             self._fingerprint = _print_of(weight)
+            relative = params.gate.relative
+            self.norms = (
+                signal_norms(params.gate, weight) if relative else None
+            )
         if params.geometry not in self._layers:
-            layer = make_layer(params)
+            layer = make_layer(params, self.norms)
             if self._forced is not None:
                 layer.force(self._forced)
             self._layers[params.geometry] = layer

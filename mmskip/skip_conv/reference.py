@@ -231,6 +231,23 @@ def skip_clip(
     return _clip_previous(frames, weight, bias, geometry, decide)
 
 
+def empty_memory(x: Tensor, output: Tensor, params: SkipParams) -> SkipMemory:
+    """Make the memory of a site that the native backend will begin.
+
+    Args:
+        x: Input of the size that it will have.
+        output: Output, the same.
+        params: Parameters of the layer.
+    """
+    images = [
+        torch.empty_like(image, memory_format=torch.channels_last)
+        for image in (x, output)
+    ]
+    if not params.gate.relative:
+        return SkipMemory(*images, gate_scale(params.gate, params.weight))
+    return SkipMemory(*images, x.new_ones(len(x), 1, 1, 1), _no_counts(x))
+
+
 def native_call(
     memory: SkipMemory, params: SkipParams, layers: LayerCache
 ) -> NativeCall:
@@ -247,10 +264,9 @@ def native_call(
 def _reference_frame(x, params, layers):
     """Compute a dense frame, after which there is something to skip."""
     weight, bias, geometry, gate = params[:4]
-    layout, take = torch.preserve_format, relative_scale
+    layout = torch.preserve_format
     if layers is not None:
-        # Its sums for a relative gate are rounded in their own way.
-        layout, take = torch.channels_last, native.relative_scale
+        layout = torch.channels_last
         x = x.contiguous(memory_format=layout)
         output = layers.get(params, check=True).convolve(x)
     else:
@@ -259,15 +275,22 @@ def _reference_frame(x, params, layers):
     images = _own(x, layout), _own(output, layout)
     if not gate.relative:
         return output, mask, SkipMemory(*images, gate_scale(gate, weight))
-    computed = torch.zeros(len(x), dtype=torch.int64, device=x.device)
-    scale = _scale_of(*images, weight, gate, take)
-    return output, mask, SkipMemory(*images, scale, computed)
+    signal = _signal_of(*images, gate)
+    if layers is not None:
+        # Its sums are rounded in their own way.
+        scale = native.relative_scale(signal, layers.norms)
+    else:
+        scale = relative_scale(signal, signal_norms(gate, weight))
+    return output, mask, SkipMemory(*images, scale, _no_counts(x))
 
 
-def _scale_of(x, output, weight, gate, take=relative_scale):
-    """Compute the factor of a relative gate, given what is remembered."""
-    signal = x if gate.kind == 'input_norm' else output
-    return take(signal, signal_norms(gate, weight))
+def _signal_of(x, output, gate):
+    """Choose between what is remembered for the level of a relative gate."""
+    return x if gate.kind == 'input_norm' else output
+
+
+def _no_counts(x):
+    return torch.zeros(len(x), dtype=torch.int64, device=x.device)
 
 
 def _follow_level(memory, mask, weight, gate):
@@ -280,7 +303,8 @@ def _follow_level(memory, mask, weight, gate):
         return memory
     computed = memory.computed + mask.flatten(1).sum(1)
     due = 2 * computed >= mask[0].numel()
-    fresh = _scale_of(memory.input, memory.output, weight, gate)
+    signal = _signal_of(memory.input, memory.output, gate)
+    fresh = relative_scale(signal, signal_norms(gate, weight))
     scale = torch.where(due.view(fresh.shape), fresh, memory.scale)
     return memory._replace(scale=scale, computed=computed.where(~due, 0))
 

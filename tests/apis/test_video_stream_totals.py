@@ -30,6 +30,7 @@ def test_totals_are_per_frame_with_the_reference_frame():
 
 def test_the_time_leaves_out_the_warm_up():
     assert two_frames().summary()['ms_per_frame'] == 500
+    assert two_frames().summary()['ms_first'] == 9000
     totals = StreamTotals()
     totals.add(result(1, 9.0))
     assert totals.ms_per_frame == 9000

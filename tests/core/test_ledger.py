@@ -22,6 +22,17 @@ def ledger(layers):
     return MacLedger({layers[0]: 'first', layers[1]: 'second'})
 
 
+def test_what_is_done_again_is_recorded_once(ledger, layers):
+    ledger.record(layers[0], 10, 5)
+    with ledger.paused():
+        ledger.record(layers[0], 10, 5)
+        ledger.record_uncounted('mm')
+    ledger.record(layers[0], 10, 5)
+
+    assert ledger.by_module() == {'first': MacCount(20, 10, 0, 0)}
+    assert ledger.uncounted() == {}
+
+
 def test_counts_add_up_column_by_column():
     counts = [MacCount(10, 5, 1, 2), MacCount(100, 50, 10, 20)]
 

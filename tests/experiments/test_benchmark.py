@@ -46,7 +46,7 @@ def make_contest(*precisions, rivals=None):
     skip = TinyNet()
     skip.load_state_dict(net.state_dict())
     image = torch.randn(IMAGE).contiguous(memory_format=torch.channels_last)
-    skips = build_skips(RawOutputs(forcible(skip)), precisions, image)
+    skips = build_skips(RawOutputs(forcible(skip)), precisions, [image])
     dense = RawOutputs(net)
     if rivals is None:
         rivals = {'eager': Rival(dense)}
@@ -244,4 +244,4 @@ def test_a_part_that_needs_more_than_an_image_is_refused():
             return super().forward(x + more)
 
     with pytest.raises(UserError, match='Pair does not run on an image'):
-        build_skips(RawOutputs(forcible(Pair())), [], torch.randn(IMAGE))
+        build_skips(RawOutputs(forcible(Pair())), [], [torch.randn(IMAGE)])

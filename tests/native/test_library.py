@@ -19,6 +19,7 @@ from mmskip.skip_conv import (
     gate_logits,
     gate_statistic,
     native_call,
+    signal_norms,
     skip_conv,
 )
 from mmskip.skip_conv.native_layer import LayerCache, make_layer
@@ -228,10 +229,11 @@ def channels_last(x):
 def test_a_relative_gate_needs_something_to_count_in():
     gate = GateParams('output_norm', 0.1, relative=True)
     params = make_call()[0].params._replace(gate=gate)
+    norms = signal_norms(gate, params.weight)
     _, _, memory = make_call()
 
     with pytest.raises(ValueError, match='expected computed to remember'):
-        torch.classes.mmskip.CallSite(make_layer(params), memory[:3])
+        torch.classes.mmskip.CallSite(make_layer(params, norms), memory[:3])
 
 
 ONE_GATE = dict(weight=torch.ones(1, 20, 3, 3), bias=torch.ones(1))
@@ -269,7 +271,7 @@ def test_bad_layers_are_refused_by_name(name):
         params = params._replace(gate=params.gate._replace(**settings))
 
     with pytest.raises(ValueError, match=f'(?s){message}'):
-        make_layer(params)
+        make_layer(params, None)
 
 
 def test_a_layer_is_made_anew_only_when_it_changes():

@@ -186,6 +186,51 @@ def test_a_reset_uses_the_plan_again(gate, memory):
     assert reports(both)['first frames of videos, in a plan'] == 1
 
 
+@pytest.mark.parametrize('memory', MEMORY_RULES)
+@pytest.mark.parametrize('gate', GATES)
+def test_another_stream_begins_in_a_plan(gate, memory):
+    both = twins(Block(), GATES[gate], memory)
+    both.watch(eventful(2, 4, 12, 12)[:3])
+    first = both.states
+    both.restart()
+    both.watch(eventful(2, 4, 12, 12))
+
+    assert reports(both)['recorded for a plan'] == 1
+    assert reports(both)['first frames of videos, in a plan'] == 1
+    both.restart(first)
+    both.watch(eventful(2, 4, 12, 12)[3:])  # from its own memory
+
+
+def test_the_first_frame_of_another_stream_is_counted_as_such():
+    both = twins(nn.Sequential(Block()))
+    both.show(torch.randn(1, 4, 12, 12))
+    both.restart()
+
+    counts = both.count(torch.randn(1, 4, 12, 12))
+
+    assert all(c.reference == c.executed == c.dense for c in counts.values())
+
+
+def test_another_stream_that_fails_in_its_first_frame_begins_anew():
+    layers = nn.Conv2d(4, 4, 3, padding=1), nn.LayerNorm(12)
+    both = twins(nn.Sequential(*layers))
+    x = torch.randn(1, 4, 12, 12)
+    both.show(x)
+    both.restart()
+    net, state = both.propagated, both.states[1]
+    net[1].normalized_shape = (13,)
+    with (
+        pytest.raises(RuntimeError, match='normalized_shape'),
+        torch.no_grad(),
+        mmskip.stream(net, state),
+    ):
+        net(x)
+    assert not state.slots
+
+    net[1].normalized_shape = (12,)
+    both.watch(eventful(1, 4, 12, 12))
+
+
 def test_a_reset_is_counted_as_a_reference_frame():
     both = twins(nn.Sequential(Block()))
     for x in eventful(1, 4, 12, 12)[:3]:
@@ -283,6 +328,17 @@ def test_frames_are_counted_at_the_root_with_and_without_a_plan(batch):
 
         assert counted[0][0] == counted[1][0] == 5 * batch
         assert counted[0] == counted[1]
+
+
+@pytest.mark.parametrize('batch', [1, 3])
+def test_a_plan_counts_the_outputs_that_its_masks_show(batch):
+    both = twins(Block())
+    for x in eventful(batch, 4, 12, 12)[:5]:
+        both.show(x)
+        for plan in both.plans:
+            if plan.runs:
+                shown = [int(conv.mask.sum()) for conv in plan.convs]
+                assert plan._frame.native.computed() == shown
 
 
 def test_a_stream_that_ends_leaves_nothing_to_the_garbage_collector():

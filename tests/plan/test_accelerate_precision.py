@@ -75,14 +75,24 @@ LAYERS = {
 }
 
 
-@pytest.mark.parametrize('activation', [None, nn.ReLU, nn.SiLU])
+ACTIVATIONS = {
+    'none': nn.Identity(),
+    'relu': nn.ReLU(),
+    'silu': nn.SiLU(),
+    'relu6': nn.ReLU6(),
+    'hardswish': nn.Hardswish(),
+    'leaky': nn.LeakyReLU(0.1),
+}
+
+
+@pytest.mark.parametrize('activation', ACTIVATIONS)
 @pytest.mark.parametrize('name', LAYERS)
 def test_outputs_are_those_of_torch_rounded_once(name, activation):
     settings = dict(in_channels=8, out_channels=16) | LAYERS[name]
     conv = nn.Conv2d(**settings)
     for parameter in conv.parameters():
         parameter.data.mul_(20).round_()
-    after = nn.Identity() if activation is None else activation()
+    after = ACTIVATIONS[activation]
     dense = copy.deepcopy(nn.Sequential(conv, after))
     net = converted(nn.Sequential(conv, after), OPEN)
     mmskip.accelerate(net, 'bfloat16')
@@ -93,7 +103,7 @@ def test_outputs_are_those_of_torch_rounded_once(name, activation):
 
     for x, output in zip(video[1:], outputs[1:], strict=True):
         expected = dense(x).detach()
-        if activation is nn.SiLU:
+        if activation == 'silu':
             torch.testing.assert_close(
                 output, expected, rtol=HALF_STEP, atol=1e-6
             )
@@ -263,6 +273,20 @@ def test_a_scale_that_moved_by_less_than_a_step_changes_nothing():
     assert fired == [32 * 32, 5 * 5]
 
 
+def test_all_first_frames_are_rounded_and_counted_alike():
+    _, net = pair(converted(TinyNet()))
+    video = make_video(3, 1, *TinyNet.shape, share=0.02)
+    outputs, counts = [], []
+    for _ in range(2):
+        with mmskip.count_macs(net) as macs:
+            outputs.append(run(net, video))
+        counts.append((macs.by_module(), macs.uncounted(), macs.frames))
+
+    assert counts[0] == counts[1]
+    for one, other in zip(*outputs, strict=True):
+        assert one.equal(other)
+
+
 def test_memory_is_half():
     size = {}
     nets = pair(converted(nn.Sequential(*[
@@ -339,7 +363,9 @@ def test_the_report_tells_what_stays_in_float32_and_why():
 
 
 def test_what_cannot_be_is_refused():
-    with pytest.raises(ValueError, match='one of float32, bfloat16, got'):
+    with pytest.raises(
+        ValueError, match='one of float32, bfloat16, int8, got'
+    ):
         mmskip.accelerate(converted(TinyNet()), 'int4')
     with pytest.raises(ValueError, match='no layer is a Skip-Convolution'):
         mmskip.accelerate(TinyNet().eval(), 'bfloat16')

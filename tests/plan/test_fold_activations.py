@@ -51,13 +51,21 @@ def close(found, expected):
     )
 
 
+ACTIVATIONS = [
+    {'relu': nn.ReLU(inplace=True), 'silu': nn.SiLU()},
+    {'relu6': nn.ReLU6(inplace=True), 'hardswish': nn.Hardswish()},
+    {'leaky_relu:0.1': nn.LeakyReLU(0.1), 'leaky_relu:0.01': nn.LeakyReLU()},
+]
+
+
 @pytest.mark.parametrize('backend', BACKENDS)
 @pytest.mark.parametrize('memory', ['previous', 'accumulated'])
+@pytest.mark.parametrize('activations', ACTIVATIONS, ids='+'.join)
 def test_a_stream_computes_and_remembers_as_before(
-    backend, memory, monkeypatch
+    backend, memory, activations, monkeypatch
 ):
     monkeypatch.setenv('MMSKIP_BACKEND', backend)
-    net = convert(make_net(nn.ReLU(inplace=True), nn.SiLU()), memory)
+    net = convert(make_net(*activations.values()), memory)
     video = make_video(6, 2, *SHAPE, share=0.05)
     expected, macs, before = states(net, video)
 
@@ -65,7 +73,7 @@ def test_a_stream_computes_and_remembers_as_before(
     found, folded_macs, after = states(net, video)
 
     assert names == ['0', '2']
-    assert [net[0].activation, net[2].activation] == ['relu', 'silu']
+    assert [net[0].activation, net[2].activation] == list(activations)
     assert isinstance(net[1], nn.Identity)
     assert isinstance(net[3], nn.Identity)
     assert close(found, expected)
@@ -148,7 +156,9 @@ def test_modules_of_mmcv_are_folded_in_their_order():
     mmskip.fold(net)
 
     layers = [module.conv.activation for module in net]
-    assert layers == ['relu', 'relu', None, 'silu', None, None, None]
+    assert layers == [
+        *('relu', 'relu', None, 'silu', 'leaky_relu:0.01', None, None)
+    ]
     assert close(run_stream(net, video)[0], expected)
 
 
@@ -175,7 +185,7 @@ def shared_twice():
         Block(nn.Conv2d(3, 3, 1), nn.ReLU()),
         nn.ModuleList([nn.Conv2d(3, 3, 1), nn.ReLU()]),
         nn.Sequential(nn.ReLU(), nn.Conv2d(3, 3, 1)),
-        nn.Sequential(nn.Conv2d(3, 3, 1), nn.ReLU6()),
+        nn.Sequential(nn.Conv2d(3, 3, 1), nn.GELU()),
         nn.Sequential(nn.Conv2d(3, 3, 1), nn.MaxPool2d(2), nn.ReLU()),
         nn.Sequential(nn.Conv2d(3, 3, 1), hooked(nn.ReLU())),
         shared_twice(),

@@ -34,12 +34,13 @@ class Net(nn.Module):
 class Attention(nn.Module):
     """Scales an image by its mean."""
 
-    def __init__(self):
+    def __init__(self, sigmoid):
         super().__init__()
         self.pool = nn.AdaptiveAvgPool2d(1)
+        self.sigmoid = sigmoid
 
     def forward(self, x):
-        return x * self.pool(x).sigmoid()
+        return x * self.sigmoid(self.pool(x))
 
 
 def by_part(net, y, _):
@@ -57,6 +58,17 @@ def swap(net, y, _):
 
 def with_places(net, y, _):
     return torch.cat([y[:, :2], net.place[:, :2].expand(2, -1, -1, -1)], 1)
+
+
+def pool_by_size(net, y, _):
+    padding = [y.shape[-2] % 2, y.shape[-1] % 2]
+    return F.max_pool2d(y, 3, stride=2, padding=padding, ceil_mode=True)
+
+
+def weighted_sum(net, y, x):
+    weights = F.relu(net.place[0, 0, 0, :2])
+    weights = weights / (weights.sum() + 1e-4)
+    return F.silu(sum(weights[i] * z for i, z in enumerate([y, x])))
 
 
 CASES = {
@@ -85,7 +97,28 @@ CASES = {
         [NATIVE],
         0,
     ),
-    'mean': (by_part, Attention(), [NATIVE, POINT, NATIVE], 1e-5),
+    'pool by size': (pool_by_size, None, [NATIVE], 0),
+    'pool with places': (
+        lambda net, y, _: F.max_pool2d(y, 2, return_indices=True)[0],
+        None,
+        [NATIVE, WHOLE, WHOLE, NATIVE],
+        0,
+    ),
+    'mean': (by_part, Attention(nn.Sigmoid()), [NATIVE], 1e-5),
+    'hard factors': (by_part, Attention(nn.Hardsigmoid()), [NATIVE], 1e-5),
+    'weighted sum': (weighted_sum, None, [NATIVE], 1e-6),
+    'times a number': (
+        lambda net, y, _: y * net.place.mean(),
+        None,
+        [NATIVE],
+        1e-6,
+    ),
+    'dropped path': (
+        lambda net, y, x: x + net.part(y),
+        nn.Dropout(0.5),
+        [NATIVE],
+        0,
+    ),
     'dilated pool': (
         by_part,
         nn.MaxPool2d(3, 1, 1, dilation=2),
@@ -141,6 +174,14 @@ def test_steps_are_those_of_their_kind_and_right(name):
     if kinds is not None:
         assert found == kinds
     assert NATIVE in found
+
+
+@pytest.mark.parametrize('memory', MEMORY_RULES)
+def test_a_factor_behind_a_convolution_is_applied_in_each_frame(memory):
+    net = Net(lambda net, y, _: y * net.place.mean())
+    both = twins(net, GATE, memory, tolerance=1e-6)
+
+    both.watch(eventful(2, *SHAPE[1:]))
 
 
 def test_a_mean_is_not_computed_anew_in_a_frame_that_is_the_same():

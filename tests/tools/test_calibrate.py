@@ -99,6 +99,64 @@ def test_mistakes_end_with_a_message(calibrate, capsys, options, message):
     assert message in capsys.readouterr().err
 
 
+@pytest.fixture
+def accumulated(setup, tmp_path):
+    """The config with a memory that int8 is for."""
+    config = tmp_path / 'tiny.py'
+    config.write_text(
+        f'_base_ = {str(setup.config)!r}\n'
+        "gate = dict(type='mmskip.InputNormGate', threshold=0.1)\n"
+        "model = dict(conversions=[dict(type='mmskip.SkipConversion', "
+        "memory='accumulated', gate=gate)])\n"
+    )
+    return config
+
+
+def test_ranges_for_int8_are_learned_and_used(
+    calibrate, accumulated, setup, load_tool, tmp_path
+):
+    video = write_video(tmp_path / 'noise.avi', noise_frames(4))
+    source = ('--video', str(video), '--check', '0')
+    options = ('--precision', 'int8', *source)
+    assert calibrate(*options, config=accumulated) == EXIT_OK
+    ranges = tmp_path / 'out' / 'int8.json'
+    layers = json.loads(ranges.read_text())['layers']
+    assert len(layers) > 3
+    assert all(layer['step'] > 0 for layer in layers.values())
+    options = ('--precision', 'int8', '--calibration', str(ranges))
+    arguments = map(str, (accumulated, setup.checkpoint, video))
+    results = tmp_path / 'boxes.json'
+    code = run_tool(
+        load_tool('stream_video').main,
+        'stream_video',
+        [*arguments, '--json', str(results), *options],
+    )
+    assert code == EXIT_OK
+    assert len(json.loads(results.read_text())['frames']) == 4
+
+
+def test_thresholds_are_chosen_in_int8(calibrate, accumulated, tmp_path):
+    options = ('--max-error', '0.5', '--split', 'test', '--check', '0')
+    options += ('--precision', 'int8')
+    assert calibrate(*options, config=accumulated) == EXIT_OK
+    assert {path.name for path in (tmp_path / 'out').iterdir()} >= {
+        'int8.json',
+        'calibration.json',
+        'tiny_calibrated.py',
+    }
+
+
+def test_a_running_sum_is_refused_in_int8(calibrate, capsys):
+    assert calibrate('--precision', 'int8', '--split', 'test') == EXIT_MISTAKE
+    assert "memory='accumulated'" in capsys.readouterr().err
+
+
+def test_neither_a_budget_nor_a_precision_is_refused(calibrate, capsys):
+    with pytest.raises(SystemExit):
+        calibrate()
+    assert 'got none of them' in capsys.readouterr().err
+
+
 def test_configs_without_norm_gates_are_refused(
     calibrate, setup, capsys, tmp_path
 ):

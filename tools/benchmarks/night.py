@@ -40,6 +40,7 @@ from mmskip.apis import (
 )
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.experiments import write_csv, write_json
+from mmskip.plan import PRECISIONS
 from mmskip.registry import build_own
 from mmskip.skip_conv import NormGate
 
@@ -91,6 +92,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         nargs='+',
         help="of the gates (default the conversions')",
     )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='float32',
+        help='of the plan with Skip-Convolutions',
+    )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/night'))
     args = parser.parse_args(argv)
     if not 0 <= args.frames[0] < args.frames[1]:
@@ -101,7 +108,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return its exit code."""
     args = parse_args(argv)
-    model = prepare(args.config, args.checkpoint)
+    model = prepare(args.config, args.checkpoint, args.precision)
     images = read_frames(args.video, *args.frames)
     truth = None
     if args.annotations is not None:
@@ -138,13 +145,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_OK
 
 
-def prepare(config: str, checkpoint: str) -> nn.Module:
+def prepare(
+    config: str, checkpoint: str, precision: str = 'float32'
+) -> nn.Module:
     """A detector that is converted and fast."""
     model = init_model(config, checkpoint)
     if not is_converted(model):
         for conversion in Config.fromfile(SHIPPED).conversions:
             convert(model, build_own(conversion))
-    accelerate(model)
+    accelerate(model, precision)
     return model
 
 

@@ -1,4 +1,4 @@
-// ReLU and SiLU.
+// Activations.
 // Part of kernels_impl.h.
 #pragma once
 
@@ -30,31 +30,81 @@ MMSKIP_INLINE Vector exponential(Vector x) {
   return sum * reinterpret_cast<Vector>((n + 127) << 23);
 }
 
-template <Activation activation>
-MMSKIP_INLINE Vector activate(Vector x) {
-  if (activation == Activation::kReLU) {
+// Those that are seldom.
+MMSKIP_INLINE Vector activate_other(Vector x, const Activation& activation) {
+  const Vector zero = {}, six = splat(6.0f);
+  switch (activation.kind) {
+    case ActivationKind::kReLU6:
+      x = choose(x < zero, zero, x);
+      return choose(x > six, six, x);
+    case ActivationKind::kHardswish: {
+      Vector y = x + 3.0f;
+      y = choose(y < zero, zero, y);
+      y = choose(y > six, six, y);
+      return x * y / 6.0f;
+    }
+    case ActivationKind::kLeakyReLU:
+      return choose(x > zero, x, x * activation.slope);
+    default:
+      return x;
+  }
+}
+
+template <ActivationKind kind>
+MMSKIP_INLINE Vector activate(Vector x, const Activation& activation) {
+  if constexpr (kind == ActivationKind::kNone) {
+    return x;
+  } else if constexpr (kind == ActivationKind::kReLU) {
     // As torch: a NaN stays one.
     return choose(x < Vector{}, Vector{}, x);
-  }
-  if (activation == Activation::kSiLU) {
+  } else if constexpr (kind == ActivationKind::kSiLU) {
     // Below, the exponential is no longer that of x, which it has to outweigh.
     x = choose(x < splat(-87.0f), splat(-87.0f), x);
     return x / (1.0f + exponential(-x));
+  } else {
+    return activate_other(x, activation);
   }
-  return x;
 }
 
-template <Activation activation>
+template <ActivationKind kind>
+struct Known {};
+
+// Calls run(Known<kind>) for the kind of an activation.
+template <typename Run>
+MMSKIP_INLINE void for_kind(ActivationKind kind, const Run& run) {
+  switch (kind) {
+    case ActivationKind::kNone:
+      run(Known<ActivationKind::kNone>{});
+      break;
+    case ActivationKind::kReLU:
+      run(Known<ActivationKind::kReLU>{});
+      break;
+    case ActivationKind::kSiLU:
+      run(Known<ActivationKind::kSiLU>{});
+      break;
+    default:
+      run(Known<kAnyOther>{});
+  }
+}
+
+template <ActivationKind kind>
 MMSKIP_INLINE void activate_floats(
-    const float* from, float* to, int64_t count) {
+    const Activation& activation, const float* from, float* to, int64_t count) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
-    store(to + i, activate<activation>(load(from + i)));
+    store(to + i, activate<kind>(load(from + i), activation));
   }
   if (i < count) {
     const Vector rest = load_some(from + i, count - i);
-    store_some(to + i, activate<activation>(rest), count - i);
+    store_some(to + i, activate<kind>(rest, activation), count - i);
   }
+}
+
+template <ActivationKind kind>
+MMSKIP_INLINE void activate_known(
+    Known<kind>, const Accumulation& job, int64_t at, int64_t count) {
+  activate_floats<kind>(
+      job.activation, job.output + at, job.activated + at, count);
 }
 
 // Channels [first, first + count) of outputs that were just computed.
@@ -64,22 +114,12 @@ inline void activate_outputs(
     int64_t outputs,
     int64_t first,
     int64_t count) {
-  for (int64_t i = 0; i < outputs; ++i) {
-    const int64_t at = active[i] * job.geometry->out_channels + first;
-    const float* from = job.output + at;
-    float* to = job.activated + at;
-    switch (job.activation) {
-      case Activation::kNone:
-        activate_floats<Activation::kNone>(from, to, count);
-        break;
-      case Activation::kReLU:
-        activate_floats<Activation::kReLU>(from, to, count);
-        break;
-      case Activation::kSiLU:
-        activate_floats<Activation::kSiLU>(from, to, count);
-        break;
+  for_kind(job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
+    for (int64_t i = 0; i < outputs; ++i) {
+      const int64_t at = active[i] * job.geometry->out_channels + first;
+      activate_known(known, job, at, count);
     }
-  }
+  });
 }
 
 } // namespace

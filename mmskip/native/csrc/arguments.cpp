@@ -3,6 +3,9 @@
 #include <c10/util/Exception.h>
 
 #include <algorithm>
+#include <cstdlib>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace mmskip {
@@ -122,16 +125,29 @@ GateInput parse_gate_input(std::string_view name) {
 }
 
 Activation parse_activation(std::optional<std::string_view> name) {
+  using Kind = ActivationKind;
   if (!name) {
-    return Activation::kNone;
+    return {};
   }
-  if (*name == "relu") {
-    return Activation::kReLU;
+  constexpr std::string_view leaky = "leaky_relu:";
+  if (name->substr(0, leaky.size()) == leaky) {
+    const std::string slope(name->substr(leaky.size()));
+    return {Kind::kLeakyReLU, std::strtof(slope.c_str(), nullptr)};
+  }
+  constexpr std::pair<std::string_view, Kind> known[] = {
+      {"relu", Kind::kReLU},
+      {"silu", Kind::kSiLU},
+      {"relu6", Kind::kReLU6},
+      {"hardswish", Kind::kHardswish},
+  };
+  for (const auto& [its_name, kind] : known) {
+    if (*name == its_name) {
+      return {kind};
+    }
   }
   TORCH_CHECK_VALUE(
-      *name == "silu", "expected activation 'relu', 'silu' or none, got '",
-      *name, "'");
-  return Activation::kSiLU;
+      false, "expected activation 'relu', 'silu', 'relu6', 'hardswish', "
+      "'leaky_relu:SLOPE' or none, got '", *name, "'");
 }
 
 bool is_depthwise(const Geometry& g) {

@@ -54,16 +54,29 @@ void take_over(const at::Tensor& from, at::Tensor& to) {
 // How torch rounds depends on where a value lies: it is applied first.
 at::Tensor activated_copy(
     const at::Tensor& output, Activation activation, bool channels_last) {
-  if (activation == Activation::kNone && !channels_last) {
+  if (activation.is_none() && !channels_last) {
     return contiguous_copy(output);
   }
   at::Tensor result = at::empty_like(output);
-  if (activation == Activation::kReLU) {
-    at::clamp_min_out(result, output, 0);
-  } else if (activation == Activation::kSiLU) {
-    at::silu_out(result, output);
-  } else {
-    copy_floats(output, result);
+  switch (activation.kind) {
+    case ActivationKind::kNone:
+      copy_floats(output, result);
+      break;
+    case ActivationKind::kReLU:
+      at::clamp_min_out(result, output, 0);
+      break;
+    case ActivationKind::kSiLU:
+      at::silu_out(result, output);
+      break;
+    case ActivationKind::kReLU6:
+      at::hardtanh_out(result, output, 0, 6);
+      break;
+    case ActivationKind::kHardswish:
+      at::hardswish_out(result, output);
+      break;
+    case ActivationKind::kLeakyReLU:
+      at::leaky_relu_out(result, output, activation.slope);
+      break;
   }
   return channels_last ? result : contiguous_copy(result);
 }

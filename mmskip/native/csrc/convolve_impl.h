@@ -43,27 +43,27 @@ MMSKIP_INLINE void add_run(
   }
 }
 
-MMSKIP_INLINE Words load_words(const BFloat16* from) {
+MMSKIP_INLINE Words load_words(const void* from) {
   return *reinterpret_cast<const LooseWords*>(from);
 }
 
-// A pair of elements in all lanes.
-MMSKIP_INLINE Words pair_at(const BFloat16* from) {
+// A word of elements in all lanes.
+MMSKIP_INLINE Words word_at(const void* from) {
   const LooseWord* word = reinterpret_cast<const LooseWord*>(from);
 #if defined(__AVX2__)
   // Compilers shift in another register first, and move the result here.
-  Words pair;
-  __asm__("vpbroadcastd %1, %0" : "=v"(pair) : "m"(*word));
-  return pair;
+  Words all;
+  __asm__("vpbroadcastd %1, %0" : "=v"(all) : "m"(*word));
+  return all;
 #else
   return Words{} + *word;
 #endif
 }
 
-// The same; behind the last of an odd number is one that is not of the run.
+// A pair; behind the last of an odd number is one that is not of the run.
 template <bool is_whole>
 MMSKIP_INLINE Words pair_at(const BFloat16* from) {
-  return is_whole ? pair_at(from) : pair_at(from) & UINT32_C(0xffff);
+  return is_whole ? word_at(from) : word_at(from) & UINT32_C(0xffff);
 }
 
 #if defined(__AVX512BF16__)
@@ -145,13 +145,74 @@ MMSKIP_INLINE void add_run(
   }
 }
 
+// Adds the products of four bytes of an image with four weights each.
+MMSKIP_INLINE void add_bytes(Words four, Words weights, Bits& sums) {
+#if defined(MMSKIP_VNNI) && MMSKIP_BYTES == 64
+  __asm__("vpdpbusd %2, %1, %0" : "+v"(sums) : "v"(four), "v"(weights));
+#elif defined(MMSKIP_VNNI)
+  __asm__("%{vex%} vpdpbusd %2, %1, %0"
+          : "+x"(sums) : "x"(four), "x"(weights));
+#elif defined(__AVX2__)
+  // Pairs of products fit into 16 bits: see kMostWeight.
+  const Words ones = Words{} + UINT32_C(0x00010001);
+  Bits products;
+  __asm__("vpmaddubsw %2, %1, %0"
+          : "=v"(products) : "v"(four), "v"(weights));
+  __asm__("vpmaddwd %1, %0, %0" : "+v"(products) : "v"(ones));
+  sums += products;
+#else
+#pragma GCC unroll 4
+  for (int bits = 0; bits < 32; bits += 8) {
+    const Bits weight = reinterpret_cast<Bits>(weights << (24 - bits)) >> 24;
+    sums += reinterpret_cast<Bits>(four >> bits & UINT32_C(255)) * weight;
+  }
+#endif
+}
+
+// The same of bytes, four elements at a time. Behind the last of a run
+// weights are 0, so what lies there does not matter.
+template <int pixels, int vectors>
+MMSKIP_INLINE void add_run(
+    const uint8_t* const (&from)[pixels],
+    int64_t length,
+    const int8_t* weight,
+    Bits (&sums)[pixels][vectors]) {
+  for (int64_t c = 0; c < length; c += 4, weight += 4 * kBlock) {
+    Words rows[vectors];
+    prefetch(weight + 64 * kBlock, 4 * kBlock);
+#pragma GCC unroll 4
+    for (int v = 0; v < vectors; ++v) {
+      rows[v] = load_words(weight + 4 * v * kLanes);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < pixels; ++i) {
+      const Words four = word_at(from[i] + c);
+#pragma GCC unroll 4
+      for (int v = 0; v < vectors; ++v) {
+        add_bytes(four, rows[v], sums[i][v]);
+      }
+    }
+  }
+}
+
+// What products are added to: of bytes, whole numbers.
+template <typename T>
+struct SumsOf {
+  using Type = Vector;
+};
+
+template <>
+struct SumsOf<uint8_t> {
+  using Type = Bits;
+};
+
 // Outputs in a register tile. Pairs that are taken apart need registers, too.
 #if defined(__AVX512BF16__)
 template <typename T>
 constexpr int kTileOf = kTile;
 #else
 template <typename T>
-constexpr int kTileOf = sizeof(T) == sizeof(float) ? kTile : kTile * 2 / 3;
+constexpr int kTileOf = sizeof(T) == sizeof(BFloat16) ? kTile * 2 / 3 : kTile;
 #endif
 
 // What outputs of one block of channels come to.
@@ -164,9 +225,9 @@ void sum_tile(
     const T* const* base,
     const int64_t* offsets,
     const Runs& runs,
-    const T* weight,
+    const WeightOf<T>* weight,
     float (*to)[kBlock]) {
-  Vector sums[pixels][vectors] = {};
+  typename SumsOf<T>::Type sums[pixels][vectors] = {};
   const int64_t step = runs.packed_length<T>() * kBlock;
   for (int64_t run = 0; run < runs.count; ++run) {
     const T* from[pixels];
@@ -179,7 +240,7 @@ void sum_tile(
   for (int i = 0; i < pixels; ++i) {
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
-      store(to[i] + v * kLanes, sums[i][v]);
+      store(to[i] + v * kLanes, as_floats(sums[i][v]));
     }
   }
 }
@@ -191,7 +252,7 @@ MMSKIP_INLINE int64_t sum_largest_tile(
     const T* const* base,
     const int64_t* offsets,
     const Runs& runs,
-    const T* weight,
+    const WeightOf<T>* weight,
     float (*to)[kBlock]) {
   if (pixels == 1 || left >= pixels) {
     sum_tile<pixels, vectors>(base, offsets, runs, weight, to);
@@ -205,7 +266,7 @@ MMSKIP_INLINE int64_t sum_largest_tile(
 }
 
 // Channels [first, first + count) of an output.
-template <Activation activation, bool biased, typename T>
+template <ActivationKind kind, bool biased, typename T>
 MMSKIP_INLINE void finish_output(
     const Convolution<T>& job,
     const float* sums,
@@ -213,8 +274,8 @@ MMSKIP_INLINE void finish_output(
     int64_t first,
     int64_t count) {
   const Geometry& g = *job.geometry;
-  T* to = job.output + index * g.out_channels + first;
-  T* signal = nullptr;
+  ValueOf<T>* to = job.output + index * g.out_channels + first;
+  ValueOf<T>* signal = nullptr;
   if (job.signal != nullptr) {
     const int64_t row = index / g.out_width;
     const int64_t stream = row / g.out_height, h = row % g.out_height;
@@ -229,23 +290,39 @@ MMSKIP_INLINE void finish_output(
   for (int64_t c = 0; c < count; c += kLanes) {
     const int64_t left = count - c;
     if (left >= kLanes) {
-      const Vector sum = biased
-          ? load(sums + c)
-          : load(sums + c) + load(job.bias + first + c);
-      store(to + c, activate<activation>(sum));
+      Vector sum = biased ? load(sums + c)
+                          : load(sums + c) + load(job.bias + first + c);
+      if constexpr (sizeof(T) == 1) {
+        sum *= load(job.scale + first + c);
+      }
+      store(to + c, activate<kind>(sum, job.activation));
       if (signal != nullptr) {
         store(signal + c, sum);
       }
       continue;
     }
-    const Vector sum = biased
+    Vector sum = biased
         ? load_some(sums + c, left)
         : load_some(sums + c, left) + load_some(job.bias + first + c, left);
-    store_some(to + c, activate<activation>(sum), left);
+    if constexpr (sizeof(T) == 1) {
+      sum *= load_some(job.scale + first + c, left);
+    }
+    store_some(to + c, activate<kind>(sum, job.activation), left);
     if (signal != nullptr) {
       store_some(signal + c, sum, left);
     }
   }
+}
+
+template <bool biased, ActivationKind kind, typename T>
+MMSKIP_INLINE void finish_known(
+    Known<kind>,
+    const Convolution<T>& job,
+    const float* sums,
+    int64_t index,
+    int64_t first,
+    int64_t count) {
+  finish_output<kind, biased>(job, sums, index, first, count);
 }
 
 // The bias is added, unless sums are biased already.
@@ -256,17 +333,9 @@ MMSKIP_INLINE void finish(
     int64_t index,
     int64_t first,
     int64_t count) {
-  switch (job.activation) {
-    case Activation::kNone:
-      finish_output<Activation::kNone, biased>(job, sums, index, first, count);
-      break;
-    case Activation::kReLU:
-      finish_output<Activation::kReLU, biased>(job, sums, index, first, count);
-      break;
-    case Activation::kSiLU:
-      finish_output<Activation::kSiLU, biased>(job, sums, index, first, count);
-      break;
-  }
+  for_kind(job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
+    finish_known<biased>(known, job, sums, index, first, count);
+  });
 }
 
 // What the outputs of a chunk have in common.
@@ -299,7 +368,7 @@ struct Block {
 
   // The first channel, how many there are, and the first one they read.
   int64_t first, count, input;
-  const T* weight;
+  const WeightOf<T>* weight;
 };
 
 // Outputs [begin, end) of a chunk, in vectors.
@@ -316,13 +385,13 @@ void convolve_in_vectors(
     int64_t done = left;
     for (int64_t c = 0; c < block.count; c += 2 * kLanes) {
       // Packed elements of one channel lie side by side.
-      const T* from = block.weight + c * kPacked<T>;
+      const WeightOf<T>* from = block.weight + c * kPacked<T>;
       float(*to)[kBlock] =
           reinterpret_cast<float(*)[kBlock]>(&sums.of[0][c]);
       done = block.count - c > kLanes
-          ? sum_largest_tile<2>(
+          ? sum_largest_tile<2, T>(
                 left, own, chunk.offsets, chunk.runs, from, to)
-          : sum_largest_tile<1>(
+          : sum_largest_tile<1, T>(
                 left, own, chunk.offsets, chunk.runs, from, to);
     }
     for (int64_t i = 0; i < done; ++i) {
@@ -343,10 +412,11 @@ void convolve_block(const Chunk<T>& chunk, int64_t number) {
 
 // Outputs that lie close together in a row are computed with those between
 // them, which come to what they are.
-inline void convolve_in_tiles(
-    const Chunk<BFloat16>& chunk, const RowTiles& tiles, int64_t number) {
+template <typename T>
+void convolve_in_tiles(
+    const Chunk<T>& chunk, const RowTiles<T>& tiles, int64_t number) {
   const Geometry& g = *chunk.job.geometry;
-  const Block<BFloat16> block(chunk, number);
+  const Block<T> block(chunk, number);
   Sums sums;
   for (int64_t at = 0, end; at < chunk.size; at = end) {
     const int64_t row = chunk.active[at] / g.out_width;
@@ -465,20 +535,22 @@ void convolve_outputs(
     int64_t first,
     int64_t last) {
   const Geometry& g = *job.geometry;
-  if (g.groups > 1 && g.groups == g.in_channels &&
-      g.groups == g.out_channels) {
-    for_chunks(job, begin, end, [](const Chunk<T>& chunk) {
-      for (int64_t i = 0; i < chunk.size; ++i) {
-        convolve_depthwise(
-            chunk.job, chunk.runs, chunk.offsets, chunk.base[i],
-            chunk.active[i]);
-      }
-    });
-    return;
+  if constexpr (sizeof(T) > 1) {
+    if (g.groups > 1 && g.groups == g.in_channels &&
+        g.groups == g.out_channels) {
+      for_chunks(job, begin, end, [](const Chunk<T>& chunk) {
+        for (int64_t i = 0; i < chunk.size; ++i) {
+          convolve_depthwise(
+              chunk.job, chunk.runs, chunk.offsets, chunk.base[i],
+              chunk.active[i]);
+        }
+      });
+      return;
+    }
   }
 #if defined(MMSKIP_TILES) || defined(MMSKIP_TILES_EMULATED)
-  if constexpr (sizeof(T) == sizeof(BFloat16)) {
-    const RowTiles tiles(g, Runs(g));
+  if constexpr (sizeof(T) < sizeof(float)) {
+    const RowTiles<T> tiles(g, Runs(g));
     if (tiles.fits()) {
       for_chunks(job, begin, end, [&](const Chunk<T>& chunk) {
         for (int64_t block = first; block < last; ++block) {

@@ -41,12 +41,13 @@ Frame::Frame(
 
 template <typename T>
 void Frame::compare(
-    const T* x, const Reference<T>& reference, bool subtract) {
+    const ValueOf<T>* x, const Reference<T>& reference, bool subtract) {
   const Comparison<T> job{
       &g_,
       x,
       reference.image,
       reference.is_padded,
+      reference.grid,
       residuals_.candidates,
       subtract,
       rule_.order,
@@ -105,7 +106,7 @@ void Frame::decide(uint8_t* mask) const {
 
 template <typename T>
 void Frame::transmit(
-    uint8_t* mask, const T* x, const Reference<T>& reference) {
+    uint8_t* mask, const ValueOf<T>* x, const Reference<T>& reference) {
   std::vector<uint8_t> transmitted(g_.streams * g_.padded_size());
   const int64_t work =
       g_.padded_width() * (g_.kernel_height + g_.kernel_width);
@@ -124,7 +125,9 @@ void Frame::transmit(
 
 template <typename T>
 void Frame::renew(
-    const T* x, const Reference<T>& reference, const uint8_t* transmitted) {
+    const ValueOf<T>* x,
+    const Reference<T>& reference,
+    const uint8_t* transmitted) {
   const int64_t rows = g_.streams * g_.height, C = g_.in_channels;
   const int64_t step = g_.streams * g_.padded_size();
   const int64_t maps =
@@ -149,9 +152,9 @@ void Frame::renew(
           continue;
         }
         const int64_t at = row * g_.width + first - padded;
-        std::memcpy(
-            reference.image + (reference.is_padded ? first : at) * C,
-            x + at * C, count * C * sizeof(T));
+        put_values(
+            x + at * C, reference.grid, count * C,
+            reference.image + (reference.is_padded ? first : at) * C);
         std::memset(residuals_.changed + first, 0, count);
         for (int64_t k = 0; k < maps; ++k) {
           std::memset(
@@ -256,15 +259,22 @@ int64_t Frame::input_grain() const {
 template void Frame::compare(const float*, const Reference<float>&, bool);
 template void Frame::compare(
     const BFloat16*, const Reference<BFloat16>&, bool);
+template void Frame::compare(
+    const BFloat16*, const Reference<uint8_t>&, bool);
 template void Frame::transmit(
     uint8_t*, const float*, const Reference<float>&);
 template void Frame::transmit(
     uint8_t*, const BFloat16*, const Reference<BFloat16>&);
+template void Frame::transmit(
+    uint8_t*, const BFloat16*, const Reference<uint8_t>&);
 template void Frame::renew(
     const float*, const Reference<float>&, const uint8_t*);
 template void Frame::renew(
     const BFloat16*, const Reference<BFloat16>&, const uint8_t*);
+template void Frame::renew(
+    const BFloat16*, const Reference<uint8_t>&, const uint8_t*);
 template void Frame::convolve(Convolution<float>) const;
 template void Frame::convolve(Convolution<BFloat16>) const;
+template void Frame::convolve(Convolution<uint8_t>) const;
 
 } // namespace mmskip

@@ -2,6 +2,8 @@
 #pragma once
 
 #include <cstdint>
+#include <cstring>
+#include <type_traits>
 #include <vector>
 
 #include "geometry.h"
@@ -16,7 +18,20 @@ template <typename T>
 struct Reference {
   T* image;
   bool is_padded = false;
+  // Of an image of bytes.
+  Grid grid = {};
 };
+
+// Copies so many values into an image of a type.
+template <typename T>
+void put_values(
+    const ValueOf<T>* from, const Grid& grid, int64_t count, T* to) {
+  if constexpr (std::is_same_v<T, ValueOf<T>>) {
+    std::memcpy(to, from, count * sizeof(T));
+  } else {
+    byte_kernels().round(from, grid, count, to);
+  }
+}
 
 // The settings of a learned gate; without a kernel: a norm gate.
 struct LearnedGate {
@@ -55,7 +70,8 @@ class Frame {
 
   // Compares x with the reference, which becomes the residual if asked to.
   template <typename T>
-  void compare(const T* x, const Reference<T>& reference, bool subtract);
+  void compare(
+      const ValueOf<T>* x, const Reference<T>& reference, bool subtract);
 
   // True if nothing fires, because nothing has changed.
   bool is_idle() const;
@@ -66,13 +82,14 @@ class Frame {
   // From what the gate wants to what is transmitted and, by that, computed;
   // the reference becomes x where it is transmitted.
   template <typename T>
-  void transmit(uint8_t* mask, const T* x, const Reference<T>& reference);
+  void transmit(
+      uint8_t* mask, const ValueOf<T>* x, const Reference<T>& reference);
 
   // The changed positions of the reference become those of x, all or those
   // that are transmitted, and have changed no more.
   template <typename T>
   void renew(
-      const T* x,
+      const ValueOf<T>* x,
       const Reference<T>& reference,
       const uint8_t* transmitted = nullptr);
 

@@ -16,6 +16,10 @@ float number(float value) {
   return value;
 }
 
+float number(uint8_t value) {
+  return value;
+}
+
 float number(BFloat16 value) {
   const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
   float result;
@@ -40,7 +44,8 @@ float level(const Signal<T>& signal, const float* norms) {
   }
   double power = 0;
   for (int64_t c = 0; c < channels; ++c) {
-    const double mean = sums[c] / std::max<int64_t>(count, 1);
+    const double mean =
+        sums[c] * signal.unit / std::max<int64_t>(count, 1);
     const double share = mean / (norms == nullptr ? 1 : norms[c]);
     power += share * share;
   }
@@ -49,6 +54,7 @@ float level(const Signal<T>& signal, const float* norms) {
 
 template float level(const Signal<float>&, const float*);
 template float level(const Signal<BFloat16>&, const float*);
+template float level(const Signal<uint8_t>&, const float*);
 
 GateLevel::GateLevel(
     const Layer& layer,

@@ -26,6 +26,8 @@ template <typename T>
 struct Signal {
   const T* first;
   int64_t rows, step, width, channels;
+  // What its numbers are multiplied by.
+  float unit = 1;
 };
 
 // The difference of neighbours in a row of a signal, in units of the norms

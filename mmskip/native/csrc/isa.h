@@ -15,11 +15,16 @@ const Kernels& kernels();
 // without it.
 const ImageKernels<BFloat16>& half_kernels();
 
+// The same for bytes.
+const ByteKernels& byte_kernels();
+
 // Those for images of a type.
 template <typename T>
-const ImageKernels<T>& image_kernels() {
+const auto& image_kernels() {
   if constexpr (std::is_same_v<T, float>) {
     return kernels().floats;
+  } else if constexpr (std::is_same_v<T, uint8_t>) {
+    return byte_kernels();
   } else {
     return half_kernels();
   }

@@ -18,27 +18,78 @@ struct BFloat16 {
   uint16_t bits;
 };
 
+// An image of a type is made of values, and multiplied with weights, of that
+// type. One of bytes is made of values in bfloat16, see Grid.
+template <typename T>
+struct ImageOf {
+  using Value = T;
+  using Weight = T;
+};
+
+template <>
+struct ImageOf<uint8_t> {
+  using Value = BFloat16;
+  using Weight = int8_t;
+};
+
+template <typename T>
+using ValueOf = typename ImageOf<T>::Value;
+template <typename T>
+using WeightOf = typename ImageOf<T>::Weight;
+
+// The numbers that the bytes of an image stand for: (byte - zero) * step.
+struct Grid {
+  float step = 1;
+  float zero = 0;
+  // 1 / step.
+  float inverse = 1;
+};
+
+// The largest weight in bytes. Two products of it with the largest byte can
+// be added in 16 bits, as some CPUs do.
+constexpr int64_t kMostWeight = 63;
+
 // Numbers of a type that are multiplied at once, and lie side by side in
 // packed weights.
 template <typename T>
 constexpr int64_t kPacked = 4 / sizeof(T);
 
-// Activations of outputs and sums on their way on.
-enum class Activation : int64_t { kNone, kReLU, kSiLU };
+// Activations of outputs and sums on their way on. Kernels are compiled for
+// each of the first; for the others once.
+enum class ActivationKind : int64_t {
+  kNone,
+  kReLU,
+  kSiLU,
+  kReLU6,
+  kHardswish,
+  kLeakyReLU,
+};
+constexpr ActivationKind kAnyOther = ActivationKind::kReLU6;
+
+struct Activation {
+  ActivationKind kind = ActivationKind::kNone;
+  // Of a leaky ReLU: what is below 0 is multiplied by it.
+  float slope = 0;
+
+  bool is_none() const { return kind == ActivationKind::kNone; }
+};
 
 // Inputs that a learned gate may convolve.
 enum class GateInput : int64_t { kResidual, kMagnitude, kFrame };
 
 // A frame beside what is remembered of it. Maps are padded, 0 outside of the
-// image. Images are of floats or of bfloat16, here and below.
+// image. Images are of floats or of bfloat16, here and below; references may
+// be of bytes.
 template <typename T>
 struct Comparison {
   const Geometry* geometry;
   // (N, H, W, C_in).
-  const T* x;
+  const ValueOf<T>* x;
   // The same; (N, padded_height, padded_width, C_in) if it is padded.
   T* reference;
   bool is_padded;
+  // Of a reference of bytes.
+  Grid grid;
   // (N, H, W): where x may differ from the frame before. Elsewhere scores and
   // changed hold what they held then. Null: anywhere, and both maps are 0.
   const uint8_t* candidates;
@@ -176,15 +227,17 @@ struct Convolution {
   // kPacked<T> elements behind its end can be read.
   const T* image;
   // As packed by Layer::pack(); of a depthwise one [tap][C].
-  const T* weight;
+  const WeightOf<T>* weight;
   // (C_out).
   const float* bias;
+  // (C_out): what is multiplied with the sum of bytes and bias.
+  const float* scale;
   Activation activation;
   // (N, H_out, W_out, C_out).
-  T* output;
+  ValueOf<T>* output;
   // (N, rows, W_out, C_out): of each `signal_step`-th row what was given to
   // the activation; null: it is not kept.
-  T* signal;
+  ValueOf<T>* signal;
   int64_t signal_step;
   // Indices of the outputs to compute, ascending, over all streams.
   const int32_t* active;
@@ -275,9 +328,29 @@ struct ImageKernels {
       int64_t last);
 };
 
+// What works on references of bytes; as ImageKernels.
+struct ByteKernels {
+  const char* name;
+
+  void (*compare)(
+      const Comparison<uint8_t>& job, int64_t begin, int64_t end);
+
+  // The bytes nearest to so many values; a NaN becomes 0.
+  void (*round)(
+      const BFloat16* from, const Grid& grid, int64_t count, uint8_t* to);
+
+  void (*convolve)(
+      const Convolution<uint8_t>& job,
+      int64_t begin,
+      int64_t end,
+      int64_t first,
+      int64_t last);
+};
+
 struct Kernels {
   ImageKernels<float> floats;
   ImageKernels<BFloat16> halves;
+  ByteKernels bytes;
 
   // Outputs active[begin, end), blocks [first, last) of their channels.
   void (*accumulate)(
@@ -318,12 +391,20 @@ struct Kernels {
 };
 
 extern const Kernels kPortable;
-extern const ImageKernels<BFloat16> kEmulatedTiles;
+// Those that some CPUs have instructions of their own for.
+struct LowKernels {
+  ImageKernels<BFloat16> halves;
+  ByteKernels bytes;
+};
+
+extern const LowKernels kEmulatedTiles;
 #if defined(__x86_64__)
 extern const Kernels kAVX2;
 extern const Kernels kAVX512;
+extern const ByteKernels kAVXVNNI;
+extern const ByteKernels kAVX512VNNI;
 extern const ImageKernels<BFloat16> kAVX512BF16;
-extern const ImageKernels<BFloat16> kAMX;
+extern const LowKernels kAMX;
 #endif
 
 } // namespace mmskip

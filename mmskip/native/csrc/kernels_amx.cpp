@@ -3,5 +3,6 @@
 #define MMSKIP_TABLE kAMX
 #define MMSKIP_NAME "amx"
 #define MMSKIP_TILES
-#define MMSKIP_HALVES
+#define MMSKIP_LOW
+#define MMSKIP_VNNI
 #include "kernels_impl.h"

@@ -4,5 +4,5 @@
 #define MMSKIP_TABLE kEmulatedTiles
 #define MMSKIP_NAME "tiles"
 #define MMSKIP_TILES_EMULATED
-#define MMSKIP_HALVES
+#define MMSKIP_LOW
 #include "kernels_impl.h"

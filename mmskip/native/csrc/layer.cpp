@@ -12,7 +12,7 @@ namespace {
 // [some], where runs are those of Runs and some are kPacked, with zeros behind
 // the last channel and the last of a run; a depthwise kernel to [tap][C].
 at::Tensor pack(
-    const at::Tensor& weight, const ConvGeometry& geometry, bool as_halves) {
+    const at::Tensor& weight, const ConvGeometry& geometry, at::ScalarType type) {
   check_floats(weight, "weight");
   TORCH_CHECK_VALUE(
       weight.dim() == 4,
@@ -23,7 +23,6 @@ at::Tensor pack(
   TORCH_CHECK_VALUE(
       groups > 0 && out % groups == 0, "expected groups that divide ", out,
       " output channels, got ", groups);
-  const at::ScalarType type = as_halves ? at::kBFloat16 : at::kFloat;
   if (groups > 1 && in == 1 && out == groups) {
     return weight.reshape({out, -1})
         .t()
@@ -36,7 +35,7 @@ at::Tensor pack(
   const int64_t taps = weight.size(2) * weight.size(3);
   const int64_t runs = by_row ? weight.size(2) : taps;
   const int64_t length = taps / runs * in;
-  const int64_t some = as_halves ? kPacked<BFloat16> : kPacked<float>;
+  const int64_t some = kPacked<uint8_t> / at::elementSize(type);
   const int64_t steps = (length + some - 1) / some;
   at::Tensor whole = at::zeros(
       {groups, blocks * kBlock, runs, steps * some}, weight.options());
@@ -130,7 +129,7 @@ Layer::Layer(
     bool accumulated,
     const std::optional<std::string>& activation)
     : weight(weight.detach()),
-      packed(pack(this->weight, *geometry, false)),
+      packed(pack(this->weight, *geometry, at::kFloat)),
       bias(std::move(bias)),
       start(this->bias ? *this->bias
                        : at::zeros({weight.size(0)}, weight.options())),
@@ -159,9 +158,22 @@ const at::Tensor& Layer::packed_as(at::ScalarType type) const {
     return packed;
   }
   if (!halves_.defined()) {
-    halves_ = pack(weight, *geometry, true);
+    halves_ = pack(weight, *geometry, at::kBFloat16);
   }
   return halves_;
+}
+
+const ByteWeight& Layer::packed_in_bytes() const {
+  if (!bytes_.packed.defined()) {
+    const at::Tensor most = weight.flatten(1).abs().amax(1);
+    const at::Tensor scale =
+        at::where(most > 0, most / static_cast<double>(kMostWeight), 1.0);
+    const at::Tensor bytes = at::round(weight / scale.view({-1, 1, 1, 1}));
+    bytes_ = {
+        pack(bytes, *geometry, at::kChar), scale.to(at::kFloat),
+        bytes.flatten(1).sum(1)};
+  }
+  return bytes_;
 }
 
 Geometry Layer::geometry_for(at::IntArrayRef input) const {

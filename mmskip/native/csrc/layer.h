@@ -52,9 +52,18 @@ struct Gate : public torch::CustomClassHolder {
   const GateInput input;
 };
 
+// A weight in bytes: what it stands for is `scale` (C_out) times as much, in
+// [-kMostWeight, kMostWeight].
+struct ByteWeight {
+  at::Tensor packed;
+  at::Tensor scale;
+  // (C_out): of the bytes of each filter, as floats.
+  at::Tensor sums;
+};
+
 struct Layer : public torch::CustomClassHolder {
   // Weight (C_out, C_in / groups, h, w), bias (C_out). What an activation
-  // ('relu', 'silu') makes of outputs is returned; it is not remembered.
+  // (see parse_activation) makes of outputs is returned; it is not remembered.
   Layer(
       const at::Tensor& weight,
       std::optional<at::Tensor> bias,
@@ -84,8 +93,9 @@ struct Layer : public torch::CustomClassHolder {
   const at::Tensor weight;
   // The weight in the order in which the kernels read it.
   const at::Tensor packed;
-  // The same of another type, float or bfloat16.
+  // The same of another type, float or bfloat16, and in bytes.
   const at::Tensor& packed_as(at::ScalarType type) const;
+  const ByteWeight& packed_in_bytes() const;
   const std::optional<at::Tensor> bias;
   // Start of accumulated sums: the bias, or zeros.
   const at::Tensor start;
@@ -96,6 +106,7 @@ struct Layer : public torch::CustomClassHolder {
 
  private:
   mutable at::Tensor halves_;
+  mutable ByteWeight bytes_;
 };
 
 } // namespace mmskip

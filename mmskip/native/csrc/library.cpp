@@ -15,7 +15,8 @@ TORCH_LIBRARY(mmskip, m) {
   m.def("relative_scale(Tensor signal, Tensor? norms) -> Tensor");
   m.def("fingerprint(Tensor tensor, int words) -> int");
   m.def("instruction_sets() -> str[]", [] {
-    return std::vector<std::string>{kernels().floats.name, half_kernels().name};
+    return std::vector<std::string>{
+        kernels().floats.name, half_kernels().name, byte_kernels().name};
   });
   m.def(
       "soft_gate(Tensor x, Tensor squeeze, Tensor? squeeze_bias, "
@@ -58,11 +59,13 @@ TORCH_LIBRARY(mmskip, m) {
       .def("add_planned_conv", &Plan::add_planned_conv)
       .def("remembered", &Plan::remembered)
       .def("num_bytes", &Plan::num_bytes)
+      .def("computed", &Plan::computed)
       .def("add_follow", &Plan::add_follow)
       .def("add_sum", &Plan::add_sum)
       .def("add_scale", &Plan::add_scale)
       .def("add_pool", &Plan::add_pool)
       .def("add_mean", &Plan::add_mean)
+      .def("add_factor", &Plan::add_factor)
       .def("add_join", &Plan::add_join)
       .def("watch", &Plan::watch)
       .def("holds", &Plan::holds)

@@ -95,7 +95,7 @@ void Plan::add_conv(
     c10::intrusive_ptr<CallSite> site,
     at::Tensor mask,
     std::optional<at::Tensor> result) {
-  const bool activates = site->layer().activation != Activation::kNone;
+  const bool activates = !site->layer().activation.is_none();
   TORCH_CHECK_VALUE(
       result.has_value() == activates,
       "expected a result with an activation and none without");
@@ -122,13 +122,25 @@ void Plan::add_planned_conv(
     std::vector<at::Tensor> memory,
     at::Tensor mask,
     at::Tensor result,
-    std::optional<std::string> activation) {
+    std::optional<std::string> activation,
+    std::optional<double> step,
+    int64_t zero) {
+  TORCH_CHECK_VALUE(
+      !step || (*step > 0 && 0 <= zero && zero <= 255),
+      "expected a step above 0 and a zero in [0, 255], got ",
+      step.value_or(0), " and ", zero);
+  std::optional<Grid> grid;
+  if (step) {
+    grid = Grid{
+        static_cast<float>(*step), static_cast<float>(zero),
+        1 / static_cast<float>(*step)};
+  }
   check_image(result, "result");
   const bool learned = layer->gate->kernel.has_value();
   std::unique_ptr<PlannedSite> site =
       plan_site(
           std::move(layer), memory, result.scalar_type(),
-          parse_activation(activation));
+          parse_activation(activation), grid);
   const Geometry& g = site->geometry();
   const std::vector<int64_t> expected{
       g.streams, g.out_channels, g.out_height, g.out_width};
@@ -162,6 +174,18 @@ std::tuple<at::Tensor, at::Tensor> Plan::remembered(int64_t target) const {
 
 int64_t Plan::num_bytes(int64_t target) const {
   return site_of(target).num_bytes();
+}
+
+std::vector<int64_t> Plan::computed() const {
+  std::vector<int64_t> numbers;
+  for (const auto& step : steps_) {
+    if (const auto* conv = std::get_if<ConvStep>(&step)) {
+      numbers.push_back(conv->memory.fired);
+    } else if (const auto* planned = std::get_if<PlannedStep>(&step)) {
+      numbers.push_back(planned->memory.fired);
+    }
+  }
+  return numbers;
 }
 
 void Plan::add_follow(int64_t source, int64_t target, at::Tensor copy) {
@@ -243,6 +267,17 @@ void Plan::add_mean(int64_t source, int64_t target, at::Tensor result) {
   step.sums.resize(image.size(0) * image.size(1) * image.size(2));
   value(target).tensor = result;
   steps_.emplace_back(std::move(step));
+}
+
+void Plan::add_factor(
+    int64_t source, int64_t target, at::Tensor result, bool hard) {
+  check_image(result, "result");
+  const at::Tensor& image = value(source).tensor;
+  TORCH_CHECK_VALUE(
+      image.sizes() == result.sizes(), "expected a result of shape ",
+      image.sizes(), ", got ", result.sizes());
+  value(target).tensor = result;
+  steps_.emplace_back(FactorStep{source, target, hard, result});
 }
 
 void Plan::add_join(

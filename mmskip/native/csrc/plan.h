@@ -106,6 +106,13 @@ struct MeanStep {
   bool known = false;
 };
 
+struct FactorStep {
+  int64_t source, target;
+  bool hard;
+  at::Tensor result;
+  bool known = false;
+};
+
 struct JoinStep {
   std::vector<int64_t> sources;
   int64_t target;
@@ -138,7 +145,8 @@ class Plan : public torch::CustomClassHolder {
 
   // The same with accumulated memory, which is taken over, see plan_site():
   // the target becomes the result, whose type the memory then has. The
-  // activation is applied to it, if the layer has none.
+  // activation is applied to it, if the layer has none. With a step and a
+  // zero it remembers bytes, see Grid.
   void add_planned_conv(
       int64_t source,
       int64_t target,
@@ -146,11 +154,17 @@ class Plan : public torch::CustomClassHolder {
       std::vector<at::Tensor> memory,
       at::Tensor mask,
       at::Tensor result,
-      std::optional<std::string> activation);
+      std::optional<std::string> activation,
+      std::optional<double> step,
+      int64_t zero);
   // What the site whose output a value is remembers, see PlannedSite.
   std::tuple<at::Tensor, at::Tensor> remembered(int64_t target) const;
   // Bytes that it takes.
   int64_t num_bytes(int64_t target) const;
+
+  // Numbers of outputs that the Skip-Convolutions computed in the last frame,
+  // in the order in which they were added.
+  std::vector<int64_t> computed() const;
 
   // The target becomes the copy, which follows the source, a float image.
   void add_follow(int64_t source, int64_t target, at::Tensor copy);
@@ -183,6 +197,11 @@ class Plan : public torch::CustomClassHolder {
 
   // The mean over all positions of an image, (N, C, 1, 1).
   void add_mean(int64_t source, int64_t target, at::Tensor result);
+
+  // The sigmoid of a small image, or the hard one: factors of channel
+  // attention. It is computed whole, and has changed if it is another.
+  void add_factor(
+      int64_t source, int64_t target, at::Tensor result, bool hard);
 
   // Images of one size, one behind the other in channels.
   void add_join(
@@ -242,6 +261,7 @@ class Plan : public torch::CustomClassHolder {
   bool scale(ScaleStep& step, const uint8_t* map);
   void run_step(PoolStep& step);
   void run_step(MeanStep& step);
+  void run_step(FactorStep& step);
   void run_step(JoinStep& step);
   template <typename T>
   void join(JoinStep& step);
@@ -250,7 +270,7 @@ class Plan : public torch::CustomClassHolder {
   std::vector<
       std::variant<
           ConvStep, PlannedStep, FollowStep, SumStep, ScaleStep, PoolStep,
-          MeanStep, JoinStep>>
+          MeanStep, FactorStep, JoinStep>>
       steps_;
   std::vector<Watched> watched_;
 };

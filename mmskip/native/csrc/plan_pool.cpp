@@ -142,4 +142,24 @@ void Plan::run_step(MeanStep& step) {
   to.change = stays ? Change::kNowhere : Change::kAnywhere;
 }
 
+void Plan::run_step(FactorStep& step) {
+  const Value& from = value(step.source);
+  Value& to = value(step.target);
+  if (step.known && from.change == Change::kNowhere) {
+    to.change = Change::kNowhere;
+    return;
+  }
+  const at::Tensor image =
+      image_of(from, step.result.sizes(), step.result).to(at::kFloat);
+  const at::Tensor found =
+      (step.hard ? at::hardsigmoid(image) : at::sigmoid(image))
+          .to(step.result.scalar_type());
+  const bool same = step.known && found.equal(step.result);
+  if (!same) {
+    step.result.copy_(found);
+  }
+  step.known = true;
+  to.change = same ? Change::kNowhere : Change::kAnywhere;
+}
+
 } // namespace mmskip

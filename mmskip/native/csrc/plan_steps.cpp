@@ -296,7 +296,7 @@ bool Plan::scale(ScaleStep& step, const uint8_t* map) {
         own == nullptr,
         factors.const_data_ptr<float>() + n * channels,
         zeros.data(),
-        Activation::kNone,
+        Activation{},
         static_cast<T*>(step.result.mutable_data_ptr()) + n * size * channels,
         bytes(step.mask) + n * size,
         counts.data()};

@@ -18,21 +18,47 @@ namespace {
 constexpr auto kLast = at::MemoryFormat::ChannelsLast;
 
 template <typename T>
-at::Tensor new_padded(const Geometry& g, at::ScalarType type) {
-  return at::zeros(
-      {g.streams * g.padded_size() * g.in_channels + kPacked<T>}, type);
+constexpr at::ScalarType kType = std::is_same_v<T, float> ? at::kFloat
+    : std::is_same_v<T, BFloat16>                         ? at::kBFloat16
+                                                          : at::kByte;
+
+template <typename T>
+at::Tensor new_padded(const Geometry& g, const Grid& grid) {
+  return at::full(
+      {g.streams * g.padded_size() * g.in_channels + kPacked<T>}, grid.zero,
+      kType<T>);
+}
+
+// What images of a type are multiplied with, and what is added; with bytes
+// then multiplied by the scale.
+struct Weights {
+  at::Tensor kernel, bias, scale;
+};
+
+template <typename T>
+Weights weights_of(const Layer& layer, const Grid& grid) {
+  if constexpr (std::is_same_v<T, uint8_t>) {
+    const ByteWeight& bytes = layer.packed_in_bytes();
+    const at::Tensor scale = bytes.scale * grid.step;
+    // The border is of `zero`, too, so all outputs have as many of them.
+    return {
+        bytes.packed, layer.start / scale - bytes.sums * grid.zero, scale};
+  } else {
+    return {layer.packed_as(kType<T>), layer.start, {}};
+  }
 }
 
 // Copies a whole frame into a padded image.
 template <typename T>
-void copy_inside(const Geometry& g, const T* x, T* image) {
+void copy_inside(
+    const Geometry& g, const ValueOf<T>* x, const Grid& grid, T* image) {
   const int64_t row = g.width * g.in_channels;
   share_rows(
       g.streams * g.height, grain_of(row), [&](int64_t begin, int64_t end) {
         for (int64_t i = begin; i < end; ++i) {
-          std::memcpy(
-              image + g.padded_row(i) * g.in_channels, x + i * row,
-              row * sizeof(T));
+          put_values(
+              x + i * row, grid, row,
+              image + g.padded_row(i) * g.in_channels);
         }
       });
 }
@@ -52,23 +78,25 @@ class SiteOf final : public PlannedSite {
   SiteOf(
       c10::intrusive_ptr<Layer> layer,
       const std::vector<at::Tensor>& memory,
-      Activation activation)
+      Activation activation,
+      const Grid& grid)
       : layer_(std::move(layer)),
         activation_(activation),
+        grid_(grid),
         geometry_(layer_->geometry_for(memory[0].sizes())),
         level_(
             *layer_, geometry_, memory[2],
             memory.size() > 3 ? std::optional(memory[3]) : std::nullopt),
-        weight_(layer_->packed_as(kType<T>)),
+        weights_(weights_of<T>(*layer_, grid)),
         step_(level_step(geometry_.out_height)) {
-    image_ = new_padded<T>(geometry_, kType<T>);
-    const at::Tensor input = memory[0].to(kType<T>).contiguous(kLast);
-    copy_inside(geometry_, data(input), data(image_));
+    image_ = new_padded<T>(geometry_, grid_);
+    const at::Tensor input = memory[0].to(kType<Value>).contiguous(kLast);
+    copy_inside(geometry_, data<Value>(input), grid_, data<T>(image_));
     if (layer_->gate->norms) {
       // Rows of the output: it is not kept, and the level is that of them.
       signal_ = memory[1]
                     .slice(2, 0, geometry_.out_height, step_)
-                    .to(kType<T>)
+                    .to(kType<Value>)
                     .contiguous(kLast);
     }
   }
@@ -94,8 +122,8 @@ class SiteOf final : public PlannedSite {
         gate.kernel ? gate.kernel->const_data_ptr<float>() : nullptr,
         gate.input};
     Frame frame(geometry_, rule, learned, residuals, gate.block_size);
-    const T* from = data(image);
-    const Reference<T> reference{data(image_), true};
+    const Value* from = data<Value>(image);
+    const Reference<T> reference{data<T>(image_), true, grid_};
     frame.compare(from, reference, false);
     if (frame.is_idle()) {
       std::memset(mask, 0, geometry_.streams * geometry_.out_size());
@@ -120,34 +148,39 @@ class SiteOf final : public PlannedSite {
     at::Tensor input = at::empty(
         {g.streams, g.in_channels, g.height, g.width},
         at::TensorOptions().memory_format(kLast));
-    input.copy_(
+    const at::Tensor image =
         image_.narrow(0, 0, g.streams * g.padded_size() * g.in_channels)
             .view(
                 {g.streams, g.padded_height(), g.padded_width(),
                  g.in_channels})
             .slice(1, g.top, g.top + g.height)
             .slice(2, g.left, g.left + g.width)
-            .permute({0, 3, 1, 2}));
+            .permute({0, 3, 1, 2});
+    if constexpr (std::is_same_v<T, uint8_t>) {
+      input.copy_(image.to(at::kFloat).sub(grid_.zero).mul(grid_.step));
+    } else {
+      input.copy_(image);
+    }
     return {input, convolve_anew(layer_, input)};
   }
 
   void begin(const at::Tensor& x, at::Tensor& result) override {
     const at::Tensor image = laid_out(x);
-    copy_inside(geometry_, data(image), data(image_));
-    convolve_all(geometry_, job_for(result));
+    copy_inside(geometry_, data<Value>(image), grid_, data<T>(image_));
+    convolve_all<T>(geometry_, job_for(result));
     level_.begin([this](int64_t n) { return level_of(n); });
   }
 
  private:
-  template <typename U>
-  static constexpr at::ScalarType kType =
-      std::is_same_v<U, float> ? at::kFloat : at::kBFloat16;
+  using Value = ValueOf<T>;
 
-  static const T* data(const at::Tensor& image) {
-    return static_cast<const T*>(image.const_data_ptr());
+  template <typename U>
+  static const U* data(const at::Tensor& image) {
+    return static_cast<const U*>(image.const_data_ptr());
   }
-  static T* data(at::Tensor& image) {
-    return static_cast<T*>(image.mutable_data_ptr());
+  template <typename U>
+  static U* data(at::Tensor& image) {
+    return static_cast<U*>(image.mutable_data_ptr());
   }
 
   // A frame, channels last.
@@ -156,9 +189,9 @@ class SiteOf final : public PlannedSite {
     const std::vector<int64_t> expected{
         g.streams, g.in_channels, g.height, g.width};
     TORCH_CHECK_VALUE(
-        x.scalar_type() == kType<T> && x.device().is_cpu() &&
+        x.scalar_type() == kType<Value> && x.device().is_cpu() &&
             x.sizes() == at::IntArrayRef(expected),
-        "expected x of ", kType<T>, " and shape ", at::IntArrayRef(expected),
+        "expected x of ", kType<Value>, " and shape ", at::IntArrayRef(expected),
         " on the CPU, got ", x.scalar_type(), " of shape ", x.sizes(), " on ",
         x.device());
     if constexpr (std::is_same_v<T, float>) {
@@ -172,12 +205,15 @@ class SiteOf final : public PlannedSite {
     at::Tensor signal = signal_;
     return {
         nullptr,
-        data(image_),
-        data(weight_),
-        layer_->start.const_data_ptr<float>(),
+        data<T>(image_),
+        data<WeightOf<T>>(weights_.kernel),
+        weights_.bias.template const_data_ptr<float>(),
+        weights_.scale.defined()
+            ? weights_.scale.template const_data_ptr<float>()
+            : nullptr,
         activation_,
-        data(result),
-        signal.defined() ? data(signal) : nullptr,
+        data<Value>(result),
+        signal.defined() ? data<Value>(signal) : nullptr,
         step_,
         nullptr};
   }
@@ -187,24 +223,26 @@ class SiteOf final : public PlannedSite {
     const Geometry& g = geometry_;
     if (signal_.defined()) {
       const int64_t rows = signal_.size(2), row = g.out_width * g.out_channels;
-      return level<T>(
-          {data(signal_) + stream * rows * row, rows, row, g.out_width,
+      return level<Value>(
+          {data<Value>(signal_) + stream * rows * row, rows, row, g.out_width,
            g.out_channels},
           layer_->gate->norms->const_data_ptr<float>());
     }
     const int64_t step = level_step(g.height);
     return level<T>(
-        {data(image_) + g.padded_row(stream * g.height) * g.in_channels,
+        {data<T>(image_) + g.padded_row(stream * g.height) * g.in_channels,
          (g.height + step - 1) / step,
-         step * g.padded_width() * g.in_channels, g.width, g.in_channels},
+         step * g.padded_width() * g.in_channels, g.width, g.in_channels,
+         grid_.step},
         nullptr);
   }
 
   const c10::intrusive_ptr<Layer> layer_;
   const Activation activation_;
+  const Grid grid_;
   const Geometry geometry_;
   GateLevel level_;
-  const at::Tensor weight_;
+  const Weights weights_;
   const int64_t step_;
   // What was transmitted, padded.
   at::Tensor image_;
@@ -223,15 +261,15 @@ at::Tensor convolve_anew(
   at::Tensor output = at::empty(
       {g.streams, g.out_channels, g.out_height, g.out_width},
       x.options().memory_format(kLast));
-  at::Tensor image = new_padded<float>(g, at::kFloat);
-  copy_inside(
-      g, to_channels_last(x).const_data_ptr<float>(),
+  at::Tensor image = new_padded<float>(g, {});
+  copy_inside<float>(
+      g, to_channels_last(x).const_data_ptr<float>(), {},
       image.mutable_data_ptr<float>());
   convolve_all<float>(
       g,
       {nullptr, image.const_data_ptr<float>(),
        layer->packed.const_data_ptr<float>(),
-       layer->start.const_data_ptr<float>(), Activation::kNone,
+       layer->start.const_data_ptr<float>(), nullptr, Activation{},
        output.mutable_data_ptr<float>(), nullptr, 1, nullptr});
   return output;
 }
@@ -240,7 +278,8 @@ std::unique_ptr<PlannedSite> plan_site(
     c10::intrusive_ptr<Layer> layer,
     const std::vector<at::Tensor>& memory,
     at::ScalarType type,
-    Activation activation) {
+    Activation activation,
+    const std::optional<Grid>& grid) {
   TORCH_CHECK_VALUE(
       layer->is_computed_anew(), "expected accumulated memory and a kernel of "
       "at most ", kMaxRuns, " positions, got another one");
@@ -249,21 +288,31 @@ std::unique_ptr<PlannedSite> plan_site(
       "expected input, output and scale to remember and, of a relative gate, "
       "computed, got ", memory.size(), " tensors");
   TORCH_CHECK_VALUE(
-      layer->activation == Activation::kNone ||
-          activation == Activation::kNone,
+      layer->activation.is_none() || activation.is_none(),
       "expected one activation at most, got a second one");
-  if (activation == Activation::kNone) {
+  if (activation.is_none()) {
     activation = layer->activation;
+  }
+  if (grid) {
+    const ConvGeometry& g = *layer->geometry;
+    TORCH_CHECK_VALUE(
+        g.groups == 1 || layer->weight.size(1) > 1,
+        "expected another layer than a depthwise one for bytes");
+    TORCH_CHECK_TYPE(
+        type == at::kBFloat16, "expected values of bfloat16 for bytes, got ",
+        type);
+    return std::make_unique<SiteOf<uint8_t>>(
+        std::move(layer), memory, activation, *grid);
   }
   if (type == at::kFloat) {
     return std::make_unique<SiteOf<float>>(
-        std::move(layer), memory, activation);
+        std::move(layer), memory, activation, Grid{});
   }
   TORCH_CHECK_TYPE(
       type == at::kBFloat16, "expected images of float32 or bfloat16, got ",
       type);
   return std::make_unique<SiteOf<BFloat16>>(
-      std::move(layer), memory, activation);
+      std::move(layer), memory, activation, Grid{});
 }
 
 } // namespace mmskip

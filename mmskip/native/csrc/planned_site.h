@@ -4,6 +4,7 @@
 #include <ATen/ATen.h>
 
 #include <memory>
+#include <optional>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -15,8 +16,9 @@ namespace mmskip {
 
 // With accumulated memory an output is the whole convolution of what was
 // transmitted. So it is computed anew, activated and rounded in one pass: it
-// is never read again, and no error can build up in it. Images are of floats
-// or of bfloat16; sums are of floats.
+// is never read again, and no error can build up in it. Images are of floats,
+// of bfloat16, or of bytes for values in bfloat16; sums are of floats, of
+// bytes whole numbers.
 class PlannedSite {
  public:
   virtual ~PlannedSite() = default;
@@ -45,12 +47,14 @@ class PlannedSite {
 at::Tensor convolve_anew(
     const c10::intrusive_ptr<Layer>& layer, const at::Tensor& x);
 
-// Continues the memory of a call site, of floats, in images of a type; see
-// CallSite. The activation is applied to outputs, if the layer has none.
+// Continues the memory of a call site, of floats, with values of a type; see
+// CallSite. The activation is applied to outputs, if the layer has none. With
+// a grid the image is of bytes on it, and the type bfloat16.
 std::unique_ptr<PlannedSite> plan_site(
     c10::intrusive_ptr<Layer> layer,
     const std::vector<at::Tensor>& memory,
     at::ScalarType type,
-    Activation activation);
+    Activation activation,
+    const std::optional<Grid>& grid);
 
 } // namespace mmskip

@@ -7,9 +7,45 @@
 namespace mmskip {
 namespace {
 
-// True if x differs from the reference; a NaN does, and so do infinities.
+// How far values are from a reference, in steps of its grid. If it is of
+// bytes, values count as rounded: what is less than a step is no change.
 template <typename T>
-MMSKIP_INLINE bool differs(const T* x, const T* reference, int64_t count) {
+MMSKIP_INLINE Vector residual_of(
+    const ValueOf<T>* x, const T* reference, const Grid&) {
+  return load(x) - load(reference);
+}
+
+MMSKIP_INLINE Vector residual_of(
+    const BFloat16* x, const uint8_t* reference, const Grid& grid) {
+  return to_grid(load(x), grid) - load(reference);
+}
+
+template <typename T>
+MMSKIP_INLINE float one_residual_of(
+    const ValueOf<T>* x, const T* reference, const Grid&) {
+  return to_float(*x) - to_float(*reference);
+}
+
+MMSKIP_INLINE float one_residual_of(
+    const BFloat16* x, const uint8_t* reference, const Grid& grid) {
+  return one_to_grid(to_float(*x), grid) - to_float(*reference);
+}
+
+// A sum of so many steps, or of their squares.
+template <typename T>
+MMSKIP_INLINE float in_steps(float sum, const Grid& grid, bool squared) {
+  if constexpr (sizeof(T) == 1) {
+    return squared ? sum * grid.step * grid.step : sum * grid.step;
+  } else {
+    return sum;
+  }
+}
+
+// True if x differs from the reference; a NaN does, and so do infinities,
+// unless that is of bytes.
+template <typename T>
+MMSKIP_INLINE bool differs(
+    const ValueOf<T>* x, const T* reference, const Grid& grid, int64_t count) {
   int64_t i = 0;
   Bits found[4] = {};
   for (; i + 4 * kLanes <= count; i += 4 * kLanes) {
@@ -17,27 +53,29 @@ MMSKIP_INLINE bool differs(const T* x, const T* reference, int64_t count) {
     for (int v = 0; v < 4; ++v) {
       const int64_t at = i + v * kLanes;
       found[v] |= reinterpret_cast<Bits>(
-          load(x + at) - load(reference + at) != Vector{});
+          residual_of(x + at, reference + at, grid) != Vector{});
     }
   }
   for (; i + kLanes <= count; i += kLanes) {
     found[0] |= reinterpret_cast<Bits>(
-        load(x + i) - load(reference + i) != Vector{});
+        residual_of(x + i, reference + i, grid) != Vector{});
   }
   bool rest = false;
   for (; i < count; ++i) {
-    rest |= !(to_float(x[i]) - to_float(reference[i]) == 0);
+    rest |= !(one_residual_of(x + i, reference + i, grid) == 0);
   }
   return rest || any((found[0] | found[1]) | (found[2] | found[3]));
 }
 
 template <bool squared, typename T>
 MMSKIP_INLINE float measure(
-    const T* x, T* reference, int64_t C, bool subtract) {
+    const Comparison<T>& job, const ValueOf<T>* x, T* reference) {
+  const int64_t C = job.geometry->in_channels;
+  const bool subtract = job.subtract;
   Vector sums = {};
   int64_t c = 0;
   for (; c + kLanes <= C; c += kLanes) {
-    const Vector residual = load(x + c) - load(reference + c);
+    const Vector residual = residual_of(x + c, reference + c, job.grid);
     sums += magnitude_of(residual, squared);
     if (subtract) {
       store(reference + c, residual);
@@ -45,13 +83,13 @@ MMSKIP_INLINE float measure(
   }
   float sum = total(sums);
   for (; c < C; ++c) {
-    const float residual = to_float(x[c]) - to_float(reference[c]);
+    const float residual = one_residual_of(x + c, reference + c, job.grid);
     sum += squared ? residual * residual : __builtin_fabsf(residual);
     if (subtract) {
       store_one(reference + c, residual);
     }
   }
-  return sum / static_cast<float>(C);
+  return in_steps<T>(sum, job.grid, squared) / static_cast<float>(C);
 }
 
 // Positions of a learned gate's kernel whose products are summed at a time.
@@ -59,36 +97,44 @@ constexpr int kProducts = 4;
 
 // The values that a learned gate reads in channels c, c + 1, ...
 template <GateInput input, typename T>
-MMSKIP_INLINE Vector seen(const T* x, const T* reference, int64_t c) {
+MMSKIP_INLINE Vector seen(
+    const ValueOf<T>* x, const T* reference, const Grid& grid, int64_t c) {
   if (input == GateInput::kFrame) {
     return load(x + c);
   }
-  const Vector residual = load(x + c) - load(reference + c);
-  return input == GateInput::kMagnitude ? magnitude_of(residual, false) : residual;
+  Vector residual = residual_of(x + c, reference + c, grid);
+  if constexpr (sizeof(T) == 1) {
+    residual *= grid.step;
+  }
+  return input == GateInput::kMagnitude ? magnitude_of(residual, false)
+                                        : residual;
 }
 
 template <GateInput input, typename T>
-MMSKIP_INLINE float seen_one(const T* x, const T* reference, int64_t c) {
+MMSKIP_INLINE float seen_one(
+    const ValueOf<T>* x, const T* reference, const Grid& grid, int64_t c) {
   if (input == GateInput::kFrame) {
     return to_float(x[c]);
   }
-  const float residual = to_float(x[c]) - to_float(reference[c]);
+  const float residual = in_steps<T>(
+      one_residual_of(x + c, reference + c, grid), grid, false);
   return input == GateInput::kMagnitude ? __builtin_fabsf(residual) : residual;
 }
 
 // The products of one input position with `count` positions of the kernel.
 template <GateInput input, int count, typename T>
 MMSKIP_INLINE void products(
-    const T* x,
+    const Comparison<T>& job,
+    const ValueOf<T>* x,
     const T* reference,
     const float* gate,
-    int64_t C,
     float* scores,
     int64_t step) {
+  const int64_t C = job.geometry->in_channels;
   Vector sums[count] = {};
   int64_t c = 0;
   for (; c + kLanes <= C; c += kLanes) {
-    const Vector value = seen<input>(x, reference, c);
+    const Vector value = seen<input>(x, reference, job.grid, c);
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
       sums[k] += value * load(gate + k * C + c);
@@ -97,7 +143,7 @@ MMSKIP_INLINE void products(
   for (int k = 0; k < count; ++k) {
     float sum = total(sums[k]);
     for (int64_t rest = c; rest < C; ++rest) {
-      sum += seen_one<input>(x, reference, rest) * gate[k * C + rest];
+      sum += seen_one<input>(x, reference, job.grid, rest) * gate[k * C + rest];
     }
     scores[k * step] = sum;
   }
@@ -106,7 +152,7 @@ MMSKIP_INLINE void products(
 template <GateInput input, typename T>
 void learned_scores(
     const Comparison<T>& job,
-    const T* x,
+    const ValueOf<T>* x,
     const T* reference,
     float* scores) {
   const Geometry& g = *job.geometry;
@@ -115,23 +161,26 @@ void learned_scores(
   int64_t k = 0;
   for (; k + kProducts <= taps; k += kProducts) {
     products<input, kProducts>(
-        x, reference, job.gate + k * C, C, scores + k * step, step);
+        job, x, reference, job.gate + k * C, scores + k * step, step);
   }
   for (; k < taps; ++k) {
     products<input, 1>(
-        x, reference, job.gate + k * C, C, scores + k * step, step);
+        job, x, reference, job.gate + k * C, scores + k * step, step);
   }
 }
 
 // The scores of one position that has changed.
 template <typename T>
 MMSKIP_INLINE void score(
-    const Comparison<T>& job, const T* x, T* reference, float* scores) {
+    const Comparison<T>& job,
+    const ValueOf<T>* x,
+    T* reference,
+    float* scores) {
   const int64_t C = job.geometry->in_channels;
   if (job.gate == nullptr) {
     *scores = job.order == 2
-        ? measure<true>(x, reference, C, job.subtract)
-        : measure<false>(x, reference, C, job.subtract);
+        ? measure<true>(job, x, reference)
+        : measure<false>(job, x, reference);
     return;
   }
   if (job.gate_input == GateInput::kResidual) {
@@ -147,9 +196,20 @@ MMSKIP_INLINE void score(
 // One position again; returns whether it has changed.
 template <typename T>
 MMSKIP_INLINE bool compare_position(
-    const Comparison<T>& job, const T* x, T* reference, int64_t at) {
+    const Comparison<T>& job,
+    const ValueOf<T>* x,
+    T* reference,
+    int64_t at) {
   const Geometry& g = *job.geometry;
-  const bool changed = differs(x, reference, g.in_channels);
+  if constexpr (sizeof(T) == 1) {
+    // Steps are whole numbers: their sum is 0 if nothing has changed.
+    if (job.gate == nullptr) {
+      score(job, x, reference, job.scores + at);
+      job.changed[at] = job.scores[at] != 0;
+      return job.changed[at];
+    }
+  }
+  const bool changed = differs(x, reference, job.grid, g.in_channels);
   job.changed[at] = changed;
   if (changed) {
     score(job, x, reference, job.scores + at);
@@ -170,7 +230,7 @@ template <typename T>
 MMSKIP_INLINE int32_t compare_candidates(
     const Comparison<T>& job,
     const uint8_t* candidates,
-    const T* x,
+    const ValueOf<T>* x,
     T* reference,
     int64_t padded) {
   const int64_t C = job.geometry->in_channels, width = job.geometry->width;
@@ -201,7 +261,10 @@ MMSKIP_INLINE int32_t compare_candidates(
 // A row of which nothing is known.
 template <typename T>
 MMSKIP_INLINE int32_t compare_row(
-    const Comparison<T>& job, const T* x, T* reference, int64_t padded) {
+    const Comparison<T>& job,
+    const ValueOf<T>* x,
+    T* reference,
+    int64_t padded) {
   const int64_t C = job.geometry->in_channels, width = job.geometry->width;
   const bool reads_frames =
       job.gate != nullptr && job.gate_input == GateInput::kFrame;
@@ -214,7 +277,9 @@ MMSKIP_INLINE int32_t compare_row(
   const int64_t run = C >= 256 ? 1 : 256 / C;
   for (int64_t left = 0; left < width; left += run) {
     const int64_t right = left + run < width ? left + run : width;
-    if (!differs(x + left * C, reference + left * C, (right - left) * C)) {
+    if (!differs(
+            x + left * C, reference + left * C, job.grid,
+            (right - left) * C)) {
       continue;
     }
     for (int64_t w = left; w < right; ++w) {
@@ -229,7 +294,7 @@ void compare_rows(const Comparison<T>& job, int64_t begin, int64_t end) {
   const Geometry& g = *job.geometry;
   const int64_t size = g.width * g.in_channels;
   for (int64_t row = begin; row < end; ++row) {
-    const T* x = job.x + row * size;
+    const ValueOf<T>* x = job.x + row * size;
     const int64_t padded = g.padded_row(row);
     T* reference =
         job.reference + (job.is_padded ? padded * g.in_channels : row * size);
@@ -237,6 +302,18 @@ void compare_rows(const Comparison<T>& job, int64_t begin, int64_t end) {
         ? compare_row(job, x, reference, padded)
         : compare_candidates(
               job, job.candidates + row * g.width, x, reference, padded);
+  }
+}
+
+inline void round_values(
+    const BFloat16* from, const Grid& given, int64_t count, uint8_t* to) {
+  const Grid grid = given;  // bytes could be those of any object
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) {
+    store(to + i, to_grid(load(from + i), grid));
+  }
+  for (; i < count; ++i) {
+    store_one(to + i, one_to_grid(to_float(from[i]), grid));
   }
 }
 

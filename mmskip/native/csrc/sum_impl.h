@@ -51,7 +51,7 @@ MMSKIP_INLINE int32_t mark_row(const Sum<T>& job, int64_t row, uint8_t* mask) {
 }
 
 // The channels of a position, or, where nothing is scaled, of several.
-template <Activation activation, bool scales, typename T>
+template <ActivationKind kind, bool scales, typename T>
 MMSKIP_INLINE void add_channels(
     const Sum<T>& job, const T* const* from, T* to, int64_t channels) {
   int64_t c = 0;
@@ -63,7 +63,7 @@ MMSKIP_INLINE void add_channels(
     if (scales) {
       sum = sum * load(job.scale + c) + load(job.shift + c);
     }
-    store(to + c, activate<activation>(sum));
+    store(to + c, activate<kind>(sum, job.activation));
   }
   const int64_t left = channels - c;
   if (left > 0) {
@@ -75,11 +75,11 @@ MMSKIP_INLINE void add_channels(
       sum = sum * load_some(job.scale + c, left) +
           load_some(job.shift + c, left);
     }
-    store_some(to + c, activate<activation>(sum), left);
+    store_some(to + c, activate<kind>(sum, job.activation), left);
   }
 }
 
-template <Activation activation, bool scales, typename T>
+template <ActivationKind kind, bool scales, typename T>
 void add_marked(const Sum<T>& job, int64_t row, const uint8_t* mask) {
   const T* starts[kMaxTerms];
   const T* from[kMaxTerms];
@@ -110,24 +110,22 @@ void add_marked(const Sum<T>& job, int64_t row, const uint8_t* mask) {
     }
     // As in compare_candidates().
     prefetch(to + (job.width + w) * job.channels, (end - w) * job.channels);
-    add_channels<activation, scales>(
+    add_channels<kind, scales>(
         job, from, to + w * job.channels, (end - w) * job.channels);
   }
 }
 
+template <bool scales, ActivationKind kind, typename T>
+MMSKIP_INLINE void add_known(
+    Known<kind>, const Sum<T>& job, int64_t row, const uint8_t* mask) {
+  add_marked<kind, scales>(job, row, mask);
+}
+
 template <bool scales, typename T>
 void add_activated(const Sum<T>& job, int64_t row, const uint8_t* mask) {
-  switch (job.activation) {
-    case Activation::kNone:
-      add_marked<Activation::kNone, scales>(job, row, mask);
-      break;
-    case Activation::kReLU:
-      add_marked<Activation::kReLU, scales>(job, row, mask);
-      break;
-    case Activation::kSiLU:
-      add_marked<Activation::kSiLU, scales>(job, row, mask);
-      break;
-  }
+  for_kind(job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
+    add_known<scales>(known, job, row, mask);
+  });
 }
 
 template <typename T>

@@ -23,8 +23,8 @@ enum Tile : int {
 };
 
 constexpr int kTileRows = 16;
-// Pairs of bfloat16 in a row of a tile.
-constexpr int kTilePairs = 16;
+// Words in a row of a tile: pairs of bfloat16, or four bytes.
+constexpr int kTileWords = 16;
 
 // As LDTILECFG reads it.
 struct alignas(64) TileShapes {
@@ -35,22 +35,22 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {};
 };
 
-// Tiles for `outputs` outputs and runs whose last `pairs` fill no tile.
-inline TileShapes tile_shapes(int64_t outputs, int64_t pairs) {
+// Tiles for `outputs` outputs and runs whose last words fill no tile.
+inline TileShapes tile_shapes(int64_t outputs, int64_t last) {
   TileShapes shapes;
   const auto set = [&](Tile tile, int64_t rows, int64_t some) {
     shapes.rows[tile] = static_cast<uint8_t>(rows);
     shapes.bytes[tile] = static_cast<uint16_t>(4 * some);
   };
-  const int64_t few = pairs > 0 ? pairs : 1;
-  set(kFirstSums, outputs, kTilePairs);
-  set(kLastSums, outputs, kTilePairs);
-  set(kElements, outputs, kTilePairs);
-  set(kFirstKernel, kTilePairs, kTilePairs);
-  set(kLastKernel, kTilePairs, kTilePairs);
+  const int64_t few = last > 0 ? last : 1;
+  set(kFirstSums, outputs, kTileWords);
+  set(kLastSums, outputs, kTileWords);
+  set(kElements, outputs, kTileWords);
+  set(kFirstKernel, kTileWords, kTileWords);
+  set(kLastKernel, kTileWords, kTileWords);
   set(kFewElements, outputs, few);
-  set(kFewFirst, few, kTilePairs);
-  set(kFewLast, few, kTilePairs);
+  set(kFewFirst, few, kTileWords);
+  set(kFewLast, few, kTileWords);
   return shapes;
 }
 
@@ -58,7 +58,7 @@ inline TileShapes tile_shapes(int64_t outputs, int64_t pairs) {
 
 struct EmulatedTiles {
   TileShapes shapes;
-  uint32_t words[kTiles][kTileRows][kTilePairs];
+  uint32_t words[kTiles][kTileRows][kTileWords];
 };
 
 inline thread_local EmulatedTiles tiles;
@@ -86,7 +86,7 @@ inline void load_tile(const void* from, int64_t step) {
 }
 
 template <Tile tile>
-inline void store_tile(float* to, int64_t step) {
+inline void store_tile(void* to, int64_t step) {
   for (int row = 0; row < tiles.shapes.rows[tile]; ++row) {
     __builtin_memcpy(
         reinterpret_cast<char*>(to) + row * step, tiles.words[tile][row],
@@ -100,18 +100,35 @@ inline float float_of(uint32_t bits) {
   return value;
 }
 
-template <Tile sums, Tile elements, Tile kernel>
+// A word of sums, to which the products of two words are added.
+inline uint32_t add_words(uint32_t sum, uint32_t x, uint32_t w, BFloat16) {
+  float value = float_of(sum);
+  value += float_of(x << 16) * float_of(w << 16);
+  value += float_of(x & 0xffff0000) * float_of(w & 0xffff0000);
+  __builtin_memcpy(&sum, &value, sizeof(sum));
+  return sum;
+}
+
+inline uint32_t add_words(uint32_t sum, uint32_t x, uint32_t w, uint8_t) {
+  for (int bits = 0; bits < 32; bits += 8) {
+    const int32_t byte = x >> bits & 255;
+    sum += static_cast<uint32_t>(
+        byte * static_cast<int8_t>(w >> bits & 255));
+  }
+  return sum;
+}
+
+// Of images of a type.
+template <typename T, Tile sums, Tile elements, Tile kernel>
 inline void multiply_tiles() {
-  const int pairs = tiles.shapes.bytes[elements] / 4;
+  const int words = tiles.shapes.bytes[elements] / 4;
   for (int row = 0; row < tiles.shapes.rows[sums]; ++row) {
-    for (int pair = 0; pair < pairs; ++pair) {
-      const uint32_t x = tiles.words[elements][row][pair];
-      for (int c = 0; c < kTilePairs; ++c) {
-        const uint32_t w = tiles.words[kernel][pair][c];
-        float sum = float_of(tiles.words[sums][row][c]);
-        sum += float_of(x << 16) * float_of(w << 16);
-        sum += float_of(x & 0xffff0000) * float_of(w & 0xffff0000);
-        __builtin_memcpy(&tiles.words[sums][row][c], &sum, sizeof(sum));
+    for (int i = 0; i < words; ++i) {
+      for (int c = 0; c < kTileWords; ++c) {
+        uint32_t& sum = tiles.words[sums][row][c];
+        sum = add_words(
+            sum, tiles.words[elements][row][i], tiles.words[kernel][i][c],
+            T{});
       }
     }
   }
@@ -140,16 +157,21 @@ MMSKIP_INLINE void load_tile(const void* from, int64_t step) {
 }
 
 template <Tile tile>
-MMSKIP_INLINE void store_tile(float* to, int64_t step) {
+MMSKIP_INLINE void store_tile(void* to, int64_t step) {
   __asm__ volatile("tilestored %%tmm%c2, (%0,%1,1)" ::"r"(to), "r"(step),
                    "i"(tile)
                    : "memory");
 }
 
-template <Tile sums, Tile elements, Tile kernel>
+template <typename T, Tile sums, Tile elements, Tile kernel>
 MMSKIP_INLINE void multiply_tiles() {
-  __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(sums),
-                   "i"(elements), "i"(kernel));
+  if constexpr (sizeof(T) == sizeof(BFloat16)) {
+    __asm__ volatile("tdpbf16ps %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(sums),
+                     "i"(elements), "i"(kernel));
+  } else {
+    __asm__ volatile("tdpbusd %%tmm%c2, %%tmm%c1, %%tmm%c0" ::"i"(sums),
+                     "i"(elements), "i"(kernel));
+  }
 }
 
 #endif

@@ -15,13 +15,16 @@ typedef uint32_t Words __attribute__((vector_size(MMSKIP_BYTES)));
 typedef uint16_t Halves __attribute__((vector_size(MMSKIP_BYTES / 2)));
 typedef uint16_t LooseHalves
     __attribute__((vector_size(MMSKIP_BYTES / 2), aligned(2), may_alias));
-typedef uint32_t LooseWord __attribute__((aligned(2), may_alias));
+typedef uint32_t LooseWord __attribute__((aligned(1), may_alias));
 typedef uint32_t LooseWords
-    __attribute__((vector_size(MMSKIP_BYTES), aligned(2), may_alias));
+    __attribute__((vector_size(MMSKIP_BYTES), aligned(1), may_alias));
+typedef uint8_t LooseBytes
+    __attribute__((vector_size(MMSKIP_BYTES / 4), aligned(1), may_alias));
 
 constexpr int kLanes = MMSKIP_BYTES / 4;
 
-#define MMSKIP_INLINE inline __attribute__((always_inline))
+#define MMSKIP_ALWAYS __attribute__((always_inline))
+#define MMSKIP_INLINE inline MMSKIP_ALWAYS
 
 MMSKIP_INLINE Vector splat(float value) {
   return Vector{} + value;
@@ -29,9 +32,7 @@ MMSKIP_INLINE Vector splat(float value) {
 
 // Lanes of a where the condition holds, else of b.
 MMSKIP_INLINE Vector choose(Bits condition, Vector a, Vector b) {
-  return reinterpret_cast<Vector>(
-      (condition & reinterpret_cast<Bits>(a)) |
-      (~condition & reinterpret_cast<Bits>(b)));
+  return condition ? a : b;
 }
 
 MMSKIP_INLINE Vector load(const float* from) {
@@ -42,9 +43,17 @@ MMSKIP_INLINE void store(float* to, Vector value) {
   *reinterpret_cast<Loose*>(to) = value;
 }
 
+// Compilers widen and narrow in more steps than there are instructions for;
+// hence the instructions here and below.
 MMSKIP_INLINE Vector load(const BFloat16* from) {
-  const Halves upper = *reinterpret_cast<const LooseHalves*>(from);
-  return reinterpret_cast<Vector>(__builtin_convertvector(upper, Words) << 16);
+  const LooseHalves& upper = *reinterpret_cast<const LooseHalves*>(from);
+#if defined(__AVX2__)
+  Words words;
+  __asm__("vpmovzxwd %1, %0" : "=v"(words) : "m"(upper));
+#else
+  const Words words = __builtin_convertvector(upper, Words);
+#endif
+  return reinterpret_cast<Vector>(words << 16);
 }
 
 // The bits of the nearest bfloat16, of two the even one, in the upper halves
@@ -98,12 +107,74 @@ MMSKIP_INLINE void store_one(BFloat16* to, float value) {
   to->bits = static_cast<uint16_t>(bits >> 16);
 }
 
+// Bytes as numbers, on the grid.
+MMSKIP_INLINE Vector load(const uint8_t* from) {
+  const LooseBytes& bytes = *reinterpret_cast<const LooseBytes*>(from);
+#if defined(__AVX2__)
+  Bits words;
+  __asm__("vpmovzxbd %1, %0" : "=v"(words) : "m"(bytes));
+#else
+  const Bits words = __builtin_convertvector(bytes, Bits);
+#endif
+  return __builtin_convertvector(words, Vector);
+}
+
+MMSKIP_INLINE void store(uint8_t* to, Vector value) {
+  LooseBytes& bytes = *reinterpret_cast<LooseBytes*>(to);
+  Words words =
+      reinterpret_cast<Words>(__builtin_convertvector(value, Bits));
+#if defined(__AVX512F__)
+  __asm__("vpmovdb %1, %0" : "=m"(bytes) : "v"(words));
+#elif defined(__AVX2__)
+  // The first byte of each word to the first word of each half.
+  const Words firsts = Words{} + UINT32_C(0x0c080400);
+  __asm__("vpshufb %1, %0, %0" : "+v"(words) : "v"(firsts));
+  const uint32_t both[] = {words[0], words[4]};
+  __builtin_memcpy(&bytes, both, sizeof(both));
+#else
+  bytes = __builtin_convertvector(words, LooseBytes);
+#endif
+}
+
+MMSKIP_INLINE Vector as_floats(Vector sums) {
+  return sums;
+}
+
+MMSKIP_INLINE Vector as_floats(Bits sums) {
+  return __builtin_convertvector(sums, Vector);
+}
+
+// The places on a grid that are nearest to numbers, of two the even one.
+MMSKIP_INLINE Vector to_grid(Vector value, const Grid& grid) {
+  // Numbers from 2^23 on are whole. It is added to what was chosen, so that
+  // no CPU multiplies and adds at once, which would round in another way.
+  const Vector whole = splat(12582912.0f);
+  const Vector low = splat(-grid.zero), high = splat(255 - grid.zero);
+  Vector x = value * grid.inverse;
+  x = choose(x == x, x, Vector{});
+  x = choose(low > x, low, x);
+  x = choose(high < x, high, x);
+  return ((x + whole) - whole) + grid.zero;
+}
+
 // What is read again of a number that was stored in an image of this type.
 template <typename T>
 MMSKIP_INLINE float one_as_stored(float value) {
   T stored;
   store_one(&stored, value);
   return to_float(stored);
+}
+
+MMSKIP_INLINE float to_float(uint8_t value) {
+  return value;
+}
+
+MMSKIP_INLINE void store_one(uint8_t* to, float value) {
+  *to = static_cast<uint8_t>(value);
+}
+
+MMSKIP_INLINE float one_to_grid(float value, const Grid& grid) {
+  return to_grid(splat(value), grid)[0];
 }
 
 template <typename T>
