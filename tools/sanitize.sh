@@ -56,4 +56,5 @@ env LD_PRELOAD="$asan:$ubsan" ASAN_OPTIONS=detect_leaks=0 \
     tests/native/test_plan_refusals.py tests/skip_conv/test_stream.py \
     tests/plan/test_accelerate_propagation.py \
     tests/plan/test_accelerate_precision.py tests/plan/test_lower.py \
+    tests/plan/test_quantize.py tests/plan/test_fold_activations.py \
     tests/va_red2/test_native.py "$@"

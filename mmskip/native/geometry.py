@@ -27,8 +27,8 @@ WORDS = 64
 VECTORS = 8
 #: MACs from which oneDNN is worth calling; below, its overhead is longer.
 LEAST = 1 << 20
-#: Activations that it applies while it convolves, and what it calls them.
-_WITHIN = {'relu': 'relu', 'silu': 'swish'}
+#: Activations that it applies, and what it calls them.
+_ACTIVATIONS = {None: 'none', 'relu': 'relu', 'silu': 'swish'}
 _CONV_TRANSPOSE = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
 
 
@@ -146,8 +146,8 @@ class PackedKernels:
             padding: Zeros on both sides, by dimension.
             dilation: Spacing of the kernel, by dimension.
             groups: Number of channel groups.
-            activation: Name of an activation, see :func:`activate`; ``relu``
-                and ``silu`` are applied in the same pass.
+            activation: Applied to the output, ``relu`` and ``silu`` in the
+                same pass; None: none.
 
         Returns:
             (N, C_out, H_out, W_out); from oneDNN channels last.
@@ -156,17 +156,17 @@ class PackedKernels:
         if not _packs(x, weight, stride):
             y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
             return activate(y, activation)
-        within = _WITHIN.get(activation, 'none')
+        inside = activation if activation in _ACTIVATIONS else None
         y = torch.ops.mkldnn._convolution_pointwise(
             x,
             self._packed(x, weight, geometry),
             bias,
             *geometry,
-            within,
+            _ACTIVATIONS[inside],
             [],
             '',
         )
-        return activate_(y, activation) if within == 'none' else y
+        return activate(y, None if inside == activation else activation)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Multiply vectors as ``torch.nn.functional.linear`` does.
@@ -222,11 +222,10 @@ def activate(x: Tensor, name: str | None) -> Tensor:
 
     Args:
         x: Any tensor that nothing else reads.
-        name: Name of it, see :func:`mmskip.native.library.activate_`, or
-            None.
+        name: See :func:`.library.activate_`.
     """
-    learns = torch.is_grad_enabled() and name is not None
-    return activate_(x.clone() if learns else x, name)
+    # A backward may need the values before it.
+    return activate_(x.clone() if torch.is_grad_enabled() else x, name)
 
 
 def support_sum(

@@ -259,7 +259,7 @@ class PackedConv2d(nn.Conv2d):
 
     Attributes:
         packed: The kernels.
-        activation: ``relu`` or ``silu`` if it is a part of the layer.
+        activation: Name of the activation that is a part of the layer.
     """
 
     packed: PackedKernels
@@ -288,7 +288,7 @@ class PlanarConv3d(nn.Conv3d):
 
     Attributes:
         packed: Kernels of a layout of their own; None: those of torch.
-        activation: ``relu`` or ``silu`` if it is a part of the layer.
+        activation: Name of the activation that is a part of the layer.
     """
 
     packed: PackedKernels | None = None

@@ -182,9 +182,12 @@ class Observed:
         self._values(self._last)
 
     def grid(self) -> InputGrid | None:
-        """Find the grid that loses least; None if inputs were not finite."""
+        """Find the grid that loses least.
+
+        None if inputs were not finite, or all 0, which tells of no range.
+        """
         step, zero = (v.item() for v in self._values.calculate_qparams())
-        if not 0 < step < math.inf:
+        if not self._values.eps.item() < step < math.inf:
             return None
         error = self._error(step, int(zero))
         return InputGrid(step, int(zero), error)

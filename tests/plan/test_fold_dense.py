@@ -54,11 +54,23 @@ class Clips(nn.Module):
         return self.cube(self.wide(x))
 
 
+class Seldom(nn.Sequential):
+    """Activations that oneDNN is not asked for."""
+
+    def __init__(self):
+        convs = [nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 1)]
+        acts = [nn.ReLU6(), nn.Hardswish(), nn.LeakyReLU(0.1)]
+        super().__init__(
+            *[m for both in zip(convs, acts, strict=True) for m in both]
+        )
+
+
 @pytest.mark.parametrize(
     ('net', 'shape', 'packed', 'taken'),
     [
         (Block, (2, 3, 9, 11), 2, 2),
         (Clips, (2, 3, 7, 12, 14), 2, 1),
+        (Seldom, (2, 3, 9, 11), 3, 3),
     ],
 )
 @torch.no_grad()

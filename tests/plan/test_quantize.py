@@ -263,6 +263,14 @@ def test_a_coarse_grid_has_a_large_error():
     assert first.error < 0.02 < second.error
 
 
+def test_layers_that_read_nothing_but_zeros_stay_in_bfloat16():
+    net = converted(nn.Sequential(nn.Conv2d(2, 4, 1), nn.Conv2d(4, 4, 1)))
+    net[0].weight.data.zero_()
+    net[0].bias.data.zero_()
+
+    assert set(calibrate(net, [torch.rand(1, 2, 8, 8)]).grids) == {'0'}
+
+
 def test_a_calibration_is_written_and_read(tmp_path):
     net = converted(PyramidNet())
     frames = make_video(3, 1, *PyramidNet.shape)

@@ -98,6 +98,11 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         default='float32',
         help='of the plan with Skip-Convolutions',
     )
+    parser.add_argument(
+        '--calibration',
+        metavar='FILE',
+        help='for int8, of `mmskip calibrate --precision int8`',
+    )
     parser.add_argument('--out', type=Path, default=Path('work_dirs/night'))
     args = parser.parse_args(argv)
     if not 0 <= args.frames[0] < args.frames[1]:
@@ -108,7 +113,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return its exit code."""
     args = parse_args(argv)
-    model = prepare(args.config, args.checkpoint, args.precision)
+    model = prepare(
+        args.config, args.checkpoint, args.precision, args.calibration
+    )
     images = read_frames(args.video, *args.frames)
     truth = None
     if args.annotations is not None:
@@ -146,14 +153,20 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def prepare(
-    config: str, checkpoint: str, precision: str = 'float32'
+    config: str,
+    checkpoint: str,
+    precision: str = 'float32',
+    calibration: str | None = None,
 ) -> nn.Module:
     """A detector that is converted and fast."""
     model = init_model(config, checkpoint)
     if not is_converted(model):
         for conversion in Config.fromfile(SHIPPED).conversions:
             convert(model, build_own(conversion))
-    accelerate(model, precision)
+    try:
+        accelerate(model, precision, calibration)
+    except ValueError as error:
+        raise UserError(f'--precision {precision}: {error}') from error
     return model
 
 

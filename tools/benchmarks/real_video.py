@@ -2,9 +2,10 @@
 
 Times the network of a detector, up to its raw outputs, on the frames of a
 video as its test pipeline prepares them: with Skip-Convolutions in a plan of
-each precision, and densely in OpenVINO in float32. They take turns, frame by
-frame, in one process; medians. A config without conversions gets those of
-configs/_base_/conversions/output_norm.py. How many boxes are found is told by
+each precision, and densely in OpenVINO, in float32 and in what else there is.
+They take turns, frame by frame, in one process; medians. The network gets the
+conversions of configs/_base_/conversions/output_norm.py. What is in int8 is
+calibrated on the first frames. How many boxes are found is told by
 tools/benchmarks/night.py. Example::
 
     python tools/benchmarks/real_video.py yolox_nano_8xb8-300e_coco.py \
@@ -35,20 +36,19 @@ from mmskip.apis import (
 )
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.experiments import (
-    RIVALS,
     WARM_UP,
     Contest,
     RawOutputs,
+    build_rivals,
     build_skips,
     measure,
     write_json,
 )
-from mmskip.plan import PRECISIONS, fold
+from mmskip.plan import FEW_FRAMES, PRECISIONS, fold
 from mmskip.registry import build_own
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = ROOT / 'configs/_base_/conversions/output_norm.py'
-RIVAL = 'openvino f32'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -91,12 +91,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     frames = read_frames(dense, args.video, args.frames)
     fold(dense)
     network = RawOutputs(dense, is_model=True)
-    with torch.no_grad():
-        rival = RIVALS['openvino'][RIVAL](network, frames[:1], args.threads)
-    skips = build_skips(
-        RawOutputs(skip, is_model=True), args.precision, frames[0]
+    examples = frames[:FEW_FRAMES]
+    rivals, missing = build_rivals(
+        ['openvino'], network, examples, args.threads
     )
-    contest = Contest(network, skips, {RIVAL: rival}, args.precision)
+    for name, reason in missing.items():
+        print(f'missing: {name}: {reason}')
+    skips = build_skips(
+        RawOutputs(skip, is_model=True), args.precision, examples
+    )
+    contest = Contest(network, skips, rivals, args.precision)
     load = os.getloadavg()[0]
     with torch.inference_mode():
         rows = measure(contest, frames, 'video', None, len(frames) - 1)
@@ -133,16 +137,16 @@ def show(rows: Sequence[dict[str, Any]], frames: int, load: float) -> None:
     table = Table(
         title=f'{frames} frames, load of the machine {load:.1f} before'
     )
-    for head in ('precision', 'fewer MACs', 'ms', f'{RIVAL} ms', 'speed-up'):
+    rivals = list(rows[0]['rivals'])
+    for head in ('precision', 'fewer MACs', 'ms', *rivals):
         table.add_column(head)
     for row in rows:
-        rival = row['rivals'][RIVAL]['ms']
+        times = [row['rivals'][name]['ms'] for name in rivals]
         table.add_row(
             row['precision'],
             f'{row["mac_reduction"]:.2f}x',
             f'{row["skip_ms"]:.2f}',
-            f'{rival:.2f}',
-            f'{rival / row["skip_ms"]:.2f}x',
+            *[f'{ms:.2f}: {ms / row["skip_ms"]:.2f}x' for ms in times],
         )
     Console().print(table)
 

@@ -34,12 +34,19 @@ float level(const Signal<T>& signal, const float* norms) {
   const int64_t channels = signal.channels, width = signal.width;
   const int64_t count = signal.rows * (width - 1);
   std::vector<double> sums(channels);
+  // Floats are enough for a row, and compilers add several at once.
+  std::vector<float> of_row(channels);
   for (int64_t row = 0; row < signal.rows; ++row) {
+    std::fill(of_row.begin(), of_row.end(), 0.0f);
+    float* to = of_row.data();
     for (int64_t w = 1; w < width; ++w) {
       const T* x = signal.first + row * signal.step + w * channels;
       for (int64_t c = 0; c < channels; ++c) {
-        sums[c] += std::abs(number(x[c]) - number(x[c - channels]));
+        to[c] += std::abs(number(x[c]) - number(x[c - channels]));
       }
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      sums[c] += to[c];
     }
   }
   double power = 0;

@@ -67,29 +67,40 @@ MMSKIP_INLINE bool differs(
   return rest || any((found[0] | found[1]) | (found[2] | found[3]));
 }
 
+// The score that a norm gate gives a position; returns whether that has
+// changed, as differs() does.
 template <bool squared, typename T>
-MMSKIP_INLINE float measure(
-    const Comparison<T>& job, const ValueOf<T>* x, T* reference) {
+MMSKIP_INLINE bool measure(
+    const Comparison<T>& job,
+    const ValueOf<T>* x,
+    T* reference,
+    float* score) {
   const int64_t C = job.geometry->in_channels;
   const bool subtract = job.subtract;
   Vector sums = {};
+  Bits found = {};
   int64_t c = 0;
   for (; c + kLanes <= C; c += kLanes) {
     const Vector residual = residual_of(x + c, reference + c, job.grid);
     sums += magnitude_of(residual, squared);
+    // Squares of small residuals are 0.
+    found |= reinterpret_cast<Bits>(residual != Vector{});
     if (subtract) {
       store(reference + c, residual);
     }
   }
   float sum = total(sums);
+  bool rest = false;
   for (; c < C; ++c) {
     const float residual = one_residual_of(x + c, reference + c, job.grid);
     sum += squared ? residual * residual : __builtin_fabsf(residual);
+    rest |= !(residual == 0);
     if (subtract) {
       store_one(reference + c, residual);
     }
   }
-  return in_steps<T>(sum, job.grid, squared) / static_cast<float>(C);
+  *score = in_steps<T>(sum, job.grid, squared) / static_cast<float>(C);
+  return rest || any(found);
 }
 
 // Positions of a learned gate's kernel whose products are summed at a time.
@@ -169,7 +180,7 @@ void learned_scores(
   }
 }
 
-// The scores of one position that has changed.
+// The scores of one position that has changed, of a learned gate.
 template <typename T>
 MMSKIP_INLINE void score(
     const Comparison<T>& job,
@@ -177,19 +188,15 @@ MMSKIP_INLINE void score(
     T* reference,
     float* scores) {
   const int64_t C = job.geometry->in_channels;
-  if (job.gate == nullptr) {
-    *scores = job.order == 2
-        ? measure<true>(job, x, reference)
-        : measure<false>(job, x, reference);
-    return;
-  }
   if (job.gate_input == GateInput::kResidual) {
     learned_scores<GateInput::kResidual>(job, x, reference, scores);
   } else if (job.gate_input == GateInput::kMagnitude) {
     learned_scores<GateInput::kMagnitude>(job, x, reference, scores);
   }
-  for (int64_t c = 0; job.subtract && c < C; ++c) {
-    store_one(reference + c, to_float(x[c]) - to_float(reference[c]));
+  if constexpr (sizeof(T) == sizeof(float)) {
+    for (int64_t c = 0; job.subtract && c < C; ++c) {
+      store_one(reference + c, to_float(x[c]) - to_float(reference[c]));
+    }
   }
 }
 
@@ -201,13 +208,19 @@ MMSKIP_INLINE bool compare_position(
     T* reference,
     int64_t at) {
   const Geometry& g = *job.geometry;
-  if constexpr (sizeof(T) == 1) {
-    // Steps are whole numbers: their sum is 0 if nothing has changed.
-    if (job.gate == nullptr) {
-      score(job, x, reference, job.scores + at);
-      job.changed[at] = job.scores[at] != 0;
-      return job.changed[at];
+  if (job.gate == nullptr) {
+    // What has not changed does not become a residual.
+    const bool changed =
+        (!job.subtract ||
+         differs(x, reference, job.grid, g.in_channels)) &&
+        (job.order == 2
+             ? measure<true>(job, x, reference, job.scores + at)
+             : measure<false>(job, x, reference, job.scores + at));
+    job.changed[at] = changed;
+    if (!changed) {
+      job.scores[at] = 0;
     }
+    return changed;
   }
   const bool changed = differs(x, reference, job.grid, g.in_channels);
   job.changed[at] = changed;
@@ -215,9 +228,7 @@ MMSKIP_INLINE bool compare_position(
     score(job, x, reference, job.scores + at);
     return true;
   }
-  if (job.gate == nullptr) {
-    job.scores[at] = 0;
-  } else if (job.gate_input != GateInput::kFrame) {
+  if (job.gate_input != GateInput::kFrame) {
     for (int64_t k = 0; k < g.positions(); ++k) {
       job.scores[k * g.streams * g.padded_size() + at] = 0;
     }
@@ -347,14 +358,21 @@ void follow_rows(const Following<T>& job, int64_t begin, int64_t end) {
     int32_t count = 0;
     for (int64_t left = 0; left < width; left += run) {
       const int64_t right = left + run < width ? left + run : width;
-      const bool found =
-          is_other(image + left * C, copy + left * C, (right - left) * C);
+      if (!is_other(image + left * C, copy + left * C, (right - left) * C)) {
+        __builtin_memset(mask + left, 0, right - left);
+        continue;
+      }
       for (int64_t w = left; w < right; ++w) {
-        mask[w] = found && is_other(image + w * C, copy + w * C, C);
+        mask[w] = is_other(image + w * C, copy + w * C, C);
         count += mask[w];
-        for (int64_t c = w * C; mask[w] && c < (w + 1) * C; ++c) {
-          store_one(copy + c, image[c]);
-        }
+      }
+      // What has not changed is what it is rounded to.
+      int64_t c = left * C;
+      for (; c + kLanes <= right * C; c += kLanes) {
+        store(copy + c, load(image + c));
+      }
+      for (; c < right * C; ++c) {
+        store_one(copy + c, image[c]);
       }
     }
     job.counts[row] = count;
