@@ -231,6 +231,7 @@ def mix_options(
 
 def _used(mix: Mix) -> Tensor:
     """Return the weights (N, used) of the options that are used."""
-    if mix.weights.shape[1] == len(mix.options):
-        return mix.weights
+    first, last = mix.options[0], mix.options[-1]
+    if last - first + 1 == len(mix.options):  # a view
+        return mix.weights[:, first : last + 1]
     return mix.weights[:, list(mix.options)]

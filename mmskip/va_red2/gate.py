@@ -218,9 +218,9 @@ def _weights_of(weights: Tensor, forced: int | None) -> Tensor | None:
         return None
     if forced is None:
         return weights
-    only = torch.zeros_like(weights)
-    only[:, forced] = 1
-    return only
+    options = weights.shape[1]
+    only = [float(option == forced) for option in range(options)]
+    return weights.new_tensor(only).expand(len(weights), options)
 
 
 def _defined(weights: Tensor) -> Tensor:

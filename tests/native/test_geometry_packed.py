@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from mmskip.native import PackedKernels, geometry
+from mmskip.native import PackedKernels, activate, geometry
 
 CONVS = {
     'square': ((8, 4, 3, 3), (1, 1), (1, 1), (1, 1), 1),
@@ -31,15 +31,16 @@ def draw(shape=(8, 4, 3, 3), images=2):
     return x, weight, torch.randn(shape[0])
 
 
-@pytest.mark.parametrize('activation', [None, 'relu', 'silu'])
+@pytest.mark.parametrize(
+    'activation', [None, 'relu', 'silu', 'hardswish', 'leaky_relu:0.1']
+)
 @pytest.mark.parametrize('name', CONVS)
 @torch.inference_mode()
 def test_results_are_those_of_torch(name, activation):
     shape, *how = CONVS[name]
     x, weight, bias = draw(shape)
     expected = F.conv2d(x, weight, bias, *how)
-    if activation:
-        expected = getattr(F, activation)(expected)
+    expected = activate(expected, activation)
     kernels = PackedKernels()
     for images in (1, 2):
         found = kernels.conv2d(
@@ -79,6 +80,15 @@ def test_a_kernel_is_packed_once_for_each_size(monkeypatch):
     for height in range(3, 9):
         kernels.conv2d(x[:, :, :height], weight, bias, *PLAIN)
     assert len(kernels._kept) <= geometry.KEPT
+
+
+@pytest.mark.parametrize('name', ['relu', 'silu', 'hardswish'])
+def test_activations_have_gradients(name):
+    x = torch.randn(20, requires_grad=True)
+    y = activate(2 * x, name)
+    y.sum().backward()
+    torch.testing.assert_close(y, getattr(F, name)(2 * x))
+    assert x.grad.abs().sum() > 0
 
 
 def test_gradients_and_double_precision_are_left_to_torch():

@@ -3,9 +3,9 @@
 Training: one step of the plain model and of the same model converted with
 the search spaces 2 and 3. Inference: the plain model and the converted one
 at forced options, with the gates running, at batches of 1 and 8, both after
-``mmskip.fold``. Everything starts from
-the same weights and takes turns in one process; medians are compared, of the
-time that the CPUs spent on this process, so other work disturbs little.
+``mmskip.accelerate``. Everything starts from the same weights and takes turns
+in one process; medians are compared, of the time that the CPUs spent on this
+process, so other work disturbs little.
 
 ``share`` is the part that came true of what the MACs predict:
 (speed-up - 1) / (MAC ratio - 1).
@@ -130,7 +130,7 @@ def measure_inference(cfg: Config, args: argparse.Namespace) -> list[dict]:
     plain, dynamic = build(cfg, None).eval(), build(cfg, 2).eval()
     dynamic.load_state_dict(plain.state_dict(), strict=False)
     for model in (plain, dynamic):
-        mmskip.fold(model)
+        mmskip.accelerate(model)
     runs = dict(plain=None, **{str(pair): pair for pair in OPTIONS})
     rows = []
     for batch in BATCHES:
