@@ -366,7 +366,10 @@ def _convolve_positions(
 
 
 def _packs(x: Tensor, weight: Tensor, stride: tuple[int, ...]) -> bool:
-    """Tell if oneDNN takes a convolution, and is worth calling."""
+    """Tell if oneDNN takes a convolution, and is worth calling.
+
+    Exporters and compilers know torch's own functions only.
+    """
     positions = x.numel() // max(x.shape[1], 1) // math.prod(stride)
     return (
         positions * weight.numel() >= LEAST
@@ -374,5 +377,7 @@ def _packs(x: Tensor, weight: Tensor, stride: tuple[int, ...]) -> bool:
         and x.is_cpu
         and x.dtype == torch.float32
         and torch.backends.mkldnn.enabled
+        and not torch.jit.is_tracing()
+        and not torch.compiler.is_compiling()
         and hasattr(torch.ops.mkldnn, '_convolution_pointwise')
     )

@@ -156,3 +156,15 @@ def test_frames_that_mix_run_together(monkeypatch):
     torch.testing.assert_close(
         model.backbone(x), expected, rtol=1e-4, atol=1e-4
     )
+
+
+@torch.no_grad()
+def test_an_accelerated_model_can_be_exported():
+    model, x = Block().eval(), torch.randn(2, 3, 9, 11)
+    expected = model(x)
+    mmskip.accelerate(model)
+
+    traced = torch.jit.trace(model, x)
+
+    torch.testing.assert_close(traced(x), expected)
+    assert 'mmskip' not in str(traced.inlined_graph)
