@@ -22,9 +22,7 @@ from torch import Tensor, nn
 from torch.ao.quantization.observer import HistogramObserver
 from torch.func import functional_call
 
-from mmskip.skip_conv import SkipConv2d
-
-from .record import skip_convs
+from mmskip.skip_conv import SkipConvMixin
 
 #: The largest weight in bytes, as in csrc/kernels.h: two products of it with
 #: the largest input can be added in 16 bits, as CPUs with AVX2 do.
@@ -293,12 +291,11 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
     A filter of one channel has too few products to gain from bytes.
     """
-    convs = set(skip_convs(model))
     for name, layer in model.named_modules():
         if (
-            layer in convs
-            and isinstance(layer, SkipConv2d)
+            isinstance(layer, SkipConvMixin)
             and layer.memory == 'accumulated'
+            and layer.weight.dim() == 4
             and layer.weight.shape[1] > 1
         ):
             yield name, layer

@@ -320,3 +320,10 @@ def test_what_cannot_be_is_refused():
     other = Calibration({'neck.conv': InputGrid(1, 0, 0)})
     with pytest.raises(ValueError, match='a calibration of this model'):
         mmskip.accelerate(converted(TinyNet()), 'int8', other)
+
+
+def test_layers_of_mmcv_run_in_int8():
+    cnn = pytest.importorskip('mmcv.cnn')
+    net = converted(nn.Sequential(cnn.ConvModule(3, 8, 3), nn.Conv3d(1, 1, 1)))
+
+    assert set(calibrate(net[0], [torch.rand(1, 3, 8, 8)]).grids) == {'conv'}
