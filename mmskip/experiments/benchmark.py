@@ -41,12 +41,7 @@ from mmskip.apis.errors import one_line
 from mmskip.apis.zoo_models import error_between
 from mmskip.core import convert, count_macs, revert
 from mmskip.native import library as native
-from mmskip.plan import (
-    FEW_FRAMES,
-    PRECISIONS,
-    AccelerationReport,
-    accelerate,
-)
+from mmskip.plan import FEW_FRAMES, PRECISIONS, AccelerationReport, accelerate
 from mmskip.skip_conv import (
     InputNormGate,
     SkipConversion,
@@ -79,9 +74,12 @@ class RawOutputs(nn.Module):
     def __init__(self, part: nn.Module, is_model: bool = False) -> None:
         super().__init__()
         self.part = part
-        self.is_model = is_model
-        options = dict(data_samples=None, mode='tensor')
-        self._options = options if is_model else {}
+        # Data samples may have to be given, even if there are none.
+        self._more = (None, 'tensor') if is_model else ()
+
+    def arguments(self, image: Tensor) -> tuple:
+        """Give what the part is called with, for an image."""
+        return (image, *self._more)
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         """Run the part.
@@ -89,7 +87,7 @@ class RawOutputs(nn.Module):
         Args:
             image: (1, 3, H, W).
         """
-        leaves = _pytree.tree_leaves(self.part(image, **self._options))
+        leaves = _pytree.tree_leaves(self.part(*self.arguments(image)))
         return tuple(leaf for leaf in leaves if torch.is_tensor(leaf))
 
 
@@ -316,12 +314,9 @@ def build_skips(
     for precision in PRECISIONS:
         if precision not in ('float32', *precisions):
             continue
-        model = copy.deepcopy(skip)
-        calibration = None
+        model, calibration = copy.deepcopy(skip), None
         if precision == 'int8':
-            # Data samples may have to be given, even if there are none.
-            more = (None,) if skip.is_model else ()
-            calibration = [(x, *more) for x in examples[:FEW_FRAMES]]
+            calibration = map(skip.arguments, examples[:FEW_FRAMES])
         try:
             report = accelerate(model.part, precision, calibration)
         except ValueError as error:

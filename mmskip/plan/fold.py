@@ -176,10 +176,9 @@ def fold_batch_norms(model: nn.Module) -> tuple[list[str], dict[str, str]]:
 def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     """Make each activation a part of the layer before it, in place.
 
-    These are ReLU, SiLU, ReLU6, Hardswish and LeakyReLU.
-
-    These are Skip-Convolutions and layers with packed kernels. The layer
-    then returns activated outputs; a Skip-Convolution in the pass that
+    Activations are ReLU, SiLU, ReLU6, Hardswish and LeakyReLU; layers are
+    Skip-Convolutions and those with packed kernels. The layer then returns
+    activated outputs. A Skip-Convolution activates them in the pass that
     copies them out of its memory, where they stay as they were: gates fire
     as before. There is no way back.
 

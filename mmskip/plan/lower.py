@@ -378,18 +378,17 @@ class Planner:
         self._frame.native.add_factor(source, target, result, is_hard)
         self._store(target, result)
 
-    def _is_crop(self, node: fx.Node) -> bool:
-        """Tell if a node is a part of an image that stays where it is."""
-        return crop_of(node, self._values) is not None and (
-            self._numbers[node.args[0]] in self._stored
-        )
-
-    def _add_crop(self, node: fx.Node) -> None:
+    def _add_crop(self, node: fx.Node) -> bool:
+        """Add a view of an image that stays where it is; False for others."""
+        crop = crop_of(node, self._values)
+        if crop is None or self._numbers[node.args[0]] not in self._stored:
+            return False
         source, target = self._source(node.args[0]), self._numbers[node]
-        rows, columns = crop_of(node, self._values)
+        rows, columns = crop
         self._frame.native.add_crop(source, target, rows, columns)
         part = self._frame[source][..., slice(*rows), slice(*columns)]
         self._store(target, part)
+        return True
 
     def _add_pool(
         self, source: int, node: fx.Node, windows: list[list[int]]
@@ -475,8 +474,8 @@ class Planner:
             self._add_scale(node)
         elif is_pointwise(node, inputs, self._module, self._values):
             self._add_points(function, sources, node)
-        elif self._is_crop(node):
-            self._add_crop(node)
+        elif self._add_crop(node):
+            return
         else:
             target = self._numbers[node]
             self._steps.append(WholeStep(function, sources, target))

@@ -1,9 +1,6 @@
 """Plans in bfloat16: computed anew, finished at once, without drift."""
 
 import copy
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -14,21 +11,22 @@ from mmskip import StreamState
 from mmskip.native import library as native
 from tests.helpers.convs import make_video
 from tests.helpers.nets import PyramidNet, TinyNet
+from tests.helpers.plans import (
+    INSTRUCTIONS,
+    OPEN,
+    RELATIVE,
+    converted,
+    error,
+    run,
+    run_tests_with,
+)
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 
 #: Half a step of bfloat16, which has 8 digits.
 HALF_STEP = 2**-8
-OPEN = dict(type='InputNormGate', threshold=0.0)
 #: It sees no difference between a value and what it is rounded to.
 CALM = dict(type='InputNormGate', threshold=0.1)
-RELATIVE = dict(type='OutputNormGate', threshold=0.1, order=2, relative=True)
-
-
-def converted(net, gate=RELATIVE, memory='accumulated'):
-    net = net.eval()
-    mmskip.convert(net, mmskip.SkipConversion(gate, memory=memory))
-    return net
 
 
 def pair(net):
@@ -37,20 +35,6 @@ def pair(net):
     for one, precision in zip(nets, ('float32', 'bfloat16'), strict=True):
         mmskip.accelerate(one, precision)
     return nets
-
-
-@torch.no_grad()
-def run(net, video, state=None):
-    outputs = []
-    with mmskip.stream(net, state or StreamState()):
-        for x in video:
-            outputs.append(net(x))
-    return outputs
-
-
-def error(one, other):
-    """The largest difference, as a share of the largest value."""
-    return ((one - other).abs().max() / other.abs().max()).item()
 
 
 def rounded(x):
@@ -111,29 +95,11 @@ def test_outputs_are_those_of_torch_rounded_once(name, activation):
             assert output.equal(rounded(expected))
 
 
-@pytest.mark.parametrize(
-    'asked',
-    [dict(MMSKIP_TILES='emulated'), dict(ATEN_CPU_CAPABILITY='default')],
-)
-def test_every_instruction_set_computes_the_same(asked):
+@pytest.mark.parametrize('instructions', INSTRUCTIONS)
+def test_every_instruction_set_computes_the_same(instructions):
     names = 'torch_rounded_once or where_nothing_is_rounded'
-    done = subprocess.run(
-        [
-            sys.executable,
-            '-m',
-            'pytest',
-            '-q',
-            '-p',
-            'no:cacheprovider',
-            __file__,
-            '-k',
-            names,
-        ],
-        env={**os.environ, **asked},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    done = run_tests_with(instructions, __file__, names)
 
     assert done.returncode == 0, done.stdout
 
@@ -274,7 +240,7 @@ def test_a_scale_that_moved_by_less_than_a_step_changes_nothing():
 
 
 def test_all_first_frames_are_rounded_and_counted_alike():
-    _, net = pair(converted(TinyNet()))
+    _, net = pair(converted(TinyNet(), RELATIVE))
     video = make_video(3, 1, *TinyNet.shape, share=0.02)
     outputs, counts = [], []
     for _ in range(2):
@@ -292,7 +258,7 @@ def test_memory_is_half():
     nets = pair(converted(nn.Sequential(*[
         nn.Sequential(nn.Conv2d(32, 32, 3, padding=1), nn.ReLU())
         for _ in range(4)
-    ])))  # fmt: skip
+    ]), RELATIVE))  # fmt: skip
     for name, net in zip(('float32', 'bfloat16'), nets, strict=True):
         state = StreamState()
         run(net, torch.rand(4, 1, 32, 64, 64).unbind(), state)
@@ -366,10 +332,10 @@ def test_what_cannot_be_is_refused():
     with pytest.raises(
         ValueError, match='one of float32, bfloat16, int8, got'
     ):
-        mmskip.accelerate(converted(TinyNet()), 'int4')
+        mmskip.accelerate(converted(TinyNet(), RELATIVE), 'int4')
     with pytest.raises(ValueError, match='no layer is a Skip-Convolution'):
         mmskip.accelerate(TinyNet().eval(), 'bfloat16')
-    net = converted(TinyNet())
+    net = converted(TinyNet(), RELATIVE)
     mmskip.accelerate(net)
     with pytest.raises(ValueError, match='accelerate'):
         mmskip.accelerate(net)

@@ -2,9 +2,6 @@
 
 import copy
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
@@ -17,32 +14,19 @@ from mmskip.plan import Calibration, calibrate
 from mmskip.plan.quantize import InputGrid
 from tests.helpers.convs import make_video
 from tests.helpers.nets import PyramidNet, TinyNet
+from tests.helpers.plans import (
+    INSTRUCTIONS,
+    OPEN,
+    RELATIVE,
+    converted,
+    error,
+    run,
+    run_tests_with,
+)
 
 pytestmark = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
 
-OPEN = dict(type='InputNormGate', threshold=0.0)
-RELATIVE = dict(type='OutputNormGate', threshold=0.1, order=2, relative=True)
 ZERO = 10
-
-
-def converted(net, gate=OPEN, memory='accumulated'):
-    net = net.eval()
-    mmskip.convert(net, mmskip.SkipConversion(gate, memory=memory))
-    return net
-
-
-@torch.no_grad()
-def run(net, video, state=None):
-    outputs = []
-    with mmskip.stream(net, state or StreamState()):
-        for x in video:
-            outputs.append(net(x))
-    return outputs
-
-
-def error(one, other):
-    """The largest difference, as a share of the largest value."""
-    return ((one - other).abs().max() / other.abs().max()).item()
 
 
 def whole_weights(conv):
@@ -144,22 +128,11 @@ def test_no_number_stands_for_zero():
     assert output.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    'asked',
-    [dict(MMSKIP_TILES='emulated'), dict(ATEN_CPU_CAPABILITY='default')],
-)
-def test_every_instruction_set_computes_the_same(asked):
+@pytest.mark.parametrize('instructions', INSTRUCTIONS)
+def test_every_instruction_set_computes_the_same(instructions):
     names = 'are_exact or overflow or of_a_step or stands_for'
-    done = subprocess.run(
-        [
-            *(sys.executable, '-m', 'pytest', '-q', '-p', 'no:cacheprovider'),
-            *(__file__, '-k', names),
-        ],
-        env={**os.environ, **asked},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    done = run_tests_with(instructions, __file__, names)
 
     assert done.returncode == 0, done.stdout
 

@@ -66,10 +66,13 @@ MMSKIP_INLINE Vector activate(Vector x, const Activation& activation) {
   }
 }
 
-template <ActivationKind kind>
-struct Known {};
+template <ActivationKind its_kind>
+struct Known {
+  static constexpr ActivationKind kind = its_kind;
+};
 
-// Calls run(Known<kind>) for the kind of an activation.
+// Calls run(Known<kind>) for the kind of an activation: `decltype(known)::kind`
+// is a constant there.
 template <typename Run>
 MMSKIP_INLINE void for_kind(ActivationKind kind, const Run& run) {
   switch (kind) {
@@ -100,13 +103,6 @@ MMSKIP_INLINE void activate_floats(
   }
 }
 
-template <ActivationKind kind>
-MMSKIP_INLINE void activate_known(
-    Known<kind>, const Accumulation& job, int64_t at, int64_t count) {
-  activate_floats<kind>(
-      job.activation, job.output + at, job.activated + at, count);
-}
-
 // Channels [first, first + count) of outputs that were just computed.
 inline void activate_outputs(
     const Accumulation& job,
@@ -117,7 +113,8 @@ inline void activate_outputs(
   for_kind(job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
     for (int64_t i = 0; i < outputs; ++i) {
       const int64_t at = active[i] * job.geometry->out_channels + first;
-      activate_known(known, job, at, count);
+      activate_floats<decltype(known)::kind>(
+          job.activation, job.output + at, job.activated + at, count);
     }
   });
 }

@@ -1,23 +1,10 @@
-// Clips whose channels lie side by side: their statistics, and their mixing.
+// The mixing of clips whose channels lie side by side.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
 namespace mmskip {
-
-// A frame of a clip that a gate pools.
-struct FramePool {
-  // (positions, channels) of the frame, and of the one before it.
-  int64_t positions, channels;
-  const float* frame;
-  const float* before;
-  // (channels): sums, and sums of absolute differences; null: of these none.
-  float* sums;
-  float* changes;
-};
-
-void pool_frame(const FramePool& job);
 
 // Channels of a mixed frame that are sums of computed channels side by side.
 struct MixRun {

@@ -314,17 +314,6 @@ MMSKIP_INLINE void finish_output(
   }
 }
 
-template <bool biased, ActivationKind kind, typename T>
-MMSKIP_INLINE void finish_known(
-    Known<kind>,
-    const Convolution<T>& job,
-    const float* sums,
-    int64_t index,
-    int64_t first,
-    int64_t count) {
-  finish_output<kind, biased>(job, sums, index, first, count);
-}
-
 // The bias is added, unless sums are biased already.
 template <bool biased, typename T>
 MMSKIP_INLINE void finish(
@@ -334,7 +323,8 @@ MMSKIP_INLINE void finish(
     int64_t first,
     int64_t count) {
   for_kind(job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
-    finish_known<biased>(known, job, sums, index, first, count);
+    finish_output<decltype(known)::kind, biased>(
+        job, sums, index, first, count);
   });
 }
 

@@ -37,7 +37,7 @@ void pool_last(const at::Tensor& clips, bool differences, at::Tensor& result) {
           const float* frame = from + at * size * channels;
           float* own = to + at * columns;
           // The first frame differs from itself by 0.
-          pool_frame(
+          kernels().pool_frame(
               {size, channels, frame,
                at % frames > 0 ? frame - size * channels : frame, own,
                differences ? own + channels : nullptr});

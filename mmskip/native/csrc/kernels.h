@@ -285,6 +285,35 @@ struct ClipPool {
   float* result;
 };
 
+// A frame of a clip, channels last, that a gate pools.
+struct FramePool {
+  // (positions, channels) of the frame, and of the one before it.
+  int64_t positions, channels;
+  const float* frame;
+  const float* before;
+  // (channels): sums, and sums of absolute differences; null: of these none.
+  float* sums;
+  float* changes;
+};
+
+// Channels side by side of a mixed frame, channels last: weighted sums of
+// computed channels that lie side by side, too.
+struct RunMix {
+  int64_t terms, length, positions;
+  // Where the first channel of each term lies, and from there on each
+  // `computed` floats.
+  const float* const* from;
+  int64_t computed;
+  // (terms, length).
+  const float* factors;
+  // (length); null: nothing is added.
+  const float* bias;
+  // The first channel, and from there on each `channels` floats.
+  float* to;
+  int64_t channels;
+  bool relu;
+};
+
 // Weighted sums of planes; K terms, those of a sum one behind the other.
 struct PlaneSum {
   // (N, P_in) and (N, P_out) planes of `size` floats each.
@@ -388,6 +417,10 @@ struct Kernels {
 
   // Sums [begin, end), of all samples.
   void (*sum_planes)(const PlaneSum& job, int64_t begin, int64_t end);
+
+  // The same of clips that lie channels last.
+  void (*pool_frame)(const FramePool& job);
+  void (*mix_run)(const RunMix& job);
 };
 
 extern const Kernels kPortable;

@@ -12,6 +12,7 @@
 #include "accumulate_impl.h"
 #include "activation_impl.h"
 #include "clip_impl.h"
+#include "clips_last_impl.h"
 #include "convolve_impl.h"
 #include "depthwise_impl.h"
 #include "pool_impl.h"
@@ -56,6 +57,8 @@ const Kernels MMSKIP_TABLE = {
     threshold_rows,
     pool_clip_channels,
     sum_some_planes,
+    pool_last_frame,
+    mix_last_run,
 };
 
 #endif

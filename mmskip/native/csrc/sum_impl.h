@@ -115,16 +115,10 @@ void add_marked(const Sum<T>& job, int64_t row, const uint8_t* mask) {
   }
 }
 
-template <bool scales, ActivationKind kind, typename T>
-MMSKIP_INLINE void add_known(
-    Known<kind>, const Sum<T>& job, int64_t row, const uint8_t* mask) {
-  add_marked<kind, scales>(job, row, mask);
-}
-
 template <bool scales, typename T>
 void add_activated(const Sum<T>& job, int64_t row, const uint8_t* mask) {
   for_kind(job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
-    add_known<scales>(known, job, row, mask);
+    add_marked<decltype(known)::kind, scales>(job, row, mask);
   });
 }
 
