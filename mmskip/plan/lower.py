@@ -474,8 +474,6 @@ class Planner:
             self._add_scale(node)
         elif is_pointwise(node, inputs, self._module, self._values):
             self._add_points(function, sources, node)
-        elif self._add_crop(node):
-            return
-        else:
+        elif not self._add_crop(node):
             target = self._numbers[node]
             self._steps.append(WholeStep(function, sources, target))

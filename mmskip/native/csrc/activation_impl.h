@@ -30,7 +30,7 @@ MMSKIP_INLINE Vector exponential(Vector x) {
   return sum * reinterpret_cast<Vector>((n + 127) << 23);
 }
 
-// Those that are seldom.
+// Activations for which kernels are not compiled one by one.
 MMSKIP_INLINE Vector activate_other(Vector x, const Activation& activation) {
   const Vector zero = {}, six = splat(6.0f);
   switch (activation.kind) {

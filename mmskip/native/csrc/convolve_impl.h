@@ -169,8 +169,8 @@ MMSKIP_INLINE void add_bytes(Words four, Words weights, Bits& sums) {
 #endif
 }
 
-// The same of bytes, four elements at a time. Behind the last of a run
-// weights are 0, so what lies there does not matter.
+// The sums over one run in bytes, four elements at a time. Behind the last of
+// a run weights are 0, so what lies there does not matter.
 template <int pixels, int vectors>
 MMSKIP_INLINE void add_run(
     const uint8_t* const (&from)[pixels],

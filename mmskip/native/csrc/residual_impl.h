@@ -318,7 +318,7 @@ void compare_rows(const Comparison<T>& job, int64_t begin, int64_t end) {
 
 inline void round_values(
     const BFloat16* from, const Grid& given, int64_t count, uint8_t* to) {
-  const Grid grid = given;  // bytes could be those of any object
+  const Grid grid = given;  // what is stored as bytes might be a part of it
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
     store(to + i, to_grid(load(from + i), grid));
