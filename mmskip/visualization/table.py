@@ -89,7 +89,9 @@ def results_table(
     table.add_column('method', overflow='fold')
     if has_setting:
         table.add_column('setting', overflow='fold')
-    costs = (f'GMAC/\n{task.unit}', 'reduction', f'ms/\n{task.unit}')
+    has_time = any(row[task.time] is not None for row in rows)
+    costs = [f'GMAC/\n{task.unit}', 'reduction']
+    costs += [f'ms/\n{task.unit}'] * has_time
     for name in (task.accuracy, *task.extras, *costs):
         table.add_column(name, justify='right', no_wrap=True)
     table.add_column('backend', no_wrap=True)
@@ -102,7 +104,7 @@ def results_table(
             *(f'{row[key]:.{task.digits}f}' for key in task.extras),
             f'{row[task.cost]:.3g}',
             f'{row["reduction"]:.2f}x',
-            '-' if time is None else f'{time:.1f}',
+            *(['-' if time is None else f'{time:.1f}'] * has_time),
             str(row['backend']),
         )
     return table

@@ -24,8 +24,14 @@ def test_every_number_is_whole_in_a_narrow_pipe():
 
 
 def test_what_nobody_measured_is_a_dash():
+    first, *others = make_rows()
+    assert ' - ' in printed([dict(first, ms_per_frame=None), *others])
+
+
+def test_without_times_there_is_no_column_for_them():
     rows = [dict(row, ms_per_frame=None) for row in make_rows()]
-    assert ' - ' in printed(rows)
+    assert 'ms/' not in printed(rows)
+    assert 'ms/' in printed(make_rows())
 
 
 def test_without_settings_there_is_no_column_for_them():
