@@ -33,9 +33,10 @@ ORDER = {
     'engine': 4,
     'evaluation': 4,
     'visualization': 4,
-    'apis': 5,
-    'toy': 6,
-    'experiments': 6,
+    'video': 5,
+    'apis': 6,
+    'toy': 7,
+    'experiments': 7,
 }
 METHODS = ('skip_conv', 'sof_net', 'va_red2', 'compression')
 LEAVES = ('toy', 'experiments')
@@ -49,6 +50,7 @@ HOSTED = (
     'datasets',
     'evaluation',
     'visualization',
+    'video',
     'apis',
 )
 OPTIONAL = (*HOSTS, 'mmcv')

@@ -34,9 +34,9 @@ from mmskip.apis.errors import (
     EXIT_OK,
     run_tool,
 )
-from mmskip.apis.result_files import check_video_path
 from mmskip.native import active_backend
 from mmskip.plan import PRECISIONS
+from mmskip.video.writer import check_video_path
 from mmskip.visualization import PredictionDrawer
 
 Sink = apis.ResultVideo | apis.ResultLog

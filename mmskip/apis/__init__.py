@@ -1,12 +1,19 @@
 """Run a model of any host over a video file, a camera or a folder."""
 
+from mmskip.video import (
+    Frame,
+    FrameReader,
+    FrameResult,
+    ResultLog,
+    ResultVideo,
+    VideoWriter,
+    open_reader,
+)
+
 from .errors import UserError
 from .models import import_host, init_model, load_config
-from .result_files import ResultLog, ResultVideo, VideoWriter
-from .video_reader import Frame, FrameReader, open_reader
 from .video_stream import (
     FramePipeline,
-    FrameResult,
     StreamProgress,
     StreamTotals,
     is_converted,

@@ -17,9 +17,9 @@ from torch import nn
 
 from mmskip.datasets.videos import group_frames
 from mmskip.evaluation import norm_gates
+from mmskip.video import open_reader
 
 from .errors import UserError, one_line
-from .video_reader import open_reader
 from .video_stream import FramePipeline
 
 Batch = dict[str, Any]

@@ -26,10 +26,10 @@ from torch import nn
 from mmskip.core import MacCount, count_macs
 from mmskip.engine.video_hook import is_converted
 from mmskip.skip_conv import StreamState, stream
+from mmskip.video import Frame, FrameResult
 from mmskip.visualization import InputMap, computed_pixels, mirrored_sites
 
 from .errors import UserError
-from .video_reader import Frame
 
 GIGA = 1e9
 
@@ -136,29 +136,6 @@ class FramePipeline:
         return (self._bbox * scale)[None]
 
 
-@dataclass(frozen=True)
-class FrameResult:
-    """The result of a model for one frame, and what it cost.
-
-    Attributes:
-        index: Position of the frame in its source, from 0.
-        frame: (H, W, 3) uint8, BGR, as it was read.
-        prediction: Data sample on the CPU, in coordinates of ``frame``.
-        cost: MACs of this frame.
-        computed_mask: float32 (H, W), the share of converted outputs that
-            were computed at each pixel; ``None`` if not asked for or when
-            the model ran densely.
-        seconds: Wall clock of preparing the frame and running the model.
-    """
-
-    index: int
-    frame: np.ndarray
-    prediction: BaseDataElement
-    cost: MacCount
-    computed_mask: np.ndarray | None
-    seconds: float
-
-
 def stream_video(
     model: nn.Module,
     frames: Iterable[Frame | np.ndarray],
@@ -194,7 +171,8 @@ def stream_video(
         macs = stack.enter_context(count_macs(model))
         before = MacCount(0, 0, 0, 0)
         for position, item in enumerate(frames):
-            index, image = _unpack(position, item)
+            frame = _unpack(position, item)
+            index, image = frame.index, frame.image
             if state is not None and shape not in (None, image.shape):
                 state.reset()
             shape = image.shape
@@ -211,7 +189,9 @@ def stream_video(
             mask = None
             if state is not None and with_mask:
                 mask = _computed_mask(model, state, prediction, shape[:2])
-            yield FrameResult(index, image, prediction, cost, mask, seconds)
+            yield FrameResult(
+                index, image, prediction, cost, mask, seconds, frame.time
+            )
 
 
 @dataclass
@@ -374,14 +354,15 @@ def _frame_transforms(cfg: Config, is_pose: bool) -> list[ConfigDict]:
     return transforms
 
 
-def _unpack(position: int, item: Frame | np.ndarray) -> tuple[int, np.ndarray]:
-    index, image = item if isinstance(item, tuple) else (position, item)
+def _unpack(position: int, item: Frame | np.ndarray) -> Frame:
+    frame = item if isinstance(item, Frame) else Frame(position, item)
+    image = frame.image
     if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
         raise ValueError(
             'expected frames of shape (H, W, 3) and dtype uint8, got '
-            f'{image.shape} and {image.dtype} at frame {index}'
+            f'{image.shape} and {image.dtype} at frame {frame.index}'
         )
-    return index, image
+    return frame
 
 
 def _computed_mask(

@@ -24,7 +24,7 @@ from tests.apis.fakes import (
     static_frames,
     write_video,
 )
-from tests.apis.stalling import stalling_camera
+from tests.video.stalling import stalling_camera
 
 SIZE = (128, 96)
 

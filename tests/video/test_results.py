@@ -6,8 +6,9 @@ import pytest
 import torch
 from mmengine.structures import BaseDataElement, InstanceData
 
-from mmskip.apis import ResultLog, ResultVideo, UserError, stream_video
-from mmskip.apis.result_files import instances_to_list
+from mmskip.apis import ResultLog, ResultVideo, stream_video
+from mmskip.reading import InputError
+from mmskip.video.results import instances_to_list
 from tests.apis.fakes import read_video, static_frames, tiny_detector
 
 
@@ -40,7 +41,7 @@ def test_without_frames_an_older_video_is_left_alone(tmp_path):
 
 
 def test_an_unknown_suffix_is_refused_at_once(tmp_path):
-    with pytest.raises(UserError, match=r'\.mp4'):
+    with pytest.raises(InputError, match=r'\.mp4'):
         ResultVideo(tmp_path / 'a.gif', 25, draw_nothing)
 
 
@@ -73,7 +74,7 @@ def test_the_log_is_valid_after_an_interrupt(tmp_path, count):
 
 
 def test_a_log_that_cannot_be_written_is_refused(tmp_path):
-    with pytest.raises(UserError, match='cannot write'):
+    with pytest.raises(InputError, match='cannot write'):
         ResultLog(tmp_path, 'a video', dict).__enter__()
 
 

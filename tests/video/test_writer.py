@@ -4,8 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from mmskip.apis import UserError, VideoWriter
-from mmskip.apis.result_files import CODECS
+from mmskip.apis import VideoWriter
+from mmskip.reading import InputError
+from mmskip.video.writer import CODECS
 from tests.apis.fakes import noise_frames, read_video
 
 
@@ -20,12 +21,12 @@ def test_each_container_can_be_written_and_read(tmp_path, suffix):
 
 
 def test_an_unknown_suffix_says_which_are_known(tmp_path):
-    with pytest.raises(UserError, match=r'\.avi, \.mkv, \.mov, \.mp4'):
+    with pytest.raises(InputError, match=r'\.avi, \.mkv, \.mov, \.mp4'):
         VideoWriter(tmp_path / 'a.gif', (64, 48), 25)
 
 
 def test_a_folder_is_no_video(tmp_path):
-    with pytest.raises(UserError, match='got folder'):
+    with pytest.raises(InputError, match='got folder'):
         VideoWriter(tmp_path, (64, 48), 25)
 
 
@@ -80,5 +81,5 @@ def test_without_the_codec_jpeg_images_are_written(tmp_path, monkeypatch):
 
 def test_without_any_codec_it_says_so(tmp_path, monkeypatch):
     refuse(monkeypatch, ['mp4v', 'MJPG'])
-    with pytest.raises(UserError, match=r'cannot write .*a\.mp4'):
+    with pytest.raises(InputError, match=r'cannot write .*a\.mp4'):
         VideoWriter(tmp_path / 'a.mp4', (64, 48), 25)

@@ -5,14 +5,15 @@ import queue
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
 from mmskip.datasets.videos import natural_key
+from mmskip.reading import InputError
 
-from .errors import UserError
+from .frame import Frame
 
 IMAGE_SUFFIXES = ('.bmp', '.jpeg', '.jpg', '.png', '.tif', '.tiff', '.webp')
 
@@ -22,18 +23,6 @@ Result = TypeVar('Result')
 
 # After so many frames in a row that cannot be decoded the source has ended.
 MAX_UNREADABLE_RUN = 50
-
-
-class Frame(NamedTuple):
-    """A frame of a source.
-
-    Attributes:
-        index: Position in the source from 0, unreadable frames included.
-        image: (H, W, 3) uint8, BGR.
-    """
-
-    index: int
-    image: np.ndarray
 
 
 class FrameReader:
@@ -96,7 +85,7 @@ class VideoReader(FrameReader):
         warn: Takes each warning.
 
     Raises:
-        UserError: The source cannot be opened.
+        InputError: The source cannot be opened.
     """
 
     def __init__(
@@ -105,7 +94,7 @@ class VideoReader(FrameReader):
         name = f'camera {source}' if isinstance(source, int) else source
         capture = _interruptible(lambda: cv2.VideoCapture(source))
         if not capture.isOpened():
-            raise UserError(_why_not(source, name))
+            raise InputError(_why_not(source, name))
         self._capture: cv2.VideoCapture | None = capture
         announced = capture.get(cv2.CAP_PROP_FRAME_COUNT)
         is_count = 0 < announced < math.inf
@@ -167,7 +156,7 @@ class ImageFolderReader(FrameReader):
         warn: Takes each warning.
 
     Raises:
-        UserError: No image in the folder.
+        InputError: No image in the folder.
     """
 
     def __init__(
@@ -182,7 +171,7 @@ class ImageFolderReader(FrameReader):
             key=lambda path: natural_key(path.name),
         )
         if not self._files:
-            raise UserError(
+            raise InputError(
                 f'no image in folder {folder}; expected files ending in '
                 f'{", ".join(IMAGE_SUFFIXES)}'
             )
@@ -216,7 +205,7 @@ def open_reader(
         A reader to iterate over and to close (or to use as a context).
 
     Raises:
-        UserError: There is no such source or it cannot be read.
+        InputError: There is no such source or it cannot be read.
     """
     text = str(source)
     if Path(text).is_dir():

@@ -8,10 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from mmskip.apis import UserError, open_reader
-from mmskip.apis.video_reader import DEFAULT_FPS
+from mmskip.apis import open_reader
+from mmskip.reading import InputError
+from mmskip.video.reader import DEFAULT_FPS
 from tests.apis.fakes import damage_frame, noise_frames, write_video
-from tests.apis.stalling import stalling_camera
+from tests.video.stalling import stalling_camera
 
 
 def collect(source):
@@ -67,19 +68,19 @@ def test_a_truncated_file_gives_what_is_there_and_says_so(tmp_path):
 def test_an_unreadable_file_is_refused(tmp_path, content):
     path = tmp_path / 'a.mp4'
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r'cannot read .*a\.mp4 as a video'):
+    with pytest.raises(InputError, match=r'cannot read .*a\.mp4 as a video'):
         open_reader(path)
 
 
 def test_an_mp4_cut_off_before_its_index_is_refused(tmp_path):
     path = write_video(tmp_path / 'a.mp4', noise_frames(20), 'mp4v')
     path.write_bytes(path.read_bytes()[:-2000])
-    with pytest.raises(UserError, match='truncated'):
+    with pytest.raises(InputError, match='truncated'):
         open_reader(path)
 
 
 def test_a_missing_file_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r'video not found: .*a\.mp4'):
+    with pytest.raises(InputError, match=r'video not found: .*a\.mp4'):
         open_reader(tmp_path / 'a.mp4')
 
 
@@ -115,7 +116,7 @@ def test_a_damaged_image_is_skipped_and_named(tmp_path):
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(UserError, match=r'no image in folder .*\.jpg'):
+    with pytest.raises(InputError, match=r'no image in folder .*\.jpg'):
         open_reader(tmp_path)
 
 
@@ -162,7 +163,7 @@ def test_a_camera_that_goes_away_ends_the_stream_with_a_reason(monkeypatch):
 
 def test_a_missing_camera_is_refused(monkeypatch):
     monkeypatch.setattr(cv2, 'VideoCapture', FakeCamera)
-    with pytest.raises(UserError, match='cannot open camera 3'):
+    with pytest.raises(InputError, match='cannot open camera 3'):
         open_reader('3')
 
 
