@@ -1,0 +1,158 @@
+"""When a stream begins again by itself: a policy of reference frames.
+
+Skipping pays while a camera looks at one scene. At a cut, a change of light
+or a bump of the camera nearly everything fires, and what is left of the
+memory is of another picture: a reference frame costs no more, and is right.
+The papers leave this open; all numbers here are ours.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor
+
+#: The pictures are compared in so many blocks in each direction, at most,
+#: and in blocks of so many pixels, at least, in which noise averages out.
+MOST_BLOCKS = 16
+BLOCK_PIXELS = 16
+#: A block has changed if its mean moved by this share of the contrast.
+BLOCK_STEP = 0.2
+
+FIRST = 'first'
+INTERVAL = 'interval'
+CUT = 'cut'
+BUSY = 'busy'
+
+
+@dataclass(frozen=True)
+class StreamPolicy:
+    """Settings of when a stream takes a reference frame by itself.
+
+    Args:
+        reset_interval: Frames after which the stream restarts, however
+            little changed; None for never.
+        cut_share: A frame in which more than this share of the picture
+            changed is a reference frame (scene cut, lights, gain, a bump);
+            None for never.
+        busy_share: While frames cost more than this share of a dense one,
+            each is computed as a reference frame, densely; None for never.
+        patience: Frames in a row that cost as much before that begins.
+        look_again: Dense frames after which one frame skips again, to see
+            whether the scene has calmed down.
+        area: Share of the picture that can change, as only a region of it
+            is watched.
+
+    Raises:
+        ValueError: A number is out of range.
+    """
+
+    reset_interval: int | None = None
+    cut_share: float | None = 0.7
+    busy_share: float | None = 0.75
+    patience: int = 5
+    look_again: int = 25
+    area: float = 1.0
+
+    def __post_init__(self) -> None:
+        for name in ('cut_share', 'busy_share', 'area'):
+            value = getattr(self, name)
+            if value is not None and not 0 < value <= 1:
+                raise ValueError(
+                    f'expected {name} to be in (0, 1], got {value!r}'
+                )
+        for name in ('reset_interval', 'patience', 'look_again'):
+            value = getattr(self, name)
+            if value is not None and (not isinstance(value, int) or value < 1):
+                raise ValueError(
+                    f'expected {name} to be a positive int, got {value!r}'
+                )
+
+
+class PolicyMemory:
+    """Remembers of a stream what its policy decides by.
+
+    Args:
+        policy: The settings.
+
+    Attributes:
+        is_busy: True while frames are computed densely because skipping
+            saves nothing.
+    """
+
+    def __init__(self, policy: StreamPolicy) -> None:
+        self.policy = policy
+        self.is_busy = False
+        self._picture: Tensor | None = None
+        self._contrast = 0.0
+        self._costly = 0
+        self._dense = 0
+
+    def decide(self, images: Tensor, frames: int) -> str | None:
+        """Tell why the next frame is a reference frame, if it is one.
+
+        Args:
+            images: The frame, (N, C, H, W); one of streams in lock-step
+                decides for all of them.
+            frames: Frames since the last reference frame; 0 for none.
+
+        Returns:
+            The reason; None if the frame goes on.
+        """
+        cut = self._is_cut(images)
+        if not frames:
+            return FIRST
+        if cut:
+            return CUT
+        if self.is_busy and self._dense < self.policy.look_again:
+            self._dense += 1
+            return BUSY
+        interval = self.policy.reset_interval
+        if interval is not None and frames >= interval:
+            return INTERVAL
+        return None
+
+    def note_cost(self, share: float) -> None:
+        """Take in what a frame that went on cost.
+
+        Args:
+            share: Of the MACs of a dense frame.
+        """
+        limit = self.policy.busy_share
+        if limit is None:
+            return
+        self._dense = 0
+        self._costly = self._costly + 1 if share > limit else 0
+        # One costly frame is enough to go on as before.
+        self.is_busy = self._costly >= (
+            1 if self.is_busy else self.policy.patience
+        )
+
+    def _is_cut(self, images: Tensor) -> bool:
+        """Compare the means of blocks with those of the frame before."""
+        if self.policy.cut_share is None:
+            return False
+        grey = images.detach()[:, :, ::2, ::2].float().mean(1, keepdim=True)
+        contrast = float(grey.std())
+        blocks = [
+            max(1, min(MOST_BLOCKS, length // BLOCK_PIXELS))
+            for length in images.shape[2:]
+        ]
+        picture = F.adaptive_avg_pool2d(grey, blocks).cpu()
+        before, contrast_before = self._picture, self._contrast
+        self._picture, self._contrast = picture, contrast
+        if before is None or before.shape != picture.shape:
+            return False
+        step = BLOCK_STEP * max(contrast, contrast_before)
+        changed = ((picture - before).abs() > step).float().mean((1, 2, 3))
+        limit = self.policy.cut_share * self.policy.area
+        return bool((changed > limit).any())
+
+
+def find_images(args: tuple, kwargs: Mapping[str, Any]) -> Tensor | None:
+    """Find the images (N, C, H, W) among the arguments of a forward."""
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor) and value.dim() == 4:
+            return value
+    return None
