@@ -13,8 +13,10 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor
 
-#: The pictures are compared in so many blocks in each direction, at most,
-#: and in blocks of so many pixels, at least, in which noise averages out.
+#: Pixels in each direction of the pictures that are compared, about.
+THUMBNAIL = 96
+#: They are compared in so many blocks in each direction, at most, and in
+#: blocks of so many pixels of the frame, at least, for noise to average out.
 MOST_BLOCKS = 16
 BLOCK_PIXELS = 16
 #: A block has changed if its mean moved by this share of the contrast.
@@ -133,7 +135,10 @@ class PolicyMemory:
         """Compare the means of blocks with those of the frame before."""
         if self.policy.cut_share is None:
             return False
-        grey = images.detach()[:, :, ::2, ::2].float().mean(1, keepdim=True)
+        # Few values: torch takes several threads for more, and waits.
+        step = max(1, min(images.shape[2:]) // THUMBNAIL)
+        grey = images.detach()[:, :, ::step, ::step].float()
+        grey = grey.mean(1, keepdim=True)
         contrast = float(grey.std())
         blocks = [
             max(1, min(MOST_BLOCKS, length // BLOCK_PIXELS))
@@ -144,10 +149,10 @@ class PolicyMemory:
         self._picture, self._contrast = picture, contrast
         if before is None or before.shape != picture.shape:
             return False
-        step = BLOCK_STEP * max(contrast, contrast_before)
-        changed = ((picture - before).abs() > step).float().mean((1, 2, 3))
-        limit = self.policy.cut_share * self.policy.area
-        return bool((changed > limit).any())
+        limit = BLOCK_STEP * max(contrast, contrast_before)
+        changed = ((picture - before).abs() > limit).float().mean((1, 2, 3))
+        share = self.policy.cut_share * self.policy.area
+        return bool((changed > share).any())
 
 
 def find_images(args: tuple, kwargs: Mapping[str, Any]) -> Tensor | None:
