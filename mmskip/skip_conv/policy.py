@@ -8,8 +8,9 @@ The papers leave this open; all numbers here are ours.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -86,8 +87,7 @@ class PolicyMemory:
     def __init__(self, policy: StreamPolicy) -> None:
         self.policy = policy
         self.is_busy = False
-        self._picture: Tensor | None = None
-        self._contrast = 0.0
+        self._last: _Thumbnail | None = None
         self._costly = 0
         self._dense = 0
 
@@ -139,20 +139,60 @@ class PolicyMemory:
         step = max(1, min(images.shape[2:]) // THUMBNAIL)
         grey = images.detach()[:, :, ::step, ::step].float()
         grey = grey.mean(1, keepdim=True)
-        contrast = float(grey.std())
         blocks = [
             max(1, min(MOST_BLOCKS, length // BLOCK_PIXELS))
             for length in images.shape[2:]
         ]
-        picture = F.adaptive_avg_pool2d(grey, blocks).cpu()
-        before, contrast_before = self._picture, self._contrast
-        self._picture, self._contrast = picture, contrast
-        if before is None or before.shape != picture.shape:
+        picture = F.adaptive_avg_pool2d(grey, blocks)
+        spread = F.adaptive_max_pool2d(grey, blocks) + F.adaptive_max_pool2d(
+            -grey, blocks
+        )
+        now = _Thumbnail(
+            picture.cpu().numpy(),
+            (spread == 0).cpu().numpy(),
+            float(grey.std()),
+        )
+        before, self._last = self._last, now
+        if before is None or before.picture.shape != now.picture.shape:
             return False
-        limit = BLOCK_STEP * max(contrast, contrast_before)
-        changed = ((picture - before).abs() > limit).float().mean((1, 2, 3))
+        limit = BLOCK_STEP * max(now.contrast, before.contrast)
+        changed = np.abs(now.picture - before.picture) > limit
+        shown = now.shown() | before.shown()
         share = self.policy.cut_share * self.policy.area
-        return bool((changed > share).any())
+        counts = (changed & shown).sum((1, 2, 3)), shown.sum((1, 2, 3))
+        return bool((counts[0] > share * counts[1]).any())
+
+
+class _Thumbnail(NamedTuple):
+    """Holds what is compared of a frame.
+
+    Attributes:
+        picture: (N, 1, h, w), the means of blocks.
+        is_flat: Bool, the same; True for blocks of one value.
+        contrast: Standard deviation of the frame.
+    """
+
+    picture: np.ndarray
+    is_flat: np.ndarray
+    contrast: float
+
+    def shown(self) -> np.ndarray:
+        """Tell the picture from the bars of a letterbox, bool (N, 1, h, w).
+
+        Bars are rows and columns of one value, from the borders on.
+        """
+        shown = np.ones_like(self.is_flat)
+        for axis in (2, 3):
+            first = np.take(self.picture, [0], 5 - axis)
+            same = (self.is_flat & (self.picture == first)).all(
+                5 - axis, keepdims=True
+            )
+            ahead = np.logical_and.accumulate(same, axis)
+            behind = np.flip(
+                np.logical_and.accumulate(np.flip(same, axis), axis), axis
+            )
+            shown &= ~(ahead | behind)
+        return shown
 
 
 def find_images(args: tuple, kwargs: Mapping[str, Any]) -> Tensor | None:

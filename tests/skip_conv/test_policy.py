@@ -81,6 +81,14 @@ def test_a_picture_that_changed_altogether_is_a_reference_frame(other):
     )
 
 
+def test_the_borders_of_a_letterbox_do_not_hide_a_cut():
+    frames = [scene(0), scene(0), scene(1)]
+    for frame in frames:
+        frame[..., 40:, :] = 114
+    reasons, *_ = watch(make_model(), frames, StreamPolicy())
+    assert reasons == ['first', None, 'cut']
+
+
 def test_without_a_policy_a_stream_never_restarts():
     frames = [scene(0), scene(1), scene(2)]
     reasons, _, state = watch(make_model(), frames, None)
