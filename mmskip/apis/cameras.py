@@ -130,33 +130,38 @@ class Camera:
                 return
 
     def _offer(self, frame: Frame, stop: threading.Event) -> bool:
-        """Let a frame wait for its turn; returns False if all is to end."""
+        """Let a frame wait for its turn; returns False if all is to end.
+
+        Those of files are prepared here, beside the model.
+        """
+        prepared = None if self.is_live else self._stream.prepare(frame)
         with self._changed:
             if self.is_live and self._waiting:
-                old = self._waiting.pop()
+                old, _ = self._waiting.pop()
                 self.dropped += 1
                 if old.restarts:
                     frame = frame._replace(restarts=True)
             while len(self._waiting) >= AHEAD and not stop.is_set():
                 self._changed.wait(LOOK)
-            self._waiting.append(frame)
+            self._waiting.append((frame, prepared))
         return not (stop.is_set() or self.has_ended)
 
-    def take_turn(self, shared: SharedModel) -> FrameResult | None:
+    def take_turn(self) -> FrameResult | None:
         """Run the model on the next frame, or end if there is none.
 
         Returns:
             The result; None if the camera has ended.
         """
         with self._changed:
-            frame = self._waiting.pop(0) if self._waiting else None
+            taken = self._waiting.pop(0) if self._waiting else None
             self._changed.notify()
-        if frame is None:
+        if taken is None:
             self.close()
             return None
-        if self._stream is None:
-            self._open(shared)
-        result = self._stream(frame)
+        frame, prepared = taken
+        if not self.totals.frames:
+            self._open()
+        result = self._stream.run(*(prepared or self._stream.prepare(frame)))
         if self.is_live:
             self.age = time.time() - frame.time
             self.oldest = max(self.oldest, self.age)
@@ -168,8 +173,11 @@ class Camera:
             self.nbytes = state.nbytes
         return result
 
-    def _open(self, shared: SharedModel) -> None:
+    def bind(self, shared: SharedModel) -> None:
+        """Make the stream on the model of a worker."""
         self._stream = self._make_stream(shared)
+
+    def _open(self) -> None:
         self._taken = [
             self._sinks.enter_context(sink) for sink in self._make_sinks(self)
         ]
@@ -180,7 +188,6 @@ class Camera:
             self._sinks.close()
         except Exception as error:
             self.error = self.error or error
-        self._stream = None
         self.has_ended = True
         with self._changed:
             self._waiting.clear()
@@ -223,6 +230,8 @@ class Cameras:
         self._threads_each = max(1, cores // self.workers)
         copies = (copy.deepcopy(model) for _ in range(self.workers - 1))
         self._shared = [SharedModel(m, dense) for m in (model, *copies)]
+        for number, camera in enumerate(self.cameras):
+            camera.bind(self._shared[number % self.workers])
         self._max_memory = max_memory
         self._watch = watch
         self._stop = threading.Event()
@@ -278,7 +287,7 @@ class Cameras:
                     if camera is None:
                         continue
                     waiting.remove(camera)
-                    self._turn(shared, camera)
+                    self._turn(camera)
                     if not camera.has_ended:
                         waiting.append(camera)
         except BaseException as error:
@@ -298,11 +307,11 @@ class Cameras:
             self._ready.wait(LOOK)
         return None
 
-    def _turn(self, shared: SharedModel, camera: Camera) -> None:
+    def _turn(self, camera: Camera) -> None:
         try:
             if not camera.totals.frames:
                 self._check_memory(camera)
-            result = camera.take_turn(shared)
+            result = camera.take_turn()
             if result is not None:
                 self._watch(camera, result)
                 if camera.totals.frames == 1:

@@ -218,8 +218,16 @@ class StreamBinding(Binding):
 
     def _follow_policy(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
         """Let the stream begin again, before anything of a frame is done."""
+        if self.state.policy is None:
+            return
+        if self.num_frames != 1:
+            raise InputError(
+                'expected one frame per forward for a stream with a policy, '
+                f'got {self.num_frames}; use batch_size=1 in val_dataloader '
+                'and test_dataloader, and stream(num_frames=1)'
+            )
         images = find_images(args, kwargs)
-        if images is not None and self.num_frames == 1:
+        if images is not None:
             self.state.follow_policy(images)
 
     @property

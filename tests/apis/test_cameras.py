@@ -130,7 +130,7 @@ def test_a_dropped_frame_passes_on_that_the_source_was_lost():
     image = noise_frames(1)[0]
     camera._offer(Frame(3, image, restarts=True), stop)
     camera._offer(Frame(4, image), stop)
-    assert camera._waiting == [Frame(4, image, restarts=True)]
+    assert camera._waiting == [(Frame(4, image, restarts=True), None)]
 
 
 def test_a_file_waits_for_its_turn():

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 import mmskip
+from mmskip.reading import InputError
 from mmskip.skip_conv import StreamPolicy, streams
 
 SIZE = 128
@@ -223,6 +224,17 @@ def test_streams_that_take_turns_equal_each_alone():
     for ours, theirs in zip(together, alone, strict=True):
         for one, other in zip(ours, theirs, strict=True):
             assert torch.equal(one, other)
+
+
+def test_several_frames_at_once_are_refused():
+    model = make_model()
+    state = mmskip.StreamState(StreamPolicy())
+    with (
+        torch.no_grad(),
+        mmskip.stream(model, state, num_frames=2),
+        pytest.raises(InputError, match='batch_size=1'),
+    ):
+        model(scene(0).repeat(2, 1, 1, 1))
 
 
 def test_streams_do_not_change_in_the_middle_of_a_frame():
