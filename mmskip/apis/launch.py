@@ -24,7 +24,7 @@ from mmengine.runner import Runner
 from mmskip.datasets.action_lists import ListReport
 
 from .errors import EXIT_INCOMPLETE, EXIT_OK, UserError, one_line
-from .weights import load_weights
+from .models import load_weights
 
 # Missing videos that are named; the rest is counted.
 NAMED = 5
