@@ -22,6 +22,7 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmskip.datasets.action_lists import ListReport
+from mmskip.plan import PRECISIONS
 
 from .errors import EXIT_INCOMPLETE, EXIT_OK, UserError, one_line
 from .models import load_weights
@@ -75,6 +76,59 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
         'key="[a,b]" or key=a,b; nested lists and tuples are allowed, '
         'key="[(a,b),(c,d)]", quoted and without spaces',
     )
+
+
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a model, and the options of how it runs over videos."""
+    parser.add_argument('config', help='config of a detector or pose model')
+    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument('--device', default='cpu', help="e.g. 'cuda:0'")
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='detections below this score are left out',
+    )
+    parser.add_argument(
+        '--bbox',
+        type=float,
+        nargs=4,
+        metavar=('X1', 'Y1', 'X2', 'Y2'),
+        help='where the person is, for top-down pose; default the whole '
+        'frame; it stays fixed over a video',
+    )
+    parser.add_argument(
+        '--dense', action='store_true', help='run the model without skipping'
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='float32',
+        help='how images and kernels are stored; bfloat16 takes half of the '
+        'memory; int8 is fastest and needs --calibration',
+    )
+    parser.add_argument(
+        '--calibration',
+        metavar='FILE',
+        help='int8.json of `mmskip calibrate --precision int8`',
+    )
+    add_config_options(parser)
+
+
+def check_model_arguments(
+    parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> None:
+    """End the program if options of :func:`add_model_arguments` conflict."""
+    if args.dense and args.precision != 'float32':
+        parser.error(
+            f'--dense runs in float32, got --precision {args.precision}'
+        )
+    if (args.precision == 'int8') != (args.calibration is not None):
+        parser.error(
+            'expected --calibration with --precision int8 and with no other; '
+            '`mmskip calibrate CONFIG CHECKPOINT --precision int8 --video '
+            'VIDEO --out DIR` writes DIR/int8.json'
+        )
 
 
 def prepare_launcher(cfg: Config, launcher: str, local_rank: int) -> None:
