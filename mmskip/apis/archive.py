@@ -419,6 +419,8 @@ class ArchiveProgress:
         # Long videos take longer; each takes something.
         self._weights = {video: max(size, 1) for video, size in videos}
         self._total = sum(self._weights.values())
+        # Of the first outcome, before which models are loaded.
+        self._first: tuple[float, int] | None = None
         self._worked = 0
         self._interval = interval
         self._started = time.perf_counter()
@@ -458,21 +460,25 @@ class ArchiveProgress:
             for text in (*finished.warnings, finished.cut_short):
                 if text is not None:
                     self._tell(f'warning: {text}')
-        self._bar.update(
-            self._task, completed=self._worked, text=self._state()
-        )
+        state = self._state()
+        self._bar.update(self._task, completed=self._worked, text=state)
         now = time.perf_counter()
         if not self._console.is_terminal and now >= self._next_line:
             self._next_line = now + self._interval
-            self._tell(self._state())
+            self._tell(state)
 
     def _state(self) -> str:
-        elapsed = time.perf_counter() - self._started
-        left = elapsed * (self._total - self._worked) / self._worked
-        return (
-            f'{self.done}/{len(self._weights)} videos, {self.fps:.1f} '
-            f'frames/s, {timedelta(seconds=round(left))} left'
+        text = (
+            f'{self.done}/{len(self._weights)} videos, {self.fps:.1f} frames/s'
         )
+        now = time.perf_counter()
+        if self._first is None:
+            self._first = now, self._worked
+            return text
+        began, before = self._first
+        left = self._total - self._worked
+        seconds = (now - began) * left / (self._worked - before)
+        return f'{text}, {timedelta(seconds=round(seconds))} left'
 
     def _tell(self, text: str) -> None:
         self._console.print(

@@ -146,10 +146,17 @@ def prepare_launcher(cfg: Config, launcher: str, local_rank: int) -> None:
         local_rank: Used where the launcher does not set ``LOCAL_RANK``.
 
     Raises:
-        UserError: ``launcher='pytorch'`` outside torchrun.
+        UserError: ``launcher='pytorch'`` outside torchrun, or
+            ``launcher='slurm'`` without a GPU.
     """
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
     cfg.launcher = launcher
+    if launcher == 'slurm' and get_device() == 'cpu':
+        raise UserError(
+            '--launcher slurm expects a GPU for each task, but torch sees '
+            'none; without GPUs start tools/dist_train.sh on each node, with '
+            'NNODES, NODE_RANK and MASTER_ADDR'
+        )
     if launcher != 'pytorch':
         return
     missing = [k for k in ('RANK', 'WORLD_SIZE') if k not in os.environ]

@@ -7,6 +7,8 @@ that dies loses nothing but its task, which is tried once more.
 import multiprocessing
 import os
 import signal
+import sys
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from importlib import import_module
@@ -146,6 +148,8 @@ class RayWorkers:
     def run(self, tasks: Sequence[Any]) -> Iterator[Outcome]:
         """Do all tasks, see :class:`Workers`."""
         ray = self._ray
+        if not tasks:
+            return
         try:
             ray.init(
                 address=self._address,
@@ -280,6 +284,8 @@ def _serve(line: connection.Connection, build: Callable[[], Work]) -> None:
     # A bar is drawn there, and libraries say there what they load.
     with open(os.devnull, 'w') as nowhere:
         os.dup2(nowhere.fileno(), 1)
+    if not sys.warnoptions:  # each would tell the same
+        warnings.simplefilter('ignore')
     server = _Server(build)
     while True:
         try:
