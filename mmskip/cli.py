@@ -18,6 +18,7 @@ COMMANDS = {
     'demo': ('demo', 'train a toy detector, compare it dense and skipping'),
     'doctor': ('', 'say what is installed, what works, what to mend'),
     'stream': ('stream_video', 'run a trained model over a video or camera'),
+    'archive': ('archive', 'run a trained model over thousands of videos'),
     'calibrate': ('calibrate', 'choose thresholds from videos, no labels'),
     'benchmark': ('benchmark', 'time a model on frames, dense and skipping'),
     'train': ('train', 'train the model of a config'),

@@ -40,7 +40,10 @@ ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / 'README.md', *sorted((ROOT / 'docs').rglob('*.md'))]
 LANGUAGES = {'bash', 'python', 'text'}
 #: Programs of others, whose arguments are theirs.
-PROGRAMS = {'.', 'cd', 'export', 'git', 'pip', 'python3.11'}
+PROGRAMS = {
+    *('.', 'cd', 'docker', 'export', 'git', 'journalctl', 'pip'),
+    *('python3.11', 'sudo'),
+}
 #: What configs of the pages inherit from: the reader's own.
 YOUR_DETECTOR = """
 _base_ = [

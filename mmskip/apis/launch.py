@@ -22,9 +22,10 @@ from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmskip.datasets.action_lists import ListReport
+from mmskip.plan import PRECISIONS
 
 from .errors import EXIT_INCOMPLETE, EXIT_OK, UserError, one_line
-from .weights import load_weights
+from .models import load_weights
 
 # Missing videos that are named; the rest is counted.
 NAMED = 5
@@ -77,6 +78,59 @@ def add_config_options(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add a model, and the options of how it runs over videos."""
+    parser.add_argument('config', help='config of a detector or pose model')
+    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument('--device', default='cpu', help="e.g. 'cuda:0'")
+    parser.add_argument(
+        '--score-thr',
+        type=float,
+        default=0.3,
+        help='detections below this score are left out',
+    )
+    parser.add_argument(
+        '--bbox',
+        type=float,
+        nargs=4,
+        metavar=('X1', 'Y1', 'X2', 'Y2'),
+        help='where the person is, for top-down pose; default the whole '
+        'frame; it stays fixed over a video',
+    )
+    parser.add_argument(
+        '--dense', action='store_true', help='run the model without skipping'
+    )
+    parser.add_argument(
+        '--precision',
+        choices=PRECISIONS,
+        default='float32',
+        help='how images and kernels are stored; bfloat16 takes half of the '
+        'memory; int8 is fastest and needs --calibration',
+    )
+    parser.add_argument(
+        '--calibration',
+        metavar='FILE',
+        help='int8.json of `mmskip calibrate --precision int8`',
+    )
+    add_config_options(parser)
+
+
+def check_model_arguments(
+    parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> None:
+    """End the program if options of :func:`add_model_arguments` conflict."""
+    if args.dense and args.precision != 'float32':
+        parser.error(
+            f'--dense runs in float32, got --precision {args.precision}'
+        )
+    if (args.precision == 'int8') != (args.calibration is not None):
+        parser.error(
+            'expected --calibration with --precision int8 and with no other; '
+            '`mmskip calibrate CONFIG CHECKPOINT --precision int8 --video '
+            'VIDEO --out DIR` writes DIR/int8.json'
+        )
+
+
 def prepare_launcher(cfg: Config, launcher: str, local_rank: int) -> None:
     """Set the launcher; without a GPU, set up gloo processes on the CPU.
 
@@ -92,10 +146,17 @@ def prepare_launcher(cfg: Config, launcher: str, local_rank: int) -> None:
         local_rank: Used where the launcher does not set ``LOCAL_RANK``.
 
     Raises:
-        UserError: ``launcher='pytorch'`` outside torchrun.
+        UserError: ``launcher='pytorch'`` outside torchrun, or
+            ``launcher='slurm'`` without a GPU.
     """
     os.environ.setdefault('LOCAL_RANK', str(local_rank))
     cfg.launcher = launcher
+    if launcher == 'slurm' and get_device() == 'cpu':
+        raise UserError(
+            '--launcher slurm expects a GPU for each task, but torch sees '
+            'none; without GPUs start tools/dist_train.sh on each node, with '
+            'NNODES, NODE_RANK and MASTER_ADDR'
+        )
     if launcher != 'pytorch':
         return
     missing = [k for k in ('RANK', 'WORLD_SIZE') if k not in os.environ]

@@ -8,11 +8,12 @@ defect is absent, and may run twice.
 """
 
 from .checkpoints import load_runner_checkpoints
-from .operators import let_mmcv_read_any_layout, let_ssd_head_predict
 from .packages import (
     announce_configs,
     define_torchvision_schemas,
     find_installed_packages,
+    let_mmcv_read_any_layout,
+    let_ssd_head_predict,
     provide_missing_drn,
 )
 

@@ -1,16 +1,14 @@
 """Hooks of mmengine that stream videos, count their cost and train gates."""
 
-from .cost_hooks import (
-    ClipCostHook,
-    Stopwatch,
-    StopwatchReader,
-    VideoTimerHook,
-)
-from .training_hooks import (
+from .hooks import (
     BatchNormHook,
     ChannelsLastHook,
+    ClipCostHook,
     IterSeedHook,
+    Stopwatch,
+    StopwatchReader,
     TemperatureHook,
+    VideoTimerHook,
     WarmUpHook,
 )
 from .video_hook import VideoHook

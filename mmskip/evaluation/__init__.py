@@ -3,12 +3,13 @@
 import warnings
 from importlib.util import find_spec
 
-from .action_accuracy import (
+from .accuracy import (
     ActionAccuracy,
+    ClipAccuracy,
+    ClipCost,
     average_precision,
     interpolated_average_precision,
 )
-from .clip_accuracy import ClipAccuracy, ClipCost
 from .comparison import (
     DETECTION,
     POSE,
@@ -20,7 +21,7 @@ from .comparison import (
     mean_over_seeds,
 )
 from .compute_cost import ComputeCost, VideoCost
-from .gate_shares import (
+from .gate_statistics import (
     STAGES,
     GateShares,
     GateWatch,

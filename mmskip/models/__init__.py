@@ -26,9 +26,8 @@ except (ImportError, AssertionError) as error:
     _tell('mmdet', 'EfficientDetHead or YOWO', error)
 
 try:
-    from .clip_backbones import CorrNet, R2Plus1D, X3DSwishInSE
+    from .clip_backbones import CorrNet, NarrowResNet, R2Plus1D, X3DSwishInSE
     from .inception3d import I3DInceptionV2
-    from .narrow_resnet import NarrowResNet
 
     __all__ += [
         'CorrNet',

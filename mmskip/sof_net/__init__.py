@@ -3,8 +3,7 @@
 import warnings
 from importlib.util import find_spec
 
-from .decisions import EarlyExit
-from .frame_choice import EveryKthFrame, RandomFrames
+from .decisions import EarlyExit, EveryKthFrame, RandomFrames
 from .losses import (
     EfficiencyLoss,
     PolicyGuidanceLoss,

@@ -3,9 +3,8 @@
 from .activitynet import make_toy_activitynet
 from .folder import pan_video
 from .hmdb51 import ClassVideos, make_toy_hmdb51
-from .jhmdb import make_toy_jhmdb
+from .jhmdb import make_toy_jhmdb, make_toy_sub_jhmdb
 from .kinetics import make_toy_kinetics
-from .sub_jhmdb import make_toy_sub_jhmdb
 from .ua_detrac import Sequences, make_toy_ua_detrac
 
 __all__ = [

@@ -1,19 +1,31 @@
-"""Write toy localisation data in the layout of J-HMDB.
+"""Write toy data in the layouts of J-HMDB and of its sub-JHMDB of poses.
+
+J-HMDB, for localisation:
 
 Rename_Images/<action>/<video>/00001.png
 puppet_mask/<action>/<video>/puppet_mask.mat    part_mask (H x W x T)
 splits/<action>_test_split<1..3>.txt            video.avi 1|2
 JHMDB-GT.pkl                                    boxes, made from the masks
+
+sub-JHMDB, for poses, has images and masks as well, and:
+
+joint_positions/<action>/<video>/joint_positions.mat    pos_img (2 x 15 x T)
+sub_splits/<action>_test_split_<1..3>.txt               video.avi 1|2
+splits/<action>_test_split<1..3>.txt                    the same
 """
 
+import io
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
 from scipy.io import savemat
 
+from mmskip.datasets.jhmdb_pose_release import VARIANTS
 from mmskip.datasets.jhmdb_release import (
     NUM_SPLITS,
     read_masks,
@@ -22,10 +34,16 @@ from mmskip.datasets.jhmdb_release import (
 
 from .figures import ACTIONS, ActorVideo
 from .folder import check_split_arguments, write_once
+from .joints import MOVES, FigureVideo
 
 MARKER = 'toy_jhmdb.json'
-# Grows when the same arguments give other bytes.
-VERSION = 1
+POSE_MARKER = 'toy_sub_jhmdb.json'
+# They grow when the same arguments give other bytes.
+VERSION = 2
+POSE_VERSION = 1
+SPLITS = ('splits', '_test_split{}.txt')
+# MATLAB's header has 116 bytes of text, in which scipy writes the time.
+HEADER = b'MATLAB 5.0 MAT-file, written by mmskip'.ljust(116)
 
 
 def make_toy_jhmdb(
@@ -42,8 +60,7 @@ def make_toy_jhmdb(
 
     In every video one figure does one of eight things and walks through the
     image meanwhile. Its box is that of the figure alone. The same arguments
-    give the same images and boxes with the same releases of numpy and
-    OpenCV; a file of MATLAB tells when it was written.
+    give the same bytes with the same releases of numpy, OpenCV and scipy.
 
     Args:
         root: Folder to write to; made if need be.
@@ -72,11 +89,65 @@ def make_toy_jhmdb(
     check_split_arguments(arguments)
 
     def write(folder: Path) -> None:
-        for action, name in enumerate(sorted(ACTIONS)):
-            _write_action(folder, arguments, action, name, on_video)
+        for number, action in enumerate(sorted(ACTIONS)):
+            name, film = folder_of(action), partial(ActorVideo, action)
+            kind = _Action(name, number, film, _write_actor, (SPLITS,))
+            _write_action(folder, arguments, kind, on_video)
         write_ground_truth(folder / 'JHMDB-GT.pkl', read_masks(folder))
 
     return write_once(root, 'toy J-HMDB', MARKER, arguments, write)
+
+
+def make_toy_sub_jhmdb(
+    root: str | os.PathLike,
+    *,
+    train_videos: int = 16,
+    test_videos: int = 4,
+    frames: tuple[int, int] = (16, 32),
+    size: tuple[int, int] = (128, 96),
+    seed: int = 0,
+    on_video: Callable[[], None] | None = None,
+) -> Path:
+    """Write a toy sub-JHMDB, unless it is there already.
+
+    In every video a figure with fifteen joints makes one of eight moves in
+    front of a textured wall that stands still. The same arguments give the
+    same bytes with the same releases of numpy, OpenCV and scipy.
+
+    Args:
+        root: Folder to write to; made if need be.
+        train_videos: Videos of each action that a split trains on.
+        test_videos: Videos of each action that it tests on.
+        frames: Fewest and most frames of a video; JHMDB has 15 to 40.
+        size: ``(width, height)`` of the images in pixels.
+        seed: Seed of all that is random.
+        on_video: Called after each video written.
+
+    Returns:
+        ``root``, for ``data_root`` of ``mmskip.JHMDBPoseDataset``.
+
+    Raises:
+        ValueError: An argument is out of range.
+        FileExistsError: ``root`` holds something else.
+    """
+    arguments = dict(
+        version=POSE_VERSION,
+        train_videos=train_videos,
+        test_videos=test_videos,
+        frames=list(frames),
+        size=list(size),
+        seed=seed,
+    )
+    check_split_arguments(arguments)
+
+    def write(folder: Path) -> None:
+        for number, name in enumerate(MOVES):
+            film = partial(FigureVideo, name)
+            splits = tuple(VARIANTS.values())
+            kind = _Action(name, number, film, _write_figure, splits)
+            _write_action(folder, arguments, kind, on_video)
+
+    return write_once(root, 'toy sub-JHMDB', POSE_MARKER, arguments, write)
 
 
 def folder_of(action: str) -> str:
@@ -84,53 +155,103 @@ def folder_of(action: str) -> str:
     return ACTIONS[action].__name__
 
 
+def write_matrices(path: Path, matrices: Mapping[str, Any]) -> None:
+    """Write a file of MATLAB that does not tell when it was written."""
+    buffer = io.BytesIO()
+    savemat(buffer, dict(matrices), do_compression=True)
+    content = buffer.getvalue()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(HEADER + content[len(HEADER) :])
+
+
+class _Action(NamedTuple):
+    """An action of a toy data set.
+
+    Attributes:
+        name: Name of its folders.
+        number: Its number, one of the seeds.
+        film: Makes a video of seeds, a number of frames and a size.
+        write: Writes a video of a name into the data set.
+        splits: Folders of the files of the splits, and their endings.
+    """
+
+    name: str
+    number: int
+    film: Callable[..., Any]
+    write: Callable[[Path, str, Any], None]
+    splits: Sequence[tuple[str, str]]
+
+
 def _write_action(
     root: Path,
     arguments: dict,
-    number: int,
-    action: str,
+    action: _Action,
     on_video: Callable[[], None] | None,
 ) -> None:
     """Write the videos and the splits of one action."""
-    folder, seed = folder_of(action), arguments['seed']
-    train = arguments['train_videos']
+    seed, train = arguments['seed'], arguments['train_videos']
     count = train + arguments['test_videos']
-    names = [f'toy_{folder}_{index}' for index in range(count)]
+    names = [f'toy_{action.name}_{index}' for index in range(count)]
     low, high = arguments['frames']
     for index, name in enumerate(names):
-        seeds = (seed, number, index)
+        seeds = (seed, action.number, index)
         length = np.random.default_rng((*seeds, 1)).integers(low, high + 1)
-        video = ActorVideo(
-            action, seeds, int(length), tuple(arguments['size'])
-        )
-        _write_video(root, f'{folder}/{name}', video)
+        video = action.film(seeds, int(length), tuple(arguments['size']))
+        action.write(root, f'{action.name}/{name}', video)
         if on_video is not None:
             on_video()
-    (root / 'splits').mkdir(exist_ok=True)
     for split in range(1, NUM_SPLITS + 1):
-        order = np.random.default_rng((seed, number, count, split))
+        order = np.random.default_rng((seed, action.number, count, split))
         trained = set(order.permutation(count)[:train].tolist())
-        lines = [
+        text = ''.join(
             f'{name}.avi {1 if index in trained else 2}\n'
             for index, name in enumerate(names)
-        ]
-        path = root / 'splits' / f'{folder}_test_split{split}.txt'
-        path.write_text(''.join(lines))
+        )
+        for folder, ending in action.splits:
+            path = root / folder / f'{action.name}{ending.format(split)}'
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
 
 
-def _write_video(root: Path, name: str, video: ActorVideo) -> None:
+def _write_actor(root: Path, name: str, video: ActorVideo) -> None:
     """Write frames and masks of one video."""
-    images = root / 'Rename_Images' / name
-    masks = root / 'puppet_mask' / name
-    images.mkdir(parents=True)
-    masks.mkdir(parents=True)
-    found = []
-    for number, (image, mask) in enumerate(video.film(), 1):
+    images, masks = zip(*video.film(), strict=True)
+    _write_images(root, name, images, masks)
+
+
+def _write_figure(root: Path, name: str, video: FigureVideo) -> None:
+    """Write frames, masks and joints of one video."""
+    shots = list(video.film())
+    images = [shot.image for shot in shots]
+    _write_images(root, name, images, [shot.mask for shot in shots])
+    joints = np.stack([shot.joints.T for shot in shots], -1) + 1  # from 1
+    width, height = video.size
+    middle = np.array([width, height])[:, None, None] / 2
+    write_matrices(
+        root / 'joint_positions' / name / 'joint_positions.mat',
+        dict(
+            pos_img=joints,
+            pos_world=(joints - middle) / middle,
+            scale=np.ones((1, len(shots))),
+            viewpoint='S',
+            action=name.split('/')[0],
+        ),
+    )
+
+
+def _write_images(
+    root: Path,
+    name: str,
+    images: Sequence[np.ndarray],
+    masks: Sequence[np.ndarray],
+) -> None:
+    """Write the frames of one video and the masks of its figure."""
+    folder = root / 'Rename_Images' / name
+    folder.mkdir(parents=True)
+    for number, image in enumerate(images, 1):
         _, data = cv2.imencode('.png', image)
-        (images / f'{number:05d}.png').write_bytes(data.tobytes())
-        found.append(mask)
-    savemat(
-        masks / 'puppet_mask.mat',
-        dict(part_mask=np.stack(found, -1)),
-        do_compression=True,
+        (folder / f'{number:05d}.png').write_bytes(data.tobytes())
+    write_matrices(
+        root / 'puppet_mask' / name / 'puppet_mask.mat',
+        dict(part_mask=np.stack(masks, -1)),
     )

@@ -1,12 +1,12 @@
 """VA-RED^2, which computes some channels and frames and rebuilds the rest."""
 
 from .cheap_maps import TIME_MAPS, CheapMaps
-from .conversion import DynamicConversion
 from .dynamic_conv import Mix, dynamic_conv, dynamic_macs
 from .gate import OptionWeights, SoftModulationGate, Usage
 from .layer import (
     DynamicConv2d,
     DynamicConv3d,
+    DynamicConversion,
     DynamicConvMixin,
     DynamicCost,
     refuse_options,

@@ -72,6 +72,12 @@ def test_the_pytorch_launcher_needs_torchrun(monkeypatch):
 
 
 @pytest.mark.skipif(get_device() != 'cpu', reason='a device is there')
+def test_without_a_gpu_slurm_is_refused():
+    with pytest.raises(UserError, match=r'a GPU for each.*dist_train\.sh'):
+        prepare_launcher(Config(), 'slurm', 0)
+
+
+@pytest.mark.skipif(get_device() != 'cpu', reason='a device is there')
 def test_without_a_gpu_gloo_takes_the_place_of_nccl(monkeypatch, capsys):
     for name, value in dict(
         LOCAL_RANK='0', RANK='0', WORLD_SIZE='1',

@@ -10,7 +10,7 @@ from torch import nn
 
 import mmskip
 from mmskip.apis import UserError
-from mmskip.apis.weights import load_weights, warn_of_unused
+from mmskip.apis.models import load_weights, warn_of_unused
 from mmskip.reading import InputError
 
 

@@ -74,9 +74,7 @@ class Wrapped(MMDistributedDataParallel):
 
 
 def test_the_hook_tells_what_to_set(monkeypatch):
-    monkeypatch.setattr(
-        'mmskip.engine.training_hooks.check_epochs', lambda *_: None
-    )
+    monkeypatch.setattr('mmskip.engine.hooks.check_epochs', lambda *_: None)
     module = torch.nn.Identity()
     module.warming_up = False
     runner = type('Runner', (), dict(model=Wrapped(module, False)))

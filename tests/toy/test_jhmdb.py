@@ -22,11 +22,10 @@ def root(tmp_path_factory):
 
 
 def digests(root):
-    """Of all but the files of MATLAB, which tell when they were written."""
     return {
         path.relative_to(root): hashlib.sha256(path.read_bytes()).hexdigest()
         for path in sorted(root.rglob('*'))
-        if path.is_file() and path.suffix != '.mat'
+        if path.is_file()
     }
 
 

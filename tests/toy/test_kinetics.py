@@ -9,8 +9,7 @@ import cv2
 import pytest
 
 from mmskip.toy import make_toy_kinetics
-from mmskip.toy.kinetics import GROUPS, choose_kinds
-from mmskip.toy.trimmed import MOTIONS
+from mmskip.toy.kinetics import GROUPS, MOTIONS, choose_kinds
 
 SMALL = dict(train_videos=4, test_videos=3, frames=8, size=(80, 64))
 

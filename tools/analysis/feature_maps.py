@@ -36,7 +36,7 @@ from mmskip.experiments.arguments import (
     open_recognizer,
     predict,
 )
-from mmskip.visualization.map_grid import draw_map_grids
+from mmskip.visualization.routing import draw_map_grids
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -29,8 +29,7 @@ from mmskip import record_routing
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.evaluation.compute_cost import group_of, read_groups, video_name
-from mmskip.evaluation.redundancy import dynamic_layers
-from mmskip.evaluation.routing_statistics import (
+from mmskip.evaluation.gate_statistics import (
     ClipRouting,
     ExtremeClips,
     cost_distribution,
@@ -38,6 +37,7 @@ from mmskip.evaluation.routing_statistics import (
     read_routing,
     share_by_class,
 )
+from mmskip.evaluation.redundancy import dynamic_layers
 from mmskip.experiments import write_csv
 from mmskip.experiments.arguments import (
     add_recognizer_arguments,
@@ -49,7 +49,7 @@ from mmskip.experiments.arguments import (
     predict,
 )
 from mmskip.visualization.frame_usage import stack
-from mmskip.visualization.routing_plots import (
+from mmskip.visualization.routing import (
     draw_clip,
     plot_cost_distribution,
     plot_shares,

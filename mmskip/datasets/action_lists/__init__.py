@@ -28,12 +28,13 @@ from .kinetics import (
 from .lists import (
     ActionEntry,
     ListReport,
+    Medium,
     check_size,
     convert_split,
+    index_media,
     write_classes,
     write_list,
 )
-from .media import Medium, index_media
 
 __all__ = [
     'ACTIVITYNET_SIZES',

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from mmskip.visualization.plots import plot_redundancy, without_prefix
-from mmskip.visualization.routing_plots import (
+from mmskip.visualization.routing import (
     THUMBNAIL,
     draw_clip,
     plot_cost_distribution,

@@ -1,4 +1,10 @@
-"""Plots of what dynamic convolutions chose (VA-RED^2)."""
+"""Pictures of what dynamic convolutions chose (VA-RED^2).
+
+Plots of shares and costs; frames of a clip; and feature maps in two grids
+side by side (B-2, B-3): all features computed, and what a dynamic convolution
+gave for the same input, the rebuilt ones outlined in red. In a grid a row is
+a channel, a column a frame.
+"""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -7,16 +13,21 @@ from typing import Any
 
 import cv2
 import numpy as np
+from matplotlib import colormaps
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from .overlay import write_text
 from .plots import STYLES, new_figure, save_figure, without_prefix
 
-GAP, MARGIN, CAPTION = 3, 6, 18
+CLIP_GAP, CLIP_MARGIN, CLIP_CAPTION = 3, 6, 18
 AXES = ('time', 'channels')
 # Pixels; smaller frames are enlarged.
 THUMBNAIL = 72
+RED = (40, 40, 220)
+WHITE = (255, 255, 255)
+TEXT = 0.38
+BORDER, GAP, MARGIN, CAPTION, LABEL = 2, 2, 10, 22, 34
 
 
 def plot_shares(
@@ -113,13 +124,104 @@ def draw_clip(frames: np.ndarray, caption: str) -> np.ndarray:
     """
     height = max(frames.shape[1], THUMBNAIL)
     width = round(frames.shape[2] * height / frames.shape[1])
-    step = width + GAP
-    shape = (CAPTION + height + MARGIN, 2 * MARGIN + len(frames) * step, 3)
+    step = width + CLIP_GAP
+    bottom = CLIP_CAPTION + height
+    shape = (bottom + CLIP_MARGIN, 2 * CLIP_MARGIN + len(frames) * step, 3)
     canvas = np.full(shape, 255, np.uint8)
-    write_text(canvas, caption, (MARGIN, 13), 0.4)
+    write_text(canvas, caption, (CLIP_MARGIN, 13), 0.4)
     for index, frame in enumerate(frames):
-        x = MARGIN + index * step
-        canvas[CAPTION : CAPTION + height, x : x + width] = cv2.resize(
+        x = CLIP_MARGIN + index * step
+        canvas[CLIP_CAPTION:bottom, x : x + width] = cv2.resize(
             frame, (width, height), interpolation=cv2.INTER_AREA
         )
+    return canvas
+
+
+def choose_rows(count: int, most: int) -> list[int]:
+    """Return at most so many indices of ``count``, evenly spaced."""
+    return sorted(set(np.linspace(0, count - 1, most).round().astype(int)))
+
+
+def draw_map_grids(
+    full: np.ndarray,
+    mixed: np.ndarray,
+    channels: np.ndarray,
+    frames: np.ndarray,
+    most: int = 8,
+    side: int = 48,
+) -> np.ndarray:
+    """Draw both grids.
+
+    The values of a channel have the same colours in all its maps.
+
+    Args:
+        full: (C, T, H, W), all computed.
+        mixed: (C, T, H, W), as it was.
+        channels: (C,) bool, which were computed.
+        frames: (T,) bool, which were computed.
+        most: Rows and columns of a grid at most.
+        side: Height of a map in pixels.
+
+    Returns:
+        Image, uint8, (H', W', 3) in blue, green, red.
+    """
+    rows = choose_rows(full.shape[0], most)
+    columns = list(range(min(full.shape[1], most)))
+    grids = []
+    nothing = np.ones(len(channels), bool), np.ones(len(frames), bool)
+    parts = ((full, *nothing), (mixed, channels, frames))
+    for maps, known_channels, known_frames in parts:
+        lines = []
+        for row in rows:
+            low = min(full[row].min(), mixed[row].min())
+            high = max(full[row].max(), mixed[row].max())
+            lines.append(
+                np.hstack(
+                    [
+                        _tile(
+                            (maps[row, t] - low) / max(high - low, 1e-12),
+                            known_channels[row] and known_frames[t],
+                            side,
+                        )
+                        for t in columns
+                    ]
+                )
+            )
+        grids.append(np.vstack(lines))
+    return _arrange(grids, rows)
+
+
+def _tile(values: np.ndarray, computed: bool, side: int) -> np.ndarray:
+    """Draw one map in colours, in a frame."""
+    width = max(1, round(side * values.shape[1] / values.shape[0]))
+    colours = colormaps['viridis'](values)[..., 2::-1]
+    image = cv2.resize(
+        (255 * colours).astype(np.uint8),
+        (width, side),
+        interpolation=cv2.INTER_NEAREST,
+    )
+    for thick, colour in ((BORDER, WHITE if computed else RED), (GAP, WHITE)):
+        image = cv2.copyMakeBorder(
+            image, *(thick,) * 4, cv2.BORDER_CONSTANT, value=colour
+        )
+    return image
+
+
+def _arrange(grids: list[np.ndarray], rows: list[int]) -> np.ndarray:
+    """Draw two grids with captions and the numbers of the channels."""
+    height, width = grids[0].shape[:2]
+    canvas = np.full(
+        (CAPTION + height + MARGIN, LABEL + 2 * width + 3 * MARGIN, 3),
+        255,
+        np.uint8,
+    )
+    captions = ('all computed', 'dynamic (red: rebuilt)')
+    for index, (grid, text) in enumerate(zip(grids, captions, strict=True)):
+        x = LABEL + MARGIN + index * (width + MARGIN)
+        canvas[CAPTION : CAPTION + height, x : x + width] = grid
+        write_text(canvas, text, (x, 15), TEXT)
+    step = height // len(rows)
+    for index, row in enumerate(rows):
+        place = (6, CAPTION + index * step + step // 2 + 4)
+        write_text(canvas, f'c{row}', place, TEXT)
     return canvas

@@ -5,8 +5,8 @@ import itertools
 import numpy as np
 import pytest
 
-from mmskip.toy import trimmed
-from mmskip.toy.trimmed import MOTIONS, SPEEDS, TrimmedVideo
+from mmskip.toy import kinetics
+from mmskip.toy.kinetics import MOTIONS, SPEEDS, TrimmedVideo
 
 SIZE = (96, 80)
 PAIRS = list(itertools.pairwise(MOTIONS))[::2]
@@ -14,7 +14,7 @@ PAIRS = list(itertools.pairwise(MOTIONS))[::2]
 
 @pytest.fixture(autouse=True)
 def no_noise(monkeypatch):
-    monkeypatch.setattr(trimmed, 'NOISE', 0.0)
+    monkeypatch.setattr(kinetics, 'NOISE', 0.0)
 
 
 def film(label, group, seed=(0, 1), frames=6):

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmskip.visualization.map_grid import RED, choose_rows, draw_map_grids
+from mmskip.visualization.routing import RED, choose_rows, draw_map_grids
 
 
 def count_red(image):

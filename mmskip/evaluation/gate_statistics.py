@@ -1,22 +1,33 @@
-"""The share of outputs that gates let through, by layer and stage."""
+"""Statistics of gates: firing by stage, routing by class and clip.
+
+The share of outputs that gates of Skip-Conv let through, by layer and stage;
+and the routing of dynamic convolutions by class, layer and clip (B. Pan,
+"Dynamic Neural Network for Efficient Video Recognition", M.S. thesis, MIT,
+2023, Fig. 4-1, 4-2, B-4 and B-6).
+"""
 
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from mmskip.core import dense_macs
 from mmskip.skip_conv import SkipConvMixin, SkipMemory, StreamState
+from mmskip.va_red2 import RoutingRecord
 
 # What a stage is called is what the first of these matches at the beginning
 # of a layer's name: blocks of an EfficientNet or a BiFPN (backbone.layers.3),
 # else two components (backbone.layer2, bbox_head.cls_convs), else one.
 STAGES = (r'[^.]+\.layers\.\d+', r'[^.]+\.[^.]+', r'[^.]+')
+AXES = ('time', 'channels')
+Clip = Mapping[str, Any]
 
 
 def stage_of(name: str, stages: Sequence[str] = STAGES) -> str | None:
@@ -195,3 +206,143 @@ def _rates(counts: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
         mac_share=executed / dense if dense else 0.0,
         layers=len(counts),
     )
+
+
+class ClipRouting(NamedTuple):
+    """Holds the routing of N clips, in order.
+
+    Attributes:
+        shares: By axis and layer, the share of the features that were
+            computed, (N,): 1 / R of the frames, r of the channels.
+        macs: MACs of the whole model, (N,) int64.
+        ratio: MACs of the dynamic layers by those of the plain ones, (N,).
+    """
+
+    shares: dict[str, dict[str, Tensor]]
+    macs: Tensor
+    ratio: Tensor
+
+
+def read_routing(record: RoutingRecord) -> ClipRouting:
+    """Read the routing of clips from what ``record_routing`` collected.
+
+    Layers that run on each frame on its own have their means over the frames
+    of a clip.
+
+    Raises:
+        ValueError: Nothing ran, or not as often in all layers.
+    """
+    macs = record.sample_macs()
+    clips = len(macs)
+    if not clips:
+        raise ValueError(
+            'expected a model that ran inside record_routing, got no clip'
+        )
+    shares: dict[str, dict[str, Tensor]] = {axis: {} for axis in AXES}
+    spent, dense = torch.zeros(clips), 0.0
+    for name, layer in record.by_layer().items():
+        rows = len(layer.executed)
+        if rows % clips:
+            raise ValueError(
+                f'expected as many rows of {name} for each of {clips} clips, '
+                f'got {rows}'
+            )
+        for axis in AXES:
+            share = 0.5 ** getattr(layer, axis).double()
+            shares[axis][name] = share.view(clips, -1).mean(1)
+        spent += layer.executed.view(clips, -1).sum(1)
+        dense += layer.dense * rows / clips
+    return ClipRouting(shares, macs, spent / dense)
+
+
+def join_routing(batches: Sequence[ClipRouting]) -> ClipRouting:
+    """Join the routing of several batches, one behind the other."""
+    layers = list(batches[0].shares['time'])
+    shares = {
+        axis: {
+            layer: torch.cat([batch.shares[axis][layer] for batch in batches])
+            for layer in layers
+        }
+        for axis in AXES
+    }
+    macs = torch.cat([batch.macs for batch in batches])
+    return ClipRouting(shares, macs, torch.cat([b.ratio for b in batches]))
+
+
+def share_by_class(
+    routing: ClipRouting, labels: Sequence[int]
+) -> list[dict[str, Any]]:
+    """Average the share of computed features by class and layer.
+
+    Args:
+        routing: Routing of the clips.
+        labels: Class of each clip.
+
+    Returns:
+        Rows with ``label``, ``layer``, ``clips`` and the share on each axis.
+    """
+    truth = torch.as_tensor(labels)
+    rows = []
+    for label in sorted(set(labels)):
+        members = truth == label
+        rows += [
+            dict(
+                label=label,
+                layer=layer,
+                clips=int(members.sum()),
+                **{
+                    axis: float(routing.shares[axis][layer][members].mean())
+                    for axis in AXES
+                },
+            )
+            for layer in routing.shares['time']
+        ]
+    return rows
+
+
+def cost_distribution(
+    macs: Sequence[int], limits: tuple[int, int], bins: int = 10
+) -> list[dict[str, Any]]:
+    """Count the share of the clips in ranges of cost of one width.
+
+    Args:
+        macs: MACs of each clip.
+        limits: Limits of the ranges, in MACs; the same for groups that are
+            to be compared.
+        bins: Number of ranges; one if the limits are equal.
+
+    Returns:
+        Rows with ``gmac_from``, ``gmac_to`` and ``share``.
+    """
+    low, high = limits
+    if low == high:
+        return [dict(gmac_from=low / 1e9, gmac_to=high / 1e9, share=1.0)]
+    counts, edges = np.histogram(macs, bins, limits)
+    return [
+        dict(
+            gmac_from=float(start) / 1e9,
+            gmac_to=float(stop) / 1e9,
+            share=float(count / len(macs)),
+        )
+        for (start, stop), count in zip(pairwise(edges), counts, strict=True)
+    ]
+
+
+class ExtremeClips:
+    """Keeps the cheapest and the dearest clip of each class, as they come.
+
+    Attributes:
+        by_label: The two of each class; of equal ones the first counts.
+    """
+
+    def __init__(self) -> None:
+        self.by_label: dict[int, tuple[Clip, Clip]] = {}
+
+    def add(self, clip: Clip) -> None:
+        """Take a clip, with ``label`` and ``macs``."""
+        label = clip['label']
+        low, high = self.by_label.get(label, (clip, clip))
+        self.by_label[label] = (
+            clip if clip['macs'] < low['macs'] else low,
+            clip if clip['macs'] > high['macs'] else high,
+        )

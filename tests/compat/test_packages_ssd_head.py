@@ -8,7 +8,7 @@ import torch
 from mmengine.config import ConfigDict
 
 from mmskip.compat import let_ssd_head_predict
-from mmskip.compat.operators import SSD_HEAD
+from mmskip.compat.packages import SSD_HEAD
 
 
 def test_ssd_predicts():

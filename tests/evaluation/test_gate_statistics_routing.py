@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import mmskip
-from mmskip.evaluation.routing_statistics import (
+from mmskip.evaluation.gate_statistics import (
     ClipRouting,
     ExtremeClips,
     cost_distribution,
