@@ -4,6 +4,7 @@ import queue
 import re
 import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
 
 import av
@@ -99,13 +100,19 @@ def pictures(container: InputContainer) -> Iterator[Picture]:
     Raises:
         av.FFmpegError: The container cannot be read any further.
     """
+    video = video_of(container)
+    is_jpeg = video.codec_context.name == 'mjpeg'
+    if is_jpeg:
+        # Damage is not marked there: it is an error, or nobody hears of it.
+        video.codec_context.options = {'err_detect': 'explode'}
     damaged = False
-    for packet in container.demux(video_of(container)):
+    for packet in container.demux(video):
         try:
             frames = packet.decode()
         except av.FFmpegError:
             damaged = True
-            yield Picture(None, True)
+            frame = _mend(packet) if is_jpeg else None
+            yield Picture(frame, True)
             continue
         for frame in frames:
             damaged = frame.is_corrupt or (damaged and not frame.key_frame)
@@ -257,6 +264,15 @@ def reason_of(error: Exception) -> str:
     # The whole text has the address in it, and its password.
     reason = getattr(error, 'strerror', None) or type(error).__name__
     return reason[:1].lower() + reason[1:]
+
+
+def _mend(packet: av.Packet) -> av.VideoFrame | None:
+    """Decode as much of a damaged JPEG image as can be."""
+    decoder = av.CodecContext.create('mjpeg', 'r')
+    with suppress(av.FFmpegError):
+        for frame in decoder.decode(packet) + decoder.decode(None):
+            return frame
+    return None
 
 
 def _why_not(url: str, name: str, error: Exception) -> str:

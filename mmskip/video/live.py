@@ -201,10 +201,10 @@ class LiveReader(FrameReader):
         failed = 0
         try:
             while not self._stopped.is_set():
-                arrived = self._arrived
                 reason = self._follow(feed)
                 feed = None
-                failed = 0 if self._arrived > arrived else failed + 1
+                # No longer lost: a frame has come since the last attempt.
+                failed = 0 if self._lost_at is None else failed + 1
                 if not self._wait(reason, failed):
                     return
         except BaseException as error:
@@ -234,10 +234,11 @@ class LiveReader(FrameReader):
     ) -> None:
         now = time.time()
         with self._changed:
-            last, index = self._newest, 0
-            if self._is_asked:
-                index = self._arrived
-                self._arrived += 1
+            last = self._newest
+            if not self._is_asked:
+                self._arrived = 0
+            index = self._arrived
+            self._arrived += 1
             if pixels is None:
                 self._skip(Lost(index, self.name))
                 return

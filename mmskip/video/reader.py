@@ -364,15 +364,19 @@ def _hand_over(
         put(None, error)
 
 
-def open_file(source: str) -> InputContainer:
-    """Open a video that has an end, by path or address.
+def open_file(source: str, timeout: float = TIMEOUT) -> InputContainer:
+    """Open a video by path or address.
+
+    Args:
+        source: The one or the other.
+        timeout: Seconds that a server may be silent.
 
     Raises:
         InputError: It cannot be opened.
     """
     name = without_password(source)
     if '://' in source:
-        return open_video(source, name, TIMEOUT)
+        return open_video(source, name, timeout)
     return open_video(f'file:{source}', name)
 
 

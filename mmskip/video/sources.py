@@ -75,7 +75,7 @@ def _open_address(
         return LiveReader(int(text), warn, options)
     if urlsplit(text).scheme.lower() in LIVE_SCHEMES:
         return LiveReader(text, warn, options)
-    container = open_file(text)
+    container = open_file(text, (options or LiveOptions()).timeout)
     if container.duration is None:
         return LiveReader(text, warn, options, container)
     return VideoReader(text, warn, container)
