@@ -1,6 +1,7 @@
 """Video in and results out: sources, live cameras, files of results."""
 
 from .frame import Frame, FrameResult
+from .health import FrameHealth, HealthLimits
 from .live import LiveOptions, LiveReader
 from .reader import FrameReader, read_ahead
 from .results import ResultLog, ResultVideo
@@ -9,8 +10,10 @@ from .writer import VideoWriter
 
 __all__ = [
     'Frame',
+    'FrameHealth',
     'FrameReader',
     'FrameResult',
+    'HealthLimits',
     'LiveOptions',
     'LiveReader',
     'ResultLog',

@@ -254,7 +254,7 @@ def interruptible(work: Callable[[], Result]) -> Result:
 
 def without_password(source: str) -> str:
     """Return an address as it may be shown: ``rtsp://admin:***@camera``."""
-    return re.sub(r'(://[^/@:]*):[^/@]*@', r'\1:***@', source)
+    return re.sub(r'(://[^/@:]*):[^/]*@', r'\1:***@', source)
 
 
 def reason_of(error: Exception) -> str:

@@ -420,6 +420,9 @@ def _announced_seconds(container: InputContainer) -> float | None:
     The sound of a file may be longer than its pictures.
     """
     video = video_of(container)
+    if container.format.name == 'avi' and video.frames and video.average_rate:
+        # FFmpeg shortens the duration to what is there.
+        return float(video.frames / video.average_rate)
     if video.duration:
         return float(video.duration * video.time_base)
     if container.duration and len(container.streams) == 1:

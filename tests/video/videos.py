@@ -1,5 +1,6 @@
 """Videos written by FFmpeg for tests: whatever a camera may put into one."""
 
+import time
 from fractions import Fraction
 from pathlib import Path
 
@@ -42,3 +43,11 @@ def write_frames(
             out.mux(stream.encode(frame))
         out.mux(stream.encode(None))
     return Path(path)
+
+
+def wait_until(is_so, seconds=5.0):
+    """Wait for something that another thread does."""
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
