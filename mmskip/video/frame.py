@@ -20,12 +20,15 @@ class Frame(NamedTuple):
             which a frame of a live source arrived.
         restarts: True if the source was lost before this frame, which a
             stream then takes as a reference frame.
+        damaged: True if the frame, or one that it is based upon, was
+            decoded from data that are damaged or lost.
     """
 
     index: int
     image: np.ndarray
     time: float = 0.0
     restarts: bool = False
+    damaged: bool = False
 
 
 @dataclass(frozen=True)

@@ -47,8 +47,8 @@ def read_video(path):
     return frames
 
 
-def damage_frame(path, index):
-    """Overwrite one JPEG of a Motion JPEG file, headers left alone."""
+def damage_frame(path, index, intact=0.0):
+    """Overwrite one JPEG of a Motion JPEG file but its first share."""
     data = bytearray(path.read_bytes())
     starts, position = [], data.find(b'movi')
     while (position := data.find(b'00dc', position)) != -1:
@@ -56,7 +56,8 @@ def damage_frame(path, index):
         position += 4
     start = starts[index]
     size = int.from_bytes(data[start + 4 : start + 8], 'little')
-    data[start + 8 : start + 8 + size] = bytes(size)
+    kept = round(intact * size)
+    data[start + 8 + kept : start + 8 + size] = bytes(size - kept)
     path.write_bytes(data)
     return path
 

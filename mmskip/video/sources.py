@@ -1,0 +1,81 @@
+"""Opening whatever holds frames: a file, a folder, an address, a camera."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
+
+from .live import LiveOptions, LiveReader
+from .reader import FrameReader, ImageReader, VideoReader, is_image, open_file
+
+# Of other addresses only their server knows whether they have an end.
+LIVE_SCHEMES = ('rtmp', 'rtmps', 'rtp', 'rtsp', 'rtsps', 'srt', 'tcp', 'udp')
+
+
+def open_reader(
+    source: str | Path | int,
+    warn: Callable[[str], Any] = print,
+    options: LiveOptions | None = None,
+) -> FrameReader:
+    """Open whatever holds frames.
+
+    Args:
+        source: A video file or an image, also as ``file://...``, a folder of
+            images, a named pipe, a network address (``rtsp://...``,
+            ``http://...``) or the number of a camera, also as text.
+        warn: Takes each warning, one line of text.
+        options: For live sources, see :class:`LiveOptions`.
+
+    Returns:
+        A reader to iterate over and to close (or to use as a context): a
+        :class:`LiveReader` for cameras, named pipes and addresses without an
+        end.
+
+    Raises:
+        InputError: There is no such source or it cannot be read.
+    """
+    path = local_path(source)
+    if path is None:
+        return _open_address(source, warn, options)
+    if path.is_fifo():
+        return LiveReader(str(path), warn, options)
+    if path.is_dir() or (is_image(path) and path.is_file()):
+        return ImageReader(path, warn)
+    return VideoReader(str(path), warn)
+
+
+def local_path(source: str | Path | int) -> Path | None:
+    """Return the path of a source on this machine.
+
+    Args:
+        source: See :func:`open_reader`.
+
+    Returns:
+        The path, whether it exists or not; ``None`` for a camera and an
+        address on a network.
+    """
+    text = str(source)
+    if isinstance(source, Path) or Path(text).exists():
+        return Path(source)
+    if text.isdecimal():
+        return None
+    if text.startswith('file:'):
+        return Path(url2pathname(urlsplit(text).path))
+    return None if '://' in text else Path(text)
+
+
+def _open_address(
+    source: str | int,
+    warn: Callable[[str], Any],
+    options: LiveOptions | None,
+) -> FrameReader:
+    text = str(source)
+    if text.isdecimal():
+        return LiveReader(int(text), warn, options)
+    if urlsplit(text).scheme.lower() in LIVE_SCHEMES:
+        return LiveReader(text, warn, options)
+    container = open_file(text, (options or LiveOptions()).timeout)
+    if container.duration is None:
+        return LiveReader(text, warn, options, container)
+    return VideoReader(text, warn, container)
