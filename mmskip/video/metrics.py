@@ -45,7 +45,11 @@ class Metrics:
 
         def make(kind: Any, name: str, text: str, **options: Any) -> Any:
             return kind(
-                f'mmskip_{name}', text, ['camera'], registry=registry, **options
+                f'mmskip_{name}',
+                text,
+                ['camera'],
+                registry=registry,
+                **options,
             )
 
         counter, gauge = prometheus.Counter, prometheus.Gauge
