@@ -11,14 +11,10 @@ from mmskip.video import (
 )
 
 from .errors import UserError
+from .frame_pipeline import FramePipeline
+from .frame_stream import FrameStream, SharedModel, is_converted
 from .models import import_host, init_model, load_config
-from .video_stream import (
-    FramePipeline,
-    StreamProgress,
-    StreamTotals,
-    is_converted,
-    stream_video,
-)
+from .video_stream import StreamProgress, StreamTotals, stream_video
 from .zoo import (
     Limits,
     ZooRow,
@@ -35,9 +31,11 @@ __all__ = [
     'FramePipeline',
     'FrameReader',
     'FrameResult',
+    'FrameStream',
     'Limits',
     'ResultLog',
     'ResultVideo',
+    'SharedModel',
     'StreamProgress',
     'StreamTotals',
     'UserError',

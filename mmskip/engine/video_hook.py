@@ -18,7 +18,7 @@ from mmskip.core.convert import check_gates
 from mmskip.plan.record import StreamForward
 from mmskip.reading import InputError
 from mmskip.registry import HOOKS
-from mmskip.skip_conv import StreamBinding, StreamState, clip
+from mmskip.skip_conv import StreamBinding, StreamPolicy, StreamState, clip
 
 from .video_order import VideoOrder
 
@@ -125,6 +125,9 @@ class VideoHook(Hook):
             each person of a video is a stream, see
             :func:`mmskip.datasets.videos.find_video`. A sample that does
             not tell its video is one of its own, and a reference frame.
+        policy: Settings of :class:`mmskip.StreamPolicy`, by which the stream
+            also restarts within a video, at scene cuts and the like; needs
+            batches of one frame. None: it does not.
 
     Raises:
         ValueError: An option is out of range.
@@ -139,6 +142,7 @@ class VideoHook(Hook):
         inference: str = 'stream',
         reset_interval: int | None = None,
         video_key: str | Sequence[str] = 'video_id',
+        policy: Mapping[str, Any] | None = None,
     ) -> None:
         if inference not in INFERENCE_MODES:
             raise ValueError(
@@ -159,6 +163,7 @@ class VideoHook(Hook):
         self.inference = inference
         self.reset_interval = reset_interval
         self.video_key = video_key
+        self.policy = None if policy is None else StreamPolicy(**policy)
         self._open = ExitStack()
         self._stream: StreamBinding | None = None
         self._orders: dict[str, VideoOrder] = {}
@@ -276,7 +281,7 @@ class VideoHook(Hook):
         if self.inference == 'clip':
             self._open.enter_context(clip(model, self.num_frames))
         else:
-            self._stream = StreamBinding(model, StreamState())
+            self._stream = StreamBinding(model, StreamState(self.policy))
             self._open.enter_context(self._stream)
 
     def _follow(self, data_batch: Any) -> None:

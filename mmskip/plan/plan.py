@@ -283,12 +283,24 @@ class Plan:
             ledger.note_batch(self._fixed.batch)
         return ledger
 
+    def _cost(self, computed: Sequence[int]) -> tuple[int, int]:
+        """Add up the MACs of a frame, and those of a dense one."""
+        executed = sum(
+            number * conv.macs.per_output + conv.macs.overhead
+            for conv, number in zip(self.convs, computed, strict=True)
+        )
+        return executed, sum(conv.macs.dense for conv in self.convs)
+
     def _end(
         self, binding: StreamBinding, ledger: Any, is_reference: bool = False
     ) -> Any:
         """Count what was done; returns the result of the module."""
-        if ledger is not None:
+        wants_cost = binding.counts_cost and not is_reference
+        if ledger is not None or wants_cost:
             computed = self._frame.native.computed()
+        if wants_cost:
+            binding.note_cost(*self._cost(computed))
+        if ledger is not None:
             for conv, number in zip(self.convs, computed, strict=True):
                 conv.layer.record_frame(conv.macs, number, is_reference)
         binding.count(self.counts)

@@ -25,6 +25,7 @@ from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
 from .loss import GateCostLoss
 from .motion import HomographyMotion, Motion
 from .native_layer import MEMORY_RULES, SkipParams
+from .policy import StreamPolicy
 from .reference import (
     HeldMemory,
     SkipMemory,
@@ -34,7 +35,7 @@ from .reference import (
     skip_frames,
 )
 from .state import StreamState
-from .stream import Binding, ClipBinding, StreamBinding, clip, stream
+from .stream import Binding, ClipBinding, StreamBinding, clip, stream, streams
 from .warp import WARP_MACS, WarpedMemory, warp, warp_memory
 
 __all__ = [
@@ -60,6 +61,7 @@ __all__ = [
     'SkipMemory',
     'SkipParams',
     'StreamBinding',
+    'StreamPolicy',
     'StreamState',
     'WarpedMemory',
     'as_gate',
@@ -77,6 +79,7 @@ __all__ = [
     'skip_conv',
     'skip_frames',
     'stream',
+    'streams',
     'warp',
     'warp_memory',
 ]

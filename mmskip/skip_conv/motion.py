@@ -19,6 +19,7 @@ from mmskip.options import check_least
 from mmskip.registry import MODELS
 
 from .layer import SkipConvMixin
+from .policy import find_images
 from .reference import SkipMemory
 from .state import StreamState
 from .warp import warp_memory
@@ -275,15 +276,15 @@ class MotionFollower:
 
 
 def _images_of(args: tuple, kwargs: dict) -> Tensor:
-    """Find the images among a forward's arguments."""
-    for value in (*args, *kwargs.values()):
-        if isinstance(value, Tensor) and value.dim() == 4:
-            return value
-    raise RuntimeError(
-        'expected the images (N, C, H, W) among the arguments of the '
-        "model's forward, to estimate motion from; got "
-        f'{[type(v).__name__ for v in (*args, *kwargs.values())]}'
-    )
+    """Find the images among a forward's arguments, or say what came."""
+    images = find_images(args, kwargs)
+    if images is None:
+        raise RuntimeError(
+            'expected the images (N, C, H, W) among the arguments of the '
+            "model's forward, to estimate motion from; got "
+            f'{[type(v).__name__ for v in (*args, *kwargs.values())]}'
+        )
+    return images
 
 
 def _repeated(maps: Tensor, batch: int) -> Tensor:

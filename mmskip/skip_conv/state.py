@@ -7,6 +7,7 @@ streams. It is only right for the weights that it was computed with:
 
 import copy
 import weakref
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -17,6 +18,7 @@ from mmskip.native import library as native
 
 from .layer import SkipConvMixin
 from .native_layer import NativeCall
+from .policy import PolicyMemory, StreamPolicy
 from .reference import HeldMemory, SkipMemory
 
 CallSite = tuple[str, int]
@@ -25,11 +27,18 @@ CallSite = tuple[str, int]
 class StreamState:
     """Keeps the memory of one video, or of B videos in lock-step.
 
+    With a policy the stream also restarts by itself, at scene cuts or when
+    skipping does not pay; without one, only where its user says so.
+
     Memory is kept per call site, (layer name, n-th call in this frame): a
     head shared by pyramid levels, or a network that runs twice a frame for
     a flip test, has one slot for each use.
 
+    Args:
+        policy: When to take reference frames.
+
     Attributes:
+        policy: The same.
         frames: Number of frames since the last reset.
         shape_changes: Number of times that a call site met an input of
             another shape, dtype or device and became a reference frame again.
@@ -44,17 +53,25 @@ class StreamState:
             number of its call in a frame.
         watch: Watch over the weights; None before the first frame, and in
             copies, which trust the weights that they find.
+        restart: Why the last frame was a reference frame, see
+            :mod:`.policy`; None if it was not, or nobody asked.
+        restarts: Number of reference frames of each reason since the last
+            reset that was not the policy's own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, policy: StreamPolicy | None = None) -> None:
+        self.policy = policy
         self.frames = 0
         self.shape_changes = 0
         self.weight_changes = 0
         self.slots: dict[CallSite, SkipMemory | HeldMemory] = {}
         self.last_images: Any = None
         self.lost_motion = 0
+        self.restart: str | None = None
+        self.restarts: Counter[str] = Counter()
         self.plans: dict[tuple[Any, int], Any] = {}
         self.watch: WeightWatch | None = None
+        self._memory = None if policy is None else PolicyMemory(policy)
         self._masks: dict[CallSite, Tensor] = {}
         self._calls: dict[CallSite, NativeCall] = {}
         self._planned_for: weakref.ref[nn.Module] | None = None
@@ -66,6 +83,37 @@ class StreamState:
         The memory of plans stays, and is used again by the next video of
         the same model and size; drop the state to free it.
         """
+        self._forget_frames()
+        self.restart = None
+        self.restarts.clear()
+        if self.policy is not None:
+            self._memory = PolicyMemory(self.policy)
+
+    @property
+    def is_busy(self) -> bool:
+        """True while the policy computes all frames densely."""
+        return self._memory is not None and self._memory.is_busy
+
+    def follow_policy(self, images: Tensor) -> None:
+        """Begin again with a frame if the policy says so.
+
+        Args:
+            images: The frame, (N, C, H, W).
+        """
+        if self._memory is None:
+            return
+        self.restart = self._memory.decide(images, self.frames)
+        if self.restart is not None:
+            self.restarts[self.restart] += 1
+            if self.frames:
+                self._forget_frames()
+
+    def note_cost(self, executed: int, dense: int) -> None:
+        """Tell the policy the MACs of a frame, and those of a dense one."""
+        if self._memory is not None and self.restart is None and dense:
+            self._memory.note_cost(executed / dense)
+
+    def _forget_frames(self) -> None:
         self.frames = 0
         self.shape_changes = 0
         self.weight_changes = 0

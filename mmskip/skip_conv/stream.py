@@ -8,7 +8,7 @@ Symbols: B streams or clips, T frames of each, folded clip-major: (B*T, ...).
 
 import warnings
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -22,7 +22,7 @@ from mmskip.core import (
     follow_mode,
     refuse_bypasses,
 )
-from mmskip.core.counting import around_forward
+from mmskip.core.counting import TransientHook, around_forward
 from mmskip.native import active_backend, is_exact_inference, is_in_backward
 from mmskip.native import library as native
 from mmskip.reading import InputError
@@ -30,6 +30,7 @@ from mmskip.reading import InputError
 from .layer import SkipConvMixin
 from .loss import LateCosts
 from .motion import MotionFollower
+from .policy import find_images
 from .reference import SkipMemory
 from .state import CallSite, StreamState, WeightWatch
 
@@ -190,11 +191,55 @@ class StreamBinding(Binding):
         self._calls: dict[nn.Module, int] = {}
         self._in_forward = False
         self._native = False
+        self._executed = 0
+        self._dense = 0
 
     def __enter__(self) -> 'StreamBinding':
+        policy = self.model.register_forward_pre_hook(
+            TransientHook(self._follow_policy), with_kwargs=True
+        )
         super().__enter__()
-        self._handles += MotionFollower(self).attach()
+        self._handles += [policy, *MotionFollower(self).attach()]
         return self
+
+    def switch(self, state: StreamState) -> None:
+        """Go on with another stream: its state keeps the memory from now on.
+
+        Raises:
+            RuntimeError: A forward of the model is under way.
+            ValueError: The state holds another model's memory.
+        """
+        if self._in_forward:
+            raise RuntimeError(
+                'expected to change streams between two frames, not in one'
+            )
+        state.claim(self.model)
+        self.state = state
+
+    def _follow_policy(self, _: nn.Module, args: tuple, kwargs: dict) -> None:
+        """Let the stream begin again, before anything of a frame is done."""
+        if self.state.policy is None:
+            return
+        if self.num_frames != 1:
+            raise InputError(
+                'expected one frame per forward for a stream with a policy, '
+                f'got {self.num_frames}; use batch_size=1 in val_dataloader '
+                'and test_dataloader, and stream(num_frames=1)'
+            )
+        images = find_images(args, kwargs)
+        if images is not None:
+            self.state.follow_policy(images)
+
+    @property
+    def counts_cost(self) -> bool:
+        """True if the policy wants to know what this frame costs."""
+        state = self.state
+        return state.policy is not None and state.restart is None
+
+    def note_cost(self, executed: int, dense: int) -> None:
+        """Add MACs of this frame, and those of a dense one."""
+        self._executed += executed
+        self._dense += dense
 
     def begin(self) -> None:
         """Begin a frame: notice new weights, and count calls anew."""
@@ -266,6 +311,8 @@ class StreamBinding(Binding):
     def end(self) -> None:
         self._in_forward = False
         self.state.frames += self.num_frames
+        self.state.note_cost(self._executed, self._dense)
+        self._executed = self._dense = 0
 
     @property
     def is_plain(self) -> bool:
@@ -312,6 +359,7 @@ class StreamBinding(Binding):
             done = layer.run_prepared(self.state.prepared(site), x)
             if done is not None:
                 self.state.note(site, done[1])
+                self._count_cost(layer, x, done[1])
                 return done[0]
         first = x if self.num_frames == 1 else x[:: self.num_frames]
         memory = self.state.recall(site, first)
@@ -319,10 +367,19 @@ class StreamBinding(Binding):
             layer, x, self.num_frames, memory, self.restarts
         )
         self.state.keep(site, memory, mask)
+        self._count_cost(layer, x, mask)
         memory = self.state.slots[site]
         call = layer.prepare(x, memory) if self.is_plain else None
         self.state.prepare(site, call)
         return output
+
+    def _count_cost(
+        self, layer: SkipConvMixin, x: Tensor, mask: Tensor
+    ) -> None:
+        if self.counts_cost:
+            dense, per_output, overhead = layer.frame_macs(x.shape, mask)
+            computed = int(mask.sum())
+            self.note_cost(computed * per_output + overhead, dense)
 
 
 class ClipBinding(Binding):
@@ -419,6 +476,34 @@ def stream(
     state = StreamState() if state is None else state
     with StreamBinding(model, state, num_frames):
         yield state
+
+
+@contextmanager
+def streams(model: nn.Module) -> Iterator[Callable[[StreamState], None]]:
+    """Show a converted model several videos, a frame of this, one of that.
+
+    It is :func:`stream` for many cameras, without the milliseconds that
+    leaving and entering the block would take at each frame::
+
+        with streams(model) as switch:
+            switch(door)
+            model(frame_of_door)
+            switch(yard)
+            model(frame_of_yard)
+
+    Args:
+        model: A converted model, in eval mode.
+
+    Yields:
+        Switch to the stream of a state, between two forwards. Until it is
+        called for the first time, frames are of a stream of their own.
+
+    Raises:
+        ValueError: Nothing is converted.
+        RuntimeError: The model is inside a stream or clip already.
+    """
+    with StreamBinding(model, StreamState()) as binding:
+        yield binding.switch
 
 
 @contextmanager

@@ -55,6 +55,7 @@ class FrameReader:
         self.num_frames = num_frames
         self.unreadable = 0
         self.cut_short: str | None = None
+        self.is_live = False
         self._warn = warn
 
     def __enter__(self) -> 'FrameReader':

@@ -99,6 +99,15 @@ def test_a_stream_restarts_at_every_reset_interval_of_its_video(
     assert same(outputs, expected)
 
 
+def test_a_policy_restarts_a_stream_within_its_video(net, frames):
+    policy = dict(reset_interval=3, cut_share=None, busy_share=None)
+    outputs, _ = evaluate(net, frames, 'aaaaabb', policy=policy)
+    expected = []
+    for start, end in pairwise([0, 3, 5, 7]):
+        expected += run_stream(net, frames[start:end])[0]
+    assert same(outputs, expected)
+
+
 @every_pair(
     'videos,batch,interval',
     ['aaaaaaa', 'abbbbbb', 'aabcccc', 'ababaab'],

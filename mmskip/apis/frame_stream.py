@@ -1,0 +1,308 @@
+"""One model, and the streams of the cameras that take turns on it."""
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import replace
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from mmengine.structures import BaseDataElement
+from torch import Tensor, nn
+
+from mmskip.core import MacCount, count_macs
+from mmskip.engine.video_hook import is_converted
+from mmskip.skip_conv import StreamPolicy, StreamState, streams
+from mmskip.video import Frame, FrameResult
+from mmskip.video.regions import Region, RegionHolder
+from mmskip.visualization import InputMap, computed_pixels, mirrored_sites
+
+from .errors import UserError
+from .frame_pipeline import FramePipeline
+
+Tracker = Callable[[BaseDataElement, int], BaseDataElement]
+#: What tells frames apart, and nothing else.
+NAMES_OF_FRAMES = ('img_id', 'frame_id', 'video_id', 'img_path')
+
+
+class SharedModel:
+    """A model that several streams take turns on; use it as a context.
+
+    Do not use the model otherwise meanwhile. For parallel threads, give each
+    a copy of the model.
+
+    Args:
+        model: A detector or top-down pose estimator in eval mode. One
+            without converted layers runs densely.
+        dense: Run a converted model as the dense one.
+    """
+
+    def __init__(self, model: nn.Module, dense: bool = False) -> None:
+        self.model = model
+        self.skips = not dense and is_converted(model)
+        self._open = ExitStack()
+        self._switch: Callable[[StreamState], None] | None = None
+        self._before = MacCount(0, 0, 0, 0)
+
+    def __enter__(self) -> 'SharedModel':
+        with ExitStack() as stack:
+            if self.skips:
+                self._switch = stack.enter_context(streams(self.model))
+            self._macs = stack.enter_context(count_macs(self.model))
+            self._heads = stack.enter_context(RepeatedHeads(self.model))
+            self._open = stack.pop_all()
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        self._open.__exit__(*error)
+
+    def run(
+        self,
+        data: Mapping[str, Any],
+        state: StreamState | None,
+        memory: dict,
+    ) -> tuple[BaseDataElement, MacCount]:
+        """Run the model on a prepared frame of a stream.
+
+        Args:
+            data: See :class:`FramePipeline`.
+            state: State of the stream; None runs densely.
+            memory: Keeps what the heads found in the stream's last frame.
+
+        Returns:
+            The prediction, on the CPU, and its MACs.
+        """
+        if state is not None:
+            self._switch(state)
+        self._heads.memory = memory
+        # Not around the loop: it would hold in the caller's code, too.
+        with torch.no_grad():
+            prediction = self.model.test_step(data)[0].cpu()
+        after = self._macs.total()
+        pairs = zip(after, self._before, strict=True)
+        cost = MacCount(*(a - b for a, b in pairs))
+        self._before = after
+        return prediction, cost
+
+
+class RepeatedHeads:
+    """Lets a head give its last result again where nothing changed.
+
+    Decoding boxes and suppressing doubles takes as long as the network does
+    for a static frame. What a head makes of equal tensors is equal, so it is
+    given again; use it as a context around the model.
+
+    Args:
+        model: A model of mmdet or mmpose.
+
+    Attributes:
+        memory: Keeps the last tensors and results of each head, for the
+            stream whose turn it is.
+    """
+
+    #: Attribute of the model -> method of it that is a function of tensors.
+    METHODS = (
+        ('bbox_head', 'predict_by_feat'),
+        ('rpn_head', 'predict_by_feat'),
+        ('roi_head', 'predict'),
+        ('head', 'decode'),
+    )
+
+    def __init__(self, model: nn.Module) -> None:
+        self.memory: dict[str, tuple[list, Any]] = {}
+        self._found = [
+            (name, getattr(model, name), method)
+            for name, method in self.METHODS
+            if hasattr(getattr(model, name, None), method)
+        ]
+
+    def __enter__(self) -> 'RepeatedHeads':
+        for name, head, method in self._found:
+            run = getattr(head, method)
+            setattr(head, method, partial(self._repeat, name, run))
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        for _, head, method in self._found:
+            delattr(head, method)
+
+    def _repeat(self, name: str, run: Callable, *args: Any, **kwargs: Any):
+        given = list(_leaves((args, kwargs)))
+        known = self.memory.get(name)
+        if known is None or not _are_equal(known[0], given):
+            # Not what the head may write into.
+            self.memory[name] = given, copy.deepcopy(run(*args, **kwargs))
+        return copy.deepcopy(self.memory[name][1])
+
+
+class FrameStream:
+    """The stream of one camera on a shared model.
+
+    Args:
+        shared: The model, inside its context.
+        bbox: For pose estimators, see :class:`FramePipeline`.
+        with_mask: Work out ``computed_mask``.
+        policy: When the stream restarts by itself; None for never.
+        region: What is watched, for detectors; None for everything.
+        tracker: Gives the boxes of a detector their ids.
+
+    Attributes:
+        state: Memory of the stream; None if the model runs densely.
+    """
+
+    def __init__(
+        self,
+        shared: SharedModel,
+        bbox: Sequence[float] | None = None,
+        with_mask: bool = True,
+        policy: StreamPolicy | None = None,
+        region: Region | None = None,
+        tracker: Tracker | None = None,
+    ) -> None:
+        self.state: StreamState | None = None
+        self._shared = shared
+        self._pipeline = FramePipeline(shared.model, bbox)
+        if self._pipeline.is_pose and region is not None:
+            raise UserError(
+                'a region is for detectors; a pose estimator looks at its '
+                'bbox only'
+            )
+        self._with_mask = with_mask
+        self._policy = policy
+        self._region = region
+        self._holder = None if region is None else RegionHolder(region)
+        self._tracker = tracker
+        self._shape: tuple[int, int] | None = None
+        self._heads: dict = {}
+
+    def prepare(self, frame: Frame) -> tuple[Frame, dict[str, Any], float]:
+        """Prepare a frame, which may be done ahead in another thread.
+
+        Returns:
+            The frame, what the model takes, and the seconds it took.
+        """
+        start = time.perf_counter()
+        data = self._pipeline(frame.image, frame.index)
+        return frame, data, time.perf_counter() - start
+
+    def __call__(self, frame: Frame) -> FrameResult:
+        """Prepare a frame and run the model on it."""
+        return self.run(*self.prepare(frame))
+
+    def run(
+        self, frame: Frame, data: dict[str, Any], seconds: float
+    ) -> FrameResult:
+        """Run the model on a prepared frame, see :meth:`prepare`."""
+        start = time.perf_counter()
+        shape = frame.image.shape[:2]
+        reason = self._begin(frame, shape)
+        if self._holder is not None:
+            self._hold(data, shape)
+        prediction, cost = self._shared.run(data, self.state, self._heads)
+        if self.state is not None and self.state.restart is not None:
+            reason = reason or self.state.restart
+            if self._holder is not None and reason != 'first':
+                self._holder.renew()
+        if self._region is not None:
+            prediction = self._region.keep(prediction, shape)
+        if self._tracker is not None:
+            prediction = self._tracker(prediction, frame.index)
+        seconds += time.perf_counter() - start
+        return FrameResult(
+            frame.index,
+            frame.image,
+            prediction,
+            cost,
+            self._computed_mask(prediction, shape),
+            seconds,
+            frame.time,
+            reason,
+        )
+
+    def _begin(self, frame: Frame, shape: tuple[int, int]) -> str | None:
+        """Start anew where the picture is not the continuation."""
+        if not self._shared.skips:
+            return None
+        if self.state is None:
+            self._shape = shape
+            policy = self._policy
+            if policy is not None and self._region is not None:
+                policy = replace(policy, area=self._region.share(shape))
+            self.state = StreamState(policy)
+            return 'first'
+        reason = None
+        if frame.restarts:
+            reason = 'reconnect'
+        elif shape != self._shape:
+            reason = 'size'
+        if reason is not None:
+            self.state.reset()
+            if self._holder is not None:
+                self._holder.renew()
+        self._shape = shape
+        return reason
+
+    def _hold(self, data: dict[str, Any], shape: tuple[int, int]) -> None:
+        inputs = data['inputs'][0]
+        meta = data['data_samples'][0].metainfo
+        where = InputMap.from_metainfo(
+            {**meta, 'batch_input_shape': tuple(inputs.shape[1:])}, shape
+        )
+        self._holder.hold(inputs, where, shape)
+
+    def _computed_mask(
+        self, prediction: BaseDataElement, shape: tuple[int, int]
+    ) -> np.ndarray | None:
+        if self.state is None or not self._with_mask:
+            return None
+        masks = self.state.last_masks()
+        # Of the hosts' models only mmpose's have a flip test of this name.
+        options = getattr(self._shared.model, 'test_cfg', None) or {}
+        flips = options.get('flip_test', False)
+        return computed_pixels(
+            masks,
+            InputMap.from_metainfo(prediction.metainfo, shape),
+            shape,
+            mirrored_sites(masks) if flips else (),
+        )
+
+
+def _leaves(tree: Any) -> Iterator[Any]:
+    """List what a head is given: tensors, arrays, and what describes them."""
+    if isinstance(tree, BaseDataElement):
+        meta = tree.metainfo
+        for key in sorted(meta.keys() - set(NAMES_OF_FRAMES)):
+            yield key
+            yield from _leaves(meta[key])
+        for key, value in tree.items():
+            yield key
+            yield from _leaves(value)
+    elif isinstance(tree, Mapping):
+        for key in sorted(tree.keys() - set(NAMES_OF_FRAMES), key=str):
+            yield key
+            yield from _leaves(tree[key])
+    elif isinstance(tree, (list, tuple)):
+        yield len(tree)
+        for item in tree:
+            yield from _leaves(item)
+    else:
+        yield tree
+
+
+def _are_equal(ours: Sequence[Any], others: Sequence[Any]) -> bool:
+    return len(ours) == len(others) and all(
+        _is_equal(one, other) for one, other in zip(ours, others, strict=True)
+    )
+
+
+def _is_equal(one: Any, other: Any) -> bool:
+    if type(one) is not type(other):
+        return False
+    if isinstance(one, Tensor):
+        return one.shape == other.shape and torch.equal(one, other)
+    if isinstance(one, np.ndarray):
+        return np.array_equal(one, other)
+    return bool(one is other or one == other)
