@@ -1,23 +1,21 @@
 """Poses of several people who move: detector, tracker, a crop for each."""
 
 import time
-from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
-import torch
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import nn
 
-from mmskip.core import MacCount, count_macs
-from mmskip.engine.video_hook import is_converted
-from mmskip.skip_conv import StreamState, stream
+from mmskip.core import MacCount
+from mmskip.skip_conv import StreamState
 from mmskip.video import Frame, FrameResult
 from mmskip.video.tracks import Tracker
 
 from .errors import UserError
-from .video_stream import FramePipeline
+from .frame_pipeline import FramePipeline
+from .frame_stream import FrameStream, SharedModel
 
 # Share of a crop along each of its edges that a person keeps out of.
 MARGIN = 0.05
@@ -90,29 +88,30 @@ class _Person:
         crop: Of the pose estimator.
         state: Memory of the pose estimator; None if it runs densely.
         seen: Index of the last frame that had the person.
+        heads: What the heads found in the last frame, see
+            :class:`SharedModel`.
     """
 
     crop: SteadyCrop
     state: StreamState | None
     seen: int
+    heads: dict[str, Any] = field(default_factory=dict)
 
 
 class PeoplePose:
     """Finds the people of a camera, follows them and estimates their poses.
 
-    The detector looks at the whole frame, in a stream of its own. Each track
-    has a crop and a stream of the pose estimator. Memory is bounded: there
-    are never more than ``max_people`` of these streams, which those take
-    over who come later.
+    The detector looks at the whole frame. Each track has a crop and a stream
+    of the pose estimator. Memory is bounded: there are never more than
+    ``max_people`` of these streams, which those take over who come later.
 
     Args:
-        detector: A detector with ``cfg`` in eval mode, see
-            :func:`init_model`; without converted layers it runs densely.
-        pose_model: A top-down pose estimator, likewise.
+        detector: Stream of the camera on a detector of people, without a
+            tracker.
+        pose: A top-down pose estimator, inside its context.
         tracker: Gives the ids; it belongs to this camera.
         max_people: Poses per frame at most; who has a stream already goes
             first, then who was found with the highest score.
-        dense: Run converted models as the dense ones.
         room: Share of a person's size by which crops are larger, so that
             they move less often.
 
@@ -126,11 +125,10 @@ class PeoplePose:
 
     def __init__(
         self,
-        detector: nn.Module,
-        pose_model: nn.Module,
+        detector: FrameStream,
+        pose: SharedModel,
         tracker: Tracker,
         max_people: int = 8,
-        dense: bool = False,
         room: float = 0.1,
     ) -> None:
         if max_people < 1 or room < 0:
@@ -138,23 +136,18 @@ class PeoplePose:
                 'expected max_people of at least 1 and room of at least 0, '
                 f'got {max_people} and {room}'
             )
-        self._detector, self._pose_model = detector, pose_model
-        self._label = _label_of_people(detector)
-        self._prepare = FramePipeline(detector)
-        self._prepare_crop = FramePipeline(pose_model)
-        if pose_model.cfg.get('default_scope') != 'mmpose':
+        self._pipeline = FramePipeline(pose.model)
+        if not self._pipeline.is_pose:
             raise UserError(
                 'expected a pose estimator of mmpose to run on each person, '
-                f'got {type(pose_model).__name__}'
+                f'got {type(pose.model).__name__}'
             )
+        self._label = _label_of_people(detector.model)
+        self._detector = detector
+        self._pose = pose
         self._tracker = tracker
         self._max_people = max_people
         self._room = room
-        self._skips = [
-            is_converted(model) and not dense
-            for model in (detector, pose_model)
-        ]
-        self._state = StreamState() if self._skips[0] else None
         self._people: dict[int, _Person] = {}
         self._spare: list[StreamState] = []
         self._shape: tuple[int, ...] | None = None
@@ -164,68 +157,66 @@ class PeoplePose:
     def nbytes(self) -> int:
         """Bytes of memory of all streams, those that wait included."""
         states = [person.state for person in self._people.values()]
-        states = [self._state, *states, *self._spare]
+        states = [self._detector.state, *states, *self._spare]
         return sum(state.nbytes for state in states if state is not None)
 
-    def reset(self) -> None:
-        """Begin anew, as after a cut; ids of before do not come again."""
-        self._tracker.reset()
-        for number in list(self._people):
-            self._drop(number)
-        if self._state is not None:
-            self._state.reset()
+    def prepare(self, frame: Frame) -> tuple[Frame, dict[str, Any], float]:
+        """Prepare a frame for the detector, see :class:`FrameStream`."""
+        return self._detector.prepare(frame)
 
     def step(self, frame: Frame) -> FrameResult:
+        """Prepare the next frame and find people and poses in it."""
+        return self.run(*self.prepare(frame))
+
+    def run(
+        self, frame: Frame, data: dict[str, Any], seconds: float
+    ) -> FrameResult:
         """Find the people of the next frame and their poses.
 
         Args:
             frame: Indices rise; a gap means frames that were dropped. One
                 of another size, or that ``restarts``, begins anew.
+            data: What :meth:`prepare` made of it.
+            seconds: How long that took.
 
         Returns:
             ``prediction.pred_instances`` holds, of the N people that are on
             a track, ``bboxes`` (N, 4) and ``scores`` (N,) of the detector,
             ``keypoints`` (N, K, 2), ``keypoint_scores`` (N, K) and
             ``instances_id`` (N,), as arrays; coordinates are pixels of the
-            frame. ``cost`` and ``seconds`` are those of all models.
+            frame. ``cost`` and ``seconds`` are those of both models, mask
+            and ``restart`` those of the detector.
         """
+        result = self._detector.run(frame, data, seconds)
         start = time.perf_counter()
-        restart = self._why_restart(frame)
-        if restart is not None:
-            self.reset()
+        if frame.restarts or self._shape not in (None, frame.image.shape):
+            self._begin_anew()
         self._shape = frame.image.shape
-        data = self._prepare(frame.image, frame.index)
-        prediction, cost = _run(self._detector, self._state, data)
+        prediction = result.prediction
         found = prediction.pred_instances
         prediction.pred_instances = found[found.labels == self._label]
         self._tracker.update(prediction, frame.index)
         people = self._choose(prediction.pred_instances, frame.index)
-        poses, costs = [], [cost]
+        poses, costs = [], [result.cost]
         for number, box in zip(
-            people.instances_id, people.bboxes, strict=True
+            people.instances_id.tolist(), people.bboxes, strict=True
         ):
-            pose, cost = self._estimate(int(number), box, frame)
+            pose, cost = self._estimate(number, box, frame)
             poses.append(pose)
             costs.append(cost)
         self._forget(frame.index)
-        prediction.pred_instances = _join(people, poses, self._pose_model)
-        return FrameResult(
-            index=frame.index,
-            frame=frame.image,
-            prediction=prediction,
+        prediction.pred_instances = _join(people, poses, self._pose.model)
+        return replace(
+            result,
             cost=MacCount.sum(costs),
-            computed_mask=None,
-            seconds=time.perf_counter() - start,
-            time=frame.time,
-            restart=restart,
+            seconds=result.seconds + time.perf_counter() - start,
         )
 
-    def _why_restart(self, frame: Frame) -> str | None:
-        if self._shape is None:
-            return 'first frame'
-        if frame.image.shape != self._shape:
-            return 'frames of another size'
-        return 'source lost' if frame.restarts else None
+    def _begin_anew(self) -> None:
+        """Forget all people; their ids do not come again."""
+        self._tracker.reset()
+        for number in list(self._people):
+            self._drop(number)
 
     def _choose(self, found: InstanceData, index: int) -> InstanceData:
         """Choose whose poses are estimated, and give each a stream.
@@ -255,7 +246,7 @@ class PeoplePose:
 
     def _enter(self, index: int) -> _Person:
         state = None
-        if self._skips[1]:
+        if self._pose.skips:
             state = self._spare.pop() if self._spare else StreamState()
         return _Person(SteadyCrop(self._room), state, index)
 
@@ -283,20 +274,10 @@ class PeoplePose:
         if person.crop.follow(box) and person.state is not None:
             # All that is in the crop has moved.
             person.state.reset()
-        data = self._prepare_crop(frame.image, frame.index, person.crop.box)
+        data = self._pipeline(frame.image, frame.index, person.crop.box)
         person.crop.note(data['data_samples'][0])
-        prediction, cost = _run(self._pose_model, person.state, data)
+        prediction, cost = self._pose.run(data, person.state, person.heads)
         return prediction.pred_instances, cost
-
-
-def _run(
-    model: nn.Module, state: StreamState | None, data: dict[str, Any]
-) -> tuple[BaseDataElement, MacCount]:
-    """Run a model over one frame, in a stream if there is a state."""
-    skipping = nullcontext() if state is None else stream(model, state)
-    with torch.no_grad(), skipping, count_macs(model) as macs:
-        prediction = model.test_step(data)[0].cpu()
-    return prediction, macs.total()
 
 
 def _join(

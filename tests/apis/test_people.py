@@ -1,6 +1,7 @@
 """People are followed, and each has a crop and a stream of their own."""
 
 import itertools
+from contextlib import ExitStack
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 import mmskip
-from mmskip.apis import UserError
+from mmskip.apis import FrameStream, SharedModel, UserError
 from mmskip.apis.people import PeoplePose, SteadyCrop
 from mmskip.video import Frame
 from mmskip.video.tracks import Tracker
@@ -108,19 +109,29 @@ def converted(model, threshold):
     return model
 
 
-def people(scene, threshold=None, confirm=1, retain=30, **options):
-    return PeoplePose(
-        detector(scene, threshold),
-        pose_model(threshold),
-        Tracker(confirm=confirm, retain=retain),
-        **options,
-    )
+@pytest.fixture
+def people():
+    """Make a pipeline of models that are closed at the end."""
+    with ExitStack() as stack:
+
+        def make(scene, threshold=None, dense=False, tracker=None, **options):
+            detecting, pose = (
+                stack.enter_context(SharedModel(model, dense))
+                for model in (
+                    detector(scene, threshold),
+                    pose_model(threshold),
+                )
+            )
+            tracker = tracker or Tracker(confirm=1)
+            return PeoplePose(FrameStream(detecting), pose, tracker, **options)
+
+        yield make
 
 
-def run(pipeline, images, first=0):
+def run(pipeline, images):
     return [
         pipeline.step(Frame(index, image))
-        for index, image in enumerate(images, first)
+        for index, image in enumerate(images)
     ]
 
 
@@ -138,8 +149,8 @@ def found(result):
     return result.prediction.pred_instances
 
 
-def test_everyone_on_a_track_has_a_pose():
-    pipeline = people(walking, confirm=3)
+def test_everyone_on_a_track_has_a_pose(people):
+    pipeline = people(walking, tracker=Tracker(confirm=3))
     results = run(pipeline, noise_frames(4, SIZE))
     assert [len(found(result)) for result in results] == [0, 0, 2, 2]
     last = found(results[-1])
@@ -152,7 +163,7 @@ def test_everyone_on_a_track_has_a_pose():
         assert (point < box[2:]).all()
 
 
-def test_without_people_all_is_empty():
+def test_without_people_all_is_empty(people):
     (result,) = run(people(lambda _: []), noise_frames(1, SIZE))
     assert found(result).keypoints.shape == (0, 1, 2)
     assert found(result).keypoint_scores.shape == (0, 1)
@@ -160,7 +171,7 @@ def test_without_people_all_is_empty():
     assert result.cost.spent == DETECTOR_MACS
 
 
-def test_the_cost_is_that_of_the_detector_and_of_each_pose():
+def test_the_cost_is_that_of_the_detector_and_of_each_pose(people):
     results = run(people(walking), noise_frames(2, SIZE))
     for result in results:
         assert result.cost.dense == DETECTOR_MACS + 2 * POSE_MACS
@@ -168,14 +179,14 @@ def test_the_cost_is_that_of_the_detector_and_of_each_pose():
     assert results[1].seconds > 0
 
 
-def test_nothing_is_computed_where_nothing_moves():
+def test_nothing_is_computed_where_nothing_moves(people):
     still = noise_frames(1, SIZE) * 4
     results = run(people(lambda _: [at(30)], threshold=1e-6), still)
     assert results[0].cost.executed == DETECTOR_MACS + POSE_MACS
     assert [result.cost.executed for result in results[1:]] == [0, 0, 0]
 
 
-def test_skipping_without_loss_gives_what_the_dense_models_give():
+def test_skipping_without_loss_gives_what_the_dense_models_give(people):
     images = noise_frames(4, SIZE) * 10
     skip, dense = (
         run(people(walking, threshold=0.0, dense=dense), images)
@@ -189,7 +200,7 @@ def test_skipping_without_loss_gives_what_the_dense_models_give():
     assert dense[5].cost.overhead == 0
 
 
-def test_a_person_in_company_has_the_pose_of_one_alone():
+def test_a_person_in_company_has_the_pose_of_one_alone(people):
     images = noise_frames(20, SIZE)
     both = run(people(walking, threshold=0.01), images)
     alone = run(people(lambda n: walking(n)[1:], threshold=0.01), images)
@@ -199,11 +210,11 @@ def test_a_person_in_company_has_the_pose_of_one_alone():
         )
 
 
-def test_a_crop_moves_in_steps_and_is_then_a_reference_frame():
+def test_a_crop_moves_in_steps_and_is_then_a_reference_frame(people):
     pipeline = people(lambda n: [at(2 * n)], threshold=1e-6)
     still = noise_frames(1, SIZE) * 40
     results = run(pipeline, still)
-    crops = pipeline._pose_model.crops
+    crops = pipeline._pose.model.crops
     moved = [a != b for a, b in itertools.pairwise(crops)]
     assert 3 <= sum(moved) <= 8
     costs = [result.cost.executed for result in results[1:]]
@@ -271,7 +282,7 @@ def crowd(index):
     return [at(20 + 40 * n, 10 + 60 * (index // 10 % 2)) for n in range(3)]
 
 
-def test_those_beyond_the_most_are_left_out():
+def test_those_beyond_the_most_are_left_out(people):
     pipeline = people(crowd, max_people=2)
     results = run(pipeline, noise_frames(5, SIZE))
     for result in results:
@@ -280,8 +291,13 @@ def test_those_beyond_the_most_are_left_out():
     assert results[-1].cost.dense == DETECTOR_MACS + 2 * POSE_MACS
 
 
-def test_memory_does_not_grow_with_the_people():
-    pipeline = people(crowd, threshold=0.0, retain=5, max_people=4)
+def test_memory_does_not_grow_with_the_people(people):
+    pipeline = people(
+        crowd,
+        threshold=0.0,
+        max_people=4,
+        tracker=Tracker(confirm=1, retain=5),
+    )
     images = noise_frames(2, SIZE) * 40
     held = []
     for index, image in enumerate(images):
@@ -293,29 +309,30 @@ def test_memory_does_not_grow_with_the_people():
 
 
 @pytest.mark.parametrize('is_lost', [True, False])
-def test_it_begins_anew_after_a_loss_and_with_another_size(is_lost):
+def test_it_begins_anew_after_a_loss_and_with_another_size(people, is_lost):
     pipeline = people(lambda _: [at(30)], threshold=1e-6)
     still = noise_frames(1, SIZE)
     first, second = run(pipeline, still * 2)
-    assert (first.restart, second.restart) == ('first frame', None)
+    assert (first.restart, second.restart) == ('first', None)
     image = still[0] if is_lost else noise_frames(1, (SIZE[0], 100))[0]
     third = pipeline.step(Frame(2, image, 0.0, restarts=is_lost))
-    assert third.restart == (
-        'source lost' if is_lost else 'frames of another size'
-    )
+    assert third.restart == ('reconnect' if is_lost else 'size')
     assert third.cost.executed == third.cost.dense
     assert found(third).instances_id.tolist() == [2]
 
 
 def test_models_of_other_kinds_are_refused():
-    tracker = Tracker()
+    def make(detecting, pose):
+        stream = FrameStream(SharedModel(detecting))
+        return PeoplePose(stream, SharedModel(pose), Tracker())
+
     with pytest.raises(UserError, match="a class 'person', got one of car"):
-        PeoplePose(tiny_detector(), pose_model(), tracker)
+        make(tiny_detector(), pose_model())
     with pytest.raises(UserError, match='expected a pose estimator'):
-        PeoplePose(detector(walking), detector(walking), tracker)
+        make(detector(walking), detector(walking))
 
 
 @pytest.mark.parametrize('options', [dict(max_people=0), dict(room=-0.1)])
-def test_options_that_cannot_be_are_refused(options):
+def test_options_that_cannot_be_are_refused(people, options):
     with pytest.raises(UserError, match='expected max_people'):
         people(walking, **options)
