@@ -56,12 +56,19 @@ class FramePipeline:
         with DefaultScope.overwrite_default_scope(self._scope):
             self._transform = Compose(_frame_transforms(cfg, self.is_pose))
 
-    def __call__(self, image: np.ndarray, index: int = 0) -> dict[str, Any]:
+    def __call__(
+        self,
+        image: np.ndarray,
+        index: int = 0,
+        bbox: np.ndarray | None = None,
+    ) -> dict[str, Any]:
         """Prepare a frame.
 
         Args:
             image: (H, W, 3) uint8, BGR.
             index: Number of the frame, becomes ``img_id``.
+            bbox: Box of a pose estimator in this frame, instead of that of
+                the whole stream.
 
         Returns:
             ``inputs`` and ``data_samples``, lists of length one. The sample
@@ -73,6 +80,8 @@ class FramePipeline:
         if self.is_pose:
             data.update(self._meta)
             data['bbox'] = self._box_of(image)
+            if bbox is not None:
+                data['bbox'] = np.asarray(bbox, np.float32)[None]
             data['bbox_score'] = np.ones(1, dtype=np.float32)
         packed = self._transform(data)
         packed['data_samples'].set_metainfo(

@@ -150,6 +150,7 @@ class FrameStream:
         tracker: Gives the boxes of a detector their ids.
 
     Attributes:
+        model: The model.
         state: Memory of the stream; None if the model runs densely.
     """
 
@@ -162,6 +163,7 @@ class FrameStream:
         region: Region | None = None,
         tracker: Tracker | None = None,
     ) -> None:
+        self.model = shared.model
         self.state: StreamState | None = None
         self._shared = shared
         self._pipeline = FramePipeline(shared.model, bbox)
