@@ -1,8 +1,9 @@
 """Video in and results out: sources, live cameras, files of results."""
 
 from .frame import Frame, FrameResult
+from .logs import ResultLog, read_results
 from .reader import FrameReader, open_reader
-from .results import ResultLog, ResultVideo
+from .results import ResultVideo, ShowWindow, check_outputs
 from .writer import VideoWriter
 
 __all__ = [
@@ -11,6 +12,9 @@ __all__ = [
     'FrameResult',
     'ResultLog',
     'ResultVideo',
+    'ShowWindow',
     'VideoWriter',
+    'check_outputs',
     'open_reader',
+    'read_results',
 ]
