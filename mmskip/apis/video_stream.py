@@ -32,6 +32,8 @@ from mmskip.visualization import InputMap, computed_pixels, mirrored_sites
 from .errors import UserError
 
 GIGA = 1e9
+# Pixels of a frame a side per value of its computed_mask.
+MASK_STRIDE = 4
 
 
 class FramePipeline:
@@ -379,4 +381,5 @@ def _computed_mask(
         InputMap.from_metainfo(prediction.metainfo, frame_shape),
         frame_shape,
         mirrored_sites(masks) if flips else (),
+        MASK_STRIDE,
     )

@@ -19,12 +19,13 @@ _FRAGMENTS = dict(
     movflags='frag_keyframe+empty_moov+default_base_moof',
     frag_duration='500000',
 )
-# Container -> options of FFmpeg that keep its file playable at any time.
+# Suffix -> FFmpeg's name of the container, and options that keep its file
+# playable at any time.
 CONTAINERS = {
-    '.avi': {},
-    '.mkv': dict(cluster_time_limit='500'),
-    '.mov': _FRAGMENTS,
-    '.mp4': _FRAGMENTS,
+    '.avi': ('avi', {}),
+    '.mkv': ('matroska', dict(cluster_time_limit='500')),
+    '.mov': ('mov', _FRAGMENTS),
+    '.mp4': ('mp4', _FRAGMENTS),
 }
 # Per second; all usual frame rates are whole, 30000/1001 among them, and
 # MPEG-4 allows no more than 65535.
@@ -225,12 +226,13 @@ def _open(
 ) -> tuple[av.container.OutputContainer, av.VideoStream]:
     """Open a file and write its header."""
     suffix = path.suffix.lower()
+    name, options = CONTAINERS[suffix]
     container = av.open(
         # The protocol, or a colon in the name would be taken for one's.
         f'file:{path}',
         'w',
-        format=dict({'.mkv': 'matroska'}).get(suffix, suffix[1:]),
-        container_options=dict(CONTAINERS[suffix], flush_packets='1'),
+        format=name,
+        container_options=dict(options, flush_packets='1'),
     )
     rate = Fraction(fps).limit_denominator(1001)
     has_h264 = 'libx264' in av.codecs_available
