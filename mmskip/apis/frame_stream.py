@@ -24,6 +24,8 @@ from .errors import UserError
 from .frame_pipeline import FramePipeline
 
 Tracker = Callable[[BaseDataElement, int], BaseDataElement]
+#: Pixels of a frame a side per value of its computed_mask.
+MASK_STRIDE = 4
 #: What tells frames apart, and nothing else.
 NAMES_OF_FRAMES = ('img_id', 'frame_id', 'video_id', 'img_path')
 
@@ -269,6 +271,7 @@ class FrameStream:
             InputMap.from_metainfo(prediction.metainfo, shape),
             shape,
             mirrored_sites(masks) if flips else (),
+            stride=MASK_STRIDE,
         )
 
 

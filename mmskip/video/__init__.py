@@ -3,8 +3,9 @@
 from .frame import Frame, FrameResult
 from .health import FrameHealth, HealthLimits
 from .live import LiveOptions, LiveReader
+from .logs import ResultLog, read_results
 from .reader import FrameReader, read_ahead
-from .results import ResultLog, ResultVideo
+from .results import ResultVideo, ShowWindow, check_outputs
 from .sources import local_path, open_reader
 from .writer import VideoWriter
 
@@ -18,8 +19,11 @@ __all__ = [
     'LiveReader',
     'ResultLog',
     'ResultVideo',
+    'ShowWindow',
     'VideoWriter',
+    'check_outputs',
     'local_path',
     'open_reader',
     'read_ahead',
+    'read_results',
 ]

@@ -1,19 +1,47 @@
-"""Results of a stream as an annotated video and as a JSON file."""
+"""What results go to as pictures, and where outputs may go."""
 
-import json
-from collections.abc import Callable, Sequence
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
-from mmengine.structures import BaseDataElement
+import cv2
+import numpy as np
 
 from mmskip.reading import InputError
 from mmskip.visualization import PredictionDrawer, caption, tint
 
 from .frame import FrameResult
+from .logs import check_log_path
 from .writer import VideoWriter, check_video_path
 
 GIGA = 1e9
+
+
+def draw_result(result: FrameResult, drawer: PredictionDrawer) -> np.ndarray:
+    """Draw a frame as people see it: predictions, computed pixels, cost.
+
+    Args:
+        result: The frame and what was found in it.
+        drawer: Draws the predictions.
+
+    Returns:
+        (H, W, 3) uint8, BGR.
+    """
+    image = result.frame
+    cost = result.cost
+    text = (
+        f'{result.index}: {cost.spent / GIGA:.3g} of '
+        f'{cost.dense / GIGA:.3g} GMAC'
+    )
+    if result.computed_mask is not None:
+        image = tint(image, result.computed_mask)
+        text += ', tinted: computed'
+    return caption(drawer(image, result.prediction), text)
 
 
 class ResultVideo:
@@ -27,9 +55,12 @@ class ResultVideo:
         fps: Frames per second.
         drawer: Draws the predictions.
         warn: Takes each warning, one line of text.
+        keep_times: Show each frame at its own time; else all of them at a
+            constant rate.
 
     Raises:
-        InputError: An unknown suffix.
+        InputError: An unknown suffix; while writing, a file that cannot be
+            written.
     """
 
     def __init__(
@@ -38,153 +69,160 @@ class ResultVideo:
         fps: float,
         drawer: PredictionDrawer,
         warn: Callable[[str], Any] = print,
+        keep_times: bool = True,
     ) -> None:
-        self._path = check_video_path(path)
+        self.path = check_video_path(path)
         self._fps = fps
         self._drawer = drawer
         self._warn = warn
+        self._keep_times = keep_times
         self._writer: VideoWriter | None = None
 
     def __enter__(self) -> 'ResultVideo':
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *error: Any) -> None:
         if self._writer is not None:
-            self._writer.close()
-
-    @property
-    def path(self) -> Path:
-        """The file that is written."""
-        return self._path if self._writer is None else self._writer.path
+            self._writer.__exit__(*error)
 
     def write(self, result: FrameResult) -> None:
         """Append a frame."""
-        image = result.frame
         if self._writer is None:
-            size = (image.shape[1], image.shape[0])
-            self._writer = VideoWriter(self._path, size, self._fps, self._warn)
-        if result.computed_mask is not None:
-            image = tint(image, result.computed_mask)
-        image = self._drawer(image, result.prediction)
-        cost = result.cost
-        text = (
-            f'{result.index}: {cost.spent / GIGA:.3g} of '
-            f'{cost.dense / GIGA:.3g} GMAC'
-        )
-        if result.computed_mask is not None:
-            text += ', tinted: computed'
-        self._writer.write(caption(image, text))
+            height, width = result.frame.shape[:2]
+            self._writer = VideoWriter(
+                self.path, (width, height), self._fps, self._warn
+            )
+        moment = result.time if self._keep_times else None
+        self._writer.write(draw_result(result, self._drawer), moment)
 
 
-class ResultLog:
-    """A JSON file, written frame by frame, valid once the context is left.
-
-    ``{"source": ..., "frames": [{...}, ...], "summary": {...}}``; nothing is
-    held in memory.
+class ShowWindow:
+    """A window that shows the frames as they come; ``q`` or Esc ends.
 
     Args:
-        path: The file.
-        source: What the frames come from.
-        summary: Called at the end for what the file ends with.
-        classes: Names of the labels, if known.
-        score_thr: Detections below this score are left out.
-
-    Attributes:
-        path: The file.
+        drawer: Draws the predictions.
+        title: Of the window.
 
     Raises:
-        InputError: The file cannot be written; raised on entering.
+        InputError: There is no display, or OpenCV came without windows.
     """
 
-    def __init__(
-        self,
-        path: str | Path,
-        source: str,
-        summary: Callable[[], dict[str, Any]],
-        classes: Sequence[str] | None = None,
-        score_thr: float = 0.3,
-    ) -> None:
-        self.path = Path(path)
-        self._source = source
-        self._summary = summary
-        self._classes = classes
-        self._score_thr = score_thr
-        self._separator = '\n'
+    path = None
 
-    def __enter__(self) -> 'ResultLog':
-        try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._file = self.path.open('w', encoding='utf-8')
-        except OSError as error:
-            raise InputError(f'cannot write {self.path}: {error}') from error
-        source = json.dumps(self._source)
-        self._file.write(f'{{"source": {source}, "frames": [')
+    def __init__(self, drawer: PredictionDrawer, title: str) -> None:
+        # OpenCV's own answer to a missing display is to end the process.
+        has_display = not sys.platform.startswith('linux') or any(
+            map(os.environ.get, ('DISPLAY', 'WAYLAND_DISPLAY'))
+        )
+        if not has_display or not cv2.currentUIFramework():
+            reason = 'an OpenCV without windows' if has_display else 'none'
+            raise InputError(
+                f'cannot show {title}: expected a display, got {reason}; '
+                'write a video with --out instead, or log in with a display '
+                '(ssh -X) and install opencv-python rather than '
+                'opencv-python-headless'
+            )
+        self._drawer = drawer
+        self._title = title
+
+    def __enter__(self) -> 'ShowWindow':
+        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL)
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._file.write(f'\n], "summary": {json.dumps(self._summary())}}}\n')
-        self._file.close()
+        # The user may have closed it.
+        with suppress(cv2.error):
+            cv2.destroyWindow(self._title)
 
     def write(self, result: FrameResult) -> None:
-        """Append a frame."""
-        entry = dict(
-            index=result.index,
-            ms=round(1000 * result.seconds, 3),
-            gmac=result.cost.spent / GIGA,
-            dense_gmac=result.cost.dense / GIGA,
-            instances=instances_to_list(
-                result.prediction, self._classes, self._score_thr
-            ),
-        )
-        self._file.write(self._separator + json.dumps(entry))
-        self._separator = ',\n'
+        """Show a frame.
+
+        Raises:
+            KeyboardInterrupt: The user pressed ``q`` or Esc.
+        """
+        cv2.imshow(self._title, draw_result(result, self._drawer))
+        if cv2.waitKey(1) & 0xFF in (ord('q'), 27):
+            raise KeyboardInterrupt
 
 
-def instances_to_list(
-    prediction: BaseDataElement,
-    classes: Sequence[str] | None = None,
-    score_thr: float = 0.3,
-) -> list[dict[str, Any]]:
-    """Turn predicted instances into plain numbers.
+def check_outputs(
+    source: str | Path | int,
+    videos: Mapping[str, str | Path | None],
+    logs: Mapping[str, str | Path | None],
+) -> None:
+    """Refuse outputs that cannot be, before any work is done.
+
+    Links and hard links are followed, and ``file://`` addresses read.
 
     Args:
-        prediction: Data sample of a detector or a pose estimator.
-        classes: Names of the labels, if known.
-        score_thr: Detections below this score are left out; keypoints all
-            stay, with their scores.
+        source: Of the frames.
+        videos: Videos to write, by what a user calls them, such as
+            ``--out``; ``None`` is no file.
+        logs: Files of results to write, in the same way.
 
-    Returns:
-        Per detection ``bbox`` (x1, y1, x2, y2), ``score``, ``label`` and
-        ``class``; per person ``keypoints`` (K, 2) and ``keypoint_scores``.
+    Raises:
+        InputError: A folder, an unknown suffix, a place that cannot be
+            written to, the source itself, or one file for two outputs.
     """
-    found = prediction.pred_instances
-    if 'keypoints' in found:
-        return [
-            dict(
-                keypoints=_rounded(points[:, :2], 2),
-                keypoint_scores=_rounded(scores, 4),
-            )
-            for points, scores in zip(
-                found.keypoints, found.keypoint_scores, strict=True
-            )
-        ]
-    found = found[found.scores >= score_thr]
-    instances = []
-    for box, score, label in zip(
-        found.bboxes, found.scores, found.labels, strict=True
-    ):
-        entry = dict(
-            bbox=_rounded(box, 2), score=_rounded(score, 4), label=int(label)
+    original = _local_path(source)
+    checked: dict[str, Path] = {}
+    for paths, check in ((videos, check_video_path), (logs, check_log_path)):
+        for name, path in paths.items():
+            if path is None:
+                continue
+            if original is not None and _is_same(Path(path), original):
+                raise InputError(
+                    f'{name}: {path} is the source: it would be lost; write '
+                    'to another file'
+                )
+            try:
+                check(path)
+                _check_writable(Path(path))
+            except InputError as error:
+                raise InputError(f'{name}: {error}') from error
+            for other, place in checked.items():
+                if _is_same(Path(path), place):
+                    raise InputError(
+                        f'expected two files for {other} and {name}, got '
+                        f'{place} and {path}, which are one; give one of '
+                        'them another name'
+                    )
+            checked[name] = Path(path)
+
+
+def _local_path(source: str | Path | int) -> Path | None:
+    """Tell which file or folder a source is, if it is one."""
+    text = str(source)
+    if text.startswith('file:'):
+        text = unquote(urlsplit(text).path)
+    return Path(text) if Path(text).exists() else None
+
+
+def _is_same(path: Path, other: Path) -> bool:
+    if path.exists() and other.exists():
+        return path.samefile(other)
+    return path.resolve() == other.resolve()
+
+
+def _check_writable(path: Path) -> None:
+    """Raise InputError where a file cannot be, or cannot be replaced."""
+    folder = path.resolve().parent
+    while not folder.exists():
+        folder = folder.parent
+    why = None
+    if path.exists():
+        if not os.access(path, os.W_OK):
+            why = 'a file that is write-protected'
+    elif not folder.is_dir():
+        why = f'{folder}, which is a file'
+    else:
+        # The rights of a folder do not tell: its disk may be read-only.
+        try:
+            tempfile.TemporaryFile(dir=folder).close()
+        except OSError as error:
+            why = f'{folder}: {error.strerror}'
+    if why is not None:
+        raise InputError(
+            f'cannot write {path}: expected a folder that can be written '
+            f'to, got {why}; choose another or change its permissions'
         )
-        if classes is not None:
-            entry['class'] = classes[int(label)]
-        instances.append(entry)
-    return instances
-
-
-def _rounded(values: Any, digits: int) -> Any:
-    """Round an array's or tensor's numbers to (nested) lists."""
-    values = values.tolist() if hasattr(values, 'tolist') else values
-    if isinstance(values, list):
-        return [_rounded(value, digits) for value in values]
-    return round(values, digits)

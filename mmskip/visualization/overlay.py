@@ -4,85 +4,51 @@ Symbols: H, W size of the frame; h, w size of the network's input, padding
 included. A coordinate is continuous: pixel i covers [i, i + 1).
 """
 
-import warnings
+import colorsys
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import cv2
 import numpy as np
-from mmengine.registry import VISUALIZERS
-from mmengine.structures import BaseDataElement
-from mmengine.visualization import BaseVisBackend
+from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 
-DEFAULT_VISUALIZERS = {
-    'mmdet': 'DetLocalVisualizer',
-    'mmpose': 'PoseLocalVisualizer',
-}
 # (layer name, n-th call in the frame), as StreamState.last_masks() keys.
 CallSite = tuple[str, int]
+Colour = tuple[int, int, int]
 FONT = cv2.FONT_HERSHEY_SIMPLEX
 INK = (60, 60, 60)
+BLACK, WHITE = (0, 0, 0), (255, 255, 255)
 # Magenta, which few scenes have; as BGR.
 TINT_BGR = (180, 30, 230)
-
-
-class _LastImage(BaseVisBackend):
-    """Keeps what a visualizer drew last; asking it would draw again."""
-
-    def __init__(self) -> None:
-        self.image: np.ndarray | None = None
-
-    @property
-    def experiment(self) -> '_LastImage':
-        return self
-
-    def _init_env(self) -> None:
-        pass
-
-    def add_image(self, name: str, image: np.ndarray, step: int = 0) -> None:
-        self.image = image
+# Of a turn of the colour wheel: neighbours in number are far in colour.
+GOLDEN_TURN = 0.618034
+# Larger coordinates are cut off, which OpenCV's own arithmetic needs.
+FARTHEST = 1 << 14
 
 
 class PredictionDrawer:
-    """Draws what a detector or pose estimator found.
+    """Draws what a detector or a pose estimator found.
+
+    Boxes carry the name of their class, the score and the number of their
+    track, in a colour of their track or else of their class, which stays
+    the same from frame to frame. Poses have the skeleton and the colours of
+    ``dataset_meta``. The visualizer of the model's config is not asked: the
+    hosts' take ten times as long.
 
     Args:
-        model: With ``cfg`` and ``dataset_meta``, see
-            :func:`mmskip.apis.init_model`. The visualizer is the one of its
-            config, else the host's usual one.
+        model: With ``dataset_meta``, see :func:`mmskip.apis.init_model`.
         score_thr: Boxes or keypoints below this score are not drawn.
-
-    Raises:
-        ValueError: The model's host is neither mmdet nor mmpose.
     """
 
     def __init__(self, model: nn.Module, score_thr: float = 0.3) -> None:
-        self._scope = model.cfg.get('default_scope')
-        if self._scope not in DEFAULT_VISUALIZERS:
-            raise ValueError(
-                'expected a model whose default_scope is one of '
-                f'{", ".join(DEFAULT_VISUALIZERS)}, got {self._scope!r}'
-            )
+        meta = model.dataset_meta or {}
         self._score_thr = score_thr
-        options = dict(model.cfg.get('visualizer') or {})
-        kind = options.pop('type', DEFAULT_VISUALIZERS[self._scope])
-        self._last = _LastImage()
-        options.update(name=f'mmskip-{id(self)}', vis_backends=self._last)
-        options.pop('_scope_', None)
-        if isinstance(kind, str):
-            # Not built by the registry, which would keep it for good.
-            with VISUALIZERS.switch_scope_and_registry(self._scope) as found:
-                kind = found.get(kind)
-        self._visualizer = kind(**options)
-        self._options: dict[str, Any] = dict(draw_gt=False)
-        if self._scope == 'mmdet':
-            self._visualizer.dataset_meta = model.dataset_meta
-            self._options['pred_score_thr'] = score_thr
-        else:
-            self._visualizer.set_dataset_meta(model.dataset_meta)
-            self._options.update(kpt_thr=score_thr, draw_bbox=True)
+        self._classes = meta.get('classes') or ()
+        self._links = [tuple(link) for link in meta.get('skeleton_links', ())]
+        self._link_colours = _to_bgr(meta.get('skeleton_link_colors', ()))
+        self._point_colours = _to_bgr(meta.get('keypoint_colors', ()))
 
     def __call__(
         self, image: np.ndarray, prediction: BaseDataElement
@@ -91,18 +57,79 @@ class PredictionDrawer:
 
         Args:
             image: (H, W, 3) uint8, BGR.
-            prediction: A data sample with ``pred_instances``.
+            prediction: A data sample with ``pred_instances``: ``bboxes``,
+                ``scores`` and ``labels``, perhaps ``masks`` and
+                ``instances_id``; or ``keypoints`` and ``keypoint_scores``,
+                perhaps ``bboxes``.
 
         Returns:
             (H, W, 3) uint8, BGR.
         """
-        with warnings.catch_warnings():
-            # The hosts warn about each label that sticks out of the image.
-            warnings.filterwarnings('ignore', message='.*out of bounds.*')
-            self._visualizer.add_datasample(
-                'frame', image[..., ::-1], prediction, **self._options
-            )
-        return np.ascontiguousarray(self._last.image[..., ::-1])
+        canvas = np.array(image, order='C')
+        found = prediction.pred_instances
+        if 'keypoints' not in found:
+            found = found[found.scores >= self._score_thr]
+        colours = [self._colour(found, n) for n in range(len(found))]
+        for n, colour in enumerate(colours):
+            if 'masks' in found:
+                _draw_mask(canvas, _numpy(found.masks[n]), colour)
+        # Boxes of many instances are fewer than what is written on them.
+        boxes = _pixels(found.bboxes) if 'bboxes' in found else ()
+        thickness = max(1, round(min(canvas.shape[:2]) / 300))
+        for box, colour in zip(boxes, colours, strict=False):
+            x1, y1, x2, y2 = box
+            cv2.rectangle(canvas, (x1, y1), (x2, y2), colour, thickness)
+        if 'keypoints' in found:
+            for n in range(len(found)):
+                scores = found.keypoint_scores[n]
+                self._draw_pose(canvas, found.keypoints[n], _numpy(scores))
+        for n, box in enumerate(boxes):
+            _draw_label(canvas, self._text(found, n), box, colours[n])
+        return canvas
+
+    def _colour(self, found: InstanceData, number: int) -> Colour:
+        track = _track(found, number)
+        if track is not None:
+            return stable_colour(track)
+        return stable_colour(int(found.labels[number]) if 'labels' in found
+                             else number)  # fmt: skip
+
+    def _text(self, found: InstanceData, number: int) -> str:
+        track = _track(found, number)
+        words = [] if track is None else [f'#{track}']
+        if 'labels' in found:
+            label = int(found.labels[number])
+            is_known = label < len(self._classes)
+            words.append(self._classes[label] if is_known else str(label))
+            words.append(f'{float(found.scores[number]):.2f}')
+        return ' '.join(words)
+
+    def _draw_pose(
+        self, canvas: np.ndarray, points: Any, scores: np.ndarray
+    ) -> None:
+        points = np.asarray(_numpy(points))[:, :2]
+        shown = (scores >= self._score_thr) & np.isfinite(points).all(1)
+        places = [tuple(place) for place in _pixels(points).tolist()]
+        radius = max(2, round(min(canvas.shape[:2]) / 180))
+        for number, (start, end) in enumerate(self._links):
+            if shown[start] and shown[end]:
+                colour = _pick(self._link_colours, number)
+                cv2.line(
+                    canvas, places[start], places[end], colour, radius - 1,
+                    cv2.LINE_AA,
+                )  # fmt: skip
+        for number in np.flatnonzero(shown):
+            colour = _pick(self._point_colours, number)
+            cv2.circle(canvas, places[number], radius, colour, -1, cv2.LINE_AA)
+
+
+def stable_colour(number: int) -> Colour:
+    """Give a bright colour (BGR) that depends on nothing but a number."""
+    hue = (0.33 + number * GOLDEN_TURN) % 1
+    # Three rings of brightness: a hundred numbers are a hundred colours.
+    value = 1 - 0.18 * (number // 8 % 3)
+    red, green, blue = colorsys.hsv_to_rgb(hue, 0.85, value)
+    return round(255 * blue), round(255 * green), round(255 * red)
 
 
 @dataclass(frozen=True)
@@ -185,32 +212,39 @@ class InputMap:
         )
 
     def cells(
-        self, frame_shape: tuple[int, int], mask_shape: tuple[int, int]
+        self,
+        frame_shape: tuple[int, int],
+        mask_shape: tuple[int, int],
+        stride: int = 1,
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Find the row and column of a feature map under each row and column.
+        """Find the row and column of a feature map under rows and columns.
 
         Args:
             frame_shape: (H, W).
             mask_shape: Size of a feature map that covers the whole input.
+            stride: Look at the centres of blocks of so many pixels.
 
         Returns:
-            Integers (H,) and (W,); -1 outside the network's input.
+            Integers (ceil(H / stride),) and (ceil(W / stride),); -1 outside
+            the network's input.
         """
+        height, width = frame_shape
         rows = self._axis(
-            frame_shape[0], self.scale_y, self.shift_y, self.height,
+            np.arange(stride / 2, height + stride / 2, stride) * self.scale_y
+            + self.shift_y,
+            self.height,
             mask_shape[0],
-        )  # fmt: skip
+        )
         columns = self._axis(
-            frame_shape[1], self.scale_x, self.shift_x, self.width,
+            np.arange(stride / 2, width + stride / 2, stride) * self.scale_x
+            + self.shift_x,
+            self.width,
             mask_shape[1],
-        )  # fmt: skip
+        )
         return rows, columns
 
     @staticmethod
-    def _axis(
-        length: int, scale: float, shift: float, extent: int, cells: int
-    ) -> np.ndarray:
-        position = (np.arange(length) + 0.5) * scale + shift
+    def _axis(position: np.ndarray, extent: int, cells: int) -> np.ndarray:
         index = np.floor(position * (cells / extent)).astype(np.int64)
         return np.where((position >= 0) & (position < extent), index, -1)
 
@@ -220,6 +254,7 @@ def computed_pixels(
     input_map: InputMap,
     frame_shape: tuple[int, int],
     mirrored: Collection[CallSite] = (),
+    stride: int = 1,
 ) -> np.ndarray:
     """Return how much was computed anew at each pixel of a frame.
 
@@ -235,31 +270,44 @@ def computed_pixels(
         input_map: From the frame to the network's input.
         frame_shape: (H, W).
         mirrored: Call sites that saw the input flipped horizontally.
+        stride: Look at the centres of blocks of so many pixels a side.
 
     Returns:
-        float32 (H, W) in [0, 1], 0 where the network did not look.
+        float32 (ceil(H / stride), ceil(W / stride)) in [0, 1], 0 where the
+        network did not look.
     """
-    # Summing per size first leaves a handful of maps to enlarge.
-    sums: dict[tuple[int, int], Tensor] = {}
+    # Counting per size first leaves a handful of maps to enlarge.
+    groups: dict[tuple[int, ...], list[np.ndarray]] = {}
     positions = 0
     for site, mask in masks.items():
-        cells = mask.shape[-2:].numel()
-        if cells == 1:
+        rows, columns = mask.shape[-2:]
+        if rows * columns == 1:
             continue
-        mean = mask.float().flatten(0, -3).mean(0) * cells
+        positions += rows * columns
+        images = mask.numpy(force=True).reshape(-1, rows, columns)
         if site in mirrored:
-            mean = mean.flip(-1)
-        size = tuple(mean.shape)
-        sums[size] = sums[size] + mean if size in sums else mean
-        positions += cells
-    result = np.zeros(frame_shape, dtype=np.float32)
-    for size, total in sums.items():
-        rows, columns = input_map.cells(frame_shape, size)
-        values = (total / positions).cpu().numpy()[rows][:, columns]
+            images = images[..., ::-1]
+        groups.setdefault((len(images), rows, columns), []).extend(images)
+    result = np.zeros([-(-side // stride) for side in frame_shape], np.float32)
+    for (count, *size), images in groups.items():
+        rows, columns = input_map.cells(frame_shape, size, stride)
+        weight = np.float32(size[0] * size[1] / count / positions)
+        values = _sum(images)[rows][:, columns] * weight
         values[rows < 0] = 0
         values[:, columns < 0] = 0
         result += values
     return result.clip(0, 1)
+
+
+def _sum(images: list[np.ndarray]) -> np.ndarray:
+    """Add bool images, in bytes as long as those hold the sum."""
+    total = np.zeros(images[0].shape, np.float32)
+    for start in range(0, len(images), 255):
+        count = np.zeros(total.shape, np.uint8)
+        for image in images[start : start + 255]:
+            count += image.view(np.uint8)
+        total += count
+    return total
 
 
 def mirrored_sites(masks: Mapping[CallSite, Tensor]) -> set[CallSite]:
@@ -278,30 +326,31 @@ def tint(
     image: np.ndarray,
     share: np.ndarray,
     color: tuple[int, int, int] = TINT_BGR,
-    opacity: float = 0.6,
+    opacity: float = 0.45,
 ) -> np.ndarray:
-    """Lay a colour over an image, the stronger the higher the share.
+    """Lay a colour over an image, as opaque as a share is high.
 
     Args:
         image: (H, W, 3) uint8.
-        share: (H, W) in [0, 1].
+        share: (h, w) in [0, 1], of any size; it is stretched to the image.
         color: In the image's channel order.
         opacity: Opacity of the colour where the share is 1.
 
     Returns:
         A new (H, W, 3) uint8 image; pixels of share 0 are unchanged.
-
-    Raises:
-        ValueError: The sizes differ.
     """
-    if image.shape[:2] != share.shape:
-        raise ValueError(
-            f'expected a share of shape {image.shape[:2]} like the image, '
-            f'got {share.shape}'
-        )
-    alpha = (share * opacity).astype(np.float32)[..., None]
-    mixed = image + alpha * (np.array(color, dtype=np.float32) - image)
-    return np.rint(mixed).clip(0, 255).astype(np.uint8)
+    alpha = cv2.convertScaleAbs(share, alpha=255 * opacity)
+    if not alpha.any():
+        return image.copy()
+    if share.shape != image.shape[:2]:
+        size = (image.shape[1], image.shape[0])
+        alpha = cv2.resize(alpha, size, interpolation=cv2.INTER_NEAREST)
+    kept = cv2.cvtColor(cv2.bitwise_not(alpha), cv2.COLOR_GRAY2BGR)
+    added = cv2.merge(
+        [cv2.convertScaleAbs(alpha, alpha=value / 255) for value in color]
+    )
+    mixed = cv2.multiply(image, kept, dst=kept, scale=1 / 255)
+    return cv2.add(mixed, added, dst=mixed)
 
 
 def caption(image: np.ndarray, text: str) -> np.ndarray:
@@ -343,3 +392,60 @@ def write_text(
         colour: BGR.
     """
     cv2.putText(canvas, text, place, FONT, size, colour, 1, cv2.LINE_AA)
+
+
+def _to_bgr(colours: Any) -> list[Colour]:
+    return [tuple(int(value) for value in row[::-1]) for row in colours]
+
+
+def _pick(colours: list[Colour], number: int) -> Colour:
+    """Give a colour of a list, or of the number if the list is shorter."""
+    if number < len(colours):
+        return colours[number]
+    return stable_colour(number)
+
+
+def _numpy(values: Any) -> np.ndarray:
+    return values.numpy(force=True) if isinstance(values, Tensor) else values
+
+
+def _pixels(values: Any) -> np.ndarray:
+    """Round coordinates to pixels that OpenCV can count with."""
+    values = np.nan_to_num(np.asarray(_numpy(values), np.float32))
+    return np.rint(values.clip(-FARTHEST, FARTHEST)).astype(int)
+
+
+def _track(found: InstanceData, number: int) -> int | None:
+    """Give the number of an instance's track, None if it is on none."""
+    track = int(found.instances_id[number]) if 'instances_id' in found else -1
+    return None if track < 0 else track
+
+
+def _draw_mask(canvas: np.ndarray, mask: np.ndarray, colour: Colour) -> None:
+    """Mix a colour with the pixels of a (H, W) mask, half and half."""
+    mask = mask.astype(np.uint8)
+    x, y, width, height = cv2.boundingRect(mask)
+    if not width:
+        return
+    patch = canvas[y : y + height, x : x + width]
+    mixed = cv2.addWeighted(patch, 0.5, np.full_like(patch, colour), 0.5, 0)
+    cv2.copyTo(mixed, mask[y : y + height, x : x + width], patch)
+
+
+def _draw_label(
+    canvas: np.ndarray, text: str, box: np.ndarray, colour: Colour
+) -> None:
+    """Write a text on a plate of a box's colour, above or else inside it."""
+    if not text:
+        return
+    size = max(0.4, min(canvas.shape[:2]) / 1200)
+    (width, height), base = cv2.getTextSize(text, FONT, size, 1)
+    x = max(0, min(box[0], canvas.shape[1] - width - 4))
+    bottom = box[1] if box[1] >= height + base + 2 else box[1] + height + base
+    bottom = max(height + base, min(bottom, canvas.shape[0]))
+    top = bottom - height - base
+    cv2.rectangle(canvas, (x, top), (x + width + 3, bottom), colour, -1)
+    blue, green, red = colour
+    is_bright = 0.114 * blue + 0.587 * green + 0.299 * red > 140
+    ink = BLACK if is_bright else WHITE
+    write_text(canvas, text, (x + 2, bottom - base + 1), size, ink)
