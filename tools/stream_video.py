@@ -1,23 +1,25 @@
-"""Run a detector or pose estimator over a video, skipping what is unchanged.
+"""Run a detector or pose estimator over videos, skipping what is unchanged.
 
-The source is a video file, a folder of images, the number of a camera or a
-network address. A frame that cannot be read is skipped. When the size of the
-frames changes, the stream starts again with a reference frame and the output
-video is rescaled to its first size.
+A source is a video file, a folder of images, the number of a camera or a
+network address; several of them share one model, each with a stream of its
+own. Of a live source the newest frame is taken, and a connection that is lost
+is opened again. At a scene cut or when the picture changes all the time the
+stream takes reference frames, which are counted; --no-restarts leaves that
+out.
 
-Exit codes: 0 done; 1 the source ended early (a truncated file, a camera that
-went away); 2 a mistake in the arguments or files; 130 interrupted, by Ctrl-C,
-SIGTERM or SIGHUP, also while a camera hangs. What was written until then is
-complete and playable in each case.
+Exit codes: 0 done; 1 a source ended early (a truncated file, a camera that
+went away) or one of several cameras failed; 2 a mistake in the arguments or
+files; 130 interrupted, by Ctrl-C, SIGTERM or SIGHUP, also while a camera
+hangs. What was written until then is complete and playable in each case.
 """
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, closing
-from itertools import islice
-from pathlib import Path
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import cv2
@@ -28,18 +30,30 @@ from torch import nn
 
 import mmskip
 from mmskip import apis
+from mmskip.apis.camera_options import (
+    CameraOptions,
+    name_cameras,
+    read_cameras,
+)
+from mmskip.apis.cameras import Camera, Cameras, Sink, describe_error
 from mmskip.apis.errors import (
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
     EXIT_OK,
     run_tool,
 )
+from mmskip.apis.people import PeoplePose
 from mmskip.native import active_backend
 from mmskip.plan import PRECISIONS
-from mmskip.video.writer import check_video_path
+from mmskip.reading import InputError
+from mmskip.video import ShowWindow, check_outputs
+from mmskip.video.metrics import Metrics
+from mmskip.video.regions import read_polygon
+from mmskip.video.tracks import Tracker
 from mmskip.visualization import PredictionDrawer
 
-Sink = apis.ResultVideo | apis.ResultLog
+#: Powers of 1024 and of 1000.
+UNITS = {'': 1, 'MiB': 2**20, 'GiB': 2**30, 'MB': 10**6, 'GB': 10**9}
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -51,26 +65,127 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('config', help='config of a detector or pose model')
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument(
-        'source', help='video file, folder of images, camera number, address'
+        'sources',
+        nargs='*',
+        metavar='source',
+        help='video file, folder of images, camera number, address',
     )
-    parser.add_argument(
-        '--out', help='annotated video to write (.mp4, .avi, .mkv, .mov)'
+    add_camera_options(parser)
+    add_output_options(parser)
+    add_model_options(parser)
+    args = parser.parse_args(argv)
+    args.sources += args.source
+    check_args(parser, args)
+    return args
+
+
+def add_camera_options(parser: argparse.ArgumentParser) -> None:
+    """Add what a user says of the cameras."""
+    group = parser.add_argument_group('cameras')
+    group.add_argument(
+        '--source', action='append', default=[], help='one more source'
     )
-    parser.add_argument('--json', help='file for predictions and costs')
-    parser.add_argument('--device', default='cpu', help="e.g. 'cuda:0'")
-    parser.add_argument(
+    group.add_argument(
+        '--cameras',
+        metavar='YAML',
+        help='a list of cameras, each with source and, if it is to differ '
+        'from the command line, name, out, results, region, ignore, bbox',
+    )
+    group.add_argument(
+        '--region',
+        type=read_polygon,
+        action='append',
+        default=[],
+        metavar='X1,Y1,X2,Y2,...',
+        help='polygon around what is watched, in pixels or in shares of '
+        'width and height; outside nothing is computed nor found',
+    )
+    group.add_argument(
+        '--ignore',
+        action='append',
+        default=[],
+        metavar='MASK',
+        help='what is not watched: a polygon as in --region, or a picture '
+        'that is black there',
+    )
+    group.add_argument(
+        '--max-frames', type=int, help='of each camera: stop after these'
+    )
+    group.add_argument(
+        '--workers',
+        type=int,
+        help='threads that run the model, each with a copy of it; default '
+        'as many as cameras, or cores if those are fewer',
+    )
+    group.add_argument(
+        '--max-memory',
+        type=read_bytes,
+        metavar='SIZE',
+        help='of the memory of all streams, such as 4GiB; a camera that '
+        'would take more is refused',
+    )
+
+
+def add_output_options(parser: argparse.ArgumentParser) -> None:
+    """Add where results go; {name} stands for the name of a camera."""
+    group = parser.add_argument_group(
+        'outputs', 'with several cameras {name} stands for that of each'
+    )
+    group.add_argument(
+        '--out', help='annotated video to write (.mp4, .mkv, .mov, .avi)'
+    )
+    group.add_argument(
+        '--json',
+        dest='results',
+        nargs='+',
+        default=[],
+        metavar='FILE',
+        help='files for predictions and costs: .jsonl (JSON Lines), .json '
+        '(one document), .csv, .txt (MOTChallenge, with --track)',
+    )
+    group.add_argument(
+        '--rotate',
+        metavar='EVERY',
+        help="begin another file of results every 'hour', or by size, such "
+        'as 64MB',
+    )
+    group.add_argument(
+        '--track',
+        action='store_true',
+        help='give objects an id that stays the same',
+    )
+    group.add_argument(
+        '--show', action='store_true', help='show the pictures in a window'
+    )
+    group.add_argument(
+        '--metrics-port',
+        type=int,
+        metavar='PORT',
+        help='serve figures for Prometheus on this machine',
+    )
+    group.add_argument(
         '--score-thr',
         type=float,
         default=0.3,
         help='boxes or keypoints below this score are not shown',
     )
-    parser.add_argument(
-        '--max-frames', type=int, help='stop after this many frames'
+    group.add_argument(
+        '--fps', type=float, help="of the video; default the source's own"
     )
-    parser.add_argument(
-        '--fps', type=float, help="of the output; default the source's own"
+    group.add_argument(
+        '--show-mask',
+        action='store_true',
+        default=True,
+        help='tint the pixels that were computed (default)',
     )
-    parser.add_argument(
+    group.add_argument('--no-mask', dest='show_mask', action='store_false')
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Add how the model is run."""
+    group = parser.add_argument_group('model')
+    group.add_argument('--device', default='cpu', help="e.g. 'cuda:0'")
+    group.add_argument(
         '--bbox',
         type=float,
         nargs=4,
@@ -78,37 +193,58 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         help='where the person is, for top-down pose; default the whole '
         'frame; it stays fixed over the stream',
     )
-    parser.add_argument(
+    group.add_argument(
+        '--pose',
+        nargs=2,
+        metavar=('CONFIG', 'CHECKPOINT'),
+        help='a top-down pose estimator for each person that the detector '
+        'finds; people are tracked',
+    )
+    group.add_argument(
         '--dense', action='store_true', help='run the model without skipping'
     )
-    parser.add_argument(
+    group.add_argument(
+        '--reset-interval',
+        type=int,
+        metavar='N',
+        help='take a reference frame after every N frames',
+    )
+    group.add_argument(
+        '--no-restarts',
+        action='store_true',
+        help='take no reference frames at scene cuts or while all changes',
+    )
+    group.add_argument(
         '--precision',
         choices=PRECISIONS,
         default='float32',
         help='how images and kernels are stored; bfloat16 takes half of the '
         'memory; int8 is fastest and needs --calibration',
     )
-    parser.add_argument(
+    group.add_argument(
         '--calibration',
         metavar='FILE',
         help='int8.json of `mmskip calibrate --precision int8`',
     )
-    parser.add_argument(
-        '--show-mask',
-        action='store_true',
-        default=True,
-        help='tint the pixels that were computed (default)',
-    )
-    parser.add_argument('--no-mask', dest='show_mask', action='store_false')
-    parser.add_argument(
+    group.add_argument(
         '--cfg-options',
         nargs='+',
         action=DictAction,
         help='override settings of the config, xxx=yyy',
     )
-    args = parser.parse_args(argv)
-    if args.max_frames is not None and args.max_frames < 1:
-        parser.error(f'--max-frames must be positive, got {args.max_frames}')
+
+
+def check_args(
+    parser: argparse.ArgumentParser, args: argparse.Namespace
+) -> None:
+    """Refuse options that do not go together."""
+    if not args.sources and not args.cameras:
+        parser.error('expected a source, or --cameras')
+    for name in ('max_frames', 'workers', 'reset_interval'):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            option = name.replace('_', '-')
+            parser.error(f'--{option} must be positive, got {value}')
     if args.dense and args.precision != 'float32':
         parser.error(
             f'--dense runs in float32, got --precision {args.precision}'
@@ -121,122 +257,276 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         )
     if args.fps is not None and not 0 < args.fps <= 1000:
         parser.error(f'--fps must be in (0, 1000], got {args.fps}')
-    return args
+    if args.pose and args.bbox:
+        parser.error('expected either --pose or --bbox, got both')
+
+
+def read_bytes(text: str) -> int:
+    """Read a size such as ``4GiB``."""
+    units = '|'.join(UNITS)
+    found = re.fullmatch(rf'(\d+(?:\.\d+)?) ?({units[1:]})?', text)
+    if not found:
+        raise argparse.ArgumentTypeError(
+            f'expected a size such as 4GiB or 500MB, got {text!r}'
+        )
+    return int(float(found[1]) * UNITS[found[2] or ''])
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return its exit code."""
     args = parse_args(argv)
     quieten_opencv()
-    check_outputs(args)
     console = Console()
 
     def warn(text: str) -> None:
         console.print(f'warning: {text}', markup=False, soft_wrap=True)
 
-    with apis.open_reader(args.source, warn) as reader:
-        model = apis.init_model(
-            args.config, args.checkpoint, args.device, args.cfg_options
-        )
-        if not apis.is_converted(model):
-            warn('no layer of this model is converted: it runs densely')
-        try:
-            mmskip.accelerate(model, args.precision, args.calibration)
-        except ValueError as error:
-            raise apis.UserError(
-                f'--precision {args.precision}: {error}'
-            ) from error
-        totals = apis.StreamTotals()
-        sinks = make_sinks(args, model, reader, totals, warn)
-        try:
-            interrupted = run(args, model, reader, totals, sinks, console)
-        finally:
-            if totals.frames:
-                console.print(
-                    summary_table(args, model, reader, totals, sinks)
-                )
-        if interrupted:
-            warn(f'interrupted after {totals.frames} frames')
-            return EXIT_INTERRUPTED
-        if not totals.frames:
-            raise apis.UserError(f'{reader.name} has no readable frame')
-        if reader.cut_short is not None:
-            warn(reader.cut_short)
-            return EXIT_INCOMPLETE
-    return EXIT_OK
+    options = camera_options(args)
+    with ExitStack() as stack:
+        readers = open_sources(options, stack, warn)
+        model, pose = load_models(args, warn)
+        metrics = None
+        if args.metrics_port is not None:
+            metrics = stack.enter_context(Metrics(args.metrics_port))
+        make = CameraMaker(args, model, pose, warn)
+        cameras = [
+            make(one, reader)
+            for one, reader in zip(options, readers, strict=True)
+            if reader is not None
+        ]
+        interrupted = run(args, (model, pose), cameras, metrics, console)
+    return conclude(options, cameras, interrupted, warn)
 
 
-def make_sinks(
-    args: argparse.Namespace,
-    model: nn.Module,
-    reader: apis.FrameReader,
-    totals: apis.StreamTotals,
+def camera_options(args: argparse.Namespace) -> list[CameraOptions]:
+    """Gather the cameras of the command line and of the file."""
+    ignore = [
+        read_polygon(item) if re.fullmatch(r'[\d.,\s]+', item) else item
+        for item in args.ignore
+    ]
+    common = CameraOptions(
+        '', '', args.out, args.results, args.region, ignore, args.bbox
+    )
+    cameras = [
+        CameraOptions(source, *list(vars(common).values())[1:])
+        for source in args.sources
+    ]
+    if args.cameras:
+        cameras += read_cameras(args.cameras, common)
+    cameras = name_cameras(cameras)
+    for camera in cameras:
+        logs = {
+            f'--json {path}': path for path in dict.fromkeys(camera.results)
+        }
+        check_outputs(camera.source, {'--out': camera.out}, logs)
+    return cameras
+
+
+def open_sources(
+    options: Sequence[CameraOptions],
+    stack: ExitStack,
     warn: Callable[[str], Any],
-) -> list[Sink]:
-    """What the results go to; files are opened on entering."""
-    sinks: list[Sink] = []
-    if args.out:
-        drawer = PredictionDrawer(model, args.score_thr)
-        fps = args.fps or reader.fps
-        sinks.append(apis.ResultVideo(args.out, fps, drawer, warn))
-    if args.json:
-        classes = (model.dataset_meta or {}).get('classes')
-        backend = backend_of(args, model)
-        log = apis.ResultLog(
-            args.json,
-            reader.name,
-            lambda: dict(totals.summary(), backend=backend),
-            classes,
-            args.score_thr,
+) -> list[apis.FrameReader | None]:
+    """Open all sources; of several cameras one that fails is left behind."""
+    readers: list[apis.FrameReader | None] = []
+    for camera in options:
+        try:
+            reader = apis.open_reader(camera.source, warn)
+        except (apis.UserError, InputError) as error:
+            if len(options) == 1:
+                raise
+            warn(f'{camera.name}: {error}')
+            readers.append(None)
+        else:
+            readers.append(stack.enter_context(reader))
+    if not any(readers):
+        raise apis.UserError('none of the sources can be opened')
+    return readers
+
+
+def load_models(
+    args: argparse.Namespace, warn: Callable[[str], Any]
+) -> tuple[nn.Module, nn.Module | None]:
+    """Load the model, and the pose estimator if there is one."""
+    model = apis.init_model(
+        args.config, args.checkpoint, args.device, args.cfg_options
+    )
+    if not apis.is_converted(model):
+        warn('no layer of this model is converted: it runs densely')
+    try:
+        mmskip.accelerate(model, args.precision, args.calibration)
+    except ValueError as error:
+        raise apis.UserError(f'--precision {args.precision}: {error}') from (
+            error
         )
-        sinks.append(log)
-    return sinks
+    if not args.pose:
+        return model, None
+    pose = apis.init_model(*args.pose, args.device)
+    mmskip.accelerate(pose)
+    return model, pose
+
+
+class CameraMaker:
+    """Makes the cameras, and what their results go to.
+
+    Args:
+        args: The command line.
+        model: The model.
+        pose: The pose estimator, if there is one.
+        warn: Takes warnings.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        model: nn.Module,
+        pose: nn.Module | None,
+        warn: Callable[[str], Any],
+    ) -> None:
+        self._args = args
+        self._drawn = model if pose is None else pose
+        self._warn = warn
+        self._backend = backend_of(args, model)
+        self._policy = None
+        if not args.no_restarts:
+            self._policy = mmskip.StreamPolicy(
+                reset_interval=args.reset_interval
+            )
+        elif args.reset_interval:
+            self._policy = mmskip.StreamPolicy(
+                args.reset_interval, cut_share=None, busy_share=None
+            )
+
+    def __call__(
+        self, options: CameraOptions, reader: apis.FrameReader
+    ) -> Camera:
+        """Make a camera."""
+        return Camera(
+            options.name,
+            reader,
+            partial(self._make_stream, options),
+            partial(self._make_sinks, options),
+            self._args.max_frames,
+            self._warn,
+        )
+
+    def _make_stream(
+        self,
+        options: CameraOptions,
+        shared: apis.SharedModel,
+        pose: apis.SharedModel | None = None,
+    ) -> apis.FrameStream | PeoplePose:
+        args = self._args
+        draws = bool(options.out) or args.show
+        tracks = args.track and pose is None
+        stream = apis.FrameStream(
+            shared,
+            options.bbox,
+            with_mask=draws and args.show_mask,
+            policy=self._policy,
+            region=options.make_region(),
+            tracker=Tracker().update if tracks else None,
+        )
+        if pose is None:
+            return stream
+        return PeoplePose(stream, pose, Tracker())
+
+    def _make_sinks(
+        self, options: CameraOptions, camera: Camera
+    ) -> list[Sink]:
+        args = self._args
+        sinks: list[Sink] = []
+        if options.out:
+            drawer = PredictionDrawer(self._drawn, args.score_thr)
+            fps = args.fps or camera.reader.fps
+            sinks.append(
+                apis.ResultVideo(options.out, fps, drawer, self._warn)
+            )
+        if args.show:
+            drawer = PredictionDrawer(self._drawn, args.score_thr)
+            sinks.append(ShowWindow(drawer, options.name))
+        classes = (self._drawn.dataset_meta or {}).get('classes')
+        for path in options.results:
+            log = apis.ResultLog(
+                path,
+                camera.reader.name,
+                lambda: dict(camera.summary(), backend=self._backend),
+                classes,
+                args.score_thr,
+                args.rotate,
+            )
+            sinks.append(log)
+        return sinks
 
 
 def run(
     args: argparse.Namespace,
-    model: nn.Module,
-    reader: apis.FrameReader,
-    totals: apis.StreamTotals,
-    sinks: list[Sink],
+    models: tuple[nn.Module, nn.Module | None],
+    cameras: Sequence[Camera],
+    metrics: Metrics | None,
     console: Console,
 ) -> bool:
-    """Stream the frames into the sinks; returns whether it was stopped."""
-    expected = reader.num_frames
-    if args.max_frames is not None:
-        expected = min(expected or args.max_frames, args.max_frames)
-    with ExitStack() as stack:
-        for sink in sinks:
-            stack.enter_context(sink)
-        results = apis.stream_video(
-            model,
-            islice(reader, args.max_frames),
-            bbox=args.bbox,
-            dense=args.dense,
-            with_mask=bool(args.out) and args.show_mask,
-        )
-        stack.enter_context(closing(results))
-        progress = apis.StreamProgress(console, expected)
-        stack.enter_context(progress)
-        try:
-            for result in results:
-                for sink in sinks:
-                    sink.write(result)
-                totals.add(result)
-                progress.update(totals)
-        except KeyboardInterrupt:
-            return True
-    return False
+    """Run the model on the cameras; returns whether it was stopped."""
+    numbers = [camera.num_frames for camera in cameras]
+    expected = None if None in numbers else sum(numbers)
+
+    def observe(camera: Camera, result: apis.FrameResult) -> None:
+        if metrics is not None:
+            metrics.observe(camera.name, result, camera.reader)
+
+    running = Cameras(
+        models[0],
+        cameras,
+        dense=args.dense,
+        workers=1 if args.show else args.workers,
+        pose=models[1],
+        max_memory=args.max_memory,
+        watch=observe,
+    )
+    interrupted = False
+    try:
+        with running, apis.StreamProgress(console, expected) as progress:
+            for _ in running.wait():
+                totals = [camera.totals for camera in cameras]
+                progress.update(apis.StreamTotals.of_all(totals))
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:
+        backend = backend_of(args, models[0])
+        for camera in cameras:
+            if camera.totals.frames:
+                console.print(summary_table(args, camera, backend))
+    return interrupted
 
 
-def check_outputs(args: argparse.Namespace) -> None:
-    """Refuse outputs that cannot be, before any work is done."""
-    source = Path(args.source)
-    for path in filter(None, (args.out, args.json)):
-        if source.exists() and Path(path).resolve() == source.resolve():
-            raise apis.UserError(f'{path} is the source: it would be lost')
-    if args.out:
-        check_video_path(args.out)
+def conclude(
+    options: Sequence[CameraOptions],
+    cameras: Sequence[Camera],
+    interrupted: bool,
+    warn: Callable[[str], Any],
+) -> int:
+    """Say what went wrong, and return the exit code."""
+    if interrupted:
+        frames = sum(camera.totals.frames for camera in cameras)
+        warn(f'interrupted after {frames} frames')
+        return EXIT_INTERRUPTED
+    complete = len(cameras) == len(options)
+    for camera in cameras:
+        error = camera.error
+        if error is None and not camera.totals.frames:
+            error = apis.UserError(
+                f'{camera.reader.name} has no readable frame'
+            )
+        if error is not None:
+            text = describe_error(error)
+            if len(options) == 1 or text is None:
+                raise error
+            warn(f'{camera.name}: {text}')
+            complete = False
+        elif camera.reader.cut_short is not None:
+            warn(camera.reader.cut_short)
+            complete = False
+    return EXIT_OK if complete else EXIT_INCOMPLETE
 
 
 def backend_of(args: argparse.Namespace, model: nn.Module) -> str:
@@ -246,27 +536,41 @@ def backend_of(args: argparse.Namespace, model: nn.Module) -> str:
 
 
 def summary_table(
-    args: argparse.Namespace,
-    model: nn.Module,
-    reader: apis.FrameReader,
-    totals: apis.StreamTotals,
-    sinks: list[Sink],
+    args: argparse.Namespace, camera: Camera, backend: str
 ) -> Table:
     """What was read, what it cost and where the results are."""
-    numbers = totals.summary()
-    table = Table(title=reader.name, show_header=False)
-    table.add_row('frames', str(totals.frames))
-    if reader.unreadable:
-        table.add_row('unreadable frames', str(reader.unreadable))
+    numbers = camera.summary()
+    table = Table(title=camera.reader.name, show_header=False)
+    table.add_row('frames', str(camera.totals.frames))
+    counts = (
+        ('unreadable', 'unreadable frames'),
+        ('damaged', 'damaged frames'),
+        ('dropped', 'dropped frames'),
+        ('reconnects', 'reconnects'),
+        ('black', 'black frames'),
+        ('overexposed', 'overexposed frames'),
+        ('noisy', 'very noisy frames'),
+        ('frozen', 'frozen frames'),
+    )
+    for key, label in counts:
+        if numbers[key]:
+            table.add_row(label, str(numbers[key]))
+    if numbers['restarts']:
+        reasons = (f'{n} {why}' for why, n in numbers['restarts'].items())
+        table.add_row('reference frames', ', '.join(reasons))
     table.add_row('GMAC/frame', f'{numbers["gmac_per_frame"]:.4g}')
     table.add_row('dense GMAC/frame', f'{numbers["dense_gmac_per_frame"]:.4g}')
     table.add_row('reduction', f'{numbers["reduction"]:.2f}x')
     table.add_row('ms/frame (model)', f'{numbers["ms_per_frame"]:.1f}')
     table.add_row('ms of the first frame', f'{numbers["ms_first"]:.1f}')
     table.add_row('frames/s (all)', f'{numbers["fps"]:.1f}')
-    table.add_row('backend', backend_of(args, model))
-    for sink in sinks:
-        table.add_row('written', str(sink.path))
+    if camera.is_live:
+        table.add_row('oldest result', f'{numbers["oldest"]:.2f} s')
+    if camera.nbytes:
+        table.add_row('memory of the stream', f'{numbers["mib"]:.0f} MiB')
+    table.add_row('backend', backend)
+    for path in camera.paths:
+        table.add_row('written', str(path))
     return table
 
 

@@ -25,7 +25,8 @@ class CameraOptions:
         source: A file, a folder, an address or the number of a camera.
         name: In messages and in the names of outputs.
         out: Annotated video to write.
-        json: File of results to write.
+        results: Files of results to write, see
+            :class:`mmskip.video.ResultLog`.
         region: Polygons around what is watched.
         ignore: Polygons, or pictures that are black, where it is not.
         bbox: Of a pose estimator.
@@ -34,7 +35,7 @@ class CameraOptions:
     source: str
     name: str = ''
     out: str | None = None
-    json: str | None = None
+    results: Sequence[str] = ()
     region: Sequence[Any] = ()
     ignore: Sequence[Any] = ()
     bbox: Sequence[float] | None = None
@@ -90,6 +91,8 @@ def _read_camera(
             f'{path}: expected of a camera {", ".join(known)}, got '
             f'{", ".join(unknown)}'
         )
+    if isinstance(item.get('results'), str):
+        item = {**item, 'results': [item['results']]}
     return replace(common, **{**item, 'source': str(item['source'])})
 
 
@@ -109,12 +112,9 @@ def name_cameras(cameras: Sequence[CameraOptions]) -> list[CameraOptions]:
         names.append(name)
     named = []
     for camera, name in zip(cameras, names, strict=True):
-        places = {}
-        for key in ('out', 'json'):
-            place = getattr(camera, key)
-            if place is not None:
-                places[key] = place.replace(NAME, name)
-        named.append(replace(camera, name=name, **places))
+        out = camera.out and camera.out.replace(NAME, name)
+        results = [path.replace(NAME, name) for path in camera.results]
+        named.append(replace(camera, name=name, out=out, results=results))
     _check_places(named)
     return named
 
@@ -122,7 +122,7 @@ def name_cameras(cameras: Sequence[CameraOptions]) -> list[CameraOptions]:
 def _check_places(cameras: Sequence[CameraOptions]) -> None:
     taken: dict[Path, str] = {}
     for camera in cameras:
-        for place in filter(None, (camera.out, camera.json)):
+        for place in filter(None, (camera.out, *camera.results)):
             path = Path(place).resolve()
             other = taken.setdefault(path, camera.name)
             if other != camera.name:

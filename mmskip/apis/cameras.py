@@ -15,16 +15,17 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from mmskip.video import Frame, FrameReader, FrameResult
+from mmskip.video import Frame, FrameHealth, FrameReader, FrameResult
 
 from .errors import explain_mistake
-from .frame_stream import FrameStream, SharedModel
+from .frame_stream import SharedModel
 from .video_stream import StreamTotals
 
 #: Prepared frames of a file that wait for their turn.
 AHEAD = 2
 #: Seconds after which a thread looks whether it is to end.
 LOOK = 0.1
+LOOK_LIVE = 0.005
 
 
 class Sink(Protocol):
@@ -37,23 +38,37 @@ class Sink(Protocol):
     def write(self, result: FrameResult) -> None: ...
 
 
+class VideoStream(Protocol):
+    """Makes results of the frames of a camera, see :class:`FrameStream`."""
+
+    nbytes: int
+
+    def prepare(self, frame: Frame) -> tuple: ...
+
+    def run(
+        self, frame: Frame, data: dict[str, Any], seconds: float
+    ) -> FrameResult: ...
+
+
 class Camera:
-    """A source of frames, what is done with them, and where results go.
+    """A source of frames, the stream they are of, and where results go.
 
     Args:
         name: Of the camera, in messages.
-        open_source: Opens its reader; called in a thread of the camera.
-        make_stream: Makes its stream on the model of its worker.
-        make_sinks: Makes what takes its results, once it is open.
+        reader: Its source; it is closed when the camera ends.
+        make_stream: Makes its stream of the models of its worker.
+        make_sinks: Makes what takes its results, before the first of them.
         max_frames: Number of frames after which it ends; None for all.
+        warn: Takes each warning, one line of text.
 
     Attributes:
-        reader: The source, once it is open.
+        reader: The source.
         totals: Sums over its frames.
-        dropped: Frames of a live source that were too old at their turn.
+        health: Counts frames that are black, frozen and the like.
         nbytes: Bytes of its stream's memory.
         age: Seconds between the arrival of the newest frame at a live
             source and its result.
+        oldest: The largest of these.
         error: What ended it early, None if nothing did.
         has_ended: True once its last result is written.
     """
@@ -61,96 +76,93 @@ class Camera:
     def __init__(
         self,
         name: str,
-        open_source: Callable[[], FrameReader],
-        make_stream: Callable[[SharedModel], FrameStream],
+        reader: FrameReader,
+        make_stream: Callable[..., VideoStream],
         make_sinks: Callable[['Camera'], Sequence[Sink]] = lambda _: (),
         max_frames: int | None = None,
+        warn: Callable[[str], Any] = print,
     ) -> None:
         self.name = name
-        self.reader: FrameReader | None = None
+        self.reader = reader
         self.totals = StreamTotals()
-        self.dropped = 0
+        self.health = FrameHealth(name, warn)
         self.nbytes = 0
         self.age = 0.0
         self.oldest = 0.0
         self.error: Exception | None = None
         self.has_ended = False
-        self._open_source = open_source
         self._make_stream = make_stream
         self._make_sinks = make_sinks
         self._max_frames = max_frames
-        self._waiting: list[Any] = []
+        self._waiting: list[tuple[Frame, Any]] = []
         self._is_read = False
         self._changed = threading.Condition()
-        self._stream: FrameStream | None = None
+        self._stream: VideoStream | None = None
         self._sinks = ExitStack()
         self._taken: list[Sink] = []
 
     @property
     def is_live(self) -> bool:
         """True if frames come by themselves, and cannot wait."""
-        return self.reader is not None and self.reader.is_live
-
-    @property
-    def is_ready(self) -> bool:
-        """True if it has something to do."""
-        return bool(self._waiting) or (self._is_read and not self.has_ended)
+        return self.reader.is_live
 
     @property
     def num_frames(self) -> int | None:
         """Frames that it announces, at most."""
-        known = None if self.reader is None else self.reader.num_frames
-        numbers = [n for n in (known, self._max_frames) if n is not None]
-        return min(numbers, default=None)
+        numbers = (self.reader.num_frames, self._max_frames)
+        return min((n for n in numbers if n is not None), default=None)
+
+    @property
+    def paths(self) -> list[Any]:
+        """Files that its results are in."""
+        paths = (getattr(sink, 'path', None) for sink in self._taken)
+        return [path for path in paths if path is not None]
+
+    def bind(self, *models: SharedModel) -> None:
+        """Make the stream on the models of a worker."""
+        self._stream = self._make_stream(*models)
+
+    def is_ready(self) -> bool:
+        """Tell if it has something to do: a frame, or to end."""
+        if self.is_live and not (self._waiting or self._is_read):
+            try:
+                frame = self.reader.poll()
+            except Exception as error:
+                self.error, frame = error, None
+            if frame is not None:
+                self._waiting.append((frame, None))
+            self._is_read = self.error is not None or self.reader.ended
+        return bool(self._waiting) or self._is_read
 
     def read(self, stop: threading.Event, notify: Callable[[], None]) -> None:
-        """Read the source until it ends; runs in a thread of its own."""
+        """Read a file to its end, in a thread of its own.
+
+        Its frames are prepared here, beside the model.
+        """
         try:
-            with self._open_source() as reader:
-                self.reader = reader
-                self._read_frames(reader, stop, notify)
+            with self.reader:
+                for frame in self.reader:
+                    prepared = self._stream.prepare(frame)
+                    with self._changed:
+                        while len(self._waiting) >= AHEAD and not (
+                            stop.is_set() or self.has_ended
+                        ):
+                            self._changed.wait(LOOK)
+                        self._waiting.append((frame, prepared))
+                    notify()
+                    if stop.is_set() or self.has_ended:
+                        break
         except Exception as error:
             self.error = error
         finally:
-            with self._changed:
-                self._is_read = True
+            self._is_read = True
             notify()
-
-    def _read_frames(
-        self,
-        reader: FrameReader,
-        stop: threading.Event,
-        notify: Callable[[], None],
-    ) -> None:
-        for count, frame in enumerate(reader, 1):
-            if not self._offer(frame, stop):
-                return
-            notify()
-            if count == self._max_frames:
-                return
-
-    def _offer(self, frame: Frame, stop: threading.Event) -> bool:
-        """Let a frame wait for its turn; returns False if all is to end.
-
-        Those of files are prepared here, beside the model.
-        """
-        prepared = None if self.is_live else self._stream.prepare(frame)
-        with self._changed:
-            if self.is_live and self._waiting:
-                old, _ = self._waiting.pop()
-                self.dropped += 1
-                if old.restarts:
-                    frame = frame._replace(restarts=True)
-            while len(self._waiting) >= AHEAD and not stop.is_set():
-                self._changed.wait(LOOK)
-            self._waiting.append((frame, prepared))
-        return not (stop.is_set() or self.has_ended)
 
     def take_turn(self) -> FrameResult | None:
         """Run the model on the next frame, or end if there is none.
 
         Returns:
-            The result; None if the camera has ended.
+            The result; None if there was no frame any more.
         """
         with self._changed:
             taken = self._waiting.pop(0) if self._waiting else None
@@ -160,7 +172,11 @@ class Camera:
             return None
         frame, prepared = taken
         if not self.totals.frames:
-            self._open()
+            self._taken = [
+                self._sinks.enter_context(sink)
+                for sink in self._make_sinks(self)
+            ]
+        self.health.check(frame)
         result = self._stream.run(*(prepared or self._stream.prepare(frame)))
         if self.is_live:
             self.age = time.time() - frame.time
@@ -168,30 +184,40 @@ class Camera:
         for sink in self._taken:
             sink.write(result)
         self.totals.add(result)
-        state = self._stream.state
-        if state is not None and self.totals.frames <= 2:
-            self.nbytes = state.nbytes
+        if self.totals.frames <= 2:
+            self.nbytes = self._stream.nbytes
+        if self.totals.frames == self._max_frames:
+            self.close()
         return result
-
-    def bind(self, shared: SharedModel) -> None:
-        """Make the stream on the model of a worker."""
-        self._stream = self._make_stream(shared)
-
-    def _open(self) -> None:
-        self._taken = [
-            self._sinks.enter_context(sink) for sink in self._make_sinks(self)
-        ]
 
     def close(self) -> None:
         """Complete what was written. No error is lost: the first counts."""
-        try:
-            self._sinks.close()
-        except Exception as error:
-            self.error = self.error or error
+        if self.has_ended:
+            return
+        for finish in (self._sinks.close, self.health.close):
+            try:
+                finish()
+            except Exception as error:
+                self.error = self.error or error
         self.has_ended = True
+        if self.is_live:
+            self.reader.close()
         with self._changed:
             self._waiting.clear()
             self._changed.notify()
+
+    def summary(self) -> dict[str, Any]:
+        """Return the totals, and what became of the source, as numbers."""
+        numbers = self.totals.summary()
+        numbers['mib'] = self.nbytes / 2**20
+        for key in ('unreadable', 'dropped', 'reconnects'):
+            numbers[key] = getattr(self.reader, key, 0)
+        numbers.update(self.health.counts)
+        # The decoder knows better what came damaged.
+        numbers['damaged'] = max(self.reader.damaged, numbers['damaged'])
+        if self.is_live:
+            numbers.update(age=self.age, oldest=self.oldest)
+        return numbers
 
 
 class CameraError(Exception):
@@ -210,6 +236,8 @@ class Cameras:
         dense: Run a converted model as the dense one.
         workers: Threads that run the model, each with a copy of it; None
             for as many as there are cameras, or cores if those are fewer.
+        pose: Pose estimator for the people that the model finds, accelerated;
+            streams are made of both.
         max_memory: Bytes that the memory of all streams may take; a camera
             that would take more is refused. None for no limit.
         watch: Called with each camera and its result, in a worker.
@@ -221,6 +249,7 @@ class Cameras:
         cameras: Sequence[Camera],
         dense: bool = False,
         workers: int | None = None,
+        pose: nn.Module | None = None,
         max_memory: int | None = None,
         watch: Callable[[Camera, FrameResult], None] = lambda *_: None,
     ) -> None:
@@ -228,10 +257,14 @@ class Cameras:
         cores = torch.get_num_threads()
         self.workers = min(workers or cores, len(self.cameras))
         self._threads_each = max(1, cores // self.workers)
-        copies = (copy.deepcopy(model) for _ in range(self.workers - 1))
-        self._shared = [SharedModel(m, dense) for m in (model, *copies)]
+        models = [model] if pose is None else [model, pose]
+        copies = (copy.deepcopy(models) for _ in range(self.workers - 1))
+        self._shared = [
+            [SharedModel(one, dense) for one in some]
+            for some in (models, *copies)
+        ]
         for number, camera in enumerate(self.cameras):
-            camera.bind(self._shared[number % self.workers])
+            camera.bind(*self._shared[number % self.workers])
         self._max_memory = max_memory
         self._watch = watch
         self._stop = threading.Event()
@@ -244,7 +277,8 @@ class Cameras:
             mine = self.cameras[number :: self.workers]
             self._start(self._work, shared, mine)
         for camera in self.cameras:
-            self._start(camera.read, self._stop, self._notify)
+            if not camera.is_live:
+                self._start(camera.read, self._stop, self._notify)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -276,11 +310,15 @@ class Cameras:
         with self._ready:
             self._ready.notify_all()
 
-    def _work(self, shared: SharedModel, cameras: list[Camera]) -> None:
+    def _work(
+        self, models: Sequence[SharedModel], cameras: list[Camera]
+    ) -> None:
         """Give the cameras of a worker their turns."""
         torch.set_num_threads(self._threads_each)
         try:
-            with shared:
+            with ExitStack() as stack:
+                for model in models:
+                    stack.enter_context(model)
                 waiting = list(cameras)  # who has waited longest stands first
                 while waiting and not self._stop.is_set():
                     camera = self._next(waiting)
@@ -294,17 +332,18 @@ class Cameras:
             self._failure = error
         finally:
             for camera in cameras:
-                if not camera.has_ended:
-                    camera.close()
+                camera.close()
             self._notify()
 
     def _next(self, waiting: Sequence[Camera]) -> Camera | None:
         """Wait a moment for a camera that is ready."""
         with self._ready:
             for camera in waiting:
-                if camera.is_ready:
+                if camera.is_ready():
                     return camera
-            self._ready.wait(LOOK)
+            # A live source does not tell when a frame has come.
+            is_live = any(camera.is_live for camera in waiting)
+            self._ready.wait(LOOK_LIVE if is_live else LOOK)
         return None
 
     def _turn(self, camera: Camera) -> None:

@@ -182,6 +182,11 @@ class FrameStream:
         self._shape: tuple[int, int] | None = None
         self._heads: dict = {}
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the stream's memory."""
+        return 0 if self.state is None else self.state.nbytes
+
     def prepare(self, frame: Frame) -> tuple[Frame, dict[str, Any], float]:
         """Prepare a frame, which may be done ahead in another thread.
 

@@ -95,6 +95,21 @@ class StreamTotals:
         else:
             self.first_seconds = result.seconds
 
+    @classmethod
+    def of_all(cls, some: 'Iterable[StreamTotals]') -> 'StreamTotals':
+        """Add up those of several streams that run side by side."""
+        some = list(some)
+        started = min(one.started for one in some)
+        totals = cls(started=started)
+        for one in some:
+            totals.frames += one.frames
+            totals.dense += one.dense
+            totals.spent += one.spent
+            totals.model_seconds += one.model_seconds
+            totals.first_seconds += one.first_seconds
+            totals.restarts.update(one.restarts)
+        return totals
+
     @property
     def fps(self) -> float:
         """Frames per second of everything: reading, model, drawing."""

@@ -105,7 +105,6 @@ class FrameReader:
         self.unreadable = 0
         self.damaged = 0
         self.cut_short: str | None = None
-        self.is_live = False
         self._warn = warn
         self._notices: deque[str] = deque()
         self._frames: Iterator[Frame] | None = None

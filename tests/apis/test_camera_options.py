@@ -25,13 +25,16 @@ def test_a_name_holds_no_password():
 
 def test_outputs_carry_the_name():
     (camera,) = name_cameras(
-        [CameraOptions('0', out='r/{name}.mp4', json='r/{name}.jsonl')]
+        [CameraOptions('0', out='r/{name}.mp4', results=['r/{name}.jsonl'])]
     )
-    assert (camera.out, camera.json) == ('r/camera0.mp4', 'r/camera0.jsonl')
+    assert (camera.out, camera.results) == (
+        'r/camera0.mp4',
+        ['r/camera0.jsonl'],
+    )
 
 
 def test_two_cameras_do_not_write_one_file():
-    cameras = [CameraOptions(s, json='all.jsonl') for s in '01']
+    cameras = [CameraOptions(s, results=['all.jsonl']) for s in '01']
     with pytest.raises(UserError, match=r'results/\{name\}\.jsonl'):
         name_cameras(cameras)
 
@@ -46,12 +49,19 @@ def test_a_file_of_cameras(tmp_path):
     path.write_text(
         'cameras:\n'
         '- {source: 0, name: yard, ignore: [[[0, 0], [1, 0], [1, 1]]]}\n'
-        '- {source: rtsp://host/live, json: other.jsonl}\n'
+        '- {source: rtsp://host/live, results: other.jsonl}\n'
     )
-    common = CameraOptions('', json='{name}.jsonl')
+    common = CameraOptions('', results=['{name}.jsonl'])
     yard, other = name_cameras(read_cameras(path, common))
-    assert (yard.source, yard.name, yard.json) == ('0', 'yard', 'yard.jsonl')
-    assert (other.source, other.json) == ('rtsp://host/live', 'other.jsonl')
+    assert (yard.source, yard.name, yard.results) == (
+        '0',
+        'yard',
+        ['yard.jsonl'],
+    )
+    assert (other.source, other.results) == (
+        'rtsp://host/live',
+        ['other.jsonl'],
+    )
     mask = yard.make_region().mask((40, 40))
     assert not mask[5, 35]
     assert mask[35, 5]

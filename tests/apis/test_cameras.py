@@ -1,6 +1,6 @@
-import threading
 import time
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,21 +12,55 @@ from tests.apis.fakes import noise_frames, static_frames, tiny_detector
 
 
 class Fake(FrameReader):
-    """Gives frames; a live one does so by the clock, a broken one raises."""
+    """Gives frames, and then may raise."""
 
-    def __init__(self, frames, live=False, breaks=False, seconds=0.0):
-        super().__init__('fake', 25, None if live else len(frames), print)
-        self.is_live = live
-        self._frames = frames
+    def __init__(self, frames, breaks=False, seconds=0.0):
+        super().__init__('fake', 25, len(frames), print)
+        self._images = frames
         self._breaks = breaks
         self._seconds = seconds
 
     def __iter__(self):
-        for index, image in enumerate(self._frames):
+        for index, image in enumerate(self._images):
             time.sleep(self._seconds)
             yield Frame(index, image, time.time())
         if self._breaks:
             raise UserError('the camera broke')
+
+    def close(self):
+        pass
+
+
+class Live(FrameReader):
+    """Has a new frame each few milliseconds, of which it gives the newest."""
+
+    is_live = True
+
+    def __init__(self, count, seconds=0.02):
+        super().__init__('live', 25, None, print)
+        self.dropped = 0
+        self.closed = False
+        self._images = noise_frames(count)
+        self._seconds = seconds
+        self._start = time.monotonic()
+        self._next = 0
+
+    @property
+    def ended(self):
+        return self._next == len(self._images)
+
+    def poll(self, seconds=0.0):
+        since = time.monotonic() - self._start
+        newest = min(int(since / self._seconds), len(self._images)) - 1
+        if newest < self._next:
+            return None
+        self.dropped += newest - self._next
+        self._next = newest + 1
+        arrival = time.time() - since + (newest + 1) * self._seconds
+        return Frame(newest, self._images[newest], arrival)
+
+    def close(self):
+        self.closed = True
 
 
 class Kept(list):
@@ -45,9 +79,7 @@ class Kept(list):
 
 def make_camera(reader, name='a', sink=None, **options):
     sinks = [] if sink is None else [sink]
-    return Camera(
-        name, lambda: reader, FrameStream, lambda _: sinks, **options
-    )
+    return Camera(name, reader, FrameStream, lambda _: sinks, **options)
 
 
 def run(model, cameras, **options):
@@ -109,35 +141,29 @@ def test_an_output_that_fails_ends_its_camera_alone():
 
 
 def test_of_a_live_source_the_newest_frame_has_the_turn():
-    model = tiny_detector(threshold=0.05)
-    slow = Kept()
-    slow.write = lambda result: (slow.append(result), time.sleep(0.1))
-    camera = make_camera(
-        Fake(noise_frames(30), live=True, seconds=0.02), sink=slow
-    )
-    run(model, [camera])
-    assert len(slow) + camera.dropped == 30
-    assert camera.dropped > 10
+    class Slow(Kept):
+        def write(self, result):
+            self.append(result)
+            time.sleep(0.1)
+
+    slow, reader = Slow(), Live(30)
+    camera = make_camera(reader, sink=slow)
+    run(tiny_detector(threshold=0.05), [camera])
+    numbers = camera.summary()
+    assert len(slow) + numbers['dropped'] == 30
+    assert numbers['dropped'] > 10
     assert slow[-1].index == 29
-    # A frame never waits for longer than a turn takes.
-    assert camera.oldest < 0.3
-
-
-def test_a_dropped_frame_passes_on_that_the_source_was_lost():
-    camera = make_camera(Fake([], live=True))
-    camera.reader = Fake([], live=True)
-    stop = threading.Event()
-    image = noise_frames(1)[0]
-    camera._offer(Frame(3, image, restarts=True), stop)
-    camera._offer(Frame(4, image), stop)
-    assert camera._waiting == [(Frame(4, image, restarts=True), None)]
+    # A frame waits for its turn no longer than one takes.
+    assert numbers['oldest'] < 0.3
+    assert reader.closed
 
 
 def test_a_file_waits_for_its_turn():
     model = tiny_detector(threshold=0.05)
     camera = make_camera(Fake(noise_frames(20)))
     run(model, [camera])
-    assert (camera.totals.frames, camera.dropped) == (20, 0)
+    assert camera.totals.frames == 20
+    assert camera.summary()['dropped'] == 0
 
 
 def test_cameras_take_turns_fairly():
@@ -157,7 +183,7 @@ def test_cameras_take_turns_fairly():
 
 
 def test_it_ends_at_once_though_a_source_hangs():
-    hangs = Fake(noise_frames(1), live=True, seconds=60)
+    hangs = Fake(noise_frames(1), seconds=60)
     start = time.monotonic()
     with Cameras(tiny_detector(threshold=0.05), [make_camera(hangs)]):
         time.sleep(0.1)
@@ -176,6 +202,27 @@ def test_a_limit_of_memory_refuses_the_camera_that_is_too_much():
     assert len(refused) == 1
     assert '--max-memory' in str(refused[0].error)
     assert sorted(c.totals.frames for c in cameras) == [0, 9, 9]
+
+
+def test_a_live_source_that_hangs_does_not_keep_the_others():
+    model = tiny_detector(threshold=0.05)
+    good = make_camera(Fake(noise_frames(5)))
+    hangs = make_camera(Live(1, seconds=60))
+    with Cameras(model, [hangs, good], workers=1) as running:
+        for _ in running.wait():
+            if good.has_ended:
+                break
+    assert good.totals.frames == 5
+    assert hangs.has_ended
+
+
+def test_frames_of_a_black_camera_are_counted():
+    black = [np.zeros((48, 64, 3), np.uint8)] * 3
+    said = []
+    camera = make_camera(Fake(black), warn=said.append)
+    run(tiny_detector(threshold=0.05), [camera])
+    assert camera.summary()['black'] == 3
+    assert 'black' in said[0]
 
 
 def test_frames_are_limited():
