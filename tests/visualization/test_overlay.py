@@ -42,6 +42,26 @@ def test_maps_are_averaged_by_their_positions():
     np.testing.assert_allclose(share, [[1, 0.4], [0.2, 0]], atol=1e-6)
 
 
+def test_a_stride_looks_at_the_middle_of_blocks():
+    input_map = InputMap(1, 1, 0, 0, 6, 8)
+    rows = np.arange(48).reshape(6, 8) % 2
+    masks = {('a', 0): mask(rows.tolist()), ('b', 0): mask([[1, 0]])}
+    whole = computed_pixels(masks, input_map, (6, 8))
+    share = computed_pixels(masks, input_map, (6, 8), stride=4)
+    # The last two rows are a block whose middle lies on the edge.
+    assert share.shape == (2, 2)
+    np.testing.assert_array_equal(share[:1], whole[2:3, 2::4])
+    odd = computed_pixels(masks, input_map, (6, 8), stride=3)
+    np.testing.assert_array_equal(odd[:, :2], whole[1::3, 1:6:3])
+
+
+def test_more_maps_than_a_byte_counts_are_averaged():
+    input_map = InputMap(1, 1, 0, 0, 1, 2)
+    masks = {('a', n): mask([[1, n % 2]]) for n in range(600)}
+    share = computed_pixels(masks, input_map, (1, 2))
+    np.testing.assert_allclose(share, [[1, 0.5]], atol=1e-6)
+
+
 def test_globally_pooled_maps_are_left_out():
     input_map = InputMap(1, 1, 0, 0, 2, 2)
     masks = {('a', 0): mask([[1, 0], [0, 0]]), ('se', 0): mask([[1]])}
@@ -157,10 +177,33 @@ def test_the_tint_follows_the_share_and_leaves_the_rest():
     np.testing.assert_array_equal(image, 100)
 
 
-def test_a_tint_of_another_size_is_refused():
-    image = np.zeros((2, 2, 3), dtype=np.uint8)
-    with pytest.raises(ValueError, match=r'shape \(2, 2\).* got \(3, 3\)'):
-        tint(image, np.zeros((3, 3)))
+def test_a_share_of_another_size_is_stretched():
+    image = np.full((6, 4, 3), 100, dtype=np.uint8)
+    share = np.array([[0, 1], [0, 0]], dtype=np.float32)
+    tinted = tint(image, share, color=(200, 0, 100), opacity=0.5)
+    np.testing.assert_array_equal(tinted[:3, 2:], [[[150, 50, 100]] * 2] * 3)
+    tinted[:3, 2:] = 100
+    np.testing.assert_array_equal(tinted, image)
+
+
+def test_any_tint_is_within_one_of_the_exact_one():
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    share = rng.random((40, 60), dtype=np.float32)
+    share[:10] = 0
+    tinted = tint(image, share, color=(200, 0, 100), opacity=0.5)
+    alpha = share[..., None] / 2
+    exact = image * (1 - alpha) + alpha * np.array([200, 0, 100])
+    # Half a step each of opacity, of what stays and of what is added.
+    assert np.abs(tinted - exact).max() <= 1.5
+    np.testing.assert_array_equal(tinted[:10], image[:10])
+
+
+def test_without_anything_computed_a_tint_is_a_copy():
+    image = np.full((2, 3, 3), 100, dtype=np.uint8)
+    tinted = tint(image, np.zeros((1, 1), np.float32))
+    np.testing.assert_array_equal(tinted, image)
+    assert not np.shares_memory(tinted, image)
 
 
 @pytest.mark.parametrize('size', [(48, 64), (1080, 1920), (20, 20)])
