@@ -14,6 +14,7 @@ from .errors import UserError
 from .frame_pipeline import FramePipeline
 from .frame_stream import FrameStream, SharedModel, is_converted
 from .models import import_host, init_model, load_config
+from .people import PeoplePose
 from .video_stream import StreamProgress, StreamTotals, stream_video
 from .zoo import (
     Limits,
@@ -33,6 +34,7 @@ __all__ = [
     'FrameResult',
     'FrameStream',
     'Limits',
+    'PeoplePose',
     'ResultLog',
     'ResultVideo',
     'SharedModel',

@@ -10,8 +10,7 @@ from torch import nn
 
 from mmskip.core import MacCount
 from mmskip.skip_conv import StreamState
-from mmskip.video import Frame, FrameResult
-from mmskip.video.tracks import Tracker
+from mmskip.video import Frame, FrameResult, Tracker
 
 from .errors import UserError
 from .frame_pipeline import FramePipeline
@@ -82,7 +81,7 @@ class SteadyCrop:
 
 @dataclass
 class _Person:
-    """What is kept of a person.
+    """Keeps the crop and the stream of a person.
 
     Attributes:
         crop: Of the pose estimator.

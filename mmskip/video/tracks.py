@@ -21,8 +21,8 @@ class Tracker:
     the first 400 frames of PETS2009 S2.L1.
 
     Args:
-        high: Boxes with a score above it are matched first, and begin
-            tracks.
+        begin: Only boxes with a score above it begin a track.
+        high: Boxes with a score above it are matched first.
         low: Those with a score between this and ``high`` only continue a
             track that was found in the frame before.
         min_overlap: IoU of a box with the predicted place of its track from
@@ -40,17 +40,18 @@ class Tracker:
 
     def __init__(
         self,
-        high: float = 0.3,
+        begin: float = 0.7,
+        high: float = 0.6,
         low: float = 0.1,
         min_overlap: float = 0.2,
         confirm: int = 3,
         retain: int = 30,
     ) -> None:
-        if not 0 <= low <= high <= 1 or not 0 <= min_overlap < 1:
+        if not 0 <= low <= high <= begin <= 1 or not 0 <= min_overlap < 1:
             raise InputError(
-                'expected thresholds 0 <= low <= high <= 1 and 0 <= '
-                f'min_overlap < 1, got low={low}, high={high} and '
-                f'min_overlap={min_overlap}'
+                'expected thresholds 0 <= low <= high <= begin <= 1 and '
+                f'0 <= min_overlap < 1, got low={low}, high={high}, '
+                f'begin={begin} and min_overlap={min_overlap}'
             )
         if confirm < 1 or retain < 1:
             raise InputError(
@@ -58,10 +59,11 @@ class Tracker:
                 f'confirm={confirm} and retain={retain}'
             )
         self.retain = retain
+        self._begin = begin
         self._confirm = confirm
         self._bytes = _byte_tracker(
             obj_score_thrs=dict(high=high, low=low),
-            init_track_thr=high,
+            init_track_thr=begin,
             weight_iou_with_det_scores=False,
             match_iou_thrs=dict(
                 high=min_overlap, low=0.5, tentative=min_overlap
@@ -106,6 +108,7 @@ class Tracker:
         sample.pred_instances = found[usable].cpu()
         tracked = self._bytes.track(sample)
         # It gives the boxes that it has taken in an order of its own.
+        self._drop_weak(tracked)
         same = _same_rows(tracked, sample.pred_instances)
         for row, number in zip(
             same.tolist(), tracked.instances_id.tolist(), strict=True
@@ -139,6 +142,20 @@ class Tracker:
                     track.mean, track.covariance = self._bytes.motion.predict(
                         track.mean, track.covariance
                     )
+
+    def _drop_weak(self, tracked: InstanceData) -> None:
+        """Drop tracks that weak boxes have begun.
+
+        ByteTracker asks for ``begin`` only while there is no track at all;
+        the paper, always.
+        """
+        for number, score in zip(
+            tracked.instances_id.tolist(), tracked.scores, strict=True
+        ):
+            track = self._bytes.tracks.get(number)
+            is_new = track is not None and len(track.frame_ids) == 1
+            if is_new and score <= self._begin:
+                del self._bytes.tracks[number]
 
     def _id_of(self, number: int) -> int:
         """Give the id of one of ByteTracker's tracks, -1 at its beginning.

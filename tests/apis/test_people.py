@@ -12,10 +12,9 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 import mmskip
-from mmskip.apis import FrameStream, SharedModel, UserError
-from mmskip.apis.people import PeoplePose, SteadyCrop
-from mmskip.video import Frame
-from mmskip.video.tracks import Tracker
+from mmskip.apis import FrameStream, PeoplePose, SharedModel, UserError
+from mmskip.apis.people import SteadyCrop
+from mmskip.video import Frame, Tracker
 from tests.apis.fakes import noise_frames, tiny_detector
 
 pytest.importorskip('lap')

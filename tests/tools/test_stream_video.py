@@ -135,10 +135,12 @@ def test_after_an_interrupt_the_files_are_complete(run, monkeypatch, kind):
     monkeypatch.setattr(run.tool.apis.StreamTotals, 'add', add)
     code, out, _ = run(path, '--out', 'o.mp4', '--json', 'o.json')
     assert code == EXIT_INTERRUPTED
-    assert 'interrupted after 3 frames' in out
-    assert len(read_video('o.mp4')) == 3
     with open('o.json') as file:
-        assert json.load(file)['summary']['frames'] == 3
+        frames = json.load(file)['summary']['frames']
+    # The frame that was under way may still come.
+    assert frames in (3, 4)
+    assert f'interrupted after {frames} frames' in out
+    assert len(read_video('o.mp4')) == frames
 
 
 @pytest.mark.parametrize('number', ['SIGINT', 'SIGTERM', 'SIGHUP'])
@@ -153,12 +155,13 @@ def test_a_camera_that_hangs_does_not_keep_the_tool(
         seen.value = totals.frames
 
     monkeypatch.setattr(run.tool.apis.StreamTotals, 'add', add)
+    # Frames that come while the model is busy are dropped.
     with stalling_camera(static_frames(8, SIZE)) as address:
         argv = [setup.config, setup.checkpoint, address]
         files = ['--out', 'o.mp4', '--json', 'o.json']
         tool = fork(run.tool.main, 'stream_video', [*argv, *files])
-        wait_for(lambda: seen.value == 8)
-        time.sleep(0.2)  # until it waits for the ninth
+        wait_for(lambda: seen.value > 0)
+        time.sleep(1)  # until it waits for a frame that does not come
         start = time.monotonic()
         os.kill(tool.pid, signal.Signals[number])
         tool.join(10)
@@ -166,9 +169,9 @@ def test_a_camera_that_hangs_does_not_keep_the_tool(
 
     assert tool.exitcode == EXIT_INTERRUPTED
     assert seconds < 2
-    assert len(read_video('o.mp4')) == 8
+    assert len(read_video('o.mp4')) == seen.value
     with open('o.json') as file:
-        assert json.load(file)['summary']['frames'] == 8
+        assert json.load(file)['summary']['frames'] == seen.value
 
 
 def test_without_a_mask_the_frames_are_not_tinted(run):

@@ -11,8 +11,7 @@ from mmengine.structures import BaseDataElement
 
 from mmskip.core import MacCount
 from mmskip.reading import InputError
-from mmskip.video import FrameResult
-from mmskip.video.metrics import Metrics
+from mmskip.video import FrameResult, Metrics
 
 parser = pytest.importorskip('prometheus_client.parser')
 

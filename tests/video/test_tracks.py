@@ -7,7 +7,7 @@ import torch
 from mmengine.structures import InstanceData
 
 from mmskip.reading import InputError
-from mmskip.video.tracks import Tracker
+from mmskip.video import Tracker
 
 pytest.importorskip('lap')
 DetDataSample = pytest.importorskip('mmdet.structures').DetDataSample
@@ -107,11 +107,14 @@ def test_a_weak_box_goes_on_with_a_track_over_a_gap():
     assert ids_of(tracker, 8, (32, 50), scores=[0.2]) == [1]
 
 
-def test_a_weak_box_begins_no_track():
-    tracker = Tracker(high=0.5, low=0.1)
+@pytest.mark.parametrize('weak', [0.4, 0.65])
+def test_a_weak_box_begins_no_track(weak):
+    tracker = Tracker(begin=0.7, high=0.6, low=0.1)
+    points = (50, 50), (100, 50)
     for index in range(5):
-        assert ids_of(tracker, index, (50, 50), scores=[0.4]) == [-1]
-    assert tracker.num_tracks == 0
+        ids = ids_of(tracker, index, *points, scores=[0.8, weak])
+    assert ids == [1, -1]
+    assert tracker.num_tracks == 1
 
 
 @pytest.mark.parametrize('index', [100, 4, 0])
@@ -173,7 +176,8 @@ def size_of(tracker):
     'options',
     [
         dict(low=0.5, high=0.3),
-        dict(high=1.1),
+        dict(high=0.8, begin=0.7),
+        dict(begin=1.1),
         dict(low=-0.1),
         dict(min_overlap=1.0),
         dict(confirm=0),
