@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 import time
 from contextlib import closing
 from functools import partial
@@ -53,31 +54,50 @@ def processes(build, count):
     return ProcessWorkers(build, count, ['tests.apis.test_workers'])
 
 
-def actors(build, count):
-    pytest.importorskip('ray')
-    return RayWorkers(build, 'local', count)
-
-
-@pytest.fixture(params=[processes, actors])
-def workers(request):
-    return request.param
-
-
 def results(outcomes):
     return {outcome.task: outcome[1:] for outcome in outcomes}
 
 
-def test_a_worker_that_dies_loses_nothing(workers, tmp_path):
+def test_a_process_that_dies_loses_nothing(tmp_path):
     tasks = [1, 'deadly once', 2, 'broken', 3, 'deadly', 4]
-    found = results(workers(partial(Doubling, tmp_path), 2).run(tasks))
-    assert found.pop('broken') == (None, 'this task is broken')
-    value, error = found.pop('deadly')
-    assert value is None
-    assert 'the process that worked on it died' in error
+    workers = processes(partial(Doubling, tmp_path), 2)
+    found = results(workers.run(tasks))
+    assert found.pop('deadly') == (
+        None,
+        'the process that worked on it died (SIGKILL)',
+    )
     assert found == {
         **{number: (2 * number, None) for number in (1, 2, 3, 4)},
+        'broken': (None, 'this task is broken'),
         'deadly once': ('deadly once' * 2, None),
     }
+
+
+def test_an_actor_that_dies_loses_nothing(tmp_path):
+    pytest.importorskip('ray')
+    tasks = [1, 'deadly once', 2, 'broken']
+    workers = RayWorkers(partial(Doubling, tmp_path), 'local')
+    assert results(workers.run(tasks)) == {
+        1: (2, None),
+        2: (4, None),
+        'broken': (None, 'this task is broken'),
+        'deadly once': ('deadly once' * 2, None),
+    }
+    # One in place of the one that died.
+    assert len(list(tmp_path.glob('built-*'))) <= os.cpu_count() + 1
+
+
+def test_a_cluster_that_is_not_there_is_refused(tmp_path):
+    pytest.importorskip('ray')
+    workers = RayWorkers(partial(Doubling, tmp_path), 'auto')
+    with pytest.raises(UserError, match=r'no cluster of Ray at .auto'):
+        list(workers.run([1]))
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, 'ray', None)
+    with pytest.raises(UserError, match=r'pip install .mmskip\[ray\]'):
+        RayWorkers(refuse, 'auto')
 
 
 def test_the_work_is_built_once_in_each_process(tmp_path):
@@ -86,9 +106,9 @@ def test_the_work_is_built_once_in_each_process(tmp_path):
     assert len(list(tmp_path.iterdir())) == 2
 
 
-def test_what_cannot_be_built_ends_all(workers):
+def test_what_cannot_be_built_ends_all():
     with pytest.raises(UserError, match='no such model'):
-        list(workers(refuse, 1).run([1, 2]))
+        list(processes(refuse, 1).run([1, 2]))
 
 
 def test_workers_that_die_without_end_are_not_started_for_ever():
