@@ -199,6 +199,11 @@ HOSTS = {
 SEG = ['ftfy', 'mmcv>=2.1.0', 'mmsegmentation>=1.2.2', 'regex']
 #: What `mmskip benchmark` compares skipping with.
 BENCHMARK = ['onnx', 'onnxruntime', 'openvino']
+#: What `mmskip stream` needs for --track and --metrics-port, and
+#: `mmskip analyze mot`.
+CAMERAS = ['lap', 'motmetrics', 'prometheus_client']
+#: What `mmskip archive --ray` needs.
+RAY = ['ray']
 
 setup(
     name='mmskip',
@@ -213,6 +218,7 @@ setup(
     python_requires='>=3.11',
     packages=find_packages(include=['mmskip', 'mmskip.*']),
     install_requires=[
+        'av>=14',
         'matplotlib',
         'mmengine>=0.10.7',
         'numpy',
@@ -224,6 +230,8 @@ setup(
         **HOSTS,
         'seg': SEG,
         'benchmark': BENCHMARK,
+        'cameras': CAMERAS,
+        'ray': RAY,
         'all': sorted(
             {package for host in HOSTS.values() for package in host}
         ),

@@ -233,8 +233,8 @@ main() {
     step 'libraries' '1 min' pip_install --no-build-isolation \
         mmengine opencv-python importlib_metadata json-tricks munkres \
         xtcocotools decord einops pycocotools scipy shapely terminaltables \
-        matplotlib packaging pillow six tqdm rich pytest pytest-xdist \
-        hypothesis ruff pre_commit
+        matplotlib packaging pillow six tqdm rich av lap motmetrics \
+        prometheus_client ray pytest pytest-xdist hypothesis ruff pre_commit
     if mmcv_ops_run >/dev/null 2>&1; then
         echo '  mmcv                   (there, and its ops run)'
     else
