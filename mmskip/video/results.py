@@ -5,6 +5,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -86,14 +87,14 @@ class ResultVideo:
             self._writer.__exit__(*error)
 
     def write(self, result: FrameResult) -> None:
-        """Append a frame."""
+        """Append a frame, which is drawn later: do not change it."""
         if self._writer is None:
             height, width = result.frame.shape[:2]
             self._writer = VideoWriter(
                 self.path, (width, height), self._fps, self._warn
             )
         moment = result.time if self._keep_times else None
-        self._writer.write(draw_result(result, self._drawer), moment)
+        self._writer.write(partial(draw_result, result, self._drawer), moment)
 
 
 class ShowWindow:

@@ -32,6 +32,7 @@ CONTAINERS = {
 TICKS = 60000
 # Frames that wait for the encoder before `write` does.
 MAX_WAITING = 4
+WRITE_ERRORS = (OSError, av.FFmpegError)
 
 
 class VideoWriter:
@@ -50,7 +51,8 @@ class VideoWriter:
             size are rescaled to it, with a warning at each change.
         fps: Frames per second, for frames without a time; and of the whole
             video in an ``.avi``, which knows no times.
-        warn: Takes each warning, one line of text.
+        warn: Takes each warning, one line of text; called in the thread
+            that encodes.
 
     Attributes:
         path: The file that is written.
@@ -77,7 +79,7 @@ class VideoWriter:
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._container, self._stream = _open(self.path, size, fps)
-        except (OSError, av.FFmpegError) as error:
+        except WRITE_ERRORS as error:
             raise self._refusal(error) from error
         self._keeps_times = self.path.suffix.lower() != '.avi'
         self._waiting: queue.Queue = queue.Queue(MAX_WAITING)
@@ -94,11 +96,17 @@ class VideoWriter:
         with suppress(*([InputError] if kind else [])):
             self.close()
 
-    def write(self, image: np.ndarray, time: float | None = None) -> None:
+    def write(
+        self,
+        image: np.ndarray | Callable[[], np.ndarray],
+        time: float | None = None,
+    ) -> None:
         """Append a frame.
 
         Args:
-            image: (H, W, 3) uint8 in BGR; it may be changed afterwards.
+            image: (H, W, 3) uint8 in BGR, which may be changed afterwards;
+                or a function that draws it, called in the thread that
+                encodes, beside the caller's own work.
             time: Seconds, counted from whenever; the first frame's time
                 becomes 0. A frame that is not later than the one before, and
                 one without a time, is shown one frame's duration after it.
@@ -108,24 +116,9 @@ class VideoWriter:
                 disk is full, say.
         """
         self._check()
-        size = (image.shape[1], image.shape[0])
-        if size != self._last_size:
-            self._last_size = size
-            if size != self.size:
-                self._warn(
-                    f'the frames are now {size[0]}x{size[1]}: rescaled to '
-                    f'the {self.size[0]}x{self.size[1]} of {self.path}'
-                )
-        if size != self.size:
-            image = cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
-        frame = _video_frame(image)
-        if self._keeps_times:
-            frame.pts = self._clock.tick(time)
-            frame.time_base = Fraction(1, TICKS)
-        else:
-            frame.pts = self.frames
-            frame.time_base = self._stream.codec_context.time_base
-        self._waiting.put(frame)
+        position = self._clock.tick(time) if self._keeps_times else self.frames
+        image = image if callable(image) else image.copy()
+        self._waiting.put((position, image))
         self.frames += 1
 
     def close(self) -> None:
@@ -144,25 +137,49 @@ class VideoWriter:
 
     def _encode(self) -> None:
         """Encode frames until a ``None``; after an error they are dropped."""
-        while (frame := self._waiting.get()) is not None:
+        while (item := self._waiting.get()) is not None:
             if self._error is None:
-                self._guard(lambda frame=frame: self._mux(frame))
+                self._guard(self._append, *item)
         if self._error is None:
-            self._guard(lambda: self._mux(None))
+            self._guard(self._mux, None)
         self._guard(self._container.close)
+
+    def _append(
+        self, position: int, image: np.ndarray | Callable[[], np.ndarray]
+    ) -> None:
+        image = self._resize(image() if callable(image) else image)
+        frame = _video_frame(image)
+        frame.pts = position
+        frame.time_base = self._stream.codec_context.time_base
+        self._mux(frame)
+
+    def _resize(self, image: np.ndarray) -> np.ndarray:
+        size = (image.shape[1], image.shape[0])
+        if size != self._last_size:
+            self._last_size = size
+            if size != self.size:
+                self._warn(
+                    f'the frames are now {size[0]}x{size[1]}: rescaled to '
+                    f'the {self.size[0]}x{self.size[1]} of {self.path}'
+                )
+        if size == self.size:
+            return image
+        return cv2.resize(image, self.size, interpolation=cv2.INTER_AREA)
 
     def _mux(self, frame: av.VideoFrame | None) -> None:
         self._container.mux(self._stream.encode(frame))
 
-    def _guard(self, work: Callable[[], Any]) -> None:
+    def _guard(self, work: Callable[..., Any], *args: Any) -> None:
         try:
-            work()
+            work(*args)
         except Exception as error:
             self._error = self._error or error
 
     def _check(self) -> None:
-        if self._error is not None:
+        if isinstance(self._error, WRITE_ERRORS):
             raise self._refusal(self._error) from self._error
+        if self._error is not None:
+            raise self._error
 
     def _refusal(self, error: Exception) -> InputError:
         why = getattr(error, 'strerror', None) or str(error)
@@ -237,7 +254,7 @@ def _open(
     rate = Fraction(fps).limit_denominator(1001)
     has_h264 = 'libx264' in av.codecs_available
     if has_h264:
-        options = dict(preset='ultrafast', tune='zerolatency', crf='23')
+        options = dict(preset='ultrafast', tune='zerolatency', crf='26')
         stream = container.add_stream('libx264', rate=rate, options=options)
     else:
         stream = container.add_stream('mpeg4', rate=rate)

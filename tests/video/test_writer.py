@@ -1,6 +1,8 @@
 import os
+import resource
 import subprocess
 import sys
+import threading
 from contextlib import suppress
 from pathlib import Path
 
@@ -107,6 +109,29 @@ def test_an_image_may_be_changed_after_it_was_written(tmp_path):
     assert all(f.mean() > 190 for f in read_video(tmp_path / 'a.mp4'))
 
 
+def test_what_draws_a_frame_runs_beside_the_caller(tmp_path):
+    threads = []
+
+    def draw():
+        threads.append(threading.current_thread())
+        return noise_frames(1)[0]
+
+    with VideoWriter(tmp_path / 'a.mp4', (64, 48), 25) as writer:
+        writer.write(draw)
+    assert threads != [threading.current_thread()]
+    assert len(read_video(tmp_path / 'a.mp4')) == 1
+
+
+def test_an_error_of_drawing_stays_what_it_is(tmp_path):
+    def draw():
+        raise ZeroDivisionError
+
+    writer = VideoWriter(tmp_path / 'a.mp4', (64, 48), 25)
+    writer.write(draw)
+    with pytest.raises(ZeroDivisionError):
+        writer.close()
+
+
 @pytest.mark.parametrize('suffix', ['.mp4', '.mkv', '.mov'])
 def test_frames_keep_their_times(tmp_path, suffix):
     path = tmp_path / f'a{suffix}'
@@ -161,13 +186,26 @@ def test_a_full_disk_is_noticed_within_a_second(tmp_path, suffix):
         write_a_second(path)
 
 
-def test_a_disk_that_fills_up_is_noticed_on_the_way(tmp_path):
-    done = run_script('full_disk.py', tmp_path / 'a.mp4')
-    assert 'File too large' in done.stdout, done.stderr
-    # Less than a second is lost of what found room.
-    written = int(done.stdout.split()[0])
-    found = len(read_video(tmp_path / 'a.mp4'))
-    assert written - 25 <= found <= written
+@pytest.fixture
+def small_disk():
+    """No file may grow beyond 100 kB, as if the disk was full then."""
+    old = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, old[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, old)
+
+
+def test_a_disk_that_fills_up_is_noticed_on_the_way(tmp_path, small_disk):
+    path = tmp_path / 'a.mp4'
+    writer = VideoWriter(path, (64, 48), 25)
+    frames = noise_frames(25)
+    with pytest.raises(InputError, match='File too large'):
+        for index in range(1000):
+            writer.write(frames[index % 25])
+    # Less than a second is lost of what was written.
+    assert writer.frames - 25 <= len(read_video(path)) <= writer.frames
+    with pytest.raises(InputError, match='File too large'):
+        writer.close()
 
 
 def test_a_place_that_is_no_folder_is_refused(tmp_path):
