@@ -27,6 +27,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+import mmskip
 from mmskip.apis.archive import (
     ERRORS,
     Archive,
@@ -94,6 +95,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.dense,
         args.bbox and tuple(args.bbox),
         args.score_thr,
+        mmskip.__version__,
     )
     videos = find_videos(args.videos, args.out)
     with Archive(args.out, model) as archive:

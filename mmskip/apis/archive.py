@@ -24,9 +24,9 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn
 
-import mmskip
 from mmskip.datasets.videos import natural_key
 from mmskip.native import active_backend
+from mmskip.plan import accelerate
 from mmskip.reading import InputError, read_json, read_lines
 from mmskip.video import ResultLog, open_reader
 from mmskip.video.reader import IMAGE_SUFFIXES
@@ -64,6 +64,7 @@ class ArchiveModel:
         dense: Run without skipping.
         bbox: Where the person is, for top-down pose.
         score_thr: Detections below this score are left out.
+        release: Of mmskip; another one may give other results.
     """
 
     config: str
@@ -75,6 +76,7 @@ class ArchiveModel:
     dense: bool = False
     bbox: tuple[float, float, float, float] | None = None
     score_thr: float = 0.3
+    release: str | None = None
 
     def identity(self) -> dict[str, Any]:
         """Return what results depend on, files by their content.
@@ -93,7 +95,7 @@ class ArchiveModel:
             dense=self.dense,
             bbox=self.bbox and list(self.bbox),
             score_thr=self.score_thr,
-            mmskip=mmskip.__version__,
+            release=self.release,
         )
 
 
@@ -164,9 +166,7 @@ class VideoWork:
             settings.cfg_options,
         )
         try:
-            mmskip.accelerate(
-                self._model, settings.precision, settings.calibration
-            )
+            accelerate(self._model, settings.precision, settings.calibration)
         except ValueError as error:
             raise UserError(
                 f'--precision {settings.precision}: {error}'

@@ -64,13 +64,13 @@ class Workers(Protocol):
 class ProcessWorkers:
     """Processes of this machine.
 
-    They begin with what this process has imported by name in ``preload``,
-    and end when the iteration is left.
+    They are forks of one that has imported ``preload``, so that they begin
+    at once. All end when the iteration is left.
 
     Args:
         build: Makes the work in each process; can be pickled.
         count: Number of processes.
-        preload: Modules that are imported once, for all of them.
+        preload: Modules that the work needs.
     """
 
     def __init__(
@@ -150,12 +150,11 @@ class RayWorkers:
         ray = self._ray
         if not tasks:
             return
+        options = dict(log_to_driver=False, configure_logging=False)
+        if self._address == 'local':
+            options['include_dashboard'] = False
         try:
-            ray.init(
-                address=self._address,
-                log_to_driver=False,
-                configure_logging=False,
-            )
+            ray.init(address=self._address, **options)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(
                 f'no cluster of Ray at {self._address!r}: {one_line(error)}; '
@@ -209,10 +208,10 @@ class _Server:
     def __init__(
         self, build: Callable[[], Work], folder: str | None = None
     ) -> None:
-        if folder is not None:  # that paths are relative to
-            os.chdir(folder)
         self._refusal: str | None = None
         try:
+            if folder is not None:  # that paths are relative to
+                os.chdir(folder)
             self._work = build()
         except Exception as error:
             self._refusal = _explain(error)
