@@ -11,8 +11,12 @@ from mmskip.video import (
 )
 
 from .errors import UserError
-from .frame_pipeline import FramePipeline
-from .frame_stream import FrameStream, SharedModel, is_converted
+from .frame_stream import (
+    FramePipeline,
+    FrameStream,
+    SharedModel,
+    is_converted,
+)
 from .models import import_host, init_model, load_config
 from .people import PeoplePose
 from .video_stream import StreamProgress, StreamTotals, stream_video

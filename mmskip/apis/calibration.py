@@ -20,7 +20,7 @@ from mmskip.evaluation import norm_gates
 from mmskip.video import open_reader
 
 from .errors import UserError, one_line
-from .frame_pipeline import FramePipeline
+from .frame_stream import FramePipeline
 
 Batch = dict[str, Any]
 CONVERSION = 'mmskip.SkipConversion'

@@ -13,8 +13,7 @@ from mmskip.skip_conv import StreamState
 from mmskip.video import Frame, FrameResult, Tracker
 
 from .errors import UserError
-from .frame_pipeline import FramePipeline
-from .frame_stream import FrameStream, SharedModel
+from .frame_stream import FramePipeline, FrameStream, SharedModel
 
 # Share of a crop along each of its edges that a person keeps out of.
 MARGIN = 0.05
