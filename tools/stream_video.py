@@ -282,8 +282,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f'warning: {text}', markup=False, soft_wrap=True)
 
     options = camera_options(args)
-    with ExitStack() as stack:
-        readers = open_sources(options, stack, warn)
+    with ExitStack() as stack, ExitStack() as sources:
+        readers = open_sources(options, sources, warn)
         model, pose = load_models(args, warn)
         metrics = None
         if args.metrics_port is not None:
@@ -294,6 +294,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             for one, reader in zip(options, readers, strict=True)
             if reader is not None
         ]
+        sources.pop_all()  # they are the cameras' now
         interrupted = run(args, (model, pose), cameras, metrics, console)
     return conclude(options, cameras, interrupted, warn)
 

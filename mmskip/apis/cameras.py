@@ -26,6 +26,8 @@ AHEAD = 2
 #: Seconds after which a thread looks whether it is to end.
 LOOK = 0.1
 LOOK_LIVE = 0.005
+#: Seconds that the end waits for a thread that reads.
+PATIENCE = 0.3
 
 
 class Sink(Protocol):
@@ -284,9 +286,10 @@ class Cameras:
     def __exit__(self, *_: Any) -> None:
         self._stop.set()
         self._notify()
-        # A source that hangs is left behind; it ends with the process.
-        for thread in self._threads[: self.workers]:
-            thread.join()
+        for number, thread in enumerate(self._threads):
+            # A source that hangs is left behind; it ends with the process.
+            is_worker = number < self.workers
+            thread.join(None if is_worker else PATIENCE)
 
     def wait(self) -> Iterator[None]:
         """Wait until all cameras have ended, a moment at a time.
