@@ -106,7 +106,7 @@ def add_camera_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar='MASK',
         help='what is not watched: a polygon as in --region, or a picture '
-        'that is black there',
+        'that is white there and black elsewhere',
     )
     group.add_argument(
         '--max-frames', type=int, help='of each camera: stop after these'
@@ -161,7 +161,14 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         '--metrics-port',
         type=int,
         metavar='PORT',
-        help='serve figures for Prometheus on this machine',
+        help='serve figures for Prometheus',
+    )
+    group.add_argument(
+        '--metrics-host',
+        default='127.0.0.1',
+        metavar='HOST',
+        help='who may ask for them: this machine alone (default), or all '
+        'with 0.0.0.0',
     )
     group.add_argument(
         '--score-thr',
@@ -287,7 +294,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         model, pose = load_models(args, warn)
         metrics = None
         if args.metrics_port is not None:
-            metrics = stack.enter_context(Metrics(args.metrics_port))
+            metrics = stack.enter_context(
+                Metrics(args.metrics_port, args.metrics_host)
+            )
         make = CameraMaker(args, model, pose, warn)
         cameras = [
             make(one, reader)

@@ -28,7 +28,7 @@ class CameraOptions:
         results: Files of results to write, see
             :class:`mmskip.video.ResultLog`.
         region: Polygons around what is watched.
-        ignore: Polygons, or pictures that are black, where it is not.
+        ignore: Polygons of what is not, or pictures that are white there.
         bbox: Of a pose estimator.
     """
 
@@ -91,9 +91,34 @@ def _read_camera(
             f'{path}: expected of a camera {", ".join(known)}, got '
             f'{", ".join(unknown)}'
         )
-    if isinstance(item.get('results'), str):
-        item = {**item, 'results': [item['results']]}
-    return replace(common, **{**item, 'source': str(item['source'])})
+    item = {**item, 'source': str(item['source'])}
+    # One of what there may be several of.
+    for key in ('results', 'region', 'ignore'):
+        if isinstance(item.get(key), str) or _is_polygon(item.get(key)):
+            item[key] = [item[key]]
+    for key in ('region', 'ignore'):
+        if key in item:
+            item[key] = [_polygon(path, shape) for shape in item[key]]
+    return replace(common, **item)
+
+
+def _is_polygon(value: Any) -> bool:
+    """Tell a polygon, ``[x, y, x, y, ...]``, from a list of them."""
+    return isinstance(value, list) and any(
+        isinstance(number, (int, float)) for number in value
+    )
+
+
+def _polygon(path: str | Path, shape: Any) -> Any:
+    """Pair the numbers of a polygon; leave the path of a picture alone."""
+    if isinstance(shape, str):
+        return shape
+    if not _is_polygon(shape) or len(shape) < 6 or len(shape) % 2:
+        raise UserError(
+            f'{path}: expected a polygon [x1, y1, x2, y2, x3, y3, ...], got '
+            f'{shape!r}'
+        )
+    return list(zip(shape[::2], shape[1::2], strict=True))
 
 
 def name_cameras(cameras: Sequence[CameraOptions]) -> list[CameraOptions]:

@@ -21,9 +21,8 @@ class Region:
 
     Args:
         watch: Polygons around what is watched; none of them: everything.
-        ignore: Polygons of what is not, or the path of a picture as large
-            as the frames (or of their shape) that is black where nothing is
-            watched.
+        ignore: Polygons of what is not, or the path of a picture of the
+            shape of the frames that is white (or any but black) there.
 
     Corners are (x, y) in pixels, or in shares of width and height if none of
     a polygon exceeds 1.
@@ -69,7 +68,7 @@ class Region:
                     found = cv2.resize(
                         item, size, interpolation=cv2.INTER_NEAREST
                     )
-                    mask[found == 0] = 0
+                    mask[found > 0] = 0
                 else:
                     cv2.fillPoly(mask, [_pixels(item, shape)], 0)
             if not mask.any():
@@ -193,8 +192,8 @@ def _read_mask(path: str | Path) -> np.ndarray:
     found = cv2.imread(str(path), cv2.IMREAD_GRAYSCALE)
     if found is None:
         raise InputError(
-            f'cannot read {path}: expected a picture that is black where '
-            'nothing is to be watched'
+            f'cannot read {path}: expected a picture that is white where '
+            'nothing is to be watched, and black elsewhere'
         )
     return found
 

@@ -48,7 +48,7 @@ def test_a_file_of_cameras(tmp_path):
     path = tmp_path / 'cameras.yaml'
     path.write_text(
         'cameras:\n'
-        '- {source: 0, name: yard, ignore: [[[0, 0], [1, 0], [1, 1]]]}\n'
+        '- {source: 0, name: yard, ignore: [[0, 0, 1, 0, 1, 1]]}\n'
         '- {source: rtsp://host/live, results: other.jsonl}\n'
     )
     common = CameraOptions('', results=['{name}.jsonl'])
@@ -68,6 +68,16 @@ def test_a_file_of_cameras(tmp_path):
     assert other.make_region() is None
 
 
+def test_one_polygon_or_picture_need_not_be_a_list(tmp_path):
+    path = tmp_path / 'cameras.yaml'
+    path.write_text(
+        '- {source: 0, region: [0, 0, 9, 0, 9, 9], ignore: trees.png}'
+    )
+    (camera,) = read_cameras(path, CameraOptions(''))
+    assert camera.region == [[(0, 0), (9, 0), (9, 9)]]
+    assert camera.ignore == ['trees.png']
+
+
 @pytest.mark.parametrize(
     ('text', 'what'),
     [
@@ -75,6 +85,7 @@ def test_a_file_of_cameras(tmp_path):
         ('cameras: []', 'expected a list of cameras'),
         ('[{name: a}]', 'a camera with a source'),
         ('[{source: a, sauce: b}]', 'got sauce'),
+        ('[{source: a, region: [1, 2, 3]}]', r'polygon \[x1'),
     ],
 )
 def test_other_files_are_refused(tmp_path, text, what):

@@ -34,9 +34,9 @@ def test_corners_may_be_shares_of_the_picture():
     assert region.mask((80, 120))[:, 50].all()
 
 
-def test_a_picture_is_black_where_nothing_is_watched(tmp_path):
-    picture = np.full((20, 30), 255, np.uint8)
-    picture[:, 15:] = 0
+def test_a_picture_is_white_where_nothing_is_watched(tmp_path):
+    picture = np.zeros((20, 30), np.uint8)
+    picture[:, 15:] = 255
     path = tmp_path / 'mask.png'
     cv2.imwrite(str(path), picture)
     mask = Region(ignore=[path]).mask((40, 60))
