@@ -137,7 +137,7 @@ class LiveReader(FrameReader):
 
     @property
     def ended(self) -> bool:
-        """Whether no frame will come any more."""
+        """True if no frame will come any more."""
         return self.cut_short is not None or self._stopped.is_set()
 
     def poll(self, seconds: float = 0.0) -> Frame | None:

@@ -157,8 +157,8 @@ def test_a_camera_that_hangs_does_not_keep_the_tool(
         argv = [setup.config, setup.checkpoint, address]
         files = ['--out', 'o.mp4', '--json', 'o.json']
         tool = fork(run.tool.main, 'stream_video', [*argv, *files])
-        wait_for(lambda: seen.value == 8)
-        time.sleep(0.2)  # until it waits for the ninth
+        wait_for(lambda: seen.value > 0)
+        time.sleep(0.2)  # until it waits for more
         start = time.monotonic()
         os.kill(tool.pid, signal.Signals[number])
         tool.join(10)
@@ -166,9 +166,9 @@ def test_a_camera_that_hangs_does_not_keep_the_tool(
 
     assert tool.exitcode == EXIT_INTERRUPTED
     assert seconds < 2
-    assert len(read_video('o.mp4')) == 8
+    assert len(read_video('o.mp4')) == seen.value
     with open('o.json') as file:
-        assert json.load(file)['summary']['frames'] == 8
+        assert json.load(file)['summary']['frames'] == seen.value
 
 
 def test_without_a_mask_the_frames_are_not_tinted(run):
