@@ -1,4 +1,4 @@
-"""Is a camera well? Cheap checks of each frame, and warnings with counts."""
+"""Cheap checks of each frame that tell when a camera is not well."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

@@ -43,12 +43,15 @@ class LiveOptions:
         longest_wait: The most seconds between two attempts.
         max_reconnects: Attempts without a frame after which the source has
             ended; ``None`` goes on for ever.
+        waits: Wait for a source that is not there at the start, as for one
+            that is lost later.
     """
 
     timeout: float = TIMEOUT
     first_wait: float = 0.5
     longest_wait: float = 30.0
     max_reconnects: int | None = None
+    waits: bool = False
 
     def wait(self, failed: int) -> float:
         """Return the seconds to wait after so many attempts in a row."""
@@ -98,7 +101,7 @@ class LiveReader(FrameReader):
 
     Raises:
         InputError: The source cannot be opened. Only once it has been open
-            is it waited for.
+            is it waited for, unless ``options.waits``.
     """
 
     is_live = True
@@ -126,10 +129,10 @@ class LiveReader(FrameReader):
         self._arrived = 0
         self._is_asked = False
         self._lost_at: float | None = None
-        if container is None:
-            feed = self._connect()
-        else:
+        if container is not None:
             feed = self._stream(container)
+        else:
+            feed = None if self._options.waits else self._connect()
         self._thread = threading.Thread(
             target=self._run, args=(feed,), daemon=True
         )
@@ -137,7 +140,7 @@ class LiveReader(FrameReader):
 
     @property
     def ended(self) -> bool:
-        """Whether no frame will come any more."""
+        """True if no frame will come any more."""
         return self.cut_short is not None or self._stopped.is_set()
 
     def poll(self, seconds: float = 0.0) -> Frame | None:

@@ -345,7 +345,7 @@ def read_ahead(items: Iterable[Item], size: int = AHEAD) -> Iterator[Item]:
     finally:
         stopped.set()
         # One that waits for a silent server is left behind.
-        thread.join(1)
+        thread.join(0.5)
 
 
 def _hand_over(

@@ -1,10 +1,16 @@
 """Opening whatever holds frames: a file, a folder, an address, a camera."""
 
+import os.path
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 from urllib.request import url2pathname
+
+from mmskip.reading import InputError
+
+from mmskip.reading import InputError
 
 from .live import LiveOptions, LiveReader
 from .reader import FrameReader, ImageReader, VideoReader, is_image, open_file
@@ -23,7 +29,8 @@ def open_reader(
     Args:
         source: A video file or an image, also as ``file://...``, a folder of
             images, a named pipe, a network address (``rtsp://...``,
-            ``http://...``) or the number of a camera, also as text.
+            ``http://...``) or the number of a camera, also as text or as
+            ``/dev/video0``.
         warn: Takes each warning, one line of text.
         options: For live sources, see :class:`LiveOptions`.
 
@@ -35,9 +42,13 @@ def open_reader(
     Raises:
         InputError: There is no such source or it cannot be read.
     """
+    if device := re.fullmatch(r'/dev/video(\d+)', str(source)):
+        source = int(device[1])
     path = local_path(source)
     if path is None:
         return _open_address(source, warn, options)
+    if not os.path.exists(path):
+        raise InputError(f'video not found: {path}')
     if path.is_fifo():
         return LiveReader(str(path), warn, options)
     if path.is_dir() or (is_image(path) and path.is_file()):
@@ -55,8 +66,10 @@ def local_path(source: str | Path | int) -> Path | None:
         The path, whether it exists or not; ``None`` for a camera and an
         address on a network.
     """
+    if isinstance(source, int):
+        return None
     text = str(source)
-    if isinstance(source, Path) or Path(text).exists():
+    if isinstance(source, Path) or os.path.exists(text):
         return Path(source)
     if text.isdecimal():
         return None
@@ -75,7 +88,13 @@ def _open_address(
         return LiveReader(int(text), warn, options)
     if urlsplit(text).scheme.lower() in LIVE_SCHEMES:
         return LiveReader(text, warn, options)
-    container = open_file(text, (options or LiveOptions()).timeout)
+    options = options or LiveOptions()
+    try:
+        container = open_file(text, options.timeout)
+    except InputError:
+        if options.waits:
+            return LiveReader(text, warn, options)
+        raise
     if container.duration is None:
         return LiveReader(text, warn, options, container)
     return VideoReader(text, warn, container)

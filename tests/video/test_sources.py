@@ -95,6 +95,22 @@ def test_any_name_of_a_file_is_understood(tmp_path, name, is_address):
         assert not reader.is_live
 
 
+def test_a_file_that_a_server_breaks_off_is_cut_short(tmp_path):
+    path = write_frames(
+        tmp_path / 'a.mp4',
+        noise_frames(20, (256, 192)),
+        container={'movflags': 'faststart'},
+    )
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with (
+        serving(tmp_path) as (address, _),
+        open_reader(f'{address}/a.mp4') as reader,
+    ):
+        frames = list(reader)
+    assert 5 <= len(frames) <= 15
+    assert f'{len(frames)}' in reader.cut_short
+
+
 def test_a_folder_may_be_an_address(tmp_path):
     write_frames(tmp_path / 'a.png', noise_frames(1))
     with open_reader(tmp_path.as_uri()) as reader:
@@ -106,6 +122,18 @@ def test_a_file_whose_name_is_a_number_is_no_camera(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with open_reader('0') as reader:
         assert len(list(reader)) == 2
+
+
+@pytest.mark.parametrize('source', [7, '7', '/dev/video7'])
+def test_a_camera_is_named_by_its_number_or_device(source):
+    with pytest.raises(InputError, match='cannot open camera 7'):
+        open_reader(source)
+
+
+@pytest.mark.parametrize('source', ['/dev/null', '', 'a' * 999])
+def test_what_is_no_video_is_refused(source):
+    with pytest.raises(InputError, match=r'not found|cannot read|no image'):
+        open_reader(source)
 
 
 @pytest.mark.parametrize(
