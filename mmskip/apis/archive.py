@@ -178,6 +178,8 @@ class VideoWork:
         Raises:
             InputError: It cannot be read, or its results not be written.
         """
+        if not video.source.exists():  # a number would be a camera's
+            raise InputError(f'video not found: {video.source}')
         mark = uuid.uuid4().hex[:8]
         stem = video.result.name.removesuffix(SUFFIX)
         partial_path = video.result.with_name(f'{stem}.{mark}{PARTIAL}')
