@@ -46,7 +46,7 @@ from mmskip.apis.people import PeoplePose
 from mmskip.native import active_backend
 from mmskip.plan import PRECISIONS
 from mmskip.reading import InputError
-from mmskip.video import ShowWindow, check_outputs
+from mmskip.video import LiveOptions, ShowWindow, check_outputs
 from mmskip.video.metrics import Metrics
 from mmskip.video.regions import read_polygon
 from mmskip.video.tracks import Tracker
@@ -107,6 +107,11 @@ def add_camera_options(parser: argparse.ArgumentParser) -> None:
         metavar='MASK',
         help='what is not watched: a polygon as in --region, or a picture '
         'that is white there and black elsewhere',
+    )
+    group.add_argument(
+        '--wait',
+        action='store_true',
+        help='wait for cameras that are not there at the start',
     )
     group.add_argument(
         '--max-frames', type=int, help='of each camera: stop after these'
@@ -290,7 +295,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options = camera_options(args)
     with ExitStack() as stack, ExitStack() as sources:
-        readers = open_sources(options, sources, warn)
+        live = LiveOptions(waits=args.wait)
+        readers = open_sources(options, live, sources, warn)
         model, pose = load_models(args, warn)
         metrics = None
         if args.metrics_port is not None:
@@ -334,6 +340,7 @@ def camera_options(args: argparse.Namespace) -> list[CameraOptions]:
 
 def open_sources(
     options: Sequence[CameraOptions],
+    live: LiveOptions,
     stack: ExitStack,
     warn: Callable[[str], Any],
 ) -> list[apis.FrameReader | None]:
@@ -341,7 +348,7 @@ def open_sources(
     readers: list[apis.FrameReader | None] = []
     for camera in options:
         try:
-            reader = apis.open_reader(camera.source, warn)
+            reader = apis.open_reader(camera.source, warn, live)
         except (apis.UserError, InputError) as error:
             if len(options) == 1:
                 raise

@@ -10,8 +10,6 @@ from urllib.request import url2pathname
 
 from mmskip.reading import InputError
 
-from mmskip.reading import InputError
-
 from .live import LiveOptions, LiveReader
 from .reader import FrameReader, ImageReader, VideoReader, is_image, open_file
 

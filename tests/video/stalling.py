@@ -33,13 +33,14 @@ class Faults:
 
 
 @contextmanager
-def camera(frames, fps=50, faults=None):
+def camera(frames, fps=50, faults=None, port=0):
     """Serve frames as Motion JPEG again and again, to each client anew.
 
     Args:
         frames: Images (H, W, 3), uint8.
         fps: Frames per second.
         faults: What goes wrong.
+        port: Where it listens; 0 for any.
 
     Yields:
         The address.
@@ -67,7 +68,7 @@ def camera(frames, fps=50, faults=None):
                 if closed.wait(1 / fps):
                     return
 
-    with _listening(serve) as address:
+    with _listening(serve, port) as address:
         try:
             yield address
         finally:
@@ -101,7 +102,7 @@ def stalling_camera(frames):
 
 
 @contextmanager
-def _listening(serve):
+def _listening(serve, port=0):
     """Run a function on each client in a thread of its own."""
     threads = []
 
@@ -114,7 +115,7 @@ def _listening(serve):
             threads.append(threading.Thread(target=serve, args=(client,)))
             threads[-1].start()
 
-    with socket.create_server(('127.0.0.1', 0)) as server:
+    with socket.create_server(('127.0.0.1', port)) as server:
         threads.append(threading.Thread(target=accept))
         threads[-1].start()
         try:

@@ -1,8 +1,10 @@
 import os
 import signal
+import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 import cv2
 import numpy as np
@@ -189,6 +191,22 @@ def test_memory_and_threads_do_not_grow_with_reconnects():
         collect(reader, 100)
         assert reader.reconnects > 5
         assert threading.active_count() <= before + 4
+
+
+def test_a_camera_that_is_not_there_yet_is_waited_for_if_asked():
+    with socket.create_server(('127.0.0.1', 0)) as server:
+        port = server.getsockname()[1]
+    options = replace(QUICK, waits=True)
+    said = []
+    address = f'http://127.0.0.1:{port}/'
+    with open_reader(address, said.append, options) as reader:
+        assert reader.poll(0.3) is None
+        assert len(said) == 1
+        assert 'trying to reconnect' in said[0]
+        with camera(grey_frames(9), port=port):
+            frame = reader.poll(5)
+    assert frame.restarts
+    assert reader.reconnects == 1
 
 
 def test_a_wrong_address_is_refused_without_its_password():
