@@ -269,6 +269,13 @@ def check_args(
         )
     if args.fps is not None and not 0 < args.fps <= 1000:
         parser.error(f'--fps must be in (0, 1000], got {args.fps}')
+    if not (args.track or args.pose) and any(
+        path.lower().endswith('.txt') for path in args.results
+    ):
+        parser.error(
+            'a .txt of MOTChallenge holds tracked objects: expected --track '
+            'with it'
+        )
     if args.pose and args.bbox:
         parser.error('expected either --pose or --bbox, got both')
 
@@ -456,12 +463,14 @@ class CameraMaker:
         if options.out:
             drawer = PredictionDrawer(self._drawn, args.score_thr)
             fps = args.fps or camera.reader.fps
-            sinks.append(
-                apis.ResultVideo(options.out, fps, drawer, self._warn)
+            video = apis.ResultVideo(
+                options.out,
+                fps,
+                drawer,
+                self._warn,
+                keep_times=args.fps is None,
             )
-        if args.show:
-            drawer = PredictionDrawer(self._drawn, args.score_thr)
-            sinks.append(ShowWindow(drawer, options.name))
+            sinks.append(video)
         classes = (self._drawn.dataset_meta or {}).get('classes')
         for path in options.results:
             log = apis.ResultLog(
@@ -476,6 +485,40 @@ class CameraMaker:
         return sinks
 
 
+class Windows:
+    """Shows the newest results of cameras, in the main thread.
+
+    Args:
+        args: The command line.
+        models: The model, and the pose estimator if there is one.
+    """
+
+    def __init__(
+        self,
+        args: argparse.Namespace,
+        models: tuple[nn.Module, nn.Module | None],
+    ) -> None:
+        self._drawn = models[1] or models[0]
+        self._score_thr = args.score_thr
+        self._windows: dict[str, ShowWindow] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> 'Windows':
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._open.close()
+
+    def show(self, results: dict[str, apis.FrameResult]) -> None:
+        """Show results by the names of their cameras, and forget them."""
+        for name in list(results):
+            if name not in self._windows:
+                drawer = PredictionDrawer(self._drawn, self._score_thr)
+                window = ShowWindow(drawer, name)
+                self._windows[name] = self._open.enter_context(window)
+            self._windows[name].write(results.pop(name))
+
+
 def run(
     args: argparse.Namespace,
     models: tuple[nn.Module, nn.Module | None],
@@ -487,23 +530,32 @@ def run(
     numbers = [camera.num_frames for camera in cameras]
     expected = None if None in numbers else sum(numbers)
 
+    shown: dict[str, apis.FrameResult] = {}
+
     def observe(camera: Camera, result: apis.FrameResult) -> None:
         if metrics is not None:
             metrics.observe(camera.name, result, camera.reader)
+        if args.show:
+            shown[camera.name] = result
 
     running = Cameras(
         models[0],
         cameras,
         dense=args.dense,
-        workers=1 if args.show else args.workers,
+        workers=args.workers,
         pose=models[1],
         max_memory=args.max_memory,
         watch=observe,
     )
     interrupted = False
     try:
-        with running, apis.StreamProgress(console, expected) as progress:
+        with (
+            Windows(args, models) as windows,
+            running,
+            apis.StreamProgress(console, expected) as progress,
+        ):
             for _ in running.wait():
+                windows.show(shown)
                 totals = [camera.totals for camera in cameras]
                 progress.update(apis.StreamTotals.of_all(totals))
     except KeyboardInterrupt:

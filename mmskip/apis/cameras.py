@@ -15,7 +15,13 @@ from typing import Any, Protocol
 import torch
 from torch import nn
 
-from mmskip.video import Frame, FrameHealth, FrameReader, FrameResult
+from mmskip.video import (
+    Frame,
+    FrameHealth,
+    FrameReader,
+    FrameResult,
+    HealthLimits,
+)
 
 from .errors import explain_mistake
 from .frame_stream import SharedModel
@@ -87,7 +93,9 @@ class Camera:
         self.name = name
         self.reader = reader
         self.totals = StreamTotals()
-        self.health = FrameHealth(name, warn)
+        # In a file a picture may stand still.
+        limits = None if reader.is_live else HealthLimits(frozen=None)
+        self.health = FrameHealth(name, warn, limits)
         self.nbytes = 0
         self.age = 0.0
         self.oldest = 0.0
