@@ -16,9 +16,9 @@ class Tracker:
 
     An object is on a track once it was found in ``confirm`` frames; a
     track that is not found for ``retain`` frames has ended. Memory is of the
-    tracks that go on alone, whatever the number of frames. The thresholds
-    are for small detectors, whose scores are low: chosen with YOLOX-nano on
-    the first 400 frames of PETS2009 S2.L1.
+    tracks that go on alone, whatever the number of frames. Scores
+    are compared with what mmdet's config of ByteTrack has; overlaps are not
+    weighted by them, as those of small detectors are low.
 
     Args:
         begin: Only boxes with a score above it begin a track.
