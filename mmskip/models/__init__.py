@@ -26,8 +26,13 @@ except (ImportError, AssertionError) as error:
     _tell('mmdet', 'EfficientDetHead or YOWO', error)
 
 try:
-    from .clip_backbones import CorrNet, NarrowResNet, R2Plus1D, X3DSwishInSE
-    from .inception3d import I3DInceptionV2
+    from .clip_backbones import (
+        CorrNet,
+        I3DInceptionV2,
+        NarrowResNet,
+        R2Plus1D,
+        X3DSwishInSE,
+    )
 
     __all__ += [
         'CorrNet',

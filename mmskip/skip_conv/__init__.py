@@ -23,7 +23,14 @@ from .gates import (
 )
 from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
 from .loss import GateCostLoss
-from .motion import HomographyMotion, Motion
+from .motion import (
+    WARP_MACS,
+    HomographyMotion,
+    Motion,
+    WarpedMemory,
+    warp,
+    warp_memory,
+)
 from .native_layer import MEMORY_RULES, SkipParams
 from .policy import StreamPolicy
 from .reference import (
@@ -36,7 +43,6 @@ from .reference import (
 )
 from .state import StreamState
 from .stream import Binding, ClipBinding, StreamBinding, clip, stream, streams
-from .warp import WARP_MACS, WarpedMemory, warp, warp_memory
 
 __all__ = [
     'MEMORY_RULES',

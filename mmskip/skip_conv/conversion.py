@@ -27,7 +27,7 @@ class SkipConversion(ConvConversion):
         motion: Config of an estimator of the camera's motion, e.g.
             ``dict(type='HomographyMotion')``. In streams, what a layer
             remembers then moves with the picture before the residual is
-            taken; see :mod:`mmskip.skip_conv.warp`. In inference, frame by
+            taken; see :mod:`mmskip.skip_conv.motion`. In inference, frame by
             frame, on the torch reference. Interpolating motion needs
             ``accumulated`` memory, which computes what fires from the whole
             input: under ``previous`` what interpolation does to an output

@@ -50,7 +50,7 @@ class SkipMemory(NamedTuple):
         exposed: Outputs of which nothing is known, bool (N, 1, ...): they
             are computed next, whatever the gate says. None: no output.
         pending: Motion of the picture that input and output have not
-            followed yet, (N, 3, 3), see :mod:`mmskip.skip_conv.warp`.
+            followed yet, (N, 3, 3), see :mod:`mmskip.skip_conv.motion`.
     """
 
     input: Tensor

@@ -2,8 +2,12 @@
 
 from .activitynet import make_toy_activitynet
 from .folder import pan_video
-from .hmdb51 import ClassVideos, make_toy_hmdb51
-from .jhmdb import make_toy_jhmdb, make_toy_sub_jhmdb
+from .hmdb51 import (
+    ClassVideos,
+    make_toy_hmdb51,
+    make_toy_jhmdb,
+    make_toy_sub_jhmdb,
+)
 from .kinetics import make_toy_kinetics
 from .ua_detrac import Sequences, make_toy_ua_detrac
 

@@ -1,6 +1,5 @@
 """VA-RED^2, which computes some channels and frames and rebuilds the rest."""
 
-from .cheap_maps import TIME_MAPS, CheapMaps
 from .dynamic_conv import Mix, dynamic_conv, dynamic_macs
 from .gate import OptionWeights, SoftModulationGate, Usage
 from .layer import (
@@ -13,7 +12,9 @@ from .layer import (
 )
 from .loss import DynamicCostLoss
 from .mixing import (
+    TIME_MAPS,
     CheapKernels,
+    CheapMaps,
     MixFactors,
     MixKey,
     mix_factors,

@@ -26,7 +26,6 @@ from mmskip.native.geometry import conv_geometry
 from mmskip.options import check_least
 from mmskip.registry import MODELS, build_own
 
-from .cheap_maps import TIME_MAPS, CheapMaps
 from .dynamic_conv import Execution, Mix, dynamic_conv, dynamic_macs
 from .gate import (
     Options,
@@ -36,7 +35,7 @@ from .gate import (
     union,
     used_options,
 )
-from .mixing import option_sizes
+from .mixing import TIME_MAPS, CheapMaps, option_sizes
 
 GATE = dict(type='mmskip.SoftModulationGate')
 SEARCH_SPACES = (2, 3)

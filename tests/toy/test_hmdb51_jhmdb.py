@@ -11,7 +11,7 @@ from scipy.io import loadmat
 from mmskip.datasets.jhmdb_release import read_ground_truth
 from mmskip.toy import make_toy_jhmdb
 from mmskip.toy.figures import ACTIONS
-from mmskip.toy.jhmdb import folder_of
+from mmskip.toy.hmdb51 import folder_of
 
 SMALL = dict(train_videos=2, test_videos=1, frames=(2, 4), size=(80, 64))
 
