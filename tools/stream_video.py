@@ -449,7 +449,7 @@ class CameraMaker:
             with_mask=draws and args.show_mask,
             policy=self._policy,
             region=options.make_region(),
-            tracker=Tracker().update if tracks else None,
+            tracker=Tracker() if tracks else None,
         )
         if pose is None:
             return stream

@@ -19,13 +19,12 @@ from torch import Tensor, nn
 from mmskip.core import MacCount, count_macs
 from mmskip.engine.video_hook import is_converted
 from mmskip.skip_conv import StreamPolicy, StreamState, streams
-from mmskip.video import Frame, FrameResult
+from mmskip.video import Frame, FrameResult, Tracker
 from mmskip.video.regions import Region, RegionHolder
 from mmskip.visualization import InputMap, computed_pixels, mirrored_sites
 
 from .errors import UserError
 
-Tracker = Callable[[BaseDataElement, int], BaseDataElement]
 #: Pixels of a frame a side per value of its computed_mask.
 MASK_STRIDE = 4
 #: What tells frames apart, and nothing else.
@@ -331,7 +330,7 @@ class FrameStream:
         if self._region is not None:
             prediction = self._region.keep(prediction, shape)
         if self._tracker is not None:
-            prediction = self._tracker(prediction, frame.index)
+            prediction = self._tracker.update(prediction, frame.index)
         seconds += time.perf_counter() - start
         return FrameResult(
             frame.index,
@@ -347,6 +346,9 @@ class FrameStream:
     def _begin(self, frame: Frame, shape: tuple[int, int]) -> str | None:
         """Start anew where the picture is not the continuation."""
         if not self._shared.skips:
+            if frame.restarts or shape != self._shape:
+                self._lose_track()
+            self._shape = shape
             return None
         if self.state is None:
             self._shape = shape
@@ -362,10 +364,16 @@ class FrameStream:
             reason = 'size'
         if reason is not None:
             self.state.reset()
-            if self._holder is not None:
-                self._holder.renew()
+            self._lose_track()
         self._shape = shape
         return reason
+
+    def _lose_track(self) -> None:
+        """Keep nothing of what was where in the picture before."""
+        if self._holder is not None:
+            self._holder.renew()
+        if self._tracker is not None:
+            self._tracker.reset()
 
     def _hold(self, data: dict[str, Any], shape: tuple[int, int]) -> None:
         inputs = data['inputs'][0]

@@ -132,13 +132,32 @@ def test_a_region_is_for_detectors():
         FrameStream(shared, region=Region([[(0, 0), (1, 0), (1, 1)]]))
 
 
-def test_a_tracker_gets_the_boxes_and_the_number_of_the_frame():
-    given = []
+class Following:
+    """A tracker that notes what it is asked."""
 
-    def tracker(prediction, index):
-        given.append(index)
+    def __init__(self):
+        self.calls = []
+
+    def update(self, prediction, index):
+        self.calls.append(index)
         return prediction
 
-    frames = [Frame(n, f) for n, f in enumerate(static_frames(3))]
-    run(tiny_detector(threshold=0.0), frames, tracker=tracker)
-    assert given == [0, 1, 2]
+    def reset(self):
+        self.calls.append('reset')
+
+
+@pytest.mark.parametrize('dense', [False, True])
+def test_a_tracker_gets_the_numbers_of_frames_and_begins_anew(dense):
+    still = static_frames(4)
+    frames = [Frame(n, f, restarts=n == 2) for n, f in enumerate(still)]
+    frames.append(Frame(5, noise_frames(1, (80, 60))[0]))
+    tracker = Following()
+    with SharedModel(tiny_detector(threshold=0.0), dense) as shared:
+        camera = FrameStream(shared, tracker=tracker)
+        for frame in frames:
+            camera(frame)
+    begun = [call for call in tracker.calls if call != 'reset']
+    assert begun == [0, 1, 2, 3, 5]
+    for index in (2, 5):
+        assert tracker.calls[tracker.calls.index(index) - 1] == 'reset'
+    assert tracker.calls[tracker.calls.index(3) - 1] == 2
