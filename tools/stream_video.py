@@ -47,7 +47,7 @@ from mmskip.native import active_backend
 from mmskip.plan import PRECISIONS
 from mmskip.reading import InputError
 from mmskip.video import LiveOptions, ShowWindow, check_outputs
-from mmskip.video.metrics import Metrics
+from mmskip.video.health import Metrics
 from mmskip.video.regions import read_polygon
 from mmskip.video.tracks import Tracker
 from mmskip.visualization import PredictionDrawer
