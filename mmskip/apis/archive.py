@@ -28,6 +28,7 @@ from mmskip.datasets.videos import natural_key
 from mmskip.native import active_backend
 from mmskip.plan import accelerate
 from mmskip.reading import InputError, read_json, read_lines
+from mmskip.skip_conv import StreamPolicy
 from mmskip.video import ResultLog, open_reader
 from mmskip.video.reader import IMAGE_SUFFIXES
 
@@ -205,7 +206,12 @@ class VideoWork:
                 settings.score_thr,
             )
             results = stream_video(
-                model, reader, settings.bbox, settings.dense, with_mask=False
+                model,
+                reader,
+                settings.bbox,
+                settings.dense,
+                with_mask=False,
+                policy=StreamPolicy(),
             )
             with log, contextlib.closing(results):
                 for result in results:

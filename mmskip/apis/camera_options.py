@@ -1,4 +1,4 @@
-"""What a user says of each camera: on the command line or in a YAML file."""
+"""Options of each camera, from the command line or a YAML file."""
 
 import re
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ NAME = '{name}'
 
 @dataclass(frozen=True)
 class CameraOptions:
-    """What a user says of a camera.
+    """Keeps the options of a camera.
 
     Attributes:
         source: A file, a folder, an address or the number of a camera.

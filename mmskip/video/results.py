@@ -1,4 +1,4 @@
-"""What results go to as pictures, and where outputs may go."""
+"""Results as pictures, and checks of where outputs may go."""
 
 import os
 import sys
