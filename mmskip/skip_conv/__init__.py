@@ -1,6 +1,5 @@
 """Skip-Convolutions (CVPR 2021): compute what changed since the last frame."""
 
-from .conversion import SkipConversion
 from .gate_mask import (
     Folding,
     GateParams,
@@ -21,7 +20,7 @@ from .gates import (
     OutputNormGate,
     as_gate,
 )
-from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
+from .layer import SkipConv2d, SkipConv3d, SkipConversion, SkipConvMixin
 from .loss import GateCostLoss
 from .motion import (
     WARP_MACS,

@@ -7,8 +7,8 @@ import torch
 from torch import nn
 
 import mmskip
+from mmskip.core.convert import ROI_REASON
 from mmskip.registry import build_own
-from mmskip.skip_conv.conversion import ROI_REASON
 from tests.hosts.host import (
     assert_identical,
     assert_one_frame,

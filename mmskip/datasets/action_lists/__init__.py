@@ -8,23 +8,6 @@ from .activitynet import (
     read_segments,
     read_thumos14,
 )
-from .class_splits import (
-    HMDB51_SIZES,
-    ClassSplits,
-    read_class_splits,
-    read_marks,
-    write_hmdb51_lists,
-    write_jhmdb_lists,
-)
-from .kinetics import (
-    KINETICS400_SIZES,
-    MINI_KINETICS_SIZES,
-    MOMENTS_SIZES,
-    read_kinetics_csv,
-    read_moments_classes,
-    read_moments_csv,
-    read_video_list,
-)
 from .lists import (
     ActionEntry,
     ListReport,
@@ -34,6 +17,21 @@ from .lists import (
     index_media,
     write_classes,
     write_list,
+)
+from .trimmed import (
+    HMDB51_SIZES,
+    KINETICS400_SIZES,
+    MINI_KINETICS_SIZES,
+    MOMENTS_SIZES,
+    ClassSplits,
+    read_class_splits,
+    read_kinetics_csv,
+    read_marks,
+    read_moments_classes,
+    read_moments_csv,
+    read_video_list,
+    write_hmdb51_lists,
+    write_jhmdb_lists,
 )
 
 __all__ = [
