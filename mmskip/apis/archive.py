@@ -33,8 +33,9 @@ from mmskip.video import ResultLog, open_reader
 from mmskip.video.reader import IMAGE_SUFFIXES
 
 from .errors import UserError
+from .frame_stream import is_converted
 from .models import init_model, load_config
-from .video_stream import StreamTotals, is_converted, stream_video
+from .video_stream import StreamTotals, stream_video
 from .workers import Outcome, Workers
 
 SETTINGS = 'archive.json'
