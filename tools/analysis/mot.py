@@ -4,7 +4,8 @@ Results are text files of MOTChallenge (frame, id, x, y, width, height, ...;
 frames count from 1), as `mmskip stream --track --json tracks.txt` writes them;
 the truth is one, too, or a COCO-VID file with `instance_id`. Classes are not
 told apart: give files of one class. Boxes without an id (-1) count as not
-found, and objects of the truth with a confidence of 0 are not looked for. Example::
+found, and objects of the truth with a confidence of 0 are not looked for.
+Example::
 
     python tools/analysis/mot.py gt.txt dense.txt skip.txt --out work_dirs/mot
 """
