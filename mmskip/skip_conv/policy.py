@@ -20,6 +20,9 @@ THUMBNAIL = 96
 #: blocks of so many pixels of the frame, at least, for noise to average out.
 MOST_BLOCKS = 16
 BLOCK_PIXELS = 16
+#: The contrast of an even picture, such as an empty road, is this share of
+#: its range, so that a shift of its exposure is no cut.
+RANGE_SHARE = 1 / 8
 #: A block has changed if its mean moved by this share of the contrast.
 BLOCK_STEP = 0.2
 
@@ -150,7 +153,7 @@ class PolicyMemory:
         now = _Thumbnail(
             picture.cpu().numpy(),
             (spread == 0).cpu().numpy(),
-            float(grey.std()),
+            float(max(grey.std(), (grey.max() - grey.min()) * RANGE_SHARE)),
         )
         before, self._last = self._last, now
         if before is None or before.picture.shape != now.picture.shape:
@@ -169,7 +172,7 @@ class _Thumbnail(NamedTuple):
     Attributes:
         picture: (N, 1, h, w), the means of blocks.
         is_flat: Bool, the same; True for blocks of one value.
-        contrast: Standard deviation of the frame.
+        contrast: Standard deviation of the frame, or a share of its range.
     """
 
     picture: np.ndarray

@@ -82,6 +82,14 @@ def test_a_picture_that_changed_altogether_is_a_reference_frame(other):
     )
 
 
+def test_a_shift_of_exposure_on_an_even_picture_is_no_cut():
+    road = 60 + 0.05 * scene(0)
+    road[..., 10:14, 10:14] = 250
+    frames = [road, road + 4, road + 8]
+    reasons, *_ = watch(make_model(), frames, StreamPolicy(busy_share=None))
+    assert reasons == ['first', None, None]
+
+
 def test_the_borders_of_a_letterbox_do_not_hide_a_cut():
     frames = [scene(0), scene(0), scene(1)]
     for frame in frames:
