@@ -35,11 +35,12 @@ from mmskip.apis.camera_options import (
     name_cameras,
     read_cameras,
 )
-from mmskip.apis.cameras import Camera, Cameras, Sink, describe_error
+from mmskip.apis.cameras import Camera, Cameras, Sink
 from mmskip.apis.errors import (
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,
     EXIT_OK,
+    explain_mistake,
     run_tool,
 )
 from mmskip.apis.people import PeoplePose
@@ -587,7 +588,7 @@ def conclude(
                 f'{camera.reader.name} has no readable frame'
             )
         if error is not None:
-            text = describe_error(error)
+            text = explain_mistake(error)
             if len(options) == 1 or text is None:
                 raise error
             warn(f'{camera.name}: {text}')

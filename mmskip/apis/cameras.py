@@ -23,7 +23,7 @@ from mmskip.video import (
     HealthLimits,
 )
 
-from .errors import explain_mistake
+from .errors import UserError
 from .frame_stream import SharedModel
 from .video_stream import StreamTotals
 
@@ -230,7 +230,7 @@ class Camera:
         return numbers
 
 
-class CameraError(Exception):
+class CameraError(UserError):
     """Ends one camera, and no other; the text says why."""
 
 
@@ -387,10 +387,3 @@ class Cameras:
                 f'{self._max_memory / 2**20:.0f} MiB (--max-memory), it would '
                 f'be {needed / 2**20:.0f}; allow more, or watch fewer cameras'
             )
-
-
-def describe_error(error: Exception) -> str | None:
-    """Say in a line what ended a camera; None for a bug."""
-    if isinstance(error, CameraError):
-        return str(error)
-    return explain_mistake(error)

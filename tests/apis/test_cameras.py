@@ -6,7 +6,7 @@ import torch
 
 import mmskip
 from mmskip.apis import FrameStream, UserError, stream_video
-from mmskip.apis.cameras import Camera, CameraError, Cameras, describe_error
+from mmskip.apis.cameras import Camera, CameraError, Cameras
 from mmskip.video import Frame, FrameReader
 from tests.apis.fakes import noise_frames, static_frames, tiny_detector
 
@@ -121,7 +121,7 @@ def test_a_camera_that_fails_ends_alone_and_completes_its_outputs():
     bad = make_camera(Fake(noise_frames(2), breaks=True), sink=sinks[0])
     good = make_camera(Fake(noise_frames(6), seconds=0.01), sink=sinks[1])
     run(model, [bad, good], workers=1)
-    assert describe_error(bad.error) == 'the camera broke'
+    assert str(bad.error) == 'the camera broke'
     assert (len(sinks[0]), len(sinks[1])) == (2, 6)
     assert good.error is None
     assert not sinks[0].is_open
