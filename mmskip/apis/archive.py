@@ -16,6 +16,7 @@ import uuid
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
@@ -29,13 +30,13 @@ from mmskip.native import active_backend
 from mmskip.plan import accelerate
 from mmskip.reading import InputError, read_json, read_lines
 from mmskip.skip_conv import StreamPolicy
-from mmskip.video import ResultLog, open_reader
+from mmskip.video import FrameReader, ResultLog, open_reader
 from mmskip.video.reader import IMAGE_SUFFIXES
 
+from .cameras import Camera, Cameras
 from .errors import UserError
-from .frame_stream import is_converted
+from .frame_stream import FrameStream, is_converted
 from .models import init_model, load_config
-from .video_stream import StreamTotals, stream_video
 from .workers import Outcome, Workers
 
 SETTINGS = 'archive.json'
@@ -194,42 +195,59 @@ class VideoWork:
 
     def _run(self, source: Path, path: Path) -> Finished:
         warnings: list[str] = []
-        totals = StreamTotals()
+        reader = open_reader(source, warnings.append)
+        camera = self._make_camera(reader, path, warnings)
+        model = self._model
+        with Cameras(model, [camera], self._settings.dense, 1) as running:
+            for _ in running.wait():
+                pass
+        if camera.error is not None:
+            raise camera.error
+        totals = camera.totals
+        if not totals.frames:
+            raise InputError(f'{source} has no readable frame')
+        if len(warnings) > WARNINGS:
+            more = f'{len(warnings) - WARNINGS} more warnings'
+            warnings = [*warnings[:WARNINGS], more]
+        return Finished(
+            totals.frames,
+            totals.dense,
+            totals.spent,
+            tuple(warnings),
+            reader.cut_short,
+        )
+
+    def _make_camera(
+        self, reader: FrameReader, path: Path, warnings: list[str]
+    ) -> Camera:
+        """Make of a video the camera that `mmskip stream` makes of it."""
         settings, model = self._settings, self._model
         is_dense = settings.dense or not is_converted(model)
         backend = 'dense' if is_dense else active_backend()
-        with open_reader(source, warnings.append) as reader:
+
+        def make_sinks(camera: Camera) -> list[ResultLog]:
             log = ResultLog(
                 path,
                 reader.name,
-                lambda: dict(totals.summary(), backend=backend),
+                lambda: dict(camera.summary(), backend=backend),
                 (model.dataset_meta or {}).get('classes'),
                 settings.score_thr,
             )
-            results = stream_video(
-                model,
-                reader,
-                settings.bbox,
-                settings.dense,
-                with_mask=False,
-                policy=StreamPolicy(),
-            )
-            with log, contextlib.closing(results):
-                for result in results:
-                    log.write(result)
-                    totals.add(result)
-            if not totals.frames:
-                raise InputError(f'{source} has no readable frame')
-            if len(warnings) > WARNINGS:
-                more = f'{len(warnings) - WARNINGS} more warnings'
-                warnings = [*warnings[:WARNINGS], more]
-            return Finished(
-                totals.frames,
-                totals.dense,
-                totals.spent,
-                tuple(warnings),
-                reader.cut_short,
-            )
+            return [log]
+
+        make_stream = partial(
+            FrameStream,
+            bbox=settings.bbox,
+            with_mask=False,
+            policy=StreamPolicy(),
+        )
+        return Camera(
+            reader.name,
+            reader,
+            make_stream,
+            make_sinks,
+            warn=warnings.append,
+        )
 
 
 class Archive:
