@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
@@ -153,8 +154,12 @@ class RayWorkers:
         options = dict(log_to_driver=False, configure_logging=False)
         if self._address == 'local':
             options['include_dashboard'] = False
+        handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=self._address, **options)
+            # Ray's own would end the program past what it has to complete.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(
                 f'no cluster of Ray at {self._address!r}: {one_line(error)}; '

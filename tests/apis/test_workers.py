@@ -77,6 +77,7 @@ def test_an_actor_that_dies_loses_nothing(tmp_path):
     pytest.importorskip('ray')
     tasks = [1, 'deadly once', 2, 'broken']
     workers = RayWorkers(partial(Doubling, tmp_path), 'local')
+    handler = signal.getsignal(signal.SIGTERM)
     assert results(workers.run(tasks)) == {
         1: (2, None),
         2: (4, None),
@@ -85,6 +86,8 @@ def test_an_actor_that_dies_loses_nothing(tmp_path):
     }
     # One in place of the one that died.
     assert len(list(tmp_path.glob('built-*'))) <= os.cpu_count() + 1
+    # Ray would end the program by itself.
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_a_cluster_that_is_not_there_is_refused(tmp_path):
