@@ -3,8 +3,6 @@
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
-#include <algorithm>
-#include <chrono>
 #include <thread>
 
 namespace mmskip {
@@ -15,61 +13,6 @@ constexpr uint64_t kMask = (UINT64_C(1) << kBits) - 1;
 
 // Turns of waiting after which the core is offered to others.
 constexpr int kSpins = 2000;
-
-// A leader that loses this share of its time to waiting works alone.
-constexpr double kMostLost = 0.3;
-// Runs that it is watched for before, and that it works alone at first and at
-// most.
-constexpr int kTrial = 4;
-constexpr int kFirstAlone = 32;
-constexpr int kMostAlone = 512;
-
-int64_t nanoseconds() {
-  return std::chrono::duration_cast<std::chrono::nanoseconds>(
-             std::chrono::steady_clock::now().time_since_epoch())
-      .count();
-}
-
-// Decides of a leading thread whether its helpers help.
-class Company {
- public:
-  bool is_wanted() {
-    if (alone_ == 0) {
-      return true;
-    }
-    --alone_;
-    return false;
-  }
-
-  // Takes in how long a run with helpers took, and how much of it was lost.
-  void note(int64_t whole, int64_t lost) {
-    whole_ += whole;
-    lost_ += lost;
-    if (++runs_ < kTrial) {
-      return;
-    }
-    if (static_cast<double>(lost_) > kMostLost * static_cast<double>(whole_)) {
-      alone_ = span_;
-      span_ = std::min(2 * span_, kMostAlone);
-    } else {
-      span_ = kFirstAlone;
-    }
-    runs_ = 0;
-    whole_ = lost_ = 0;
-  }
-
- private:
-  int alone_ = 0;
-  int span_ = kFirstAlone;
-  int runs_ = 0;
-  int64_t whole_ = 0;
-  int64_t lost_ = 0;
-};
-
-thread_local Company company;
-
-// Whether this thread leads a run without helpers.
-thread_local bool is_alone = false;
 
 uint64_t ticket_of(uint64_t job, uint64_t count) {
   return job << (2 * kBits) | count << kBits;
@@ -90,16 +33,14 @@ int64_t next_of(uint64_t ticket) {
 // Waits a moment, longer the more often it was called in a row.
 class Patience {
  public:
-  // Returns whether the core was offered to others.
-  bool wait() {
+  void wait() {
     if (++spins_ > kSpins) {
       std::this_thread::yield();
-      return true;
+      return;
     }
 #if defined(__x86_64__)
     __builtin_ia32_pause();
 #endif
-    return false;
   }
 
   void renew() { spins_ = 0; }
@@ -118,18 +59,7 @@ void Crew::start(Lead lead, const void* job) {
     lead(job);
     return;
   }
-  if (!company.is_wanted()) {
-    struct Alone {
-      Alone() { is_alone = true; }
-      ~Alone() { is_alone = false; }
-    };
-    const Alone alone;
-    lead(job);
-    return;
-  }
   Crew crew;
-  const int64_t begun = nanoseconds();
-  int64_t led_until = begun;
   struct Leading {
     explicit Leading(Crew* crew) : crew(crew) { led = crew; }
     ~Leading() {
@@ -145,10 +75,7 @@ void Crew::start(Lead lead, const void* job) {
     }
     const Leading leading(&crew);
     lead(job);
-    led_until = nanoseconds();
   });
-  const int64_t ended = nanoseconds();
-  company.note(ended - begun, crew.yielded_ + ended - led_until);
 }
 
 void Crew::hand_out(int64_t count, Task task, const void* job) {
@@ -157,16 +84,11 @@ void Crew::hand_out(int64_t count, Task task, const void* job) {
     led->finish(count, task, job);
     return;
   }
-  const auto run = [&](int64_t begin, int64_t end) {
+  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       task(job, i);
     }
-  };
-  if (is_alone) {
-    run(0, count);
-  } else {
-    at::parallel_for(0, count, 1, run);
-  }
+  });
 }
 
 bool Crew::take_one(uint64_t& ticket) {
@@ -208,14 +130,8 @@ void Crew::finish(int64_t count, Task task, const void* job) {
     ticket = ticket_.load(std::memory_order_acquire);
   }
   Patience patience;
-  int64_t since = 0;
   while (done_.load(std::memory_order_acquire) < count) {
-    if (patience.wait() && since == 0) {
-      since = nanoseconds();
-    }
-  }
-  if (since != 0) {
-    yielded_ += nanoseconds() - since;
+    patience.wait();
   }
 }
 

@@ -10,8 +10,7 @@ namespace mmskip {
 // others help with what it hands out. A parallel region for each step would
 // wait at its end for the slowest thread, which on a busy machine is one that
 // the system has stopped. Here the leader waits for those alone that are in
-// the middle of a task. Where it waits for long all the same, because others
-// keep the cores busy, it works alone for a while.
+// the middle of a task.
 class Crew {
  public:
   // Runs lead() in one thread, with as many helpers as torch has threads.
@@ -55,8 +54,6 @@ class Crew {
   // Of the job whose number is in the ticket.
   std::atomic<Task> task_{nullptr};
   std::atomic<const void*> job_{nullptr};
-  // Nanoseconds that the leader has offered its core to others.
-  int64_t yielded_ = 0;
 };
 
 } // namespace mmskip
