@@ -1,6 +1,6 @@
 """Kills writers of videos and logs at random moments and looks what is left.
 
-    python tests/video/killed.py KILLS [FOLDER]
+    PYTHONPATH=. python tests/video/killed.py KILLS [FOLDER]
 
 Prints a line per kill, with how much of the video was lost; the exit code is
 1 if more than a second was or a line of JSON is not whole.
