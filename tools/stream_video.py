@@ -23,7 +23,6 @@ from functools import partial
 from typing import Any
 
 import cv2
-from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -43,9 +42,10 @@ from mmskip.apis.errors import (
     explain_mistake,
     run_tool,
 )
+from mmskip.apis.launch import add_model_arguments, check_model_arguments
+from mmskip.apis.models import accelerate_model
 from mmskip.apis.people import PeoplePose
 from mmskip.native import active_backend
-from mmskip.plan import PRECISIONS
 from mmskip.reading import InputError
 from mmskip.video import LiveOptions, ShowWindow, check_outputs
 from mmskip.video.health import Metrics
@@ -63,8 +63,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='config of a detector or pose model')
-    parser.add_argument('checkpoint', help='its weights')
+    add_model_arguments(parser)
     parser.add_argument(
         'sources',
         nargs='*',
@@ -73,7 +72,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_camera_options(parser)
     add_output_options(parser)
-    add_model_options(parser)
+    add_stream_options(parser)
     args = parser.parse_args(argv)
     args.sources += args.source
     check_args(parser, args)
@@ -177,12 +176,6 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         'with 0.0.0.0',
     )
     group.add_argument(
-        '--score-thr',
-        type=float,
-        default=0.3,
-        help='boxes or keypoints below this score are not shown',
-    )
-    group.add_argument(
         '--fps', type=float, help="of the video; default the source's own"
     )
     group.add_argument(
@@ -194,27 +187,15 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     group.add_argument('--no-mask', dest='show_mask', action='store_false')
 
 
-def add_model_options(parser: argparse.ArgumentParser) -> None:
-    """Add how the model is run."""
-    group = parser.add_argument_group('model')
-    group.add_argument('--device', default='cpu', help="e.g. 'cuda:0'")
-    group.add_argument(
-        '--bbox',
-        type=float,
-        nargs=4,
-        metavar=('X1', 'Y1', 'X2', 'Y2'),
-        help='where the person is, for top-down pose; default the whole '
-        'frame; it stays fixed over the stream',
-    )
+def add_stream_options(parser: argparse.ArgumentParser) -> None:
+    """Add how the streams are run."""
+    group = parser.add_argument_group('streams')
     group.add_argument(
         '--pose',
         nargs=2,
         metavar=('CONFIG', 'CHECKPOINT'),
         help='a top-down pose estimator for each person that the detector '
         'finds; people are tracked',
-    )
-    group.add_argument(
-        '--dense', action='store_true', help='run the model without skipping'
     )
     group.add_argument(
         '--reset-interval',
@@ -226,24 +207,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         '--no-restarts',
         action='store_true',
         help='take no reference frames at scene cuts or while all changes',
-    )
-    group.add_argument(
-        '--precision',
-        choices=PRECISIONS,
-        default='float32',
-        help='how images and kernels are stored; bfloat16 takes half of the '
-        'memory; int8 is fastest and needs --calibration',
-    )
-    group.add_argument(
-        '--calibration',
-        metavar='FILE',
-        help='int8.json of `mmskip calibrate --precision int8`',
-    )
-    group.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        help='override settings of the config, xxx=yyy',
     )
 
 
@@ -258,16 +221,7 @@ def check_args(
         if value is not None and value < 1:
             option = name.replace('_', '-')
             parser.error(f'--{option} must be positive, got {value}')
-    if args.dense and args.precision != 'float32':
-        parser.error(
-            f'--dense runs in float32, got --precision {args.precision}'
-        )
-    if (args.precision == 'int8') != (args.calibration is not None):
-        parser.error(
-            'expected --calibration with --precision int8 and with no other; '
-            '`mmskip calibrate CONFIG CHECKPOINT --precision int8 --video '
-            'VIDEO --out DIR` writes DIR/int8.json'
-        )
+    check_model_arguments(parser, args)
     if args.fps is not None and not 0 < args.fps <= 1000:
         parser.error(f'--fps must be in (0, 1000], got {args.fps}')
     if not (args.track or args.pose) and any(
@@ -378,16 +332,11 @@ def load_models(
     )
     if not apis.is_converted(model):
         warn('no layer of this model is converted: it runs densely')
-    try:
-        mmskip.accelerate(model, args.precision, args.calibration)
-    except ValueError as error:
-        raise apis.UserError(f'--precision {args.precision}: {error}') from (
-            error
-        )
+    accelerate_model(model, args.precision, args.calibration)
     if not args.pose:
         return model, None
     pose = apis.init_model(*args.pose, args.device)
-    mmskip.accelerate(pose)
+    accelerate_model(pose)
     return model, pose
 
 

@@ -27,7 +27,6 @@ from rich.progress import BarColumn, Progress, TextColumn
 
 from mmskip.datasets.videos import natural_key
 from mmskip.native import active_backend
-from mmskip.plan import accelerate
 from mmskip.reading import InputError, read_json, read_lines
 from mmskip.skip_conv import StreamPolicy
 from mmskip.video import FrameReader, ResultLog, open_reader
@@ -36,7 +35,7 @@ from mmskip.video.reader import IMAGE_SUFFIXES
 from .cameras import Camera, Cameras
 from .errors import UserError
 from .frame_stream import FrameStream, is_converted
-from .models import init_model, load_config
+from .models import accelerate_model, init_model, load_config
 from .workers import Outcome, Workers
 
 SETTINGS = 'archive.json'
@@ -168,12 +167,7 @@ class VideoWork:
             settings.device,
             settings.cfg_options,
         )
-        try:
-            accelerate(self._model, settings.precision, settings.calibration)
-        except ValueError as error:
-            raise UserError(
-                f'--precision {settings.precision}: {error}'
-            ) from error
+        accelerate_model(self._model, settings.precision, settings.calibration)
 
     def __call__(self, video: Video) -> Finished:
         """Write the results of a video; the file is complete or not there.

@@ -87,7 +87,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         '--score-thr',
         type=float,
         default=0.3,
-        help='detections below this score are left out',
+        help='boxes or keypoints below this score are left out',
     )
     parser.add_argument(
         '--bbox',
@@ -95,7 +95,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
         nargs=4,
         metavar=('X1', 'Y1', 'X2', 'Y2'),
         help='where the person is, for top-down pose; default the whole '
-        'frame; it stays fixed over a video',
+        'frame; it stays where it is',
     )
     parser.add_argument(
         '--dense', action='store_true', help='run the model without skipping'

@@ -27,6 +27,7 @@ from mmskip.compression.svd import check_factors
 from mmskip.core import Converted
 from mmskip.core.convert import check_gates
 from mmskip.engine.video_hook import untrained_gates
+from mmskip.plan import accelerate
 
 from .errors import UserError, one_line
 
@@ -184,6 +185,27 @@ def init_model(
     except (AssertionError, RuntimeError) as error:
         raise UserError(f'cannot use device {device!r}: {error}') from error
     return model.eval()
+
+
+def accelerate_model(
+    model: nn.Module,
+    precision: str = 'float32',
+    calibration: str | PathLike | None = None,
+) -> None:
+    """Make a model fast, see :func:`mmskip.accelerate`.
+
+    Args:
+        model: From :func:`init_model`; changed in place.
+        precision: That of the option ``--precision``.
+        calibration: That of ``--calibration``.
+
+    Raises:
+        UserError: The model cannot run in this precision.
+    """
+    try:
+        accelerate(model, precision, calibration)
+    except ValueError as error:
+        raise UserError(f'--precision {precision}: {error}') from error
 
 
 def _build(config: Config) -> nn.Module:

@@ -160,6 +160,7 @@ class Plan:
         self.nbytes = nbytes
         self.runs = 0
         self.counts = Counter(conv.layer for conv in self.convs)
+        self._dense = sum(conv.macs.dense for conv in self.convs)
         self._first = {c.layer: c.site[1] for c in reversed(self.convs)}
         self._fixed = fixed
         self._frame = frame
@@ -289,7 +290,7 @@ class Plan:
             number * conv.macs.per_output + conv.macs.overhead
             for conv, number in zip(self.convs, computed, strict=True)
         )
-        return executed, sum(conv.macs.dense for conv in self.convs)
+        return executed, self._dense
 
     def _end(
         self, binding: StreamBinding, ledger: Any, is_reference: bool = False

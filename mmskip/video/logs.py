@@ -74,6 +74,7 @@ class _Csv:
         return ','.join(COLUMNS) + '\n'
 
     def frame(self, entry: Entry) -> str:
+        """Write the rows of a frame."""
         text = io.StringIO()
         rows = csv.DictWriter(
             text, COLUMNS, extrasaction='ignore', lineterminator='\n'
@@ -110,6 +111,7 @@ class _MotChallenge:
         return ''
 
     def frame(self, entry: Entry) -> str:
+        """Write the lines of a frame."""
         lines = []
         for instance in entry['instances']:
             if 'id' not in instance or 'bbox' not in instance:
