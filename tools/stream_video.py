@@ -47,7 +47,7 @@ from mmskip.apis.models import accelerate_model
 from mmskip.apis.people import PeoplePose
 from mmskip.native import active_backend
 from mmskip.reading import InputError
-from mmskip.video import LiveOptions, ShowWindow, check_outputs
+from mmskip.video import LiveOptions, ShowWindows, check_outputs
 from mmskip.video.health import Metrics
 from mmskip.video.regions import read_polygon
 from mmskip.video.tracks import Tracker
@@ -435,40 +435,6 @@ class CameraMaker:
         return sinks
 
 
-class Windows:
-    """Shows the newest results of cameras, in the main thread.
-
-    Args:
-        args: The command line.
-        models: The model, and the pose estimator if there is one.
-    """
-
-    def __init__(
-        self,
-        args: argparse.Namespace,
-        models: tuple[nn.Module, nn.Module | None],
-    ) -> None:
-        self._drawn = models[1] or models[0]
-        self._score_thr = args.score_thr
-        self._windows: dict[str, ShowWindow] = {}
-        self._open = ExitStack()
-
-    def __enter__(self) -> 'Windows':
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._open.close()
-
-    def show(self, results: dict[str, apis.FrameResult]) -> None:
-        """Show results by the names of their cameras, and forget them."""
-        for name in list(results):
-            if name not in self._windows:
-                drawer = PredictionDrawer(self._drawn, self._score_thr)
-                window = ShowWindow(drawer, name)
-                self._windows[name] = self._open.enter_context(window)
-            self._windows[name].write(results.pop(name))
-
-
 def run(
     args: argparse.Namespace,
     models: tuple[nn.Module, nn.Module | None],
@@ -500,7 +466,7 @@ def run(
     interrupted = False
     try:
         with (
-            Windows(args, models) as windows,
+            ShowWindows(models[1] or models[0], args.score_thr) as windows,
             running,
             apis.StreamProgress(console, expected) as progress,
         ):

@@ -191,8 +191,8 @@ class VideoWork:
         warnings: list[str] = []
         reader = open_reader(source, warnings.append)
         camera = self._make_camera(reader, path, warnings)
-        model = self._model
-        with Cameras(model, [camera], self._settings.dense, 1) as running:
+        dense = self._settings.dense
+        with Cameras(self._model, [camera], dense, workers=1) as running:
             for _ in running.wait():
                 pass
         if camera.error is not None:
@@ -235,13 +235,8 @@ class VideoWork:
             with_mask=False,
             policy=StreamPolicy(),
         )
-        return Camera(
-            reader.name,
-            reader,
-            make_stream,
-            make_sinks,
-            warn=warnings.append,
-        )
+        warn = warnings.append
+        return Camera(reader.name, reader, make_stream, make_sinks, None, warn)
 
 
 class Archive:

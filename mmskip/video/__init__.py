@@ -6,7 +6,12 @@ from .live import LiveOptions, LiveReader
 from .logs import ResultLog, read_results
 from .reader import FrameReader, read_ahead
 from .regions import Region
-from .results import ResultVideo, ShowWindow, check_outputs
+from .results import (
+    ResultVideo,
+    ShowWindow,
+    ShowWindows,
+    check_outputs,
+)
 from .sources import local_path, open_reader
 from .tracks import Tracker
 from .writer import VideoWriter
@@ -24,6 +29,7 @@ __all__ = [
     'ResultLog',
     'ResultVideo',
     'ShowWindow',
+    'ShowWindows',
     'Tracker',
     'VideoWriter',
     'check_outputs',

@@ -4,7 +4,7 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import cv2
 import numpy as np
+from torch import nn
 
 from mmskip.reading import InputError
 from mmskip.visualization import PredictionDrawer, caption, tint
@@ -144,6 +145,37 @@ class ShowWindow:
         cv2.imshow(self._title, draw_result(result, self._drawer))
         if cv2.waitKey(1) & 0xFF in (ord('q'), 27):
             raise KeyboardInterrupt
+
+
+class ShowWindows:
+    """Shows the newest results of several cameras, in the main thread.
+
+    Args:
+        model: That whose predictions are drawn, see
+            :class:`mmskip.visualization.PredictionDrawer`.
+        score_thr: Boxes or keypoints below this score are not drawn.
+    """
+
+    def __init__(self, model: nn.Module, score_thr: float) -> None:
+        self._model = model
+        self._score_thr = score_thr
+        self._windows: dict[str, ShowWindow] = {}
+        self._open = ExitStack()
+
+    def __enter__(self) -> 'ShowWindows':
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._open.close()
+
+    def show(self, results: dict[str, FrameResult]) -> None:
+        """Show results by the names of their cameras, and forget them."""
+        for name in list(results):
+            if name not in self._windows:
+                drawer = PredictionDrawer(self._model, self._score_thr)
+                window = ShowWindow(drawer, name)
+                self._windows[name] = self._open.enter_context(window)
+            self._windows[name].write(results.pop(name))
 
 
 def check_outputs(
