@@ -157,14 +157,16 @@ class RayWorkers:
         handler = signal.getsignal(signal.SIGTERM)
         try:
             ray.init(address=self._address, **options)
-            # Ray's own would end the program past what it has to complete.
-            if threading.current_thread() is threading.main_thread():
-                signal.signal(signal.SIGTERM, handler)
         except (ConnectionError, ValueError, RuntimeError) as error:
             raise UserError(
                 f'no cluster of Ray at {self._address!r}: {one_line(error)}; '
                 'start one with `ray start --head`, or name another address'
             ) from error
+        finally:
+            # Ray's own would end the program past what it has to complete;
+            # it is there even where no cluster was found.
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, handler)
         try:
             yield from self._run(tasks)
         finally:

@@ -93,8 +93,10 @@ def test_an_actor_that_dies_loses_nothing(tmp_path):
 def test_a_cluster_that_is_not_there_is_refused(tmp_path):
     pytest.importorskip('ray')
     workers = RayWorkers(partial(Doubling, tmp_path), 'auto')
+    handler = signal.getsignal(signal.SIGTERM)
     with pytest.raises(UserError, match=r'no cluster of Ray at .auto'):
         list(workers.run([1]))
+    assert signal.getsignal(signal.SIGTERM) is handler
 
 
 def test_without_ray_it_says_what_to_install(monkeypatch):
