@@ -20,6 +20,7 @@ COMMANDS = {
     'stream': ('stream_video', 'run a trained model over a video or camera'),
     'archive': ('archive', 'run a trained model over thousands of videos'),
     'calibrate': ('calibrate', 'choose thresholds from videos, no labels'),
+    'tune': ('tune', 'let gates learn from videos, no labels'),
     'benchmark': ('benchmark', 'time a model on frames, dense and skipping'),
     'train': ('train', 'train the model of a config'),
     'test': ('test', 'test the model of a config'),

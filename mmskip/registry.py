@@ -88,6 +88,9 @@ TRANSFORMS = Registry(
     scope='mmskip',
     locations=['mmskip.datasets'],
 )
+DISTILL_LOSSES = Registry(
+    'distillation loss', scope='mmskip', locations=['mmskip.evaluation']
+)
 
 
 #: Where :func:`build_own` looks, as mmengine would call it.

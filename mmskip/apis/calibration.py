@@ -170,7 +170,11 @@ def is_norm_gated(conversion: Mapping[str, Any]) -> bool:
 
 
 def write_calibrated(
-    path: Path, config: str, conversions: Sequence[Mapping[str, Any]]
+    path: Path,
+    config: str,
+    conversions: Sequence[Mapping[str, Any]],
+    tool: str = 'calibrate',
+    arch: str | None = None,
 ) -> None:
     """Write a config that inherits another one and replaces conversions.
 
@@ -178,12 +182,20 @@ def write_calibrated(
         path: The config to write.
         config: The config to inherit.
         conversions: See :func:`calibrated_conversions`.
+        tool: What chose the thresholds.
+        arch: Type of the model in ``config``, if that is not converted.
     """
     base = os.path.relpath(Path(config).resolve(), path.parent.resolve())
+    imports, kind = [], []
+    if arch is not None:
+        imports = ["custom_imports = dict(imports=['mmskip'])"]
+        kind = ["    type='mmskip.ConvertedModel',", f'    arch={arch!r},']
     lines = [
-        '# Thresholds per layer, chosen by tools/calibrate.py.',
+        f'# Thresholds per layer, chosen by tools/{tool}.py.',
         f'_base_ = {base!r}',
+        *imports,
         'model = dict(',
+        *kind,
         '    conversions=[',
         *(_indented(entry) for entry in conversions),
         '    ]',

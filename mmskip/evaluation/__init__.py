@@ -10,6 +10,13 @@ from .accuracy import (
     average_precision,
     interpolated_average_precision,
 )
+from .agreement import (
+    DenseDetectorLoss,
+    DistillLoss,
+    FeatureLoss,
+    LogitsLoss,
+    loss_for,
+)
 from .comparison import (
     DETECTION,
     POSE,
@@ -38,6 +45,7 @@ from .thresholds import (
     scaled,
     search_thresholds,
     share_at,
+    tensors_of,
 )
 
 __all__ = [
@@ -53,8 +61,12 @@ __all__ = [
     'ClipCost',
     'ComputeCost',
     'Cost',
+    'DenseDetectorLoss',
+    'DistillLoss',
+    'FeatureLoss',
     'GateShares',
     'GateWatch',
+    'LogitsLoss',
     'OutputError',
     'Task',
     'VideoCost',
@@ -64,12 +76,14 @@ __all__ = [
     'firing_by_stage',
     'fit_scale',
     'interpolated_average_precision',
+    'loss_for',
     'mean_over_seeds',
     'norm_gates',
     'scaled',
     'search_thresholds',
     'share_at',
     'stage_of',
+    'tensors_of',
 ]
 
 try:

@@ -239,6 +239,19 @@ def norm_gates(model: nn.Module) -> dict[str, NormGate]:
     return gates
 
 
+def tensors_of(output: Any) -> Iterator[Tensor]:
+    """Yield the floating point tensors of nested outputs."""
+    if isinstance(output, Tensor):
+        if output.is_floating_point():
+            yield output
+    elif isinstance(output, Mapping):
+        for value in output.values():
+            yield from tensors_of(value)
+    elif isinstance(output, (list, tuple)):
+        for value in output:
+            yield from tensors_of(value)
+
+
 class OutputError:
     """Measures what thresholds do to a model's outputs and MACs.
 
@@ -276,7 +289,7 @@ class OutputError:
         self._forward = forward
         with torch.no_grad():
             self._dense = [
-                [list(_tensors(forward(frame))) for frame in clip]
+                [list(tensors_of(forward(frame))) for frame in clip]
                 for clip in clips
             ]
         self._power = _sum(
@@ -299,7 +312,7 @@ class OutputError:
             for clip, dense in zip(self._clips, self._dense, strict=True):
                 with stream(self._model):
                     for frame, outputs in zip(clip, dense, strict=True):
-                        found = _tensors(self._forward(frame))
+                        found = tensors_of(self._forward(frame))
                         pairs = zip(found, outputs, strict=True)
                         rows.append([_squares(y - z) for y, z in pairs])
         total = macs.total()
@@ -360,19 +373,6 @@ def _exchanges(
             found[key] = missed, exchange
     ordered = sorted(found.values(), key=lambda pair: pair[0])
     return [exchange for _, exchange in ordered[:MOST_EXCHANGES]]
-
-
-def _tensors(output: Any) -> Iterator[Tensor]:
-    """Yield the floating point tensors of nested outputs."""
-    if isinstance(output, Tensor):
-        if output.is_floating_point():
-            yield output
-    elif isinstance(output, Mapping):
-        for value in output.values():
-            yield from _tensors(value)
-    elif isinstance(output, (list, tuple)):
-        for value in output:
-            yield from _tensors(value)
 
 
 def _squares(tensor: Tensor) -> float:

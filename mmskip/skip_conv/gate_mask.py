@@ -5,11 +5,13 @@ K number of kernel positions, p order of the norm. Skip-Convolutions for
 Efficient Video Processing (CVPR 2021), section 3.2.
 """
 
-from typing import NamedTuple
+import math
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd import Function
 
 from mmskip.native import ConvGeometry, convolve, support_sum
 
@@ -147,6 +149,47 @@ def relative_scale(signal: Tensor, norms: Tensor | None) -> Tensor:
     return level.reciprocal().view(-1, *[1] * (signal.dim() - 1))
 
 
+class _MeanPower(Function):
+    """Averages ``|residual|^p`` over channels; its backward is one pass."""
+
+    @staticmethod
+    def forward(ctx: Any, residual: Tensor, order: int) -> Tensor:
+        ctx.save_for_backward(residual)
+        ctx.order = order
+        power = residual.square() if order == 2 else residual.abs()
+        return power.mean(1, keepdim=True)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
+        (residual,) = ctx.saved_tensors
+        grad = grad / residual.shape[1]
+        if ctx.order == 1:
+            return residual.sign() * grad, None
+        return residual * (2 * grad), None
+
+
+def support_power(
+    residual: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    order: int,
+) -> Tensor:
+    """Average ``|residual|^p`` over the kernel support of each output.
+
+    Returns:
+        (N, 1, ...) of the output's spatial size.
+    """
+    if residual.requires_grad:
+        magnitude = _MeanPower.apply(residual, order)
+    else:
+        magnitude = residual.abs().pow(order).mean(1, keepdim=True)
+    positions = math.prod(kernel_size)
+    plain = positions == 1 and set(geometry.stride) == {1}
+    if plain and not any(map(any, geometry.padding)):
+        return magnitude
+    return support_sum(magnitude, kernel_size, geometry) / positions
+
+
 def gate_statistic(
     residual: Tensor,
     scale: Tensor,
@@ -162,11 +205,7 @@ def gate_statistic(
     Returns:
         (N, 1, ...) of the output's spatial size.
     """
-    positions = 1
-    for size in kernel_size:
-        positions *= size
-    magnitude = residual.abs().pow(order).mean(1, keepdim=True)
-    mean = support_sum(magnitude, kernel_size, geometry) / positions
+    mean = support_power(residual, kernel_size, geometry, order)
     return scale * mean.pow(1 / order)
 
 

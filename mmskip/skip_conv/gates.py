@@ -8,6 +8,7 @@ The arithmetic that they share with the backends is in
 K kernel positions.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -18,7 +19,14 @@ from mmskip.core import sample_gate
 from mmskip.native import ConvGeometry, address_of, fingerprint
 from mmskip.registry import MODELS, build_own
 
-from .gate_mask import Folding, GateParams, gate_logits, gate_macs, gate_mask
+from .gate_mask import (
+    Folding,
+    GateParams,
+    gate_logits,
+    gate_macs,
+    gate_mask,
+    support_power,
+)
 
 BLOCK_SIZES = (1, 2, 4, 8)
 GATE_INPUTS = ('residual', 'magnitude', 'frame')
@@ -35,6 +43,8 @@ class Gate(nn.Module):
     """
 
     kind: str
+    # True if it has parameters, and draws its decisions in training.
+    learns = False
 
     def __init__(self, block_size: int = 1) -> None:
         super().__init__()
@@ -220,6 +230,107 @@ class OutputNormGate(NormGate):
 
 
 @MODELS.register_module()
+class LearnedNormGate(OutputNormGate):
+    """An output-norm gate whose threshold is learned in clips.
+
+    Ours: between the norm gates of the paper, which share one threshold that
+    somebody chooses, and its learned ones, which cost a convolution. The
+    score of an output is the logarithm of its statistic over the threshold,
+    times ``sharpness``; in training decisions are drawn with its sigmoid as
+    the probability, in inference the gate is an :class:`OutputNormGate`, and
+    costs what that costs.
+
+    Args:
+        threshold: Where the threshold starts, above 0.
+        block_size: Outputs fire together in squares of 1, 2, 4 or 8.
+        order: Order p of the norm, 1 or 2.
+        relative: Take the threshold as a share of the layer's own signal,
+            see :class:`NormGate`.
+        sharpness: A statistic that is e times the threshold fires with the
+            probability ``sigmoid(sharpness)``.
+        temperature: Temperature of the relaxation, see :class:`GumbelGate`.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    learns = True
+
+    def __init__(
+        self,
+        threshold: float,
+        block_size: int = 1,
+        order: int = 1,
+        relative: bool = False,
+        sharpness: float = 4.0,
+        temperature: float = 2 / 3,
+    ) -> None:
+        super().__init__(threshold, block_size, order, relative)
+        for name, value in (
+            ('threshold', threshold),
+            ('sharpness', sharpness),
+            ('temperature', temperature),
+        ):
+            if not value > 0:
+                raise ValueError(f'expected {name} > 0, got {value!r}')
+        self.sharpness = float(sharpness)
+        self.temperature = float(temperature)
+        # The threshold is exp(log_factor) times the one it starts with.
+        self.log_factor = nn.Parameter(torch.zeros(()))
+        self._version: tuple | None = None
+
+    def learned_threshold(self) -> float:
+        """Give the threshold as it is now."""
+        return self.threshold * math.exp(self.log_factor.item())
+
+    def params(self) -> GateParams:
+        """Give the gate in the form that the operators take."""
+        version = self.log_factor._version, address_of(self.log_factor)
+        if self._params is None or version != self._version:
+            self.__dict__['_version'] = version
+            params = GateParams(
+                self.kind,
+                self.learned_threshold(),
+                self.block_size,
+                self.order,
+                self.relative,
+                folded=self.folded,
+            )
+            self.__dict__['_params'] = params
+        return self._params
+
+    def refresh(self) -> None:
+        """Notice writes that went past torch's version counters."""
+        # A value elsewhere is not read: that would wait for the device.
+        if (
+            self._params is not None
+            and self.log_factor.is_cpu
+            and self._params.threshold != self.learned_threshold()
+        ):
+            self.__dict__['_params'] = None
+
+    def draw(
+        self,
+        residual: Tensor,
+        frame: Tensor,
+        scale: Tensor,
+        geometry: ConvGeometry,
+        kernel_size: tuple[int, ...],
+    ) -> tuple[Tensor, Tensor]:
+        """Draw decisions; see :meth:`Gate.draw`."""
+        power = support_power(residual, kernel_size, geometry, self.order)
+        # No root: where nothing has changed it has no gradient.
+        log_statistic = (power + 1e-12).log() / self.order + scale.log()
+        log_threshold = self.log_factor + math.log(self.threshold)
+        logits = self.sharpness * (log_statistic - log_threshold)
+        return _drawn(
+            logits,
+            self.block_size,
+            self.temperature if self.log_factor.requires_grad else None,
+        )
+
+
+@MODELS.register_module()
 class GumbelGate(Gate):
     """Decides by a one-channel convolution on the residual (Eq. 8).
 
@@ -252,6 +363,7 @@ class GumbelGate(Gate):
     """
 
     kind = 'learned'
+    learns = True
 
     def __init__(
         self,
@@ -353,21 +465,11 @@ class GumbelGate(Gate):
         with one draw per block.
         """
         logits = gate_logits(residual, frame, geometry, self.params())
-        size, shape = self.block_size, logits.shape
-        logits = logits.reshape(-1, 1, *shape[-2:])
-        if size > 1:
-            logits = F.max_pool2d(logits, size, ceil_mode=True)
-        if self.weight.requires_grad:
-            mask = sample_gate(logits, self.temperature)
-        else:
-            mask = (~(logits <= 0)).to(logits.dtype)
-        both = torch.cat([mask, logits.sigmoid()], 1)
-        if size > 1:
-            both = both.repeat_interleave(size, -2)
-            both = both.repeat_interleave(size, -1)
-            both = both[..., : shape[-2], : shape[-1]]
-        mask, probability = both.unbind(1)
-        return mask.reshape(shape), probability.reshape(shape)
+        return _drawn(
+            logits,
+            self.block_size,
+            self.temperature if self.weight.requires_grad else None,
+        )
 
     def extra_repr(self) -> str:
         return (
@@ -375,3 +477,33 @@ class GumbelGate(Gate):
             f'block_size={self.block_size}, '
             f'gate_input={self.gate_input!r}'
         )
+
+
+def _drawn(
+    logits: Tensor, block_size: int, temperature: float | None
+) -> tuple[Tensor, Tensor]:
+    """Draw decisions, one for each block, which has its largest score.
+
+    Args:
+        logits: (N, 1, ...).
+        block_size: Side of the blocks.
+        temperature: Of the relaxation; None decides as in inference.
+
+    Returns:
+        Mask and probability, see :meth:`Gate.draw`.
+    """
+    shape = logits.shape
+    logits = logits.reshape(-1, 1, *shape[-2:])
+    if block_size > 1:
+        logits = F.max_pool2d(logits, block_size, ceil_mode=True)
+    if temperature is None:
+        mask = (~(logits <= 0)).to(logits.dtype)
+    else:
+        mask = sample_gate(logits, temperature)
+    if block_size == 1:
+        return mask.reshape(shape), logits.sigmoid().reshape(shape)
+    both = torch.cat([mask, logits.sigmoid()], 1)
+    both = both.repeat_interleave(block_size, -2)
+    both = both.repeat_interleave(block_size, -1)
+    mask, probability = both[..., : shape[-2], : shape[-1]].unbind(1)
+    return mask.reshape(shape), probability.reshape(shape)

@@ -21,6 +21,7 @@ from mmskip.native import (
     ConvGeometry,
     activate_,
     active_backend,
+    convolve,
     is_exact_inference,
     is_in_backward,
 )
@@ -28,16 +29,18 @@ from mmskip.native import library as native
 from mmskip.native.geometry import conv_geometry
 from mmskip.registry import MODELS, build_own
 
-from .gate_mask import gate_scale
 from .gates import Gate, as_gate
 from .native_layer import MEMORY_RULES, LayerCache, NativeCall, SkipParams
 from .reference import (
+    ClipMemory,
     SkipMemory,
     empty_memory,
     native_call,
+    refuse_memory,
     skip_clip,
     skip_conv,
     skip_frames,
+    transmit_clip,
 )
 
 COSTLY_REASON = (
@@ -284,40 +287,73 @@ class SkipConvMixin(SelfCounting, Converted):
         state.pop('left_clip', None)
         return state
 
-    def skip_clip(self, frames: Tensor) -> tuple[Tensor, GateCost]:
+    def skip_clip(
+        self, frames: Tensor, memory: ClipMemory | None = None
+    ) -> tuple[Tensor, GateCost, ClipMemory]:
         """Compute whole clips in training; see :func:`.reference.skip_clip`.
 
-        They run frame by frame where a relative gate's level follows them.
+        Where the level of a relative gate without parameters follows the
+        frames, they run one after the other. That of a learned one is taken
+        between clips.
 
         Args:
             frames: (B, T, C_in, ...).
+            memory: That of the clips before these, which they go on from;
+                None: the first frame is the reference frame.
 
         Returns:
-            Output (B, T, C_out, ...), and what the gates cost.
+            Output (B, T, C_out, ...), what the gates cost, and the memory
+            for the clips that follow.
+
+        Raises:
+            InputError: There is memory, and the layer is not one that keeps
+                what was transmitted.
         """
         params = self.params(frames[:, 0])
-        geometry = params.geometry
-        kernel_size = self.weight.shape[2:]
-        scale = gate_scale(params.gate, self.weight)
-        drawn = []
+        if params.gate.relative and not self.gate.learns:
+            refuse_memory(memory)
+            output, masks = skip_frames(frames, params)
+            drawn = [(mask.to(output.dtype),) * 2 for mask in masks]
+            after = None
+        else:
+            output, drawn, after = self._clip(frames, params, memory)
+        frame_macs = dense_macs(self, output[:, 0].shape)
+        references = 1 if memory is None else 0
+        later = frames.shape[1] - references
+        cost = GateCost.of(frame_macs * later, drawn)
+        if self._ledger is not None:
+            self._record_clip(frames, output, drawn, references)
+        return activate_(output, self.activation), cost, after
+
+    def _clip(
+        self, frames: Tensor, params: SkipParams, memory: ClipMemory | None
+    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]], ClipMemory | None]:
+        """Compute clips with decisions that are drawn."""
+        weight, bias, geometry = params[:3]
+        kernel_size, drawn = weight.shape[2:], []
+        if self.memory != 'accumulated':
+            refuse_memory(memory)
+        if memory is None:
+            memory = ClipMemory.of_nothing(frames[:, 0], params)
 
         def decide(residual: Tensor, frame: Tensor) -> Tensor:
             drawn.append(
-                self.gate.draw(residual, frame, scale, geometry, kernel_size)
+                self.gate.draw(
+                    residual, frame, memory.scale, geometry, kernel_size
+                )
             )
             return drawn[-1][0]
 
-        if params.gate.relative:
-            output, masks = skip_frames(frames, params)
-            drawn = [(mask.to(output.dtype),) * 2 for mask in masks]
-        else:
-            job = params[:3]
-            output = skip_clip(frames, *job, decide, self.memory)
-        frame_macs = dense_macs(self, output[:, 0].shape)
-        cost = GateCost.of(frame_macs * (frames.shape[1] - 1), drawn)
-        if self._ledger is not None:
-            self._record_clip(frames, output, frame_macs, drawn)
-        return activate_(output, self.activation), cost
+        if self.memory != 'accumulated':
+            output = skip_clip(frames, *params[:3], decide, self.memory)
+            return output, drawn, None
+        inputs = transmit_clip(
+            frames, kernel_size, geometry, decide, memory.input
+        )
+        output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
+        output = output.unflatten(0, frames.shape[:2])
+        masks = [mask for mask, _ in drawn]
+        return output, drawn, memory.after(inputs, output, masks, params)
 
     def geometry(self, x: Tensor) -> ConvGeometry:
         """Tell where this layer reads in an input like ``x`` (N, C, ...)."""
@@ -375,21 +411,22 @@ class SkipConvMixin(SelfCounting, Converted):
         self,
         frames: Tensor,
         output: Tensor,
-        frame_macs: int,
         drawn: list[tuple[Tensor, Tensor]],
+        references: int,
     ) -> None:
-        later = frames.shape[1] - 1
+        macs = dense_macs(self, output[:, 0].shape)
+        later = frames.shape[1] - references
         per_output = self.weight[0].numel() * self.out_channels
         fired = sum(mask.detach().sum().long() for mask, _ in drawn)
         kernel = self.weight.shape[2:].numel()
         sizes = frames[:, 0].shape, output[:, 0].shape
-        gate_macs = self.gate.macs(*sizes, kernel)
-        self._ledger.record(self, frame_macs, frame_macs, reference=frame_macs)
+        if references:
+            self._ledger.record(self, macs, macs, reference=macs)
         self._ledger.record(
             self,
-            frame_macs * later,
+            macs * later,
             fired * per_output,
-            overhead=gate_macs * later,
+            overhead=self.gate.macs(*sizes, kernel) * later,
         )
 
 

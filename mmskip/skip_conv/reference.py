@@ -9,7 +9,8 @@ implements, and hands it on to the native one where that is asked for.
 :func:`skip_clip` computes all T frames of clips at once, with gradients.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -23,6 +24,7 @@ from mmskip.native import (
     support_sum,
 )
 from mmskip.native import library as native
+from mmskip.reading import InputError
 
 from .gate_mask import (
     block_mask,
@@ -131,6 +133,81 @@ class HeldMemory:
         return SkipMemory, tuple(self.whole())
 
 
+class ClipMemory(NamedTuple):
+    """Keeps what the clips that follow in training go on from.
+
+    So clips of a few frames learn what gates do in the middle of a video,
+    where the last transmitted input is older than the clip (back-propagation
+    through time, truncated at the clips). Gradients do not reach back.
+
+    Attributes:
+        input: Last transmitted input (B, C_in, ...); None before a reference
+            frame.
+        scale: Factor of the gate, see :func:`.gate_mask.gate_scale`.
+        computed: Outputs computed since the level of a relative gate was
+            taken, (B,).
+    """
+
+    input: Tensor | None
+    scale: Tensor
+    computed: Tensor
+
+    @classmethod
+    def of_nothing(cls, x: Tensor, params: SkipParams) -> 'ClipMemory':
+        """Begin with a reference frame ``x`` (B, C_in, ...)."""
+        weight, bias, geometry, gate = params[:4]
+        if not gate.relative:
+            return cls(None, gate_scale(gate, weight), _no_counts(x))
+        with torch.no_grad():
+            output = convolve(x, weight, bias, geometry)
+            scale = _fresh_scale(x, output, weight, gate)
+        return cls(None, scale, _no_counts(x))
+
+    def after(
+        self,
+        inputs: Tensor,
+        output: Tensor,
+        masks: Sequence[Tensor],
+        params: SkipParams,
+    ) -> 'ClipMemory':
+        """Remember clips that were computed.
+
+        The level of a relative gate is taken anew as in a stream, but for
+        clips: after the one in which it is due.
+
+        Args:
+            inputs: What was transmitted, (B, T, C_in, ...).
+            output: (B, T, C_out, ...).
+            masks: Of the frames that were no reference frames, (B, 1, ...).
+            params: Parameters of the layer.
+        """
+        x, y = inputs[:, -1].detach(), output[:, -1].detach()
+        if not params.gate.relative:
+            return self._replace(input=x)
+        fired = [mask.detach().flatten(1).sum(1) for mask in masks]
+        computed = self.computed + sum(fired, 0)
+        due = 2 * computed >= y[0, 0].numel()
+        scale = self.scale
+        if due.any():
+            fresh = _fresh_scale(x, y, params.weight, params.gate)
+            scale = torch.where(due.view(fresh.shape), fresh, scale)
+        return ClipMemory(x, scale, computed.where(~due, 0))
+
+
+def refuse_memory(memory: ClipMemory | None) -> None:
+    """Refuse clips that go on where nothing was kept to go on from.
+
+    Raises:
+        InputError: There is memory.
+    """
+    if memory is not None:
+        raise InputError(
+            "expected layers with memory='accumulated' and gates that are "
+            'learned, or absolute, to go on from one clip to the next, got '
+            'another; begin each clip with a reference frame (no state)'
+        )
+
+
 def skip_conv(
     x: Tensor,
     memory: SkipMemory | None,
@@ -225,10 +302,46 @@ def skip_clip(
         (B, T, C_out, ...).
     """
     if rule == 'accumulated':
-        inputs = _transmitted(frames, weight.shape[2:], geometry, decide)
+        inputs = transmit_clip(frames, weight.shape[2:], geometry, decide)
         output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
         return output.unflatten(0, frames.shape[:2])
     return _clip_previous(frames, weight, bias, geometry, decide)
+
+
+def transmit_clip(
+    frames: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    decide: Decide,
+    start: Tensor | None = None,
+) -> Tensor:
+    """Find the inputs that frames stand for, with the accumulated memory.
+
+    The convolution of them is the output of the clips.
+
+    Args:
+        frames: (B, T, C_in, ...).
+        kernel_size: Kernel size of the layer.
+        geometry: Its stride, padding, dilation, groups.
+        decide: See :func:`skip_clip`.
+        start: What was transmitted before the clips, (B, C_in, ...): there
+            is no reference frame, and ``decide`` is called T times. None:
+            the first frame is the reference frame.
+
+    Returns:
+        (B, T, C_in, ...).
+    """
+    last, transmitted = start, []
+    for frame in frames.unbind(1):
+        if last is None:
+            last = frame
+        else:
+            residual = frame - last
+            closed = 1 - decide(residual, frame)
+            whole = _all_open(closed, kernel_size, geometry, frame.shape[2:])
+            last = torch.addcmul(last, whole, residual)
+        transmitted.append(last)
+    return torch.stack(transmitted, 1)
 
 
 def empty_memory(x: Tensor, output: Tensor, params: SkipParams) -> SkipMemory:
@@ -280,13 +393,19 @@ def _reference_frame(x, params, layers):
         # Its sums are rounded in their own way.
         scale = native.relative_scale(signal, layers.norms)
     else:
-        scale = relative_scale(signal, signal_norms(gate, weight))
+        scale = _fresh_scale(*images, weight, gate)
     return output, mask, SkipMemory(*images, scale, _no_counts(x))
 
 
 def _signal_of(x, output, gate):
     """Choose between what is remembered for the level of a relative gate."""
     return x if gate.kind == 'input_norm' else output
+
+
+def _fresh_scale(x, output, weight, gate):
+    """Take the level of a relative gate from what is remembered."""
+    signal = _signal_of(x, output, gate)
+    return relative_scale(signal, signal_norms(gate, weight))
 
 
 def _no_counts(x):
@@ -303,8 +422,7 @@ def _follow_level(memory, mask, weight, gate):
         return memory
     computed = memory.computed + mask.flatten(1).sum(1)
     due = 2 * computed >= mask[0].numel()
-    signal = _signal_of(memory.input, memory.output, gate)
-    fresh = relative_scale(signal, signal_norms(gate, weight))
+    fresh = _fresh_scale(memory.input, memory.output, weight, gate)
     scale = torch.where(due.view(fresh.shape), fresh, memory.scale)
     return memory._replace(scale=scale, computed=computed.where(~due, 0))
 
@@ -415,22 +533,6 @@ def _clip_previous(
     return output + bias.view(-1, *[1] * (output.dim() - 3))
 
 
-def _transmitted(
-    frames: Tensor,
-    kernel_size: tuple[int, ...],
-    geometry: ConvGeometry,
-    decide: Decide,
-) -> Tensor:
-    """Find the inputs that frames stand for, one frame after the other."""
-    transmitted = [frames[:, 0]]
-    for frame in frames.unbind(1)[1:]:
-        residual = frame - transmitted[-1]
-        closed = 1 - decide(residual, frame)
-        whole = _all_open(closed, kernel_size, geometry, frame.shape[2:])
-        transmitted.append(transmitted[-1] + whole * residual)
-    return torch.stack(transmitted, 1)
-
-
 def _all_open(
     closed: Tensor,
     kernel_size: tuple[int, ...],
@@ -444,6 +546,8 @@ def _all_open(
     so that gate has to get its gradient; else a gate that has closed would
     never open again.
     """
+    if math.prod(kernel_size) == 1 and closed.shape[2:] == size:
+        return 1 - closed
     count = cover_sum(closed, kernel_size, geometry, size)
     whole = torch.relu(1 - count)
     if not closed.requires_grad:

@@ -31,8 +31,11 @@ from .layer import SkipConvMixin
 from .loss import LateCosts
 from .motion import MotionFollower
 from .policy import find_images
-from .reference import SkipMemory
+from .reference import ClipMemory, SkipMemory
 from .state import CallSite, StreamState, WeightWatch
+
+#: What clips in training go on from, by call site.
+ClipState = dict[CallSite, ClipMemory]
 
 
 def unfold(x: Tensor, num_frames: int) -> Tensor:
@@ -391,14 +394,23 @@ class ClipBinding(Binding):
     Args:
         model: A converted model.
         num_frames: Frames T of a clip; batches are (B*T, C, H, W).
+        state: What clips in training go on from; None begins each with a
+            reference frame.
 
     Attributes:
         costs: Costs of each call in the last forward, in training.
     """
 
-    def __init__(self, model: nn.Module, num_frames: int) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        num_frames: int,
+        state: ClipState | None = None,
+    ) -> None:
         super().__init__(model)
         self.num_frames = num_frames
+        self._state = state
+        self._calls: Counter[SkipConvMixin] = Counter()
         self.costs: list[GateCost] = []
         self._late = LateCosts()
         self._wants_gradients = False
@@ -411,6 +423,7 @@ class ClipBinding(Binding):
 
     def begin(self) -> None:
         self.costs = []
+        self._calls.clear()
         self._wants_gradients = torch.is_grad_enabled()
         for layer in self.names:
             follow_mode(layer, self.model.training)
@@ -432,7 +445,11 @@ class ClipBinding(Binding):
         )
         if not trains or self.num_frames == 1:
             return run_frames(layer, x, self.num_frames, None)[0]
-        output, cost = layer.skip_clip(unfold(x, self.num_frames))
+        frames = unfold(x, self.num_frames)
+        if self._state is None:
+            output, cost, _ = layer.skip_clip(frames)
+        else:
+            output, cost = self._go_on(layer, frames)
         if is_in_backward():
             # Activation checkpointing: the loss has had the cost already.
             output = self._late.settle(layer, output, cost)
@@ -441,6 +458,22 @@ class ClipBinding(Binding):
         else:
             self.costs.append(self._late.put_off(layer, cost))
         return output.flatten(0, 1)
+
+    def _go_on(
+        self, layer: SkipConvMixin, frames: Tensor
+    ) -> tuple[Tensor, GateCost]:
+        if is_in_backward():
+            raise InputError(
+                f'{self.names[layer]}: expected a model without activation '
+                'checkpointing in clips that go on from others, got one that '
+                'computes layers again; set with_cp=False'
+            )
+        site = self.names[layer], self._calls[layer]
+        self._calls[layer] += 1
+        memory = self._state.get(site)
+        output, cost, after = layer.skip_clip(frames, memory)
+        self._state[site] = after
+        return output, cost
 
 
 @contextmanager
@@ -507,23 +540,32 @@ def streams(model: nn.Module) -> Iterator[Callable[[StreamState], None]]:
 
 
 @contextmanager
-def clip(model: nn.Module, num_frames: int) -> Iterator[None]:
+def clip(
+    model: nn.Module, num_frames: int, state: ClipState | None = None
+) -> Iterator[ClipBinding]:
     """Run a converted model over whole clips, in training or inference.
 
     Outputs and MACs equal those of a stream over the clip's frames. No
-    memory is kept between calls.
+    memory is kept between calls, unless there is a state.
 
     Args:
         model: A converted model.
         num_frames: Frames T per clip; inputs are (B*T, C, H, W), clip-major.
+        state: An empty dict, that keeps the memory from one training step
+            to the next: the clips of the next step have to be those that
+            follow in the same videos.
+
+    Yields:
+        What ties the model to the clips; its ``costs`` are those of the
+        gates in the last forward in training.
 
     Raises:
         ValueError: Nothing is converted, or ``num_frames`` < 1.
         RuntimeError: The model is inside a stream or clip already.
     """
     _check_frames(num_frames)
-    with ClipBinding(model, num_frames):
-        yield
+    with ClipBinding(model, num_frames, state) as binding:
+        yield binding
 
 
 def _check_frames(num_frames: int) -> None:

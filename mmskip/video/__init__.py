@@ -1,10 +1,9 @@
 """Video in and results out: sources, live cameras, files of results."""
 
-from .frame import Frame, FrameResult
 from .health import FrameHealth, HealthLimits, Metrics
 from .live import LiveOptions, LiveReader
 from .logs import ResultLog, read_results
-from .reader import FrameReader, read_ahead
+from .reader import Frame, FrameReader, FrameResult, read_ahead
 from .regions import Region
 from .results import (
     ResultVideo,

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmskip.reading import InputError
 
-from .frame import Frame, FrameResult
+from .reader import Frame, FrameResult
 
 GIGA = 1e9
 

@@ -24,8 +24,7 @@ from .decoding import (
     video_of,
     without_password,
 )
-from .frame import Frame
-from .reader import DEFAULT_FPS, TIMEOUT, FrameReader, Lost
+from .reader import DEFAULT_FPS, TIMEOUT, Frame, FrameReader, Lost
 
 # Seconds that closing waits for the thread that reads.
 PATIENCE = 0.3

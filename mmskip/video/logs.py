@@ -14,7 +14,7 @@ from mmengine.structures import BaseDataElement
 
 from mmskip.reading import InputError
 
-from .frame import FrameResult
+from .reader import FrameResult
 
 GIGA = 1e9
 HOUR = 'hour'

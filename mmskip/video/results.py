@@ -17,8 +17,8 @@ from torch import nn
 from mmskip.reading import InputError
 from mmskip.visualization import PredictionDrawer, caption, tint
 
-from .frame import FrameResult
 from .logs import check_log_path
+from .reader import FrameResult
 from .writer import VideoWriter, check_video_path
 
 GIGA = 1e9

@@ -227,7 +227,7 @@ def test_a_relative_gate_trains_on_the_level_that_a_stream_has(kind, memory):
             expected.append(output)
             masks.append(mask)
 
-    output, cost = layer.skip_clip(torch.stack(video, 1))
+    output, cost, _ = layer.skip_clip(torch.stack(video, 1))
 
     assert torch.allclose(output, torch.stack(expected, 1), atol=1e-4)
     share = torch.stack(masks[1:]).float().mean()

@@ -12,9 +12,6 @@ configs/_base_/conversions/output_norm.py. Example::
 """
 
 import argparse
-import contextlib
-import io
-import math
 import sys
 from collections.abc import Iterable, Sequence
 from itertools import islice
@@ -24,8 +21,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from mmengine.config import Config
 from mmengine.fileio import load
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from rich.console import Console
 from rich.table import Table
 from torch import nn
@@ -39,6 +34,7 @@ from mmskip.apis import (
     stream_video,
 )
 from mmskip.apis.errors import EXIT_OK, run_tool
+from mmskip.evaluation.agreement import ap50, boxes_of, sure_boxes
 from mmskip.experiments import write_csv, write_json
 from mmskip.plan import PRECISIONS
 from mmskip.registry import build_own
@@ -46,8 +42,6 @@ from mmskip.skip_conv import NormGate
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 SHIPPED = ROOT / 'configs/_base_/conversions/output_norm.py'
-# Score from which a dense detection is taken for the truth.
-SURE = 0.3
 
 
 class Run(NamedTuple):
@@ -126,7 +120,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for gain in args.gains:
         dark = [darkened(image, gain) for image in images]
         dense = run(model, dark, args.frames[0], dense=True)
-        known = truth_of_run(dense) if truth is None else truth
+        known = sure_boxes(dense.boxes) if truth is None else truth
         found = [('dense', dense)]
         for threshold in thresholds:
             for gate in gates:
@@ -200,21 +194,7 @@ def run(
     for number, result in enumerate(results):
         full += result.cost.dense
         spent += result.cost.executed + result.cost.overhead
-        found = result.prediction.pred_instances
-        boxes += [
-            dict(
-                image_id=first + number,
-                category_id=label,
-                bbox=[x1, y1, x2 - x1, y2 - y1],
-                score=score,
-            )
-            for (x1, y1, x2, y2), score, label in zip(
-                found.bboxes.tolist(),
-                found.scores.tolist(),
-                found.labels.tolist(),
-                strict=True,
-            )
-        ]
+        boxes += boxes_of(result.prediction, first + number)
     return Run(boxes, full / (number + 1), spent / (number + 1))
 
 
@@ -242,11 +222,6 @@ def truth_of(path: str, classes: Sequence[str]) -> list[dict[str, Any]]:
     ]
 
 
-def truth_of_run(result: Run) -> list[dict[str, Any]]:
-    """What a detector is sure of."""
-    return [box for box in result.boxes if box['score'] > SURE]
-
-
 def show(rows: Sequence[dict[str, Any]], frames: int) -> None:
     """Print the rows as a table."""
     table = Table(title=f'{frames} frames')
@@ -258,44 +233,6 @@ def show(rows: Sequence[dict[str, Any]], frames: int) -> None:
             *(v if isinstance(v, str) else f'{v:.4g}' for v in values)
         )
     Console().print(table)
-
-
-def ap50(
-    truth: Sequence[dict[str, Any]],
-    found: Sequence[dict[str, Any]],
-    frames: Iterable[int],
-) -> float:
-    """AP at an IoU of 0.5, in percent, mean over the classes of the truth.
-
-    Not a number if there is nothing to find.
-    """
-    frames = list(frames)
-    labels = sorted({box['category_id'] for box in truth})
-    found = [box for box in found if box['category_id'] in labels]
-    if not labels or not found:
-        return 0.0 if labels else math.nan
-    boxes = [
-        dict(box, id=i, iscrowd=0, area=box['bbox'][2] * box['bbox'][3])
-        for i, box in enumerate(truth, 1)
-    ]
-    with contextlib.redirect_stdout(io.StringIO()):
-        known = COCO()
-        known.dataset = dict(
-            info={},
-            images=[dict(id=frame) for frame in frames],
-            categories=[dict(id=label) for label in labels],
-            annotations=[box for box in boxes if box['image_id'] in frames],
-        )
-        known.createIndex()
-        scores = COCOeval(
-            known,
-            known.loadRes(found),
-            'bbox',
-        )
-        scores.evaluate()
-        scores.accumulate()
-        scores.summarize()
-    return 100 * float(scores.stats[1])
 
 
 if __name__ == '__main__':

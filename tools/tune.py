@@ -1,0 +1,487 @@
+"""Let the gates of a converted model learn from videos, without labels.
+
+The dense model teaches: the thresholds of all layers move so that the outputs
+stay those of the dense model at the MACs, or the error, that is asked for.
+The weights stay as they are, unless --layer-rate says otherwise. Writes to
+--out a config that inherits CONFIG and names a threshold for every layer
+(NAME_tuned.py, for all other tools, with the same checkpoint), tune.csv and
+.png (cost and error of each step) and tune.json, with what the gates are
+worth on the last part of each video, which they did not learn on. Example::
+
+    python tools/tune.py CONFIG CHECKPOINT my_video.mp4 --macs 0.15 \
+        --minutes 15 --out work_dirs/tuned
+
+A config without conversions gets those of
+configs/_base_/conversions/output_norm.py. A run that was killed goes on with
+--resume. The algorithm is in mmskip/apis/tuning.py.
+"""
+
+import argparse
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config, DictAction
+from mmengine.dist import get_rank, init_dist, is_distributed
+from rich.console import Console
+from rich.table import Table
+from torch import nn
+
+import mmskip
+from mmskip.apis import UserError, init_model, load_config
+from mmskip.apis.calibration import (
+    calibrated_conversions,
+    is_norm_gated,
+    rounded,
+    run_tensors,
+    write_calibrated,
+)
+from mmskip.apis.errors import EXIT_OK, run_tool
+from mmskip.apis.tuning import (
+    Footage,
+    GateTuner,
+    Segment,
+    Step,
+    TuneSettings,
+    freeze_thresholds,
+    learn_thresholds,
+    read_footage,
+    save_state,
+)
+from mmskip.core import count_macs
+from mmskip.evaluation import (
+    Budget,
+    Choice,
+    OutputError,
+    fit_scale,
+    norm_gates,
+)
+from mmskip.evaluation.agreement import agreement
+from mmskip.experiments import positive, write_csv, write_json
+from mmskip.skip_conv import stream
+from mmskip.visualization import new_figure, save_figure
+
+ROOT = Path(__file__).resolve().parent.parent
+SHIPPED = ROOT / 'configs/_base_/conversions/output_norm.py'
+START, EQUAL, TUNED = 'as they were', 'as they were, equal MACs', 'tuned'
+# Rounds that are timed before it is known how many the time allows.
+TIMED_ROUNDS = 1
+SECONDS_BETWEEN_LINES = 10.0
+LONGEST = 10**6
+
+
+def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument('config', help='of a detector or a pose estimator')
+    parser.add_argument('checkpoint', help='its weights')
+    parser.add_argument(
+        'video', nargs='+', help='files or folders of images to learn from'
+    )
+    parser.add_argument('--out', type=Path, required=True, help='folder')
+    budget = parser.add_mutually_exclusive_group(required=True)
+    budget.add_argument(
+        '--macs',
+        type=float,
+        metavar='SHARE',
+        help="to spend, of the dense model's, e.g. 0.15",
+    )
+    budget.add_argument(
+        '--max-error',
+        type=float,
+        metavar='ERROR',
+        help='of the outputs, as of mmskip calibrate, e.g. 0.1',
+    )
+    length = parser.add_mutually_exclusive_group()
+    length.add_argument(
+        '--minutes', type=float, default=15.0, help='to learn (default: 15)'
+    )
+    length.add_argument(
+        '--rounds',
+        type=int,
+        help='in each of which every stream runs a segment, in place of '
+        '--minutes; 0 leaves the gates as they are',
+    )
+    for name, default, meaning in (
+        ('--streams', 2, 'videos that run side by side'),
+        ('--frames', 3, 'frames over which gradients reach back'),
+        ('--segment', 36, 'frames of a segment, a multiple of --frames'),
+        ('--most', 2000, 'frames of each video to read, from its start'),
+    ):
+        parser.add_argument(
+            name,
+            type=positive,
+            default=default,
+            help=f'{meaning} (default: {default})',
+        )
+    parser.add_argument(
+        '--held',
+        type=float,
+        default=0.2,
+        help='share of each video, its end, to check on (default: 0.2)',
+    )
+    parser.add_argument(
+        '--rate',
+        type=float,
+        default=0.03,
+        help='learning rate of the thresholds (default: 0.03)',
+    )
+    parser.add_argument(
+        '--layer-rate',
+        type=float,
+        default=0.0,
+        help='learning rate of the layers; writes NAME_tuned.pth '
+        '(default: 0, they stay as they are)',
+    )
+    parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument(
+        '--bbox',
+        type=float,
+        nargs=4,
+        metavar=('X1', 'Y1', 'X2', 'Y2'),
+        help='box of a pose estimator (default: the whole frame)',
+    )
+    parser.add_argument('--resume', action='store_true', help='go on in --out')
+    parser.add_argument('--device', default='cpu', help="e.g. 'cuda:0'")
+    parser.add_argument(
+        '--launcher',
+        choices=('none', 'pytorch', 'slurm'),
+        default='none',
+        help='of several processes, each with --streams of its own',
+    )
+    parser.add_argument('--local-rank', type=int, help=argparse.SUPPRESS)
+    parser.add_argument(
+        '--cfg-options',
+        nargs='+',
+        action=DictAction,
+        default={},
+        help='override settings of the config, xxx=yyy',
+    )
+    args = parser.parse_args(argv)
+    if args.segment % args.frames:
+        parser.error(
+            f'--segment must be a multiple of --frames {args.frames}, got '
+            f'{args.segment}'
+        )
+    if not 0 < args.held < 1:
+        parser.error(f'--held must be in (0, 1), got {args.held}')
+    return args
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the tool and return its exit code."""
+    args = parse_args(argv)
+    console = Console()
+    if args.launcher != 'none' and not is_distributed():
+        init_dist(args.launcher, backend='gloo')
+    try:
+        settings = TuneSettings(
+            args.macs,
+            args.max_error,
+            args.streams,
+            args.frames,
+            args.rate,
+            args.layer_rate,
+            seed=args.seed,
+        )
+    except ValueError as error:
+        raise UserError(str(error)) from error
+    cfg = converted_config(args)
+    model = init_model(cfg, args.checkpoint, args.device)
+    footage = read_footage(
+        model, args.video, args.segment, args.held, args.most, args.bbox
+    )
+    args.out.mkdir(parents=True, exist_ok=True)
+    start = {n: g.threshold for n, g in norm_gates(model).items()}
+    tuner = tune(model, footage.learn, settings, args, console)
+    thresholds = freeze_thresholds(model)
+    if get_rank():
+        return EXIT_OK
+    finish(args, cfg, model, footage, start, thresholds, tuner, console)
+    return EXIT_OK
+
+
+def converted_config(args: argparse.Namespace) -> Config:
+    """Load the config; one without conversions gets the shipped ones.
+
+    Raises:
+        UserError: Its conversions have no norm gate.
+    """
+    cfg = load_config(args.config, args.cfg_options)
+    if 'conversions' not in cfg.model:
+        cfg.custom_imports = dict(imports=['mmskip'])
+        cfg.model.arch = cfg.model.type
+        cfg.model.type = 'mmskip.ConvertedModel'
+        cfg.model.conversions = Config.fromfile(SHIPPED).conversions
+    elif not any(map(is_norm_gated, cfg.model.conversions)):
+        raise UserError(
+            f'{args.config}: expected model.conversions with a norm gate, '
+            'got none; see configs/_base_/conversions/output_norm.py'
+        )
+    return cfg
+
+
+def tune(
+    model: nn.Module,
+    segments: Sequence[Segment],
+    settings: TuneSettings,
+    args: argparse.Namespace,
+    console: Console,
+) -> GateTuner:
+    """Let the gates of a model learn, and keep the state after each round."""
+    learn_thresholds(model)
+    tuner = GateTuner(model, segments, settings)
+    path, rounds = args.out / 'tune.pth', args.rounds
+    if args.resume and path.exists():
+        state = torch.load(path, map_location=args.device, weights_only=True)
+        tuner.load_state_dict(state['tuner'])
+        rounds = state['rounds']
+        console.print(
+            f'goes on after {tuner.rounds_done} of {rounds} rounds',
+            highlight=False,
+        )
+    began = told = time.perf_counter()
+    until = TIMED_ROUNDS if rounds is None else None
+    while True:
+        total = LONGEST if rounds is None else rounds
+        before = tuner.rounds_done
+        for step in tuner.run(total, until or tuner.rounds_done + 1):
+            now = time.perf_counter()
+            if now - told > SECONDS_BETWEEN_LINES and not get_rank():
+                told = now
+                tell(step, tuner, rounds, now - began, console)
+        if rounds is None:
+            rounds = rounds_within(args.minutes, began, tuner)
+            until = None
+        if not get_rank():
+            save_state(path, dict(tuner=tuner.state_dict(), rounds=rounds))
+        if tuner.rounds_done >= rounds or tuner.rounds_done == before:
+            return tuner
+
+
+def rounds_within(minutes: float, began: float, tuner: GateTuner) -> int:
+    """Tell how many rounds fit into the time, by those that are done."""
+    seconds = (time.perf_counter() - began) / tuner.rounds_done
+    rounds = torch.tensor(int(60 * minutes / seconds))
+    if is_distributed():
+        torch.distributed.all_reduce(rounds, torch.distributed.ReduceOp.MIN)
+    return max(tuner.rounds_done, int(rounds))
+
+
+def tell(
+    step: Step,
+    tuner: GateTuner,
+    rounds: int | None,
+    seconds: float,
+    console: Console,
+) -> None:
+    """Print how far it is."""
+    recent = tuner.steps[-10:]
+    mean = [sum(column) / len(recent) for column in zip(*recent, strict=True)]
+    loss, error, share, _ = mean
+    where = f'round {tuner.rounds_done + 1}'
+    left = ''
+    if rounds is not None:
+        where += f'/{rounds}'
+        done = max(len(tuner.steps), 1)
+        per_round = done / max(tuner.rounds_done, 1)
+        still = max(rounds * per_round - done, 0)
+        left = f', {seconds / done * still:.0f} s left'
+    console.print(
+        f'{where}: loss {loss:.4f}, error {error:.3f} at {share:.1%} of the '
+        f'MACs{left}',
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def finish(
+    args: argparse.Namespace,
+    cfg: Config,
+    model: nn.Module,
+    footage: Footage,
+    start: Mapping[str, float],
+    thresholds: Mapping[str, float],
+    tuner: GateTuner,
+    console: Console,
+) -> None:
+    """Fit the budget, write the config, and measure what it is worth."""
+    checkpoint = args.checkpoint
+    name = f'{Path(args.config).stem}_tuned'
+    if args.layer_rate:
+        checkpoint = str(args.out / f'{name}.pth')
+        torch.save(dict(state_dict=model.state_dict()), checkpoint)
+    fast = init_model(cfg, checkpoint, args.device)
+    mmskip.accelerate(fast)
+    if tuner.rounds_done:
+        fitted = fit(fast, footage.fit, thresholds, budget_of(args))
+        thresholds = rounded(fitted.thresholds)
+    same = fit(
+        fast,
+        footage.fit,
+        start,
+        Budget(max_share=shares(fast, footage.fit, thresholds)),
+    )
+    config = args.out / f'{name}.py'
+    entries = calibrated_conversions(model, cfg.model.conversions, thresholds)
+    stock = 'conversions' not in load_config(args.config).model
+    write_calibrated(
+        config, args.config, entries, 'tune', cfg.model.arch if stock else None
+    )
+    rows = [
+        dict(gates=title, **measure(fast, footage.held, chosen))
+        for title, chosen in (
+            (START, start),
+            (EQUAL, same.thresholds),
+            (TUNED, thresholds),
+        )
+    ]
+    report(args, rows, thresholds, tuner, console)
+    console.print(f'Written: {config}', markup=False, soft_wrap=True)
+
+
+def budget_of(args: argparse.Namespace) -> Budget:
+    """What the thresholds have to keep to."""
+    return Budget(args.max_error, args.macs)
+
+
+def fit(
+    model: nn.Module,
+    segments: Sequence[Segment],
+    thresholds: Mapping[str, float],
+    budget: Budget,
+) -> Choice:
+    """Find the joint factor on all thresholds that meets a budget.
+
+    In learning decisions are drawn; here they are those of a stream.
+    """
+    found = fit_scale(meter(model, segments), thresholds, budget, 16.0, 8)
+    if found is None:
+        raise UserError(
+            f'expected gates that keep to {budget}, got none around what was '
+            'learned; allow more, or learn longer'
+        )
+    return found
+
+
+def meter(model: nn.Module, segments: Sequence[Segment]) -> OutputError:
+    """Measures thresholds on segments."""
+    clips = [segment.frames for segment in segments]
+    return OutputError(model, clips, partial(run_tensors, model))
+
+
+def shares(
+    model: nn.Module,
+    segments: Sequence[Segment],
+    thresholds: Mapping[str, float],
+) -> float:
+    """Tell what thresholds spend, as a share of the dense MACs."""
+    return meter(model, segments)(thresholds).share
+
+
+def measure(
+    model: nn.Module,
+    segments: Sequence[Segment],
+    thresholds: Mapping[str, float],
+) -> dict[str, Any]:
+    """Tell how predictions agree with the dense ones, and what they cost."""
+    for name, gate in norm_gates(model).items():
+        gate.threshold = thresholds[name]
+    dense, found, spent, full = [], [], 0.0, 0
+    with torch.no_grad():
+        for segment in segments:
+            for frame in segment.frames:
+                dense += model.test_step(own(frame))
+            with stream(model), count_macs(model) as ledger:
+                for frame in segment.frames:
+                    found += model.test_step(own(frame))
+            spent += ledger.total().spent
+            full += ledger.total().dense
+    name, value = agreement(dense, found)
+    return dict(
+        frames=len(dense),
+        share=spent / full,
+        reduction=full / spent,
+        measure=name,
+        agreement=value,
+    )
+
+
+def own(frame: Mapping[str, Any]) -> dict[str, Any]:
+    """A batch whose lists and samples the model may write into."""
+    return dict(
+        inputs=list(frame['inputs']),
+        data_samples=[sample.clone() for sample in frame['data_samples']],
+    )
+
+
+def report(
+    args: argparse.Namespace,
+    rows: list[dict[str, Any]],
+    thresholds: Mapping[str, float],
+    tuner: GateTuner,
+    console: Console,
+) -> None:
+    """Write and print what was learned and what it is worth."""
+    steps = [dict(step=i, **s._asdict()) for i, s in enumerate(tuner.steps)]
+    if steps:
+        write_csv(args.out / 'tune.csv', steps)
+        draw(steps, args.out / 'tune.png')
+    write_json(
+        args.out / 'tune.json',
+        dict(
+            config=args.config,
+            checkpoint=args.checkpoint,
+            videos=args.video,
+            rounds=tuner.rounds_done,
+            held_out=rows,
+            thresholds=dict(thresholds),
+        ),
+    )
+    table = Table('gates', 'MACs', 'fewer', rows[0]['measure'])
+    for row in rows:
+        table.add_row(
+            row['gates'],
+            f'{row["share"]:.1%}',
+            f'{row["reduction"]:.2f}x',
+            f'{row["agreement"]:.1f}',
+        )
+    console.print(
+        f'On {rows[0]["frames"]} frames that were kept aside, against the '
+        'dense model:',
+        highlight=False,
+    )
+    console.print(table)
+
+
+def draw(steps: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Plot error and MACs of the steps."""
+    figure, axes = new_figure()
+    other = axes.twinx()
+    for axis, key, color in (
+        (axes, 'error', 'tab:blue'),
+        (other, 'share', 'tab:orange'),
+    ):
+        values = torch.tensor([step[key] for step in steps])
+        width = max(1, len(values) // 50)
+        means = [chunk.mean().item() for chunk in values.split(width)]
+        middle = [
+            min(i * width + width / 2, len(values)) for i in range(len(means))
+        ]
+        axis.plot(middle, means, color=color)
+        axis.set_ylim(bottom=0)
+    axes.set_xlabel('step')
+    axes.set_ylabel('relative error of the outputs', color='tab:blue')
+    other.set_ylabel("share of the dense model's MACs", color='tab:orange')
+    save_figure(figure, path)
+
+
+if __name__ == '__main__':
+    sys.exit(run_tool(main, 'tune'))
