@@ -323,11 +323,9 @@ def finish(
     if tuner.rounds_done:
         fitted = fit(fast, footage.fit, thresholds, budget_of(args))
         thresholds = rounded(fitted.thresholds)
-    same = fit(
-        fast,
-        footage.fit,
-        start,
-        Budget(max_share=shares(fast, footage.fit, thresholds)),
+    spent = meter(fast, footage.fit)(thresholds).share
+    same = fit_scale(
+        meter(fast, footage.fit), start, Budget(max_share=spent), 256.0, 11
     )
     config = args.out / f'{name}.py'
     entries = calibrated_conversions(model, cfg.model.conversions, thresholds)
@@ -339,9 +337,10 @@ def finish(
         dict(gates=title, **measure(fast, footage.held, chosen))
         for title, chosen in (
             (START, start),
-            (EQUAL, same.thresholds),
+            (EQUAL, same and same.thresholds),
             (TUNED, thresholds),
         )
+        if chosen is not None
     ]
     report(args, rows, thresholds, tuner, console)
     console.print(f'Written: {config}', markup=False, soft_wrap=True)
@@ -375,15 +374,6 @@ def meter(model: nn.Module, segments: Sequence[Segment]) -> OutputError:
     """Measures thresholds on segments."""
     clips = [segment.frames for segment in segments]
     return OutputError(model, clips, partial(run_tensors, model))
-
-
-def shares(
-    model: nn.Module,
-    segments: Sequence[Segment],
-    thresholds: Mapping[str, float],
-) -> float:
-    """Tell what thresholds spend, as a share of the dense MACs."""
-    return meter(model, segments)(thresholds).share
 
 
 def measure(

@@ -23,8 +23,6 @@ from mmskip.core import GateCost, count_macs
 from mmskip.evaluation import DistillLoss, FeatureLoss, loss_for, norm_gates
 from mmskip.skip_conv import (
     LearnedNormGate,
-    NormGate,
-    OutputNormGate,
     SkipConvMixin,
     clip,
     stream,
@@ -168,16 +166,16 @@ def learn_thresholds(model: nn.Module) -> dict[str, LearnedNormGate]:
         The gates by layer; they begin with the thresholds that were there.
 
     Raises:
-        UserError: A gate cannot learn: it is closed or open for good, reads
-            inputs, or its layer keeps the other memory.
+        UserError: A gate cannot learn: it is open for good, or its layer
+            keeps the other memory.
     """
     layers, found = dict(model.named_modules()), {}
     for name, gate in norm_gates(model).items():
         layer = layers[name]
-        if gate.kind != 'output_norm' or layer.memory != 'accumulated':
+        if layer.memory != 'accumulated':
             raise UserError(
-                f"{name}: expected an OutputNormGate and memory='accumulated'"
-                f', got {type(gate).__name__} and {layer.memory!r}; see '
+                f"{name}: expected memory='accumulated' for gates to learn, "
+                f'got {layer.memory!r}; see '
                 'configs/_base_/conversions/output_norm.py'
             )
         if not gate.threshold > 0:
@@ -186,7 +184,11 @@ def learn_thresholds(model: nn.Module) -> dict[str, LearnedNormGate]:
                 f'{gate.threshold}'
             )
         learned = LearnedNormGate(
-            gate.threshold, gate.block_size, gate.order, gate.relative
+            gate.threshold,
+            gate.kind.removesuffix('_norm'),
+            gate.block_size,
+            gate.order,
+            gate.relative,
         )
         learned.folded = gate.folded
         layer.gate = learned.to(layer.weight.device)
@@ -200,22 +202,12 @@ def freeze_thresholds(model: nn.Module) -> dict[str, float]:
     Returns:
         The thresholds by layer.
     """
-    layers, found = dict(model.named_modules()), {}
-    for name, gate in norm_gates(model).items():
-        threshold = gate.params().threshold
-        found[name] = threshold
+    layers = dict(model.named_modules())
+    gates = norm_gates(model)
+    for name, gate in list(gates.items()):
         if isinstance(gate, LearnedNormGate):
-            layers[name].gate = plain_gate(gate, threshold)
-    return found
-
-
-def plain_gate(gate: NormGate, threshold: float) -> NormGate:
-    """Make an output-norm gate like another one, with this threshold."""
-    plain = OutputNormGate(
-        threshold, gate.block_size, gate.order, gate.relative
-    )
-    plain.folded = gate.folded
-    return plain
+            layers[name].gate = gates[name] = gate.plain()
+    return {name: gate.threshold for name, gate in gates.items()}
 
 
 class Step(NamedTuple):
@@ -298,7 +290,7 @@ class GateTuner:
                 yield from self._round(rounds)
                 self.rounds_done += 1
         finally:
-            self._model.training = False
+            self._model.eval()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that goes on after a round."""
@@ -383,6 +375,7 @@ class GateTuner:
         weight = self._weight_of_cost(share, error)
         (loss + weight * self._part * expected / share).backward()
         self._learn()
+        self._shift()
         return Step(shown, error, share, weight)
 
     def _weight_of_cost(self, share: float, error: float) -> float:
@@ -395,12 +388,29 @@ class GateTuner:
         now = error if wanted is None else share
         before = now if self._recent is None else self._recent
         self._recent = 0.9 * before + 0.1 * now
-        if wanted is None:
-            over = math.log(self._settings.error / self._recent)
-        else:
-            over = math.log(self._recent / wanted)
+        over = self._over()
         self._beta *= math.exp(0.03 * max(-1.0, min(1.0, over)))
-        return self._beta * math.exp(2 * max(-0.7, min(0.7, over)))
+        return self._beta * math.exp(2 * max(-1.4, min(1.4, over)))
+
+    def _over(self) -> float:
+        """Tell how far the last steps were above the budget, a logarithm.
+
+        Steps that err less than they may have MACs to save.
+        """
+        if self._settings.share is None:
+            return math.log(self._settings.error / max(self._recent, 1e-6))
+        return math.log(self._recent / self._settings.share)
+
+    def _shift(self) -> None:
+        """Move all thresholds together towards the budget.
+
+        Gates that are all but closed have no gradient that would open them.
+        """
+        gates, *_ = self._optimizer.param_groups
+        shift = gates['lr'] * max(-1.0, min(1.0, self._over()))
+        with torch.no_grad():
+            for log_factor in gates['params']:
+                log_factor += shift
 
     def _learn(self) -> None:
         for group in self._optimizer.param_groups:

@@ -118,6 +118,8 @@ class GateCost(NamedTuple):
     @classmethod
     def of(cls, dense: int, drawn: list[tuple[Tensor, Tensor]]) -> 'GateCost':
         """Average the masks and probabilities of a clip's frames."""
+        if not drawn:  # a reference frame, and no more
+            return cls(0, torch.zeros(()), torch.zeros(()))
         masks, probabilities = zip(*drawn, strict=True)
         return cls(
             dense,
@@ -128,7 +130,7 @@ class GateCost(NamedTuple):
     @staticmethod
     def total(costs: list['GateCost']) -> tuple[Tensor, Tensor]:
         """Average the expected and the hard share over costs, by MACs."""
-        dense = sum(cost.dense for cost in costs)
+        dense = max(sum(cost.dense for cost in costs), 1)
         return (
             sum(cost.dense / dense * cost.expected for cost in costs),
             sum(cost.dense / dense * cost.hard for cost in costs),

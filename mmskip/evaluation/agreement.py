@@ -207,12 +207,12 @@ def sure_boxes(boxes: Iterable[dict[str, Any]]) -> Boxes:
     return [box for box in boxes if box['score'] > SURE]
 
 
-def ap50(
+def average_precisions(
     truth: Sequence[dict[str, Any]],
     found: Sequence[dict[str, Any]],
     frames: Iterable[int],
-) -> float:
-    """Compute AP at an IoU of 0.5, in percent, mean over the truth's classes.
+) -> tuple[float, float]:
+    """Compute COCO's AP and AP50, in percent, means over the truth's classes.
 
     Args:
         truth: Boxes as those of :func:`boxes_of`; scores are not read.
@@ -220,7 +220,7 @@ def ap50(
         frames: Numbers of the frames to look at.
 
     Returns:
-        Not a number if there is nothing to find.
+        AP and AP50; not numbers if there is nothing to find.
     """
     # Pose estimators do without it.
     from pycocotools.coco import COCO
@@ -230,7 +230,7 @@ def ap50(
     labels = sorted({box['category_id'] for box in truth})
     found = [box for box in found if box['category_id'] in labels]
     if not labels or not found:
-        return 0.0 if labels else math.nan
+        return (0.0, 0.0) if labels else (math.nan, math.nan)
     boxes = [
         dict(box, id=i, iscrowd=0, area=box['bbox'][2] * box['bbox'][3])
         for i, box in enumerate(truth, 1)
@@ -248,7 +248,7 @@ def ap50(
         scores.evaluate()
         scores.accumulate()
         scores.summarize()
-    return 100 * float(scores.stats[1])
+    return 100 * float(scores.stats[0]), 100 * float(scores.stats[1])
 
 
 def keypoints_near(truth: Sequence[Any], found: Sequence[Any]) -> float:
@@ -292,4 +292,7 @@ def agreement(truth: Sequence[Any], found: Sequence[Any]) -> tuple[str, float]:
         [box for i, sample in enumerate(some) for box in boxes_of(sample, i)]
         for some in (truth, found)
     )
-    return 'AP50', ap50(sure_boxes(dense), other, range(len(truth)))
+    _, found_50 = average_precisions(
+        sure_boxes(dense), other, range(len(truth))
+    )
+    return 'AP50', found_50

@@ -230,18 +230,20 @@ class OutputNormGate(NormGate):
 
 
 @MODELS.register_module()
-class LearnedNormGate(OutputNormGate):
-    """An output-norm gate whose threshold is learned in clips.
+class LearnedNormGate(NormGate):
+    """A norm gate whose threshold is learned in clips.
 
     Ours: between the norm gates of the paper, which share one threshold that
     somebody chooses, and its learned ones, which cost a convolution. The
     score of an output is the logarithm of its statistic over the threshold,
     times ``sharpness``; in training decisions are drawn with its sigmoid as
-    the probability, in inference the gate is an :class:`OutputNormGate`, and
-    costs what that costs.
+    the probability, in inference the gate is a plain norm gate, and costs
+    what that costs.
 
     Args:
         threshold: Where the threshold starts, above 0.
+        norm: ``output`` to be an :class:`OutputNormGate`, ``input`` to be an
+            :class:`InputNormGate`.
         block_size: Outputs fire together in squares of 1, 2, 4 or 8.
         order: Order p of the norm, 1 or 2.
         relative: Take the threshold as a share of the layer's own signal,
@@ -259,6 +261,7 @@ class LearnedNormGate(OutputNormGate):
     def __init__(
         self,
         threshold: float,
+        norm: str = 'output',
         block_size: int = 1,
         order: int = 1,
         relative: bool = False,
@@ -266,6 +269,11 @@ class LearnedNormGate(OutputNormGate):
         temperature: float = 2 / 3,
     ) -> None:
         super().__init__(threshold, block_size, order, relative)
+        if norm not in ('input', 'output'):
+            raise ValueError(
+                f"expected norm to be 'input' or 'output', got {norm!r}"
+            )
+        self.kind = f'{norm}_norm'
         for name, value in (
             ('threshold', threshold),
             ('sharpness', sharpness),
@@ -298,6 +306,18 @@ class LearnedNormGate(OutputNormGate):
             )
             self.__dict__['_params'] = params
         return self._params
+
+    def plain(self) -> NormGate:
+        """Make the norm gate that this one is in inference."""
+        kind = InputNormGate if self.kind == 'input_norm' else OutputNormGate
+        gate = kind(
+            self.params().threshold,
+            self.block_size,
+            self.order,
+            self.relative,
+        )
+        gate.folded = self.folded
+        return gate
 
     def refresh(self) -> None:
         """Notice writes that went past torch's version counters."""

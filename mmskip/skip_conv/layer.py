@@ -36,7 +36,6 @@ from .reference import (
     SkipMemory,
     empty_memory,
     native_call,
-    refuse_memory,
     skip_clip,
     skip_conv,
     skip_frames,
@@ -303,15 +302,11 @@ class SkipConvMixin(SelfCounting, Converted):
 
         Returns:
             Output (B, T, C_out, ...), what the gates cost, and the memory
-            for the clips that follow.
-
-        Raises:
-            InputError: There is memory, and the layer is not one that keeps
-                what was transmitted.
+            for the clips that follow; None if there is none, with the
+            memory rule ``previous`` and where frames run one by one.
         """
         params = self.params(frames[:, 0])
         if params.gate.relative and not self.gate.learns:
-            refuse_memory(memory)
             output, masks = skip_frames(frames, params)
             drawn = [(mask.to(output.dtype),) * 2 for mask in masks]
             after = None
@@ -331,8 +326,6 @@ class SkipConvMixin(SelfCounting, Converted):
         """Compute clips with decisions that are drawn."""
         weight, bias, geometry = params[:3]
         kernel_size, drawn = weight.shape[2:], []
-        if self.memory != 'accumulated':
-            refuse_memory(memory)
         if memory is None:
             memory = ClipMemory.of_nothing(frames[:, 0], params)
 

@@ -24,7 +24,6 @@ from mmskip.native import (
     support_sum,
 )
 from mmskip.native import library as native
-from mmskip.reading import InputError
 
 from .gate_mask import (
     block_mask,
@@ -192,20 +191,6 @@ class ClipMemory(NamedTuple):
             fresh = _fresh_scale(x, y, params.weight, params.gate)
             scale = torch.where(due.view(fresh.shape), fresh, scale)
         return ClipMemory(x, scale, computed.where(~due, 0))
-
-
-def refuse_memory(memory: ClipMemory | None) -> None:
-    """Refuse clips that go on where nothing was kept to go on from.
-
-    Raises:
-        InputError: There is memory.
-    """
-    if memory is not None:
-        raise InputError(
-            "expected layers with memory='accumulated' and gates that are "
-            'learned, or absolute, to go on from one clip to the next, got '
-            'another; begin each clip with a reference frame (no state)'
-        )
 
 
 def skip_conv(

@@ -443,7 +443,8 @@ class ClipBinding(Binding):
         trains = self.model.training and (
             self._wants_gradients or torch.is_grad_enabled()
         )
-        if not trains or self.num_frames == 1:
+        alone = self.num_frames == 1 and self._state is None
+        if not trains or alone:
             return run_frames(layer, x, self.num_frames, None)[0]
         frames = unfold(x, self.num_frames)
         if self._state is None:
@@ -472,6 +473,13 @@ class ClipBinding(Binding):
         self._calls[layer] += 1
         memory = self._state.get(site)
         output, cost, after = layer.skip_clip(frames, memory)
+        if after is None:
+            raise InputError(
+                f"{self.names[layer]}: expected memory='accumulated' and a "
+                'gate that is learned, or absolute, to go on from one clip '
+                'to the next; begin each clip with a reference frame (no '
+                'state)'
+            )
         self._state[site] = after
         return output, cost
 

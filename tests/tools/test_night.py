@@ -1,7 +1,5 @@
 """The benchmark of gates in less and less light."""
 
-import math
-
 import numpy as np
 import pytest
 from mmengine.fileio import dump
@@ -15,23 +13,20 @@ def tool(load_tool):
     return load_tool('benchmarks/night')
 
 
-def box(frame, left, score=1.0, label=0):
-    return dict(
-        image_id=frame,
-        category_id=label,
-        bbox=[left, 0, 10, 20],
-        score=score,
-    )
+def test_a_detector_that_runs_now_and_then_keeps_its_boxes(tool):
+    boxes = [dict(image_id=i, score=i / 10) for i in (5, 6, 7, 9)]
+    dense = tool.Run(boxes, 8.0, 8.0)
 
+    found = tool.repeated(dense, 5, 2)
 
-def test_ap50_looks_at_the_given_frames_and_classes_only(tool):
-    truth = [box(3, 0), box(4, 50), box(9, 0)]
-    found = [box(3, 1), box(4, 50), box(4, 50, label=7)]
-
-    assert tool.ap50(truth, found, range(3, 5)) == pytest.approx(100)
-    assert tool.ap50(truth, found, range(3, 10)) < 70
-    assert tool.ap50(truth, [], range(3, 5)) == 0
-    assert math.isnan(tool.ap50([], found, range(3, 5)))
+    assert [(box['image_id'], box['score']) for box in found.boxes] == [
+        (5, 0.5),
+        (6, 0.5),
+        (7, 0.7),
+        (8, 0.7),
+        (9, 0.9),
+    ]
+    assert (found.dense, found.spent) == (8.0, 4.0)
 
 
 def test_less_light_is_rounded_to_what_a_camera_gives(tool):

@@ -2,9 +2,9 @@
 
 Multiplies the frames of a video by gains, and runs a detector over each
 version densely and with Skip-Convolutions. Writes night.csv and night.json:
-AP50 and MACs for each gain and threshold. The truth is a COCO-VID file, or,
-without one, what the dense detector finds at the same gain with a score above
-0.3. A config without conversions gets those of
+AP, AP50 and MACs for each gain and threshold. The truth is a COCO-VID file,
+or, without one, what the dense detector finds at the same gain with a score
+above 0.3. A config without conversions gets those of
 configs/_base_/conversions/output_norm.py. Example::
 
     python tools/benchmarks/night.py yolox_nano_8xb8-300e_coco.py \
@@ -34,8 +34,12 @@ from mmskip.apis import (
     stream_video,
 )
 from mmskip.apis.errors import EXIT_OK, run_tool
-from mmskip.evaluation.agreement import ap50, boxes_of, sure_boxes
-from mmskip.experiments import write_csv, write_json
+from mmskip.evaluation.agreement import (
+    average_precisions,
+    boxes_of,
+    sure_boxes,
+)
+from mmskip.experiments import positive, write_csv, write_json
 from mmskip.plan import PRECISIONS
 from mmskip.registry import build_own
 from mmskip.skip_conv import NormGate
@@ -84,7 +88,15 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         '--thresholds',
         type=float,
         nargs='+',
-        help="of the gates (default the conversions')",
+        help='one for all gates, in turn (default the gates as they are)',
+    )
+    parser.add_argument(
+        '--every',
+        type=positive,
+        nargs='+',
+        default=(),
+        metavar='N',
+        help='also the dense model in every Nth frame, whose boxes stay',
     )
     parser.add_argument(
         '--precision',
@@ -115,14 +127,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.annotations is not None:
         truth = truth_of(args.annotations, model.dataset_meta['classes'])
     gates = [m for m in model.modules() if isinstance(m, NormGate)]
-    thresholds = args.thresholds or [gates[0].threshold]
     rows = []
     for gain in args.gains:
         dark = [darkened(image, gain) for image in images]
         dense = run(model, dark, args.frames[0], dense=True)
         known = sure_boxes(dense.boxes) if truth is None else truth
         found = [('dense', dense)]
-        for threshold in thresholds:
+        found += [
+            (f'every {step} frames', repeated(dense, args.frames[0], step))
+            for step in args.every
+        ]
+        if args.thresholds is None:
+            found.append(('gates', run(model, dark, args.frames[0])))
+        for threshold in args.thresholds or ():
             for gate in gates:
                 gate.threshold = threshold
             name = f'threshold {threshold:.4g}'
@@ -132,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             dict(
                 gain=gain,
                 method=name,
-                AP50=ap50(known, result.boxes, numbers),
+                **precisions(known, result.boxes, numbers),
                 GMAC=result.spent / 1e9,
                 reduction=result.dense / result.spent,
             )
@@ -196,6 +213,30 @@ def run(
         spent += result.cost.executed + result.cost.overhead
         boxes += boxes_of(result.prediction, first + number)
     return Run(boxes, full / (number + 1), spent / (number + 1))
+
+
+def repeated(dense: Run, first: int, step: int) -> Run:
+    """Tell what a detector finds that runs in every so many frames."""
+    by_frame: dict[int, list[dict[str, Any]]] = {}
+    for box in dense.boxes:
+        by_frame.setdefault(box['image_id'], []).append(box)
+    last = max(by_frame, default=first)
+    boxes = [
+        dict(box, image_id=frame)
+        for frame in range(first, last + 1)
+        for box in by_frame.get(frame - (frame - first) % step, ())
+    ]
+    return Run(boxes, dense.dense, dense.spent / step)
+
+
+def precisions(
+    truth: Sequence[dict[str, Any]],
+    found: Sequence[dict[str, Any]],
+    frames: Sequence[int],
+) -> dict[str, float]:
+    """Name AP and AP50, for a row."""
+    values = average_precisions(truth, found, frames)
+    return dict(zip(('AP', 'AP50'), values, strict=True))
 
 
 def truth_of(path: str, classes: Sequence[str]) -> list[dict[str, Any]]:
