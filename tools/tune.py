@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -45,7 +46,6 @@ from mmskip.apis.tuning import (
     Footage,
     GateTuner,
     Segment,
-    Step,
     TuneSettings,
     freeze_thresholds,
     learn_thresholds,
@@ -55,7 +55,6 @@ from mmskip.apis.tuning import (
 from mmskip.core import count_macs
 from mmskip.evaluation import (
     Budget,
-    Choice,
     OutputError,
     fit_scale,
     norm_gates,
@@ -248,21 +247,23 @@ def tune(
             highlight=False,
         )
     began = told = time.perf_counter()
+    before = len(tuner.steps)
     until = TIMED_ROUNDS if rounds is None else None
     while True:
         total = LONGEST if rounds is None else rounds
-        before = tuner.rounds_done
-        for step in tuner.run(total, until or tuner.rounds_done + 1):
+        done = tuner.rounds_done
+        for _ in tuner.run(total, until or tuner.rounds_done + 1):
             now = time.perf_counter()
             if now - told > SECONDS_BETWEEN_LINES and not get_rank():
                 told = now
-                tell(step, tuner, rounds, now - began, console)
+                each = (now - began) / (len(tuner.steps) - before)
+                tell(tuner, rounds, each, console)
         if rounds is None:
             rounds = rounds_within(args.minutes, began, tuner)
             until = None
         if not get_rank():
             save_state(path, dict(tuner=tuner.state_dict(), rounds=rounds))
-        if tuner.rounds_done >= rounds or tuner.rounds_done == before:
+        if tuner.rounds_done >= rounds or tuner.rounds_done == done:
             return tuner
 
 
@@ -276,24 +277,20 @@ def rounds_within(minutes: float, began: float, tuner: GateTuner) -> int:
 
 
 def tell(
-    step: Step,
     tuner: GateTuner,
     rounds: int | None,
-    seconds: float,
+    seconds_per_step: float,
     console: Console,
 ) -> None:
     """Print how far it is."""
     recent = tuner.steps[-10:]
     mean = [sum(column) / len(recent) for column in zip(*recent, strict=True)]
     loss, error, share, _ = mean
-    where = f'round {tuner.rounds_done + 1}'
-    left = ''
+    where, left = f'round {tuner.rounds_done + 1}', ''
     if rounds is not None:
+        still = rounds * tuner.steps_per_round - len(tuner.steps)
         where += f'/{rounds}'
-        done = max(len(tuner.steps), 1)
-        per_round = done / max(tuner.rounds_done, 1)
-        still = max(rounds * per_round - done, 0)
-        left = f', {seconds / done * still:.0f} s left'
+        left = f', {seconds_per_step * still:.0f} s left'
     console.print(
         f'{where}: loss {loss:.4f}, error {error:.3f} at {share:.1%} of the '
         f'MACs{left}',
@@ -320,88 +317,86 @@ def finish(
         torch.save(dict(state_dict=model.state_dict()), checkpoint)
     fast = init_model(cfg, checkpoint, args.device)
     mmskip.accelerate(fast)
-    if tuner.rounds_done:
-        fitted = fit(fast, footage.fit, thresholds, budget_of(args))
-        thresholds = rounded(fitted.thresholds)
-    spent = meter(fast, footage.fit)(thresholds).share
-    same = fit_scale(
-        meter(fast, footage.fit), start, Budget(max_share=spent), 256.0, 11
+    console.print('brings the thresholds to the budget', highlight=False)
+    meter = OutputError(
+        fast,
+        [segment.frames for segment in footage.fit],
+        partial(run_tensors, fast),
     )
+    if tuner.rounds_done:
+        thresholds = fit(meter, thresholds, args)
+    spent = Budget(max_share=meter(thresholds).share)
+    same = fit_scale(meter, start, spent, 256.0, 11)
     config = args.out / f'{name}.py'
     entries = calibrated_conversions(model, cfg.model.conversions, thresholds)
     stock = 'conversions' not in load_config(args.config).model
     write_calibrated(
         config, args.config, entries, 'tune', cfg.model.arch if stock else None
     )
-    rows = [
-        dict(gates=title, **measure(fast, footage.held, chosen))
-        for title, chosen in (
-            (START, start),
-            (EQUAL, same and same.thresholds),
-            (TUNED, thresholds),
-        )
-        if chosen is not None
-    ]
+    console.print('looks at what was kept aside', highlight=False)
+    candidates = {START: start, TUNED: thresholds}
+    if same is not None:
+        candidates = {START: start, EQUAL: same.thresholds, TUNED: thresholds}
+    rows = compare(fast, footage.held, candidates)
     report(args, rows, thresholds, tuner, console)
     console.print(f'Written: {config}', markup=False, soft_wrap=True)
 
 
-def budget_of(args: argparse.Namespace) -> Budget:
-    """What the thresholds have to keep to."""
-    return Budget(args.max_error, args.macs)
-
-
 def fit(
-    model: nn.Module,
-    segments: Sequence[Segment],
+    meter: OutputError,
     thresholds: Mapping[str, float],
-    budget: Budget,
-) -> Choice:
-    """Find the joint factor on all thresholds that meets a budget.
+    args: argparse.Namespace,
+) -> dict[str, float]:
+    """Find the joint factor on all thresholds that meets the budget.
 
     In learning decisions are drawn; here they are those of a stream.
     """
-    found = fit_scale(meter(model, segments), thresholds, budget, 16.0, 8)
+    budget = Budget(args.max_error, args.macs)
+    found = fit_scale(meter, thresholds, budget, 16.0, 8)
     if found is None:
         raise UserError(
             f'expected gates that keep to {budget}, got none around what was '
             'learned; allow more, or learn longer'
         )
-    return found
+    return rounded(found.thresholds)
 
 
-def meter(model: nn.Module, segments: Sequence[Segment]) -> OutputError:
-    """Measures thresholds on segments."""
-    clips = [segment.frames for segment in segments]
-    return OutputError(model, clips, partial(run_tensors, model))
-
-
-def measure(
+def compare(
     model: nn.Module,
     segments: Sequence[Segment],
-    thresholds: Mapping[str, float],
-) -> dict[str, Any]:
+    candidates: Mapping[str, Mapping[str, float]],
+) -> list[dict[str, Any]]:
     """Tell how predictions agree with the dense ones, and what they cost."""
-    for name, gate in norm_gates(model).items():
-        gate.threshold = thresholds[name]
-    dense, found, spent, full = [], [], 0.0, 0
+    frames = [segment.frames for segment in segments]
     with torch.no_grad():
-        for segment in segments:
-            for frame in segment.frames:
-                dense += model.test_step(own(frame))
-            with stream(model), count_macs(model) as ledger:
-                for frame in segment.frames:
+        dense = [s for f in chain(*frames) for s in model.test_step(own(f))]
+    rows = []
+    for title, thresholds in candidates.items():
+        for name, gate in norm_gates(model).items():
+            gate.threshold = thresholds[name]
+        found, spent, full = [], 0, 0
+        for clip in frames:
+            with (
+                torch.no_grad(),
+                stream(model),
+                count_macs(model) as ledger,
+            ):
+                for frame in clip:
                     found += model.test_step(own(frame))
             spent += ledger.total().spent
             full += ledger.total().dense
-    name, value = agreement(dense, found)
-    return dict(
-        frames=len(dense),
-        share=spent / full,
-        reduction=full / spent,
-        measure=name,
-        agreement=value,
-    )
+        measure, value = agreement(dense, found)
+        rows.append(
+            dict(
+                gates=title,
+                frames=len(dense),
+                share=spent / full,
+                reduction=full / spent,
+                measure=measure,
+                agreement=value,
+            )
+        )
+    return rows
 
 
 def own(frame: Mapping[str, Any]) -> dict[str, Any]:
@@ -423,7 +418,7 @@ def report(
     steps = [dict(step=i, **s._asdict()) for i, s in enumerate(tuner.steps)]
     if steps:
         write_csv(args.out / 'tune.csv', steps)
-        draw(steps, args.out / 'tune.png')
+        draw(steps, tuner.steps_per_round, args.out / 'tune.png')
     write_json(
         args.out / 'tune.json',
         dict(
@@ -451,8 +446,10 @@ def report(
     console.print(table)
 
 
-def draw(steps: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Plot error and MACs of the steps."""
+def draw(
+    steps: Sequence[Mapping[str, Any]], steps_per_round: int, path: Path
+) -> None:
+    """Plot error and MACs, means of whole rounds: they begin alike."""
     figure, axes = new_figure()
     other = axes.twinx()
     for axis, key, color in (
@@ -460,14 +457,10 @@ def draw(steps: Sequence[Mapping[str, Any]], path: Path) -> None:
         (other, 'share', 'tab:orange'),
     ):
         values = torch.tensor([step[key] for step in steps])
-        width = max(1, len(values) // 50)
-        means = [chunk.mean().item() for chunk in values.split(width)]
-        middle = [
-            min(i * width + width / 2, len(values)) for i in range(len(means))
-        ]
-        axis.plot(middle, means, color=color)
+        means = [v.mean().item() for v in values.split(steps_per_round)]
+        axis.plot(range(1, len(means) + 1), means, color=color, marker='.')
         axis.set_ylim(bottom=0)
-    axes.set_xlabel('step')
+    axes.set_xlabel('round')
     axes.set_ylabel('relative error of the outputs', color='tab:blue')
     other.set_ylabel("share of the dense model's MACs", color='tab:orange')
     save_figure(figure, path)

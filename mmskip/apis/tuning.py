@@ -274,6 +274,11 @@ class GateTuner:
         self._loss: DistillLoss | None = None
         self._feature_loss = FeatureLoss()
 
+    @property
+    def steps_per_round(self) -> int:
+        """Number of clips that a segment has."""
+        return len(self._segments[0].frames) // self._settings.frames
+
     def run(self, rounds: int, until: int | None = None) -> Iterator[Step]:
         """Learn until so many rounds are done, and tell each step.
 

@@ -65,13 +65,13 @@ def test_results_of_a_slow_model_are_young_and_memory_stays(tmp_path):
     thread = threading.Thread(target=measure)
     with camera(moving_frames(), fps=25) as address:
         thread.start()
-        one, ages = watch(address, 20, tmp_path / 'a.jsonl', pause=0.1)
+        one, ages = watch(address, 120, tmp_path / 'a.jsonl', pause=0.1)
         stop.set()
         thread.join()
     # 100 ms of the model, and a frame of the camera.
     assert max(ages) < 0.3
     numbers = one.summary()
-    assert numbers['frames'] > 60
+    assert numbers['frames'] > 600
     assert numbers['dropped'] > numbers['frames'] / 2
     assert max(sizes[-5:]) < sizes[4] * 1.05
     indices = [entry['index'] for entry in read_results(tmp_path / 'a.jsonl')]
@@ -80,10 +80,11 @@ def test_results_of_a_slow_model_are_young_and_memory_stays(tmp_path):
 
 
 def test_every_reconnect_is_followed_by_a_reference_frame(tmp_path):
-    faults = Faults(drop_after=20, away=0.5)
+    # 7 seconds of pictures, then 3 without.
+    faults = Faults(drop_after=175, away=3.0)
     path = tmp_path / 'a.jsonl'
     with camera(moving_frames(), fps=25, faults=faults) as address:
-        one, _ = watch(address, 8, path, pause=0.02)
+        one, _ = watch(address, 45, path, pause=0.02)
     assert one.error is None
     reconnects = one.summary()['reconnects']
     assert reconnects >= 3
