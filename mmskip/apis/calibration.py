@@ -119,8 +119,8 @@ def calibrated_conversions(
 ) -> list[dict[str, Any]]:
     """Return a config's conversions with a threshold for each layer.
 
-    Every norm-gated layer is named; layers that share all settings share an
-    entry. Other conversions stay as and where they are.
+    Every norm-gated layer is named; those that share all other settings share
+    an entry. Other conversions stay as and where they are.
 
     Args:
         model: Built from the config.
@@ -135,14 +135,13 @@ def calibrated_conversions(
             shared.update(conversion)
         else:
             kept.append(_plain(conversion))
-    for key in ('type', 'gate', 'memory', 'include', 'exclude'):
+    for key in ('type', 'gate', 'memory', 'include', 'exclude', 'thresholds'):
         shared.pop(key, None)
     layers = dict(model.named_modules())
     entries: dict[tuple, dict[str, Any]] = {}
     for name, gate in norm_gates(model).items():
         settings = dict(
             type=f'mmskip.{type(gate).__name__}',
-            threshold=thresholds[name],
             block_size=gate.block_size,
             order=gate.order,
             relative=gate.relative,
@@ -155,11 +154,14 @@ def calibrated_conversions(
                 gate=settings,
                 memory=memory,
                 **_plain(shared),
-                include=[],
+                thresholds={},
             ),
         )
-        entry['include'].append(re.escape(name))
-    new = sorted(entries.values(), key=lambda e: e['gate']['threshold'])
+        entry['thresholds'][name] = thresholds[name]
+    new = list(entries.values())
+    if kept or len(new) > 1:  # each may look at its own layers only
+        for entry in new:
+            entry['include'] = [re.escape(n) for n in entry['thresholds']]
     return kept[:place] + new + kept[place:]
 
 

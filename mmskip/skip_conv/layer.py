@@ -540,13 +540,18 @@ class SkipConversion(ConvConversion):
         memory: str = 'previous',
         roi_heads: bool = False,
         motion: dict | None = None,
+        thresholds: dict | None = None,
     ) -> None:
         if memory not in MEMORY_RULES:
             raise ValueError(
                 f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
             )
+        self.layers = thresholds or {}
         # A faulty gate is reported before a model changes.
-        self.adds_parameters = as_gate(gate).kind == 'learned'
+        gates = [
+            as_gate(dict(gate, threshold=t)) for t in self.layers.values()
+        ]
+        self.adds_parameters = (gates or [as_gate(gate)])[0].kind == 'learned'
         self.gate = gate
         self.memory = memory
         self.roi_heads = roi_heads
@@ -573,12 +578,17 @@ class SkipConversion(ConvConversion):
             return COSTLY_REASON
         if not self.roi_heads and 'roi_head' in name.split('.'):
             return ROI_REASON
+        if self.layers and name not in self.layers:
+            return 'there is no threshold for it'
         return None
 
     def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place; parameters, hooks and name stay."""
         module.__class__ = self._skip_class[type(module)]
-        module.set_skip(self.gate, self.memory)
+        gate = self.gate
+        if self.layers:
+            gate = dict(gate, threshold=self.layers[name])
+        module.set_skip(gate, self.memory)
         if self.motion is not None:
             module.motion = self.motion
         # Gates follow the layer they belong to.
