@@ -11,7 +11,8 @@ norm becomes one that changes nothing but adds the bias. Then both models run
 on two pictures, the export by onnx's own reference evaluator, and the
 checkpoint is written only if their outputs agree. The pictures have been
 through the model's preprocessor: an export has to begin behind it, as those
-above do. `pip install 'mmskip[onnx]'` installs what this needs.
+above do. `pip install 'numpy<2' 'mmskip[onnx]'` installs what this needs; by
+itself onnx brings a numpy that mmaction2 cannot use.
 """
 
 import argparse

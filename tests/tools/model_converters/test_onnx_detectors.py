@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 pytest.importorskip('mmdet')
 pytest.importorskip('onnx')
@@ -55,21 +56,32 @@ def write_config(kind, width=0.125, classes=3):
     return path
 
 
+def draw(count):
+    """Pictures of large spots, which differ from one another."""
+    spots = torch.rand(count, 3, 4, 4) * 255
+    return nn.functional.interpolate(spots, (SIZE, SIZE), mode='bilinear')
+
+
 def make_model(config):
-    """A model whose weights and statistics all differ from one another."""
+    """A model whose weights and statistics all differ from one another.
+
+    Statistics are those of a batch, so that no layer is nearly constant.
+    """
     torch.manual_seed(0)
     model = init_model(config)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, _BatchNorm):
             nn.init.uniform_(module.weight, 0.5, 1.5)
             nn.init.normal_(module.bias, std=0.2)
-            nn.init.normal_(module.running_mean, std=0.2)
-            nn.init.uniform_(module.running_var, 0.5, 1.5)
+            module.momentum = 1.0
         elif isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, nonlinearity='linear')
-            if module.bias is not None:
+            if module.bias is not None:  # Of a head: it is exponentiated.
+                nn.init.normal_(module.weight, std=0.001)
                 nn.init.normal_(module.bias, std=0.5)
-    return model
+    with torch.no_grad():
+        model.train()(draw(8), mode='tensor')
+    return model.eval()
 
 
 class Raw(nn.Module):
@@ -151,9 +163,8 @@ def export(module, path='export.onnx', folded=True, size=SIZE, **options):
 
 def raw_outputs(model):
     torch.manual_seed(1)
-    image = torch.rand(1, 3, SIZE, SIZE) * 255
     with torch.inference_mode():
-        maps = model(image, mode='tensor')
+        maps = model(draw(1), mode='tensor')
     return [level for levels in maps for level in levels]
 
 
@@ -163,9 +174,9 @@ def check_same(config, model, checkpoint):
         raw_outputs(init_model(config, checkpoint)),
     )
     for one, other in zip(expected, found, strict=True):
-        assert one.std() > 1e-3
+        assert one.std() > 0.005
         torch.testing.assert_close(
-            one, other, atol=1e-4 * float(one.abs().max()), rtol=0
+            one, other, atol=1e-4 * max(1, float(one.abs().max())), rtol=0
         )
 
 
@@ -177,39 +188,10 @@ def refuse(tool, capsys, *arguments):
     return capsys.readouterr().err
 
 
-@pytest.mark.parametrize('folded', [True, False])
-@pytest.mark.parametrize('kind', ['yolox', 'rtmdet'])
-def test_an_export_gives_the_model_back(tool, capsys, kind, folded):
-    config = write_config(kind)
-    model = make_model(config)
-    path = export(Raw(model), folded=folded)
-
-    assert tool.main([str(path), str(config), 'out.pth']) == EXIT_OK
-
-    check_same(config, model, 'out.pth')
-    printed = capsys.readouterr().out
-    assert 'largest differences, scene: scores' in printed
-    assert f'mmskip stream {config} out.pth VIDEO' in printed
-    if not folded:
-        saved = torch.load('out.pth')['state_dict']
-        for key, value in model.state_dict().items():
-            if not key.endswith('num_batches_tracked'):
-                assert torch.equal(saved[key], value), key
-
-
-def test_the_order_of_execution_does_not_matter(tool, monkeypatch):
-    def main_branch_first(self, x):
-        main = self.blocks(self.main_conv(x))
-        return self.final_conv(torch.cat((main, self.short_conv(x)), dim=1))
-
-    config = write_config('yolox')
-    model = make_model(config)
-    with monkeypatch.context() as patch:
-        patch.setattr(CSPLayer, 'forward', main_branch_first)
-        path = export(Raw(model))
-
-    assert tool.main([str(path), str(config), 'out.pth']) == EXIT_OK
-    check_same(config, model, 'out.pth')
+def main_branch_first(self, x):
+    """The forward of a ``CSPLayer`` as the releases of YOLOX execute it."""
+    main = self.blocks(self.main_conv(x))
+    return self.final_conv(torch.cat((main, self.short_conv(x)), dim=1))
 
 
 @pytest.mark.parametrize(
@@ -220,16 +202,44 @@ def test_the_order_of_execution_does_not_matter(tool, monkeypatch):
         ('rtmdet', Detections, '10 detections'),
     ],
 )
-def test_outputs_of_every_form_are_compared(tool, capsys, kind, outputs, form):
-    # One class: scores and objectness have kernels of one shape.
+def test_an_export_with_folded_norms_gives_the_model_back(
+    tool, capsys, monkeypatch, kind, outputs, form
+):
+    # One class: scores and objectness have kernels of one shape. And both
+    # branches of a block have, whichever is executed first.
     config = write_config(kind, classes=1)
     model = make_model(config)
-    path = export(outputs(model))
+    with monkeypatch.context() as patch:
+        if kind == 'yolox':
+            patch.setattr(CSPLayer, 'forward', main_branch_first)
+        path = export(outputs(model))
 
     assert tool.main([str(path), str(config), 'out.pth']) == EXIT_OK
 
     check_same(config, model, 'out.pth')
-    assert capsys.readouterr().out.count(form) == 2
+    printed = capsys.readouterr().out
+    assert printed.count('largest differences') == 2
+    assert printed.count(form) == 2
+    norms = sum(isinstance(m, _BatchNorm) for m in model.modules())
+    assert f'{norms} with a folded batch norm' in printed
+    assert f'mmskip stream {config} out.pth VIDEO' in printed
+
+
+@pytest.mark.parametrize('kind', ['yolox', 'rtmdet'])
+def test_norms_that_are_not_folded_are_copied(tool, capsys, kind):
+    config = write_config(kind)
+    model = make_model(config)
+    path = export(Raw(model), folded=False)
+
+    assert tool.main([str(path), str(config), 'out.pth']) == EXIT_OK
+
+    saved = torch.load('out.pth')['state_dict']
+    for key, value in model.state_dict().items():
+        if not key.endswith('num_batches_tracked'):
+            assert torch.equal(saved[key], value), key
+    printed = capsys.readouterr().out
+    assert printed.count('maps of levels') == 2
+    assert ' 0 with a folded batch norm' in printed
 
 
 @pytest.fixture(scope='module')
@@ -251,15 +261,6 @@ def test_a_wrong_width_is_told(tool, an_export, capsys):
 
     assert 'first (16, 12, 3, 3) at backbone.stem.conv.conv' in told
     assert 'is it the export of another config?' in told
-
-
-def test_another_number_of_classes_is_told(tool, an_export, capsys):
-    Path('export.onnx').write_bytes(an_export[1])
-    config = write_config('yolox', classes=5)
-
-    told = refuse(tool, capsys, 'export.onnx', config, 'out.pth')
-
-    assert 'first (5, 32, 1, 1) at bbox_head.multi_level_conv_cls.0' in told
 
 
 def test_another_architecture_is_told(tool, an_export, capsys):
@@ -352,7 +353,7 @@ def test_without_onnx_it_is_told_what_to_install(
 
     told = refuse(tool, capsys, 'export.onnx', an_export[0], 'out.pth')
 
-    assert "pip install 'mmskip[onnx]'" in told
+    assert "pip install 'numpy<2' 'mmskip[onnx]'" in told
 
 
 def test_a_model_of_another_kind_is_told(tool, an_export, capsys):

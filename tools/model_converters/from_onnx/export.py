@@ -175,5 +175,5 @@ def import_onnx() -> Any:
     except ImportError as error:
         raise UserError(
             'expected the package onnx, which reads exports, got '
-            f"{error}; install it with pip install 'mmskip[onnx]'"
+            f"{error}; install it with pip install 'numpy<2' 'mmskip[onnx]'"
         ) from error

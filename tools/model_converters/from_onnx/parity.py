@@ -192,7 +192,11 @@ def decode(head: nn.Module, raw: Sequence[Sequence[Tensor]]) -> Predictions:
     scores, boxes = flat[0].sigmoid(), flat[1]
     if type(head).__name__ != 'YOLOXHead':
         return Predictions(
-            scores, head.bbox_coder.decode(priors[:, :2], boxes), {}
+            scores,
+            head.bbox_coder.decode(
+                priors[:, :2].expand(len(boxes), -1, -1), boxes
+            ),
+            {},
         )
     places, strides = priors.split(2, dim=1)
     centers = boxes[..., :2] * strides + places
