@@ -379,3 +379,32 @@ def test_nothing_is_left_of_a_file_that_cannot_be_written(
 
     assert 'cannot write folder' in told
     assert not list(Path('folder').iterdir())
+
+
+def test_what_leads_to_operators_of_others_is_evaluated(tool, an_export):
+    proto = onnx.load_from_string(an_export[1])
+    graph = proto.graph
+    head = graph.output[0].name
+    dets = onnx.helper.make_empty_tensor_value_info('dets')
+    nms = onnx.helper.make_node(
+        'TRTBatchedNMS', [head], ['dets'], domain='mmdeploy'
+    )
+    graph.node.append(nms)
+    graph.output.append(dets)
+    onnx.save(proto, 'export.onnx')
+
+    found = tool.Export(Path('export.onnx')).run(
+        torch.zeros(1, 3, SIZE, SIZE), [head]
+    )
+
+    assert found.keys() == {head}
+
+
+def test_an_export_of_any_size_is_run_at_one_of_them(tool, an_export):
+    proto = onnx.load_from_string(an_export[1])
+    shape = proto.graph.input[0].type.tensor_type.shape
+    for index in (0, 2, 3):
+        shape.dim[index].dim_param = 'any'
+    onnx.save(proto, 'export.onnx')
+
+    assert tool.Export(Path('export.onnx')).shape == (1, 3, 320, 320)
