@@ -202,6 +202,8 @@ BENCHMARK = ['onnx', 'onnxruntime', 'openvino']
 #: What `mmskip stream` needs for --track and --metrics-port, and
 #: `mmskip analyze mot`.
 CAMERAS = ['lap', 'motmetrics', 'prometheus_client']
+#: What `mmskip convert-model onnx-detectors` needs.
+ONNX = ['onnx']
 #: What `mmskip archive --ray` needs.
 RAY = ['ray']
 
@@ -231,6 +233,7 @@ setup(
         'seg': SEG,
         'benchmark': BENCHMARK,
         'cameras': CAMERAS,
+        'onnx': ONNX,
         'ray': RAY,
         'all': sorted(
             {package for host in HOSTS.values() for package in host}

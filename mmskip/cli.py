@@ -30,7 +30,7 @@ COMMANDS = {
 GROUPS = {
     'analyze': ('analysis', 'compare methods, draw what gates do'),
     'convert-dataset': ('dataset_converters', 'list a data set for training'),
-    'convert-model': ('model_converters', 'rename the weights of others'),
+    'convert-model': ('model_converters', 'take over the weights of others'),
     'measure': ('benchmarks', 'time training steps and long streams'),
     'check': ('', 'check what mmskip promises, of models, files, streams'),
     'make-toy': ('', 'write toy data in the layout of a real release'),

@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[1]
 #: Tools that set a checkout up; no wheel can use them.
 NO_COMMANDS = {'build_mmcv'}
 #: Folders with parts of a tool, or with what one reads.
-PARTS = {'comparisons', 'docs', 'promises'}
+PARTS = {'comparisons', 'docs', 'from_onnx', 'promises'}
 
 
 def test_help_fits_a_screen_and_begins_with_the_demo(capsys):

@@ -167,7 +167,7 @@ def test_hosts_are_extras(wheel):
     ]
     extras = re.findall(r'^Provides-Extra: (.+)$', metadata, re.MULTILINE)
     hosts = {'det', 'pose', 'action', 'seg', 'all'}
-    assert set(extras) == hosts | {'benchmark', 'cameras', 'ray'}
+    assert set(extras) == hosts | {'benchmark', 'cameras', 'onnx', 'ray'}
     assert not [line for line in required if '<' in line or '==0' in line]
 
 
