@@ -234,7 +234,7 @@ main() {
         mmengine opencv-python importlib_metadata json-tricks munkres \
         xtcocotools decord einops pycocotools scipy shapely terminaltables \
         matplotlib packaging pillow six tqdm rich av lap motmetrics \
-        prometheus_client ray pytest pytest-xdist hypothesis ruff pre_commit
+        prometheus_client ray onnx pytest pytest-xdist hypothesis ruff pre_commit
     if mmcv_ops_run >/dev/null 2>&1; then
         echo '  mmcv                   (there, and its ops run)'
     else

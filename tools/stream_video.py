@@ -155,6 +155,13 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         'as 64MB',
     )
     group.add_argument(
+        '--classes',
+        nargs='+',
+        metavar='NAME',
+        help='objects to find, such as person; default all that the '
+        'detector knows',
+    )
+    group.add_argument(
         '--track',
         action='store_true',
         help='give objects an id that stays the same',
@@ -400,6 +407,7 @@ class CameraMaker:
             policy=self._policy,
             region=options.make_region(),
             tracker=Tracker() if tracks else None,
+            classes=args.classes,
         )
         if pose is None:
             return stream

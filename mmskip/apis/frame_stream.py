@@ -262,6 +262,10 @@ class FrameStream:
         policy: When the stream restarts by itself; None for never.
         region: What is watched, for detectors; None for everything.
         tracker: Gives the boxes of a detector their ids.
+        classes: Names of the objects to find, for detectors; None for all.
+
+    Raises:
+        UserError: The model finds no objects of such a class.
 
     Attributes:
         model: The model.
@@ -276,6 +280,7 @@ class FrameStream:
         policy: StreamPolicy | None = None,
         region: Region | None = None,
         tracker: Tracker | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         self.model = shared.model
         self.state: StreamState | None = None
@@ -291,8 +296,21 @@ class FrameStream:
         self._region = region
         self._holder = None if region is None else RegionHolder(region)
         self._tracker = tracker
+        self._labels = None if classes is None else self._labels_of(classes)
         self._shape: tuple[int, int] | None = None
         self._heads: dict = {}
+
+    def _labels_of(self, classes: Sequence[str]) -> Tensor:
+        known = (self.model.dataset_meta or {}).get('classes') or ()
+        if self._pipeline.is_pose:
+            raise UserError('classes are for detectors, got a pose estimator')
+        unknown = [name for name in classes if name not in known]
+        if unknown:
+            raise UserError(
+                f'expected classes of the model, got {", ".join(unknown)}; it '
+                f'knows {", ".join(known) or "none by name"}'
+            )
+        return torch.tensor([known.index(name) for name in classes])
 
     @property
     def nbytes(self) -> int:
@@ -327,6 +345,10 @@ class FrameStream:
             reason = reason or self.state.restart
             if self._holder is not None and reason != 'first':
                 self._holder.renew()
+        if self._labels is not None:
+            found = prediction.pred_instances
+            kept = torch.isin(found.labels, self._labels)
+            prediction.pred_instances = found[kept]
         if self._region is not None:
             prediction = self._region.keep(prediction, shape)
         if self._tracker is not None:

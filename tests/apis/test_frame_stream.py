@@ -119,6 +119,24 @@ def test_outside_of_a_region_nothing_fires(detector):
         assert (centres.long() >= 48).all()
 
 
+def test_other_classes_are_left_out(detector):
+    detector.dataset_meta = dict(classes=('person', 'car'))
+    frames = moving(3)
+    everything = run(detector, frames)
+    cars = run(detector, frames, classes=['car'])
+    for all_of_them, found in zip(everything, cars, strict=True):
+        known = all_of_them.prediction.pred_instances
+        assert set(known.labels.tolist()) == {0, 1}
+        scores = known[known.labels == 1].scores
+        assert torch.equal(found.prediction.pred_instances.scores, scores)
+
+
+def test_a_class_that_the_model_does_not_know_is_refused(detector):
+    detector.dataset_meta = dict(classes=('person', 'car'))
+    with pytest.raises(UserError, match='got tram; it knows person, car'):
+        run(detector, moving(1), classes=['car', 'tram'])
+
+
 def test_a_region_is_for_detectors():
     pipeline = [
         dict(type='LoadImage'),
