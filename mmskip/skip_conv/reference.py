@@ -181,7 +181,8 @@ class ClipMemory(NamedTuple):
             masks: Of the frames that were no reference frames, (B, 1, ...).
             params: Parameters of the layer.
         """
-        x, y = inputs[:, -1].detach(), output[:, -1].detach()
+        # A copy: a view would hold on to the inputs of all frames.
+        x, y = inputs[:, -1].detach().clone(), output[:, -1].detach()
         if not params.gate.relative:
             return self._replace(input=x)
         fired = [mask.detach().flatten(1).sum(1) for mask in masks]
