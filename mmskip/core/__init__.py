@@ -27,7 +27,12 @@ from .layer import (
     samples_together,
 )
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
-from .straight_through import open_gate, sample_gate, straight_through
+from .straight_through import (
+    draw_gate,
+    open_gate,
+    sample_gate,
+    straight_through,
+)
 
 __all__ = [
     'ConvConversion',
@@ -46,6 +51,7 @@ __all__ = [
     'convert',
     'count_macs',
     'dense_macs',
+    'draw_gate',
     'follow_layout',
     'follow_mode',
     'in_turns',

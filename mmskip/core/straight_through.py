@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+_sigmoid_backward = torch.ops.aten.sigmoid_backward.default
+
 
 def sample_gate(logits: Tensor, temperature: float) -> Tensor:
     """Draw 1 with probability ``sigmoid(logits)``, else 0.
@@ -28,10 +30,56 @@ def sample_gate(logits: Tensor, temperature: float) -> Tensor:
     Returns:
         Exactly 0 or 1, of the shape and dtype of ``logits``.
     """
+    return draw_gate(logits, temperature)[0]
+
+
+def draw_gate(logits: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    """Draw as :func:`sample_gate`, and tell the probabilities.
+
+    Args:
+        logits: Any shape.
+        temperature: Temperature of the relaxation.
+
+    Returns:
+        The decisions, and ``sigmoid(logits)``; both have gradients.
+    """
+    soft = relax_gate(logits.detach(), temperature)
+    return _StraightThrough.apply(logits, soft, temperature)
+
+
+def relax_gate(logits: Tensor, temperature: float) -> Tensor:
+    """Draw relaxed decisions; those above 1/2 are 1, the others 0.
+
+    Args:
+        logits: Any shape, without gradients.
+        temperature: Temperature of the relaxation.
+
+    Returns:
+        Between 0 and 1, of the shape and dtype of ``logits``.
+    """
     limits = torch.finfo(logits.dtype)
-    uniform = torch.rand_like(logits).clamp(limits.tiny, 1 - limits.eps)
-    noise = uniform.log() - torch.log1p(-uniform)
-    return _StraightThrough.apply(logits, noise, temperature)
+    uniform = torch.rand_like(logits).clamp_(limits.tiny, 1 - limits.eps)
+    return uniform.logit_().add_(logits).div_(temperature).sigmoid_()
+
+
+def gate_gradient(
+    soft: Tensor,
+    probability: Tensor,
+    temperature: float,
+    grad: Tensor,
+    grad_probability: Tensor,
+) -> Tensor:
+    """Compute the gradient of the logits of :func:`draw_gate`.
+
+    Args:
+        soft: What :func:`relax_gate` drew.
+        probability: The sigmoid of the logits.
+        temperature: Temperature of the relaxation.
+        grad: Gradient of the decisions.
+        grad_probability: That of the probability.
+    """
+    total = _sigmoid_backward(grad_probability, probability)
+    return total.add_(_sigmoid_backward(grad, soft), alpha=1 / temperature)
 
 
 def straight_through(value: Tensor, surrogate: Tensor) -> Tensor:
@@ -63,17 +111,22 @@ class _StraightThrough(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, logits: Tensor, noise: Tensor, temperature: float
-    ) -> Tensor:
-        soft = torch.sigmoid((logits + noise) / temperature)
-        ctx.save_for_backward(soft)
+        ctx: Any, logits: Tensor, soft: Tensor, temperature: float
+    ) -> tuple[Tensor, Tensor]:
+        probability = logits.sigmoid()
+        ctx.save_for_backward(soft, probability)
         ctx.temperature = temperature
-        return (soft > 0.5).to(soft.dtype)
+        return soft.round(), probability
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
-        (soft,) = ctx.saved_tensors
-        return grad * soft * (1 - soft) / ctx.temperature, None, None
+    def backward(
+        ctx: Any, grad: Tensor, grad_probability: Tensor
+    ) -> tuple[Tensor, None, None]:
+        soft, probability = ctx.saved_tensors
+        grad = gate_gradient(
+            soft, probability, ctx.temperature, grad, grad_probability
+        )
+        return grad, None, None
 
 
 class _OpenGate(Function):

@@ -6,11 +6,12 @@ positions. All functions work for 2-D (N, C, H, W) and 3-D (N, C, T, H, W).
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
 from .library import (
     activate_,
@@ -29,7 +30,6 @@ VECTORS = 8
 LEAST = 1 << 20
 #: Activations that it applies, and what it calls them.
 _ACTIVATIONS = {None: 'none', 'relu': 'relu', 'silu': 'swish'}
-_CONV_TRANSPOSE = {4: F.conv_transpose2d, 5: F.conv_transpose3d}
 
 
 class ConvGeometry(NamedTuple):
@@ -233,12 +233,14 @@ def support_sum(
 ) -> Tensor:
     """Sum ``x`` (N, 1, ...) over the kernel support of each output.
 
+    It sums along one dimension after the other: for one channel that takes a
+    fraction of the time of a convolution with ones.
+
     Returns:
         (N, 1, ...) of the output's spatial size. Padding counts as the
         convolution pads (zeros, or the mirrored values).
     """
-    ones = x.new_ones(1, 1, *kernel_size)
-    return convolve(x, ones, None, geometry._replace(groups=1))
+    return _SupportSum.apply(x, kernel_size, geometry)
 
 
 def cover_sum(
@@ -249,8 +251,8 @@ def cover_sum(
 ) -> Tensor:
     """Sum ``y`` (N, 1, ...) over the outputs that read each input.
 
-    The adjoint of :func:`support_sum`: transposed convolution with ones,
-    then the padding folded back onto the inputs that it was made of.
+    The adjoint of :func:`support_sum`; the padding is folded back onto the
+    inputs that it was made of.
 
     Args:
         y: Values at the output positions.
@@ -261,30 +263,95 @@ def cover_sum(
     Returns:
         (N, 1, *input_size).
     """
-    ones = y.new_ones(1, 1, *kernel_size)
-    full = _CONV_TRANSPOSE[y.dim()](
-        y, ones, None, geometry.stride, dilation=geometry.dilation
-    )
-    padded = [
-        s + a + b
-        for s, (a, b) in zip(input_size, geometry.padding, strict=True)
-    ]
-    # Rows that no kernel position reaches (stride leaves a remainder).
-    missing = [p - s for p, s in zip(padded, full.shape[2:], strict=True)]
-    full = F.pad(full, [v for m in reversed(missing) for v in (0, m)])
+    return _CoverSum.apply(y, kernel_size, geometry, input_size)
+
+
+class _SupportSum(Function):
+    """Sums over the inputs of outputs, see :func:`support_sum`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        kernel_size: tuple[int, ...],
+        geometry: ConvGeometry,
+    ) -> Tensor:
+        ctx.place = kernel_size, geometry, x.shape[2:]
+        total = pad(x, geometry)
+        for dim, length in enumerate(kernel_size):
+            first, *others = _taps(total, dim, length, geometry)
+            total = first.clone()
+            for tap in others:
+                total += tap
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
+        return cover_sum(grad, *ctx.place), None, None
+
+
+class _CoverSum(Function):
+    """Sums over the outputs of inputs, see :func:`cover_sum`."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        y: Tensor,
+        kernel_size: tuple[int, ...],
+        geometry: ConvGeometry,
+        input_size: tuple[int, ...],
+    ) -> Tensor:
+        ctx.place = kernel_size, geometry
+        for dim, length in enumerate(kernel_size):
+            shape = list(y.shape)
+            shape[2 + dim] = input_size[dim] + sum(geometry.padding[dim])
+            total = y.new_zeros(shape)
+            for tap in _taps(total, dim, length, geometry):
+                tap += y
+            y = total
+        return _fold_padding(y, geometry, input_size)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        return support_sum(grad, *ctx.place), None, None, None
+
+
+def _taps(
+    x: Tensor, dim: int, length: int, geometry: ConvGeometry
+) -> list[Tensor]:
+    """View what each position of a kernel reads along a spatial dimension.
+
+    Args:
+        x: Padded input (N, C, ...).
+        dim: Number of the spatial dimension.
+        length: Size of the kernel in it.
+        geometry: Geometry of the convolution.
+
+    Returns:
+        Views (N, C, ...) of the output's size in that dimension.
+    """
+    stride, dilation = geometry.stride[dim], geometry.dilation[dim]
+    windows = x.unfold(2 + dim, dilation * (length - 1) + 1, stride)
+    return [windows[..., dilation * tap] for tap in range(length)]
+
+
+def _fold_padding(
+    padded: Tensor, geometry: ConvGeometry, input_size: tuple[int, ...]
+) -> Tensor:
+    """Add what lies on the padding to the inputs that it was made of."""
     if geometry.padding_mode == 'zeros':
         for dim, (size, (before, _)) in enumerate(
             zip(input_size, geometry.padding, strict=True), start=2
         ):
-            full = full.narrow(dim, before, size)
-        return full
+            padded = padded.narrow(dim, before, size)
+        return padded
     # Index of the input that each padded position copies; exact in float64.
     count = math.prod(input_size)
-    index = torch.arange(count, dtype=torch.float64, device=y.device)
+    index = torch.arange(count, dtype=torch.float64, device=padded.device)
     source = pad(index.view(1, 1, *input_size), geometry).long().flatten()
-    folded = full.new_zeros(len(y), count)
-    folded.index_add_(1, source, full.flatten(1))
-    return folded.view(len(y), 1, *input_size)
+    folded = padded.new_zeros(len(padded), count)
+    folded.index_add_(1, source, padded.flatten(1))
+    return folded.view(len(padded), 1, *input_size)
 
 
 def output_size(

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
-from mmskip.native import ConvGeometry, convolve, support_sum
+from mmskip.native import ConvGeometry, convolve, cover_sum, support_sum
 
 #: Rows of a map, evenly spread, from which its level is taken, at most.
 LEVEL_ROWS = 32
@@ -149,25 +149,6 @@ def relative_scale(signal: Tensor, norms: Tensor | None) -> Tensor:
     return level.reciprocal().view(-1, *[1] * (signal.dim() - 1))
 
 
-class _MeanPower(Function):
-    """Averages ``|residual|^p`` over channels; its backward is one pass."""
-
-    @staticmethod
-    def forward(ctx: Any, residual: Tensor, order: int) -> Tensor:
-        ctx.save_for_backward(residual)
-        ctx.order = order
-        power = residual.square() if order == 2 else residual.abs()
-        return power.mean(1, keepdim=True)
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None]:
-        (residual,) = ctx.saved_tensors
-        grad = grad / residual.shape[1]
-        if ctx.order == 1:
-            return residual.sign() * grad, None
-        return residual * (2 * grad), None
-
-
 def support_power(
     residual: Tensor,
     kernel_size: tuple[int, ...],
@@ -179,15 +160,67 @@ def support_power(
     Returns:
         (N, 1, ...) of the output's spatial size.
     """
-    if residual.requires_grad:
-        magnitude = _MeanPower.apply(residual, order)
-    else:
-        magnitude = residual.abs().pow(order).mean(1, keepdim=True)
+    power = residual.square() if order == 2 else residual.abs()
+    power = power.mean(1, keepdim=True)
+    if is_pointwise(kernel_size, geometry):
+        return power
     positions = math.prod(kernel_size)
-    plain = positions == 1 and set(geometry.stride) == {1}
-    if plain and not any(map(any, geometry.padding)):
-        return magnitude
-    return support_sum(magnitude, kernel_size, geometry) / positions
+    return support_sum(power, kernel_size, geometry) / positions
+
+
+def is_pointwise(kernel_size: tuple[int, ...], geometry: ConvGeometry) -> bool:
+    """Tell if every output reads the input at its own position alone."""
+    return (
+        math.prod(kernel_size) == 1
+        and set(geometry.stride) == {1}
+        and not any(map(any, geometry.padding))
+    )
+
+
+def log_power(
+    residual: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    order: int,
+) -> Tensor:
+    """Take the logarithm of :func:`support_power`, with gradients.
+
+    There is no root in it, which has no gradient where nothing has changed.
+
+    Returns:
+        (N, 1, ...) of the output's spatial size.
+    """
+    return _LogPower.apply(residual, kernel_size, geometry, order)
+
+
+class _LogPower(Function):
+    """Has a backward that passes over the residual once."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        residual: Tensor,
+        kernel_size: tuple[int, ...],
+        geometry: ConvGeometry,
+        order: int,
+    ) -> Tensor:
+        power = support_power(residual, kernel_size, geometry, order) + 1e-12
+        ctx.save_for_backward(residual, power)
+        ctx.place, ctx.order = (kernel_size, geometry), order
+        return power.log()
+
+    @staticmethod
+    def backward(
+        ctx: Any, grad: Tensor
+    ) -> tuple[Tensor | None, None, None, None]:
+        residual, power = ctx.saved_tensors
+        kernel_size, geometry = ctx.place
+        grad = grad / power
+        if not is_pointwise(kernel_size, geometry):
+            grad = cover_sum(grad, kernel_size, geometry, residual.shape[2:])
+        grad *= ctx.order / (residual.shape[1] * math.prod(kernel_size))
+        values = residual if ctx.order == 2 else residual.sign()
+        return values * grad, None, None, None
 
 
 def gate_statistic(

@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from mmskip.core import sample_gate
+from mmskip.core import draw_gate
 from mmskip.native import ConvGeometry, address_of, fingerprint
 from mmskip.registry import MODELS, build_own
 
@@ -25,7 +25,7 @@ from .gate_mask import (
     gate_logits,
     gate_macs,
     gate_mask,
-    support_power,
+    log_power,
 )
 
 BLOCK_SIZES = (1, 2, 4, 8)
@@ -338,11 +338,11 @@ class LearnedNormGate(NormGate):
         kernel_size: tuple[int, ...],
     ) -> tuple[Tensor, Tensor]:
         """Draw decisions; see :meth:`Gate.draw`."""
-        power = support_power(residual, kernel_size, geometry, self.order)
-        # No root: where nothing has changed it has no gradient.
-        log_statistic = (power + 1e-12).log() / self.order + scale.log()
-        log_threshold = self.log_factor + math.log(self.threshold)
-        logits = self.sharpness * (log_statistic - log_threshold)
+        power = log_power(residual, kernel_size, geometry, self.order)
+        level = scale.log() - math.log(self.threshold) - self.log_factor
+        logits = torch.add(
+            self.sharpness * level, power, alpha=self.sharpness / self.order
+        )
         return _drawn(
             logits,
             self.block_size,
@@ -513,16 +513,17 @@ def _drawn(
         Mask and probability, see :meth:`Gate.draw`.
     """
     shape = logits.shape
-    logits = logits.reshape(-1, 1, *shape[-2:])
     if block_size > 1:
+        logits = logits.reshape(-1, 1, *shape[-2:])
         logits = F.max_pool2d(logits, block_size, ceil_mode=True)
     if temperature is None:
         mask = (~(logits <= 0)).to(logits.dtype)
+        probability = logits.sigmoid()
     else:
-        mask = sample_gate(logits, temperature)
+        mask, probability = draw_gate(logits, temperature)
     if block_size == 1:
-        return mask.reshape(shape), logits.sigmoid().reshape(shape)
-    both = torch.cat([mask, logits.sigmoid()], 1)
+        return mask, probability
+    both = torch.cat([mask, probability], 1)
     both = both.repeat_interleave(block_size, -2)
     both = both.repeat_interleave(block_size, -1)
     mask, probability = both[..., : shape[-2], : shape[-1]].unbind(1)

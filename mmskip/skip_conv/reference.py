@@ -11,10 +11,11 @@ implements, and hands it on to the native one where that is asked for.
 
 import math
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd import Function
 
 from mmskip.native import (
     ConvGeometry,
@@ -180,7 +181,8 @@ class ClipMemory(NamedTuple):
             masks: Of the frames that were no reference frames, (B, 1, ...).
             params: Parameters of the layer.
         """
-        x, y = inputs[:, -1].detach(), output[:, -1].detach()
+        # A copy: a view would hold on to the inputs of all frames.
+        x, y = inputs[:, -1].detach().clone(), output[:, -1].detach()
         if not params.gate.relative:
             return self._replace(input=x)
         fired = [mask.detach().flatten(1).sum(1) for mask in masks]
@@ -322,8 +324,8 @@ def transmit_clip(
             last = frame
         else:
             residual = frame - last
-            closed = 1 - decide(residual, frame)
-            whole = _all_open(closed, kernel_size, geometry, frame.shape[2:])
+            gates = decide(residual, frame)
+            whole = all_open(gates, kernel_size, geometry, frame.shape[2:])
             last = torch.addcmul(last, whole, residual)
         transmitted.append(last)
     return torch.stack(transmitted, 1)
@@ -518,8 +520,8 @@ def _clip_previous(
     return output + bias.view(-1, *[1] * (output.dim() - 3))
 
 
-def _all_open(
-    closed: Tensor,
+def all_open(
+    gates: Tensor,
     kernel_size: tuple[int, ...],
     geometry: ConvGeometry,
     size: torch.Size,
@@ -531,12 +533,51 @@ def _all_open(
     so that gate has to get its gradient; else a gate that has closed would
     never open again.
     """
-    if math.prod(kernel_size) == 1 and closed.shape[2:] == size:
-        return 1 - closed
-    count = cover_sum(closed, kernel_size, geometry, size)
-    whole = torch.relu(1 - count)
-    if not closed.requires_grad:
-        return whole
-    # The same count; only gates that are closed pass its gradient on.
-    held = cover_sum(closed * closed.detach(), kernel_size, geometry, size)
-    return whole + torch.where(count == 1, 1 - held, 0)
+    if math.prod(kernel_size) == 1 and gates.shape[2:] == size:
+        return gates
+    return _AllOpen.apply(gates, kernel_size, geometry, size)
+
+
+class _AllOpen(Function):
+    """Counts the closed gates that hold an input back."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gates: Tensor,
+        kernel_size: tuple[int, ...],
+        geometry: ConvGeometry,
+        size: torch.Size,
+    ) -> Tensor:
+        closed = 1 - gates
+        count = cover_sum(closed, kernel_size, geometry, size)
+        ctx.save_for_backward(closed, count)
+        ctx.place = kernel_size, geometry
+        return (1 - count).relu_()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
+        grad = open_gradient(grad, *ctx.saved_tensors, *ctx.place)
+        return grad, None, None, None
+
+
+def open_gradient(
+    grad: Tensor,
+    closed: Tensor,
+    count: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+) -> Tensor:
+    """Compute the gradient of the gates of :func:`all_open`.
+
+    Args:
+        grad: Gradient of what it returned.
+        closed: 1 where a gate is closed.
+        count: Number of closed gates that read an input.
+        kernel_size: Kernel size of the layer.
+        geometry: Its geometry.
+    """
+    # By none, and by one alone, which is a closed one.
+    both = torch.cat([grad * (count < 1), grad * (count == 1)])
+    free, held = support_sum(both, kernel_size, geometry).chunk(2)
+    return free.addcmul(closed, held)

@@ -193,12 +193,13 @@ def test_wrong_settings_are_refused(options):
 def decide(logits, temperature):
     """Decisions without noise, with gradients."""
     soft = (logits / temperature).sigmoid()
-    return (soft > 0.5).to(soft) + soft - soft.detach()
+    hard = (soft > 0.5).to(soft) + soft - soft.detach()
+    return hard, logits.sigmoid()
 
 
 def learn(streams, rank=None, folder=None):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmskip.skip_conv.gates.sample_gate', decide)
+        patch.setattr('mmskip.skip_conv.gates.draw_gate', decide)
         model, tuner = make_tuner(streams=streams)
         steps = list(tuner.run(2))
     found = dict(thresholds=thresholds_of(model), steps=steps)

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from mmskip.core import sample_gate
+from mmskip.core import draw_gate, sample_gate
 
 
 def test_decisions_are_exactly_zero_or_one():
@@ -48,3 +48,14 @@ def test_draws_follow_the_seed():
     torch.manual_seed(3)
 
     assert torch.equal(sample_gate(logits, 1.0), first)
+
+
+def test_probabilities_are_told_with_their_own_gradient():
+    logits = torch.randn(100, dtype=torch.float64, requires_grad=True)
+
+    mask, probability = draw_gate(logits, 0.7)
+
+    assert set(mask.unique().tolist()) <= {0.0, 1.0}
+    torch.testing.assert_close(probability, logits.sigmoid())
+    (grad,) = torch.autograd.grad(probability.sum(), logits)
+    torch.testing.assert_close(grad, probability * (1 - probability))

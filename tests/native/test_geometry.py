@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from torch.autograd import gradcheck
 
 from mmskip.native import ConvGeometry, convolve, cover_sum, support_sum
 from mmskip.native.geometry import output_size
@@ -88,3 +89,25 @@ def test_cover_sum_folds_mirrored_padding_back():
     cover = cover_sum(only_first, (1, 3), geometry, (1, 3))
 
     assert cover.flatten().tolist() == [1, 2, 0]
+
+
+@pytest.mark.parametrize(('dim', 'options'), ALL_CONVS)
+def test_support_sum_is_the_convolution_with_ones(dim, options):
+    geometry = geometry_of(conv := make_conv(dim, options))
+    x = whole_numbers(2, 1, *SIZE[dim])
+    ones = torch.ones(1, 1, *conv.kernel_size)
+
+    support = support_sum(x, conv.kernel_size, geometry)
+
+    expected = convolve(x, ones, None, geometry._replace(groups=1))
+    assert torch.equal(support, expected)
+
+
+@pytest.mark.parametrize('mode', ['zeros', 'reflect'])
+def test_sums_have_gradients(mode):
+    geometry = ConvGeometry((2, 1), ((1, 1), (2, 2)), (1, 2), 1, mode)
+    x = torch.randn(2, 1, 5, 6, dtype=torch.float64, requires_grad=True)
+    y = torch.randn(2, 1, 3, 6, dtype=torch.float64, requires_grad=True)
+
+    assert gradcheck(lambda x: support_sum(x, (3, 3), geometry), x)
+    assert gradcheck(lambda y: cover_sum(y, (3, 3), geometry, (5, 6)), y)

@@ -5,6 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
+from torch.autograd import gradcheck
 
 from mmskip.native import ConvGeometry, support_sum
 from mmskip.skip_conv import (
@@ -18,6 +19,7 @@ from mmskip.skip_conv import (
     relative_scale,
     signal_norms,
 )
+from mmskip.skip_conv.gate_mask import log_power, support_power
 from tests.helpers.convs import whole_numbers
 
 ONE = torch.ones(())
@@ -317,3 +319,34 @@ def test_a_silent_layer_with_a_relative_gate_fires_on_any_change(dtype):
 
     assert fired[0].all()
     assert not fired[1].any()
+
+
+@pytest.mark.parametrize('order', [1, 2])
+@pytest.mark.parametrize(
+    ('kernel', 'geometry'),
+    [
+        ((1, 1), POINTWISE),
+        ((1, 1), POINTWISE._replace(stride=(2, 2))),
+        ((3, 3), SAME_3X3._replace(stride=(2, 1))),
+    ],
+    ids=['pointwise', 'strided', '3x3'],
+)
+def test_the_logarithm_of_the_power_has_gradients(order, kernel, geometry):
+    residual = torch.randn(2, 3, 5, 4, dtype=torch.float64)
+
+    power = support_power(residual, kernel, geometry, order)
+    logarithm = log_power(residual, kernel, geometry, order)
+
+    torch.testing.assert_close(logarithm.exp(), power)
+    assert gradcheck(
+        lambda r: log_power(r, kernel, geometry, order),
+        residual.requires_grad_(),
+    )
+
+
+def test_where_nothing_has_changed_the_logarithm_has_the_gradient_0():
+    residual = torch.zeros(1, 2, 3, 3, requires_grad=True)
+
+    log_power(residual, (3, 3), SAME_3X3, 2).sum().backward()
+
+    assert residual.grad.eq(0).all()
