@@ -2,6 +2,7 @@
 
 import functools
 import gc
+import signal
 
 import pytest
 import torch
@@ -13,6 +14,13 @@ from mmengine.registry import DefaultScope
 def _same_random_numbers():
     """Seed the CPU alone: for devices, torch formats three call stacks."""
     torch.default_generator.manual_seed(0)
+
+
+@pytest.fixture(autouse=True, scope='session')
+def _hear_ctrl_c():
+    """Shells start what runs in the background deaf to it."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True, scope='session')
