@@ -54,7 +54,7 @@ def test_a_slow_model_gets_the_newest_frame_and_drops_the_rest():
         assert (steps >= 5).all()
         assert max(ages) < 0.1
         indices = [frame.index for frame in frames]
-        assert indices[0] == 0
+        assert indices[0] < 5  # those that came while it was opened
         assert (np.diff(indices) == steps).all()
         assert reader.dropped == indices[-1] - 4
         assert not any(frame.restarts for frame in frames)
