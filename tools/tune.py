@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmengine.config import Config, DictAction
+from mmengine.config import Config
 from mmengine.dist import get_rank, init_dist, is_distributed
 from rich.console import Console
 from rich.table import Table
@@ -42,6 +42,11 @@ from mmskip.apis.calibration import (
     write_calibrated,
 )
 from mmskip.apis.errors import EXIT_OK, run_tool
+from mmskip.apis.launch import (
+    add_config_options,
+    close_launcher,
+    prepare_launcher,
+)
 from mmskip.apis.tuning import (
     Footage,
     GateTuner,
@@ -71,6 +76,8 @@ START, EQUAL, TUNED = 'as they were', 'as they were, equal MACs', 'tuned'
 TIMED_ROUNDS = 1
 SECONDS_BETWEEN_LINES = 10.0
 LONGEST = 10**6
+# Options that a run which goes on has to share with the one before.
+IDENTITY = ('config', 'checkpoint', 'video', 'segment', 'held', 'most', 'bbox')
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -112,7 +119,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         ('--streams', 2, 'videos that run side by side'),
         ('--frames', 3, 'frames over which gradients reach back'),
         ('--segment', 36, 'frames of a segment, a multiple of --frames'),
-        ('--most', 2000, 'frames of each video to read, from its start'),
+        ('--most', 1000, 'frames of each video to read, from its start'),
     ):
         parser.add_argument(
             name,
@@ -151,18 +158,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument('--device', default='cpu', help="e.g. 'cuda:0'")
     parser.add_argument(
         '--launcher',
-        choices=('none', 'pytorch', 'slurm'),
+        choices=('none', 'pytorch'),
         default='none',
-        help='of several processes, each with --streams of its own',
+        help="torch's, of several processes, each with --streams of its own",
     )
-    parser.add_argument('--local-rank', type=int, help=argparse.SUPPRESS)
     parser.add_argument(
-        '--cfg-options',
-        nargs='+',
-        action=DictAction,
-        default={},
-        help='override settings of the config, xxx=yyy',
+        '--local-rank', type=int, default=0, help=argparse.SUPPRESS
     )
+    add_config_options(parser)
     args = parser.parse_args(argv)
     if args.segment % args.frames:
         parser.error(
@@ -177,9 +180,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the tool and return its exit code."""
     args = parse_args(argv)
-    console = Console()
-    if args.launcher != 'none' and not is_distributed():
-        init_dist(args.launcher, backend='gloo')
     try:
         settings = TuneSettings(
             args.macs,
@@ -193,18 +193,34 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(str(error)) from error
     cfg = converted_config(args)
+    prepare_launcher(cfg, args.launcher, args.local_rank)
+    if args.launcher != 'none' and not is_distributed():
+        init_dist(args.launcher, backend='gloo')
+    try:
+        run(args, cfg, settings)
+    finally:
+        close_launcher()
+    return EXIT_OK
+
+
+def run(args: argparse.Namespace, cfg: Config, settings: TuneSettings) -> None:
+    """Let gates learn; the first process writes what came of it."""
+    console = Console(quiet=get_rank() > 0)
     model = init_model(cfg, args.checkpoint, args.device)
     footage = read_footage(
         model, args.video, args.segment, args.held, args.most, args.bbox
+    )
+    console.print(
+        f'read {sum(len(s.frames) for s in footage.learn)} frames to learn on '
+        f'and {sum(len(s.frames) for s in footage.held)} to check',
+        highlight=False,
     )
     args.out.mkdir(parents=True, exist_ok=True)
     start = {n: g.threshold for n, g in norm_gates(model).items()}
     tuner = tune(model, footage.learn, settings, args, console)
     thresholds = freeze_thresholds(model)
-    if get_rank():
-        return EXIT_OK
-    finish(args, cfg, model, footage, start, thresholds, tuner, console)
-    return EXIT_OK
+    if not get_rank():
+        finish(args, cfg, model, footage, start, thresholds, tuner, console)
 
 
 def converted_config(args: argparse.Namespace) -> Config:
@@ -238,8 +254,14 @@ def tune(
     learn_thresholds(model)
     tuner = GateTuner(model, segments, settings)
     path, rounds = args.out / 'tune.pth', args.rounds
+    about = {name: str(getattr(args, name)) for name in IDENTITY}
     if args.resume and path.exists():
         state = torch.load(path, map_location=args.device, weights_only=True)
+        if state.get('about') != about:
+            raise UserError(
+                f'--resume: expected {path} to be of a run with {about}, got '
+                f'{state.get("about")}; take the same, or another --out'
+            )
         tuner.load_state_dict(state['tuner'])
         rounds = state['rounds']
         console.print(
@@ -254,7 +276,7 @@ def tune(
         done = tuner.rounds_done
         for _ in tuner.run(total, until or tuner.rounds_done + 1):
             now = time.perf_counter()
-            if now - told > SECONDS_BETWEEN_LINES and not get_rank():
+            if now - told > SECONDS_BETWEEN_LINES:
                 told = now
                 each = (now - began) / (len(tuner.steps) - before)
                 tell(tuner, rounds, each, console)
@@ -262,7 +284,8 @@ def tune(
             rounds = rounds_within(args.minutes, began, tuner)
             until = None
         if not get_rank():
-            save_state(path, dict(tuner=tuner.state_dict(), rounds=rounds))
+            state = dict(tuner=tuner.state_dict(), rounds=rounds, about=about)
+            save_state(path, state)
         if tuner.rounds_done >= rounds or tuner.rounds_done == done:
             return tuner
 

@@ -11,12 +11,17 @@ import copy
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from mmengine.dist import all_reduce, get_rank, get_world_size
+from mmengine.dist import (
+    all_reduce,
+    all_reduce_params,
+    get_rank,
+    get_world_size,
+)
 from torch import nn
 
 from mmskip.core import GateCost, count_macs
@@ -29,10 +34,10 @@ from mmskip.skip_conv import (
 )
 from mmskip.video import open_reader
 
+from .calibration import Batch, run_tensors
 from .errors import UserError
 from .frame_stream import FramePipeline
 
-Batch = dict[str, Any]
 STATE_VERSION = 1
 # Frames of a video by which the thresholds are brought to the budget, at most.
 FITTED = 160
@@ -166,10 +171,17 @@ def learn_thresholds(model: nn.Module) -> dict[str, LearnedNormGate]:
         The gates by layer; they begin with the thresholds that were there.
 
     Raises:
-        UserError: A gate cannot learn: it is open for good, or its layer
-            keeps the other memory.
+        UserError: A gate cannot learn here: it is open for good, its layer
+            keeps the other memory, or it has a kernel to learn.
     """
     layers, found = dict(model.named_modules()), {}
+    for name, layer in layers.items():
+        if isinstance(layer, SkipConvMixin) and layer.gate.kind == 'learned':
+            raise UserError(
+                f'{name}: expected norm gates, whose thresholds can learn '
+                f'here, got a {type(layer.gate).__name__}; it learns with its '
+                'model, by mmskip train'
+            )
     for name, gate in norm_gates(model).items():
         layer = layers[name]
         if layer.memory != 'accumulated':
@@ -257,12 +269,20 @@ class GateTuner:
         self._settings = settings
         self._beta = settings.beta
         self._recent: float | None = None
-        self._features: Any = None
-        gates, layers = _parameters(model)
+        gates = [
+            gate.log_factor
+            for gate in norm_gates(model).values()
+            if isinstance(gate, LearnedNormGate)
+        ]
         groups = [dict(params=gates, lr=settings.rate)]
         self._teacher = model
         if settings.layer_rate:
             self._teacher = copy.deepcopy(model)
+            layers = [
+                parameter
+                for name, parameter in model.named_parameters()
+                if '.gate.' not in name
+            ]
             groups.append(dict(params=layers, lr=settings.layer_rate))
         model.requires_grad_(False)
         for group in groups:
@@ -298,7 +318,7 @@ class GateTuner:
             self._model.eval()
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that goes on after a round."""
+        """Return what a run needs to go on after a round."""
         return dict(
             version=STATE_VERSION,
             settings=asdict(self._settings),
@@ -372,8 +392,7 @@ class GateTuner:
         with torch.no_grad():
             error = self._feature_loss(outputs, targets, clips).mean()
             seen = torch.stack([loss, error, hard])
-        if get_world_size() > 1:
-            all_reduce(seen, 'mean')
+        all_reduce(seen, 'mean')
         shown, error, hard = seen.tolist()
         error **= 0.5
         share = self._fixed + self._part * hard
@@ -418,11 +437,11 @@ class GateTuner:
                 log_factor += shift
 
     def _learn(self) -> None:
-        for group in self._optimizer.param_groups:
-            gradients = [p.grad for p in group['params'] if p.grad is not None]
-            if get_world_size() > 1:
-                for gradient in gradients:
-                    all_reduce(gradient, 'mean')
+        groups = self._optimizer.param_groups
+        parameters = chain(*(group['params'] for group in groups))
+        all_reduce_params(
+            (p.grad for p in parameters if p.grad is not None), op='mean'
+        )
         self._optimizer.step()
         self._optimizer.zero_grad()
 
@@ -457,9 +476,9 @@ class GateTuner:
         """
         frames = self._segments[0].frames[:2]
         with torch.no_grad(), stream(self._model):
-            self._model(**self._data(frames[0]), mode='tensor')
+            run_tensors(self._model, frames[0])
             with count_macs(self._model) as ledger:
-                self._model(**self._data(frames[1]), mode='tensor')
+                run_tensors(self._model, frames[1])
         total = ledger.total()
         converted = sum(
             count.dense
@@ -467,16 +486,14 @@ class GateTuner:
             if isinstance(self._model.get_submodule(name), SkipConvMixin)
         )
         fixed = 1 + (total.overhead - converted) / total.dense
-        if (self._settings.share or 1.0) <= fixed:
+        share = self._settings.share
+        if share is not None and share <= fixed:
             raise UserError(
                 f'expected a share of the MACs above {fixed:.1%}, which the '
                 'gates and the layers that are not converted take, got '
-                f'{self._settings.share:.1%}'
+                f'{share:.1%}'
             )
         return fixed, converted / total.dense
-
-    def _data(self, frame: Batch) -> Mapping:
-        return self._model.data_preprocessor(_joined([frame]))
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:
@@ -484,21 +501,6 @@ def save_state(path: Path, state: Mapping[str, Any]) -> None:
     partial = path.with_suffix('.partial')
     torch.save(dict(state), partial)
     partial.replace(path)
-
-
-def _parameters(
-    model: nn.Module,
-) -> tuple[list[nn.Parameter], list[nn.Parameter]]:
-    """List the parameters of gates, and those of layers."""
-    gates = [
-        parameter
-        for module in model.modules()
-        if isinstance(module, SkipConvMixin)
-        for parameter in module.gate.parameters()
-    ]
-    known = set(map(id, gates))
-    layers = [p for p in model.parameters() if id(p) not in known]
-    return gates, layers
 
 
 def _joined(batches: Sequence[Batch]) -> Batch:

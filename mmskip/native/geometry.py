@@ -276,6 +276,7 @@ class _SupportSum(Function):
         kernel_size: tuple[int, ...],
         geometry: ConvGeometry,
     ) -> Tensor:
+        """Sum, one dimension after the other."""
         ctx.place = kernel_size, geometry, x.shape[2:]
         total = pad(x, geometry)
         for dim, length in enumerate(kernel_size):
@@ -301,6 +302,7 @@ class _CoverSum(Function):
         geometry: ConvGeometry,
         input_size: tuple[int, ...],
     ) -> Tensor:
+        """Spread each output over its inputs, along each dimension."""
         ctx.place = kernel_size, geometry
         for dim, length in enumerate(kernel_size):
             shape = list(y.shape)

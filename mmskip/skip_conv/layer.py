@@ -548,10 +548,10 @@ class SkipConversion(ConvConversion):
             )
         self.layers = thresholds or {}
         # A faulty gate is reported before a model changes.
-        gates = [
-            as_gate(dict(gate, threshold=t)) for t in self.layers.values()
-        ]
-        self.adds_parameters = (gates or [as_gate(gate)])[0].kind == 'learned'
+        configs = [dict(gate, threshold=t) for t in self.layers.values()]
+        gates = [as_gate(config) for config in configs or [gate]]
+        self.adds_parameters = any(gate.learns for gate in gates)
+        self._is_costly = any(gate.kind == 'learned' for gate in gates)
         self.gate = gate
         self.memory = memory
         self.roi_heads = roi_heads
@@ -574,7 +574,7 @@ class SkipConversion(ConvConversion):
             return reason
         if self.motion is not None and isinstance(module, nn.Conv3d):
             return 'motion compensation is for 2-D convolutions'
-        if self.adds_parameters and module.out_channels <= module.groups:
+        if self._is_costly and module.out_channels <= module.groups:
             return COSTLY_REASON
         if not self.roi_heads and 'roi_head' in name.split('.'):
             return ROI_REASON

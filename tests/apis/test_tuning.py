@@ -175,6 +175,17 @@ def test_gates_that_cannot_learn_are_named(options, message):
         learn_thresholds(make_model(**options))
 
 
+def test_gates_with_a_kernel_are_left_to_training():
+    model = Net().eval()
+    gumbel = mmskip.SkipConversion(dict(type='GumbelGate'), 'accumulated')
+    mmskip.convert(model, gumbel, include='out')
+    norm = dict(type='OutputNormGate', threshold=0.2)
+    skip = mmskip.SkipConversion(norm, 'accumulated')
+    mmskip.convert(model, skip, exclude='out')
+    with pytest.raises(UserError, match=r'out: expected norm gates'):
+        learn_thresholds(model)
+
+
 @pytest.mark.parametrize(
     'options',
     [

@@ -107,6 +107,16 @@ def test_a_run_goes_on_after_what_it_has(
     assert resumed['thresholds'] == whole['thresholds']
 
 
+def test_a_run_of_another_video_is_not_gone_on_with(
+    tune, tmp_path, capsys, video
+):
+    assert tune('1', '--macs', '0.5') == EXIT_OK
+    other = video.rename(tmp_path / 'other.avi')
+    options = ('2', '--macs', '0.5', '--resume')
+    assert tune(*options, source=other) == EXIT_MISTAKE
+    assert 'other.avi' in capsys.readouterr().err
+
+
 def test_a_stock_config_gets_conversions(tune, setup, tmp_path):
     stock = tmp_path / 'stock.py'
     stock.write_text(
