@@ -88,6 +88,7 @@ def _checked(function: Callable, owner: str) -> Callable:
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        """Check the options, then do what was asked for."""
         try:
             given = signature.bind(*args, **kwargs).arguments
         except TypeError as error:

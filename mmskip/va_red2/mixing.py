@@ -547,6 +547,7 @@ class _MixPlanes(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """Sum gradients along the terms, which are sorted already."""
         y, values, *pattern = ctx.saved_tensors
         terms = PlanePattern(*pattern)
         grad = grad.contiguous()
