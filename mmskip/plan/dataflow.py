@@ -308,7 +308,7 @@ def _skeleton(
         return twins[part]
 
     def make(part: nn.Module) -> nn.Module:
-        """Copy a module with the parameters it has, and copies of its children."""
+        """Copy a module; its parameters are shared, its children copied."""
         kind, children = type(part), part._modules
         if part is not module and is_node(part):
             kind = next(
