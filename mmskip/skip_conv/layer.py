@@ -287,8 +287,11 @@ class SkipConvMixin(SelfCounting, Converted):
         return state
 
     def skip_clip(
-        self, frames: Tensor, memory: ClipMemory | None = None
-    ) -> tuple[Tensor, GateCost, ClipMemory]:
+        self,
+        frames: Tensor,
+        memory: ClipMemory | None = None,
+        keep: bool = False,
+    ) -> tuple[Tensor, GateCost, ClipMemory | None]:
         """Compute whole clips in training; see :func:`.reference.skip_clip`.
 
         Where the level of a relative gate without parameters follows the
@@ -299,11 +302,13 @@ class SkipConvMixin(SelfCounting, Converted):
             frames: (B, T, C_in, ...).
             memory: That of the clips before these, which they go on from;
                 None: the first frame is the reference frame.
+            keep: True to have memory for the clips that follow.
 
         Returns:
             Output (B, T, C_out, ...), what the gates cost, and the memory
-            for the clips that follow; None if there is none, with the
-            memory rule ``previous`` and where frames run one by one.
+            for the clips that follow; None if it is not to be kept or there
+            is none, with the memory rule ``previous`` and where frames run
+            one by one.
         """
         params = self.params(frames[:, 0])
         if params.gate.relative and not self.gate.learns:
@@ -311,7 +316,7 @@ class SkipConvMixin(SelfCounting, Converted):
             drawn = [(mask.to(output.dtype),) * 2 for mask in masks]
             after = None
         else:
-            output, drawn, after = self._clip(frames, params, memory)
+            output, drawn, after = self._clip(frames, params, memory, keep)
         frame_macs = dense_macs(self, output[:, 0].shape)
         references = 1 if memory is None else 0
         later = frames.shape[1] - references
@@ -321,7 +326,11 @@ class SkipConvMixin(SelfCounting, Converted):
         return activate_(output, self.activation), cost, after
 
     def _clip(
-        self, frames: Tensor, params: SkipParams, memory: ClipMemory | None
+        self,
+        frames: Tensor,
+        params: SkipParams,
+        memory: ClipMemory | None,
+        keep: bool,
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]], ClipMemory | None]:
         """Compute clips with decisions that are drawn."""
         weight, bias, geometry = params[:3]
@@ -345,6 +354,8 @@ class SkipConvMixin(SelfCounting, Converted):
         )
         output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
         output = output.unflatten(0, frames.shape[:2])
+        if not keep:
+            return output, drawn, None
         masks = [mask for mask, _ in drawn]
         return output, drawn, memory.after(inputs, output, masks, params)
 

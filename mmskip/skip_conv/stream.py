@@ -472,7 +472,7 @@ class ClipBinding(Binding):
         site = self.names[layer], self._calls[layer]
         self._calls[layer] += 1
         memory = self._state.get(site)
-        output, cost, after = layer.skip_clip(frames, memory)
+        output, cost, after = layer.skip_clip(frames, memory, keep=True)
         if after is None:
             raise InputError(
                 f"{self.names[layer]}: expected memory='accumulated' and a "
