@@ -29,12 +29,14 @@ from torch import nn
 
 import mmskip
 from mmskip import apis
-from mmskip.apis.camera_options import (
+from mmskip.apis.cameras import (
+    Camera,
     CameraOptions,
+    Cameras,
+    Sink,
     name_cameras,
     read_cameras,
 )
-from mmskip.apis.cameras import Camera, Cameras, Sink
 from mmskip.apis.errors import (
     EXIT_INCOMPLETE,
     EXIT_INTERRUPTED,

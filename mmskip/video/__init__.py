@@ -1,7 +1,6 @@
 """Video in and results out: sources, live cameras, files of results."""
 
 from .health import FrameHealth, HealthLimits, Metrics
-from .live import LiveOptions, LiveReader
 from .logs import ResultLog, read_results
 from .reader import Frame, FrameReader, FrameResult, read_ahead
 from .regions import Region
@@ -11,7 +10,7 @@ from .results import (
     ShowWindows,
     check_outputs,
 )
-from .sources import local_path, open_reader
+from .sources import LiveOptions, LiveReader, local_path, open_reader
 from .tracks import Tracker
 from .writer import VideoWriter
 

@@ -1,7 +1,7 @@
 import pytest
 
 from mmskip.apis import UserError
-from mmskip.apis.camera_options import (
+from mmskip.apis.cameras import (
     CameraOptions,
     name_cameras,
     read_cameras,
