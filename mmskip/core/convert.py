@@ -37,6 +37,9 @@ _WRAPPER = 'module.'
 class Conversion(Protocol):
     """Tells :func:`convert` which layers a method can change, and how."""
 
+    def survey(self, model: nn.Module) -> None:
+        """Look at a model before its layers are asked for one by one."""
+
     def concerns(self, module: nn.Module) -> bool:
         """Tell if a module is of a kind that this conversion is about."""
 
@@ -49,6 +52,9 @@ class Conversion(Protocol):
 
 class ConvConversion:
     """Shares among the conversions of convolutions what concerns them all."""
+
+    def survey(self, model: nn.Module) -> None:
+        """Look at a model first; most conversions need not."""
 
     def concerns(self, module: nn.Module) -> bool:
         """Tell if a module is of a kind that this conversion is about."""
@@ -69,7 +75,7 @@ def refuse_unknown(
     Returns:
         None if the module is of one of the classes, and computes as they do.
     """
-    if isinstance(module, nn.Linear):
+    if isinstance(module, nn.Linear) and nn.Linear not in known:
         return 'not a convolution'
     if isinstance(module, _ConvTransposeNd):
         return 'transposed convolution'
@@ -77,7 +83,8 @@ def refuse_unknown(
         return 'its forward is replaced on the instance'
     if type(module) not in known:
         kind = type(module).__name__
-        return f'{kind} is not a class known to only convolve{beside}'
+        does = 'multiply' if isinstance(module, nn.Linear) else 'convolve'
+        return f'{kind} is not a class known to only {does}{beside}'
     return None
 
 
@@ -141,6 +148,7 @@ def convert(
     includes, excludes = _compile(include), _compile(exclude)
     names_of = _names_of_modules(model)
     _check_patterns(model, names_of, includes + excludes)
+    conversion.survey(model)
     chosen = []
     for module, names in names_of.items():
         if not conversion.concerns(module):

@@ -13,7 +13,7 @@ from torch.fx.immutable_collections import immutable_dict
 from torch.utils import _pytree
 
 from mmskip.native.library import LEAKY_RELU
-from mmskip.skip_conv import SkipConvMixin
+from mmskip.skip_conv import SkipConvMixin, SkipLinearMixin
 
 try:
     from mmcv.cnn.bricks import DropPath
@@ -192,6 +192,8 @@ class _Tracer(fx.Tracer):
         return super().create_arg(a)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        if isinstance(m, SkipLinearMixin):
+            raise TraceError(f'{module_qualified_name} is over tokens')
         return isinstance(m, SkipConvMixin) or (
             not m._modules and type(m).__module__.startswith(_LIBRARIES)
         )

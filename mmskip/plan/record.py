@@ -17,7 +17,7 @@ from torch.utils import _pytree
 from torch.utils._python_dispatch import _disable_current_modes
 
 from mmskip.native import library as native
-from mmskip.skip_conv import SkipConvMixin, StreamBinding
+from mmskip.skip_conv import SkipConvMixin, SkipLinearMixin, StreamBinding
 from mmskip.skip_conv.state import CallSite
 
 from .graph import activation_of, find_constants
@@ -65,8 +65,12 @@ class StreamForward:
 
 
 def skip_convs(module: nn.Module) -> list[SkipConvMixin]:
-    """List the Skip-Convolutions of a module, in order of definition."""
-    return [m for m in module.modules() if isinstance(m, SkipConvMixin)]
+    """List the Skip-Convolutions of images in a module, in their order."""
+    return [
+        m
+        for m in module.modules()
+        if isinstance(m, SkipConvMixin) and not isinstance(m, SkipLinearMixin)
+    ]
 
 
 def check_convertible(module: nn.Module) -> None:

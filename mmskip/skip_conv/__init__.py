@@ -1,5 +1,6 @@
 """Skip-Convolutions (CVPR 2021): compute what changed since the last frame."""
 
+from .conversion import SkipConversion
 from .gate_mask import (
     Folding,
     GateParams,
@@ -21,7 +22,8 @@ from .gates import (
     OutputNormGate,
     as_gate,
 )
-from .layer import SkipConv2d, SkipConv3d, SkipConversion, SkipConvMixin
+from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
+from .linear import SkipLinear, SkipLinearMixin
 from .loss import GateCostLoss
 from .motion import (
     WARP_MACS,
@@ -65,6 +67,8 @@ __all__ = [
     'SkipConv3d',
     'SkipConvMixin',
     'SkipConversion',
+    'SkipLinear',
+    'SkipLinearMixin',
     'SkipMemory',
     'SkipParams',
     'StreamBinding',

@@ -9,14 +9,11 @@ import torch
 from torch import Tensor, nn
 
 from mmskip.core import (
-    ConvConversion,
     Converted,
     GateCost,
     SelfCounting,
     dense_macs,
-    refuse_unknown,
 )
-from mmskip.core.convert import ROI_REASON
 from mmskip.native import (
     ConvGeometry,
     activate_,
@@ -27,7 +24,7 @@ from mmskip.native import (
 )
 from mmskip.native import library as native
 from mmskip.native.geometry import conv_geometry
-from mmskip.registry import MODELS, build_own
+from mmskip.registry import MODELS
 
 from .gates import Gate, as_gate
 from .native_layer import MEMORY_RULES, LayerCache, NativeCall, SkipParams
@@ -40,11 +37,6 @@ from .reference import (
     skip_conv,
     skip_frames,
     transmit_clip,
-)
-
-COSTLY_REASON = (
-    'depthwise: a learned gate would cost as much as the layer (a norm gate '
-    'would not)'
 )
 
 
@@ -99,8 +91,23 @@ class SkipConvMixin(SelfCounting, Converted):
         self.gate.attach(self)
         self.memory = memory
 
+    @property
+    def dims(self) -> int:
+        """Number of dimensions of a batch of inputs (N, C_in, ...)."""
+        return self.weight.dim()
+
+    @staticmethod
+    def kernel_of(weight: Tensor) -> Tensor:
+        """View the weight as the operators take it, (C_out, C_in, ...)."""
+        return weight
+
+    @property
+    def kernel(self) -> Tensor:
+        """The weight as the operators take it."""
+        return self.kernel_of(self.weight)
+
     def revert(self) -> None:
-        """Give a plain convolution back, in place."""
+        """Give a plain layer back, in place."""
         del self.gate
         del self.memory
         self.__dict__.pop('motion', None)
@@ -150,7 +157,7 @@ class SkipConvMixin(SelfCounting, Converted):
         torch's version counters are noticed.
         """
         layers = self._native_layers
-        params = call.params._replace(weight=self.weight)
+        params = call.params._replace(weight=self.kernel)
         return layers is not None and call.layer is layers.get(params, True)
 
     def foresee(
@@ -196,7 +203,8 @@ class SkipConvMixin(SelfCounting, Converted):
         if call is None or weight is None or not is_exact_inference():
             return False
         bias, gate = self._parameters.get('bias'), self.gate.params()
-        return call.holds(weight, bias, gate, self.memory, self.activation)
+        kernel = self.kernel_of(weight)
+        return call.holds(kernel, bias, gate, self.memory, self.activation)
 
     def run_prepared(
         self, call: NativeCall | None, x: Tensor
@@ -227,7 +235,7 @@ class SkipConvMixin(SelfCounting, Converted):
             return 'motion compensation'
         weight = self.weight
         return native.refusal(
-            weight.dim() - 2,
+            self.dims - 2,
             self.padding_mode,
             dtype or weight.dtype,
             device or weight.device,
@@ -255,7 +263,7 @@ class SkipConvMixin(SelfCounting, Converted):
     def params(self, x: Tensor) -> SkipParams:
         """Bundle what the operators need for an input like ``x``."""
         return SkipParams(
-            self.weight,
+            self.kernel,
             self.bias,
             self.geometry(x),
             self.gate.params(),
@@ -375,7 +383,7 @@ class SkipConvMixin(SelfCounting, Converted):
             mask: Bool (N, 1, ...), of the size of those of computed outputs.
         """
         output = torch.Size((len(mask), self.out_channels, *mask.shape[2:]))
-        kernel = self.weight.shape[2:].numel()
+        kernel = self.kernel.shape[2:].numel()
         return FrameMacs(
             dense_macs(self, output),
             self.weight[0].numel() * self.out_channels,
@@ -422,7 +430,7 @@ class SkipConvMixin(SelfCounting, Converted):
         later = frames.shape[1] - references
         per_output = self.weight[0].numel() * self.out_channels
         fired = sum(mask.detach().sum().long() for mask, _ in drawn)
-        kernel = self.weight.shape[2:].numel()
+        kernel = self.kernel.shape[2:].numel()
         sizes = frames[:, 0].shape, output[:, 0].shape
         if references:
             self._ledger.record(self, macs, macs, reference=macs)
@@ -522,85 +530,3 @@ else:
             return super().geometry(x)._replace(padding=tuple(pairs))
 
     SKIP_CLASSES += (SkipMMCVConv2d, SkipMMCVConv3d, SkipConv2dAdaptivePadding)
-
-
-@MODELS.register_module()
-class SkipConversion(ConvConversion):
-    """Converts 2-D and 3-D convolutions to Skip-Convolutions.
-
-    Args:
-        gate: Config of the gate; every layer gets its own.
-        memory: ``previous`` (the paper) or ``accumulated``.
-        roi_heads: Also convert layers inside RoI heads.
-        motion: Config of an estimator of the camera's motion, e.g.
-            ``dict(type='HomographyMotion')``. In streams, what a layer
-            remembers then moves with the picture before the residual is
-            taken; see :mod:`mmskip.skip_conv.motion`. In inference, frame by
-            frame, on the torch reference. Interpolating motion needs
-            ``accumulated`` memory, which computes what fires from the whole
-            input: under ``previous`` what interpolation does to an output
-            would stay in it.
-
-    Raises:
-        ValueError: An option is out of range.
-    """
-
-    def __init__(
-        self,
-        gate: dict,
-        memory: str = 'previous',
-        roi_heads: bool = False,
-        motion: dict | None = None,
-        thresholds: dict | None = None,
-    ) -> None:
-        if memory not in MEMORY_RULES:
-            raise ValueError(
-                f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
-            )
-        self.layers = thresholds or {}
-        # A faulty gate is reported before a model changes.
-        configs = [dict(gate, threshold=t) for t in self.layers.values()]
-        gates = [as_gate(config) for config in configs or [gate]]
-        self.adds_parameters = any(gate.learns for gate in gates)
-        self._is_costly = any(gate.kind == 'learned' for gate in gates)
-        self.gate = gate
-        self.memory = memory
-        self.roi_heads = roi_heads
-        self.motion = None if motion is None else build_own(motion)
-        interpolates = getattr(self.motion, 'interpolate', False)
-        if interpolates and memory != 'accumulated':
-            raise ValueError(
-                "expected memory='accumulated' with motion that "
-                f'interpolates, got {memory!r}, which computes changes of an '
-                'output and never the output anew: the errors of '
-                'interpolation would add up. Use whole steps '
-                '(interpolate=False) or the other memory'
-            )
-        self._skip_class = {kind.dense_class: kind for kind in SKIP_CLASSES}
-
-    def refusal(self, name: str, module: nn.Module) -> str | None:
-        """Say why a layer stays dense, None if it can be converted."""
-        reason = refuse_unknown(module, self._skip_class)
-        if reason is not None:
-            return reason
-        if self.motion is not None and isinstance(module, nn.Conv3d):
-            return 'motion compensation is for 2-D convolutions'
-        if self._is_costly and module.out_channels <= module.groups:
-            return COSTLY_REASON
-        if not self.roi_heads and 'roi_head' in name.split('.'):
-            return ROI_REASON
-        if self.layers and name not in self.layers:
-            return 'there is no threshold for it'
-        return None
-
-    def apply(self, name: str, module: nn.Module) -> None:
-        """Convert one layer in place; parameters, hooks and name stay."""
-        module.__class__ = self._skip_class[type(module)]
-        gate = self.gate
-        if self.layers:
-            gate = dict(gate, threshold=self.layers[name])
-        module.set_skip(gate, self.memory)
-        if self.motion is not None:
-            module.motion = self.motion
-        # Gates follow the layer they belong to.
-        module.gate.to(module.weight.device).train(module.training)

@@ -204,3 +204,20 @@ def find_images(args: tuple, kwargs: Mapping[str, Any]) -> Tensor | None:
         if isinstance(value, Tensor) and value.dim() == 4:
             return value
     return None
+
+
+def count_images(args: tuple, kwargs: Mapping[str, Any]) -> int | None:
+    """Count the images, or clips, among the arguments of a forward.
+
+    Args:
+        args: A tensor among them has a batch of images (N, ...), or of
+            several clips each, (N, clips, C, T, H, W).
+        kwargs: The same.
+
+    Returns:
+        Their number; None if there is no such tensor.
+    """
+    for value in (*args, *kwargs.values()):
+        if isinstance(value, Tensor) and value.dim() > 1:
+            return value.shape[: 2 if value.dim() > 5 else 1].numel()
+    return None

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
 
 from mmskip.core import (
     GateCost,
@@ -28,9 +29,10 @@ from mmskip.native import library as native
 from mmskip.reading import InputError
 
 from .layer import SkipConvMixin
+from .linear import SkipLinearMixin
 from .loss import LateCosts
 from .motion import MotionFollower
-from .policy import find_images
+from .policy import count_images, find_images
 from .reference import ClipMemory, SkipMemory
 from .state import CallSite, StreamState, WeightWatch
 
@@ -111,6 +113,8 @@ class Binding:
         InputError: A layer is computed past its forward.
     """
 
+    num_frames = 1
+
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.names = {
@@ -131,12 +135,16 @@ class Binding:
                 'StreamState in turn)'
             )
         refuse_bypasses(model, set(self.names))
+        #: Images (of a network of clips: clips) in this forward.
+        self.images: int | None = None
         self._handles: list[Any] = []
 
     def __enter__(self) -> 'Binding':
         self._handles = around_forward(
             self.model, lambda *_: self.begin(), lambda *_: self.end()
         )
+        if any(isinstance(module, SkipLinearMixin) for module in self.names):
+            self._handles += self._watch_images()
         for module in self.names:
             module._binding = self
         return self
@@ -146,6 +154,28 @@ class Binding:
             handle.remove()
         for module in self.names:
             del module._binding
+
+    def _watch_images(self) -> list[Any]:
+        """Let each forward tell how many images its tokens are of.
+
+        Tokens alone do not: windows of all images come in one batch.
+        """
+
+        def begin(_: nn.Module, args: tuple, kwargs: dict) -> None:
+            self.images = None
+            if self.num_frames == 1:
+                self.images = count_images(args, kwargs)
+
+        def enter(_: nn.Module, inputs: tuple) -> None:
+            if self.images is None and inputs:
+                self.images = len(inputs[0])
+
+        root = self.model.register_forward_pre_hook(
+            TransientHook(begin), with_kwargs=True
+        )
+        convs = [m for m in self.model.modules() if isinstance(m, _ConvNd)]
+        hook = TransientHook(enter)
+        return [root, *(m.register_forward_pre_hook(hook) for m in convs)]
 
     def begin(self) -> None:
         """Note that a forward of the whole model starts."""
@@ -159,7 +189,7 @@ class Binding:
         Raises:
             ValueError: ``x`` has no batch dimension.
         """
-        expected = layer.weight.dim()
+        expected = layer.dims
         if x.dim() != expected:
             raise ValueError(
                 f'{self.names[layer]}: expected a batch of {expected} '

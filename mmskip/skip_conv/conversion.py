@@ -1,0 +1,126 @@
+"""``SkipConversion``: which layers become Skip-Convolutions, and how."""
+
+from torch import nn
+
+from mmskip.core import ConvConversion, refuse_unknown
+from mmskip.core.convert import ROI_REASON
+from mmskip.registry import MODELS, build_own
+
+from .gates import as_gate
+from .layer import SKIP_CLASSES
+from .linear import SKIP_LINEAR_CLASSES, weights_read_apart
+from .native_layer import MEMORY_RULES
+
+COSTLY_REASON = (
+    'depthwise: a learned gate would cost as much as the layer (a norm gate '
+    'would not)'
+)
+LINEAR_REASON = 'a linear layer (linear=True converts it)'
+
+
+@MODELS.register_module()
+class SkipConversion(ConvConversion):
+    """Converts convolutions, and linear layers over tokens, in place.
+
+    Args:
+        gate: Config of the gate; every layer gets its own.
+        memory: ``previous`` (the paper) or ``accumulated``.
+        roi_heads: Also convert layers inside RoI heads.
+        motion: Config of an estimator of the camera's motion, e.g.
+            ``dict(type='HomographyMotion')``. In streams, what a layer
+            remembers then moves with the picture before the residual is
+            taken; see :mod:`mmskip.skip_conv.motion`. In inference, frame by
+            frame, on the torch reference. Interpolating motion needs
+            ``accumulated`` memory, which computes what fires from the whole
+            input: under ``previous`` what interpolation does to an output
+            would stay in it.
+        thresholds: Threshold of each layer that is to be converted, by name,
+            in place of that of the gate, as ``mmskip tune`` and
+            ``mmskip calibrate`` write them.
+        linear: Also convert linear layers, to :class:`SkipLinear`.
+
+    Raises:
+        ValueError: An option is out of range.
+    """
+
+    def __init__(
+        self,
+        gate: dict,
+        memory: str = 'previous',
+        roi_heads: bool = False,
+        motion: dict | None = None,
+        thresholds: dict | None = None,
+        linear: bool = False,
+    ) -> None:
+        if memory not in MEMORY_RULES:
+            raise ValueError(
+                f'expected memory to be one of {MEMORY_RULES}, got {memory!r}'
+            )
+        self.layers = thresholds or {}
+        # A faulty gate is reported before a model changes.
+        configs = [dict(gate, threshold=t) for t in self.layers.values()]
+        gates = [as_gate(config) for config in configs or [gate]]
+        self.adds_parameters = any(gate.learns for gate in gates)
+        self._is_costly = any(gate.kind == 'learned' for gate in gates)
+        self.gate = gate
+        self.memory = memory
+        self.roi_heads = roi_heads
+        self.motion = None if motion is None else build_own(motion)
+        interpolates = getattr(self.motion, 'interpolate', False)
+        if interpolates and memory != 'accumulated':
+            raise ValueError(
+                "expected memory='accumulated' with motion that "
+                f'interpolates, got {memory!r}, which computes changes of an '
+                'output and never the output anew: the errors of '
+                'interpolation would add up. Use whole steps '
+                '(interpolate=False) or the other memory'
+            )
+        self.linear = linear
+        classes = SKIP_CLASSES + (SKIP_LINEAR_CLASSES if linear else ())
+        self._skip_class = {kind.dense_class: kind for kind in classes}
+        self._read_apart: dict[nn.Module, str] = {}
+
+    def survey(self, model: nn.Module) -> None:
+        """Look at a model before its layers are asked for one by one."""
+        self._read_apart = weights_read_apart(model)
+
+    def refusal(self, name: str, module: nn.Module) -> str | None:
+        """Say why a layer stays dense, None if it can be converted."""
+        is_linear = isinstance(module, nn.Linear)
+        if is_linear and not self.linear:
+            return LINEAR_REASON
+        reason = refuse_unknown(module, self._skip_class)
+        if reason is not None:
+            return reason
+        if module in self._read_apart:
+            return self._read_apart[module]
+        if self.motion is not None and (
+            is_linear or isinstance(module, nn.Conv3d)
+        ):
+            return 'motion compensation is for 2-D convolutions'
+        if self._is_costly and is_cheap(module):
+            return COSTLY_REASON
+        if not self.roi_heads and 'roi_head' in name.split('.'):
+            return ROI_REASON
+        if self.layers and name not in self.layers:
+            return 'there is no threshold for it'
+        return None
+
+    def apply(self, name: str, module: nn.Module) -> None:
+        """Convert one layer in place; parameters, hooks and name stay."""
+        module.__class__ = self._skip_class[type(module)]
+        gate = self.gate
+        if self.layers:
+            gate = dict(gate, threshold=self.layers[name])
+        module.set_skip(gate, self.memory)
+        if self.motion is not None:
+            module.motion = self.motion
+        # Gates follow the layer they belong to.
+        module.gate.to(module.weight.device).train(module.training)
+
+
+def is_cheap(layer: nn.Module) -> bool:
+    """Tell if a layer has no more MACs than a learned gate for it."""
+    if isinstance(layer, nn.Linear):
+        return layer.out_features == 1
+    return layer.out_channels <= layer.groups
