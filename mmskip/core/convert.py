@@ -144,12 +144,11 @@ def convert(
             ``efficient_conv_bn_eval`` of mmcv or mmengine; the model is
             wrapped for several processes, which would not share new gates.
     """
-    report = ConversionReport(type(conversion).__name__)
+    report, chosen = ConversionReport(type(conversion).__name__), []
     includes, excludes = _compile(include), _compile(exclude)
     names_of = _names_of_modules(model)
     _check_patterns(model, names_of, includes + excludes)
     conversion.survey(model)
-    chosen = []
     for module, names in names_of.items():
         if not conversion.concerns(module):
             continue
