@@ -6,6 +6,7 @@ from mmskip.core import ConvConversion, refuse_unknown
 from mmskip.core.convert import ROI_REASON
 from mmskip.registry import MODELS, build_own
 
+from .attention import find_attention, skip_class
 from .gates import as_gate
 from .layer import SKIP_CLASSES
 from .linear import SKIP_LINEAR_CLASSES, weights_read_apart
@@ -79,10 +80,12 @@ class SkipConversion(ConvConversion):
         classes = SKIP_CLASSES + (SKIP_LINEAR_CLASSES if linear else ())
         self._skip_class = {kind.dense_class: kind for kind in classes}
         self._read_apart: dict[nn.Module, str] = {}
+        self._attention: dict[nn.Module, nn.Module] = {}
 
     def survey(self, model: nn.Module) -> None:
         """Look at a model before its layers are asked for one by one."""
         self._read_apart = weights_read_apart(model)
+        self._attention = find_attention(model)
 
     def refusal(self, name: str, module: nn.Module) -> str | None:
         """Say why a layer stays dense, None if it can be converted."""
@@ -108,6 +111,11 @@ class SkipConversion(ConvConversion):
 
     def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place; parameters, hooks and name stay."""
+        attention = self._attention.get(module)
+        if attention is not None:
+            # Past torch, which would make it a child of the layer.
+            module.__dict__['attention'] = attention
+            attention.__class__ = skip_class(type(attention))
         module.__class__ = self._skip_class[type(module)]
         gate = self.gate
         if self.layers:

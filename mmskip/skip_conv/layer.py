@@ -106,6 +106,10 @@ class SkipConvMixin(SelfCounting, Converted):
         """The weight as the operators take it."""
         return self.kernel_of(self.weight)
 
+    def watched_beside(self) -> tuple[nn.Module, ...]:
+        """List modules whose weights the memory of this layer is of, too."""
+        return ()
+
     def revert(self) -> None:
         """Give a plain layer back, in place."""
         del self.gate

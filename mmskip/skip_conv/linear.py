@@ -62,6 +62,10 @@ class SkipLinearMixin(SkipConvMixin):
         """Tell where this layer reads: one position for each output."""
         return _GEOMETRY
 
+    def watched_beside(self) -> tuple[nn.Module, ...]:
+        """List the attention, which has biases by position."""
+        return () if self.attention is None else (self.attention,)
+
     def revert(self) -> None:
         """Give a plain layer back, in place."""
         self.__dict__.pop('attention', None)

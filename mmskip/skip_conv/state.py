@@ -45,6 +45,8 @@ class StreamState:
         weight_changes: Number of times that one did because the weights of
             its layer had changed.
         slots: The memory of each call site.
+        attention: Last results of attention within windows, by the call site
+            of the layer in front; see :mod:`.attention`.
         last_images: The last frame in grey, (N, H, W), where motion is
             compensated.
         lost_motion: Number of frames whose motion could not be estimated,
@@ -65,6 +67,7 @@ class StreamState:
         self.shape_changes = 0
         self.weight_changes = 0
         self.slots: dict[CallSite, SkipMemory | HeldMemory] = {}
+        self.attention: dict[CallSite, Tensor] = {}
         self.last_images: Any = None
         self.lost_motion = 0
         self.restart: str | None = None
@@ -118,6 +121,7 @@ class StreamState:
         self.shape_changes = 0
         self.weight_changes = 0
         self.slots.clear()
+        self.attention.clear()
         self.last_images = None
         self.lost_motion = 0
         self._masks.clear()
@@ -132,13 +136,19 @@ class StreamState:
         """
         for site in [site for site in self.slots if site[0] in layers]:
             self.weight_changes += 1
-            for kept in (self.slots, self._masks, self._calls):
+            for kept in (
+                self.slots,
+                self.attention,
+                self._masks,
+                self._calls,
+            ):
                 kept.pop(site, None)
 
     @property
     def nbytes(self) -> int:
         """Bytes held by the memory of all call sites and plans."""
-        slots = sum(slot.nbytes for slot in self.slots.values())
+        kept = (*self.slots.values(), *self.attention.values())
+        slots = sum(memory.nbytes for memory in kept)
         plans = self.plans.values()
         return slots + sum(plan.memory_beside(self.slots) for plan in plans)
 
@@ -338,7 +348,7 @@ def _places(
     layer: SkipConvMixin, name: str, is_read: bool
 ) -> Iterator[_Place]:
     """List where a layer keeps tensors; where there is none, one may come."""
-    for owner in layer.modules():
+    for owner in (*layer.modules(), *layer.watched_beside()):
         group = WeightGroup(name, _is_in(owner, layer.gate))
         for tensors in (owner._parameters, owner._buffers):
             for key, tensor in tensors.items():

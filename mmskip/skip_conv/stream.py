@@ -28,6 +28,7 @@ from mmskip.native import active_backend, is_exact_inference, is_in_backward
 from mmskip.native import library as native
 from mmskip.reading import InputError
 
+from .attention import attend, masks_of
 from .layer import SkipConvMixin
 from .linear import SkipLinearMixin
 from .loss import LateCosts
@@ -196,6 +197,18 @@ class Binding:
                 f'dimensions inside a stream or clip, got {tuple(x.shape)}'
             )
         return follow_layout(self._run(layer, x), x, layer.weight)
+
+    def attend(
+        self, layer: SkipConvMixin, qkv: Tensor, *options: Any
+    ) -> Tensor:
+        """Compute attention within windows; see :func:`.attention.attend`.
+
+        Args:
+            layer: The layer that has returned ``qkv``.
+            qkv: Its result (W, N, 3 * C) for the tokens of W windows.
+            *options: What else :func:`.attention.attend` takes.
+        """
+        return attend(qkv, *options)
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -405,6 +418,25 @@ class StreamBinding(Binding):
         call = layer.prepare(x, memory) if self.is_plain else None
         self.state.prepare(site, call)
         return output
+
+    def attend(
+        self, layer: SkipConvMixin, qkv: Tensor, *options: Any
+    ) -> Tensor:
+        """Compute the windows in which a token was computed anew."""
+        site = self.names[layer], self._calls.get(layer, 0) - 1
+        mask = self.state.last_mask(site)
+        if mask is None or self.num_frames > 1 or torch.is_grad_enabled():
+            return attend(qkv, *options)  # traced, too
+        kept, windows = self.state.attention, mask.reshape(len(qkv), -1).any(1)
+        if site not in kept or bool(windows.all()):
+            kept[site] = attend(qkv, *options)
+            return kept[site]
+        changed = windows.nonzero().flatten()
+        if len(changed):
+            *others, masks = options
+            masks = masks_of(masks, changed)
+            kept[site][changed] = attend(qkv[changed], *others, masks)
+        return kept[site]
 
     def _count_cost(
         self, layer: SkipConvMixin, x: Tensor, mask: Tensor
