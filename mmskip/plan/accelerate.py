@@ -16,23 +16,28 @@ from torch.utils import _pytree
 from mmskip.core import lay_kernels_last
 from mmskip.native import active_backend
 from mmskip.native import library as native
-from mmskip.skip_conv import SkipConvMixin, StreamBinding, StreamState
+from mmskip.skip_conv import (
+    SkipConvMixin,
+    SkipLinearMixin,
+    StreamBinding,
+    StreamState,
+)
 from mmskip.skip_conv.state import CallSite
 
 from .fold import FoldReport, fold, run_densely
-from .graph import TraceError, trace
+from .graph import TraceError, apart, trace
 from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
 from .quantize import Calibration, apply_calibration
 from .record import (
     FrameShapes,
     StreamForward,
-    apart,
     check_convertible,
     record,
     sites_of,
     skip_convs,
 )
+from .tokens import TokenPlanner
 
 #: Types in which values of a plan are stored, by precision. In int8 layers
 #: remember their inputs as bytes, and what they pass on is in bfloat16.
@@ -386,7 +391,7 @@ class PropagatedForward(StreamForward):
         """Compute a frame node by node, and plan the next ones."""
         values = record(graph, self.module, inputs, sites, binding)
         shapes = FrameShapes(graph, values)
-        planner = Planner(
+        planner = self._planner(sites)(
             graph, self.module, values, sites, binding.state, self._dtype
         )
         result = planner.result()
@@ -396,7 +401,8 @@ class PropagatedForward(StreamForward):
             self._count('recorded for a plan')
             if planner.dtype != self._dtype:
                 self._count(
-                    "planned in float32: memory='previous' is a running sum"
+                    "planned in float32: memory='previous' is a running sum, "
+                    'and tokens are kept in it'
                 )
         except NotPlannedError as error:
             plan = None
@@ -424,13 +430,19 @@ class PropagatedForward(StreamForward):
                 if made is None:
                     return None
                 empty.restore(site, *made)
-        planner = Planner(
+        planner = self._planner(sites)(
             graph, self.module, values, sites, empty, self._dtype, True
         )
         try:
             return planner.plan(key)
         except NotPlannedError:
             return None
+
+    def _planner(self, sites: Iterable[fx.Node]) -> type[Planner]:
+        """Choose what plans a graph with these layers."""
+        layers = (self.module.get_submodule(node.target) for node in sites)
+        linear = any(isinstance(m, SkipLinearMixin) for m in layers)
+        return TokenPlanner if linear else Planner
 
     def _forget_children(self, binding: StreamBinding) -> None:
         """Drop the plans of frames that ran in children."""

@@ -1,5 +1,6 @@
 """The trace of a module: the graph along which changes are propagated."""
 
+import contextlib
 import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,8 +10,10 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import fx, nn
+from torch._subclasses import FakeTensorMode
 from torch.fx.immutable_collections import immutable_dict
 from torch.utils import _pytree
+from torch.utils._python_dispatch import _disable_current_modes
 
 from mmskip.native.library import LEAKY_RELU
 from mmskip.skip_conv import SkipConvMixin, SkipLinearMixin
@@ -101,9 +104,13 @@ def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
         TraceError: Its forward depends on values, or writes into its inputs
             or into parts of tensors.
     """
+    sizes = None
+    if any(isinstance(part, SkipLinearMixin) for part in module.modules()):
+        # Tokens are counted, cut into windows and padded by their number.
+        sizes = Sizes()
     try:
         with _TRACING:
-            graph = _Tracer(module).run(args, kwargs)
+            graph = _Tracer(module, sizes).run(args, kwargs)
     except Exception as error:  # whatever a forward does to a proxy
         raise TraceError(
             f'the forward of {type(module).__name__} is no fixed graph: '
@@ -157,6 +164,39 @@ def find_constants(graph: fx.Graph) -> set[fx.Node]:
     return constants
 
 
+@contextmanager
+def apart() -> Iterator[None]:
+    """Let tensors be made that later frames, of any mode, may write into.
+
+    Nothing that watches what the model does, such as the search for products
+    that no layer counts, is told of it.
+    """
+    with (
+        torch.inference_mode(False),
+        torch.no_grad(),
+        _disable_current_modes(),
+    ):
+        yield
+
+
+def compute(
+    node: fx.Node, module: nn.Module, value_of: Callable[[fx.Node], Any]
+) -> Any:
+    """Compute the value of a node, without writing into its arguments."""
+    if node.op == 'get_attr':
+        return operator.attrgetter(node.target)(module)
+    args = fx.map_arg(node.args, value_of)
+    kwargs = fx.map_arg(node.kwargs, value_of)
+    if node.op == 'call_function':
+        return node.target(*args, **kwargs)
+    if node.op == 'call_method':
+        return getattr(args[0], node.target)(*args[1:], **kwargs)
+    part = module.get_submodule(node.target)
+    if getattr(part, 'inplace', False):
+        args = args[0].clone(), *args[1:]
+    return part(*args, **kwargs)
+
+
 class _Tracer(fx.Tracer):
     """Records the operations of one module tree, and touches nothing else.
 
@@ -166,13 +206,16 @@ class _Tracer(fx.Tracer):
 
     Args:
         root: The module to be traced.
+        sizes: Makes the sizes of tensors constants of the graph, which is
+            for inputs of one size in any case. None: sizes are nodes.
     """
 
     proxy_buffer_attributes = True
 
-    def __init__(self, root: nn.Module) -> None:
+    def __init__(self, root: nn.Module, sizes: 'Sizes | None' = None) -> None:
         super().__init__()
         self.root = root
+        self.sizes = sizes
         self.graph = fx.Graph(tracer_cls=type(self))
         self.submodule_paths = {m: name for name, m in root.named_modules()}
         self.tensor_attrs = {
@@ -186,14 +229,47 @@ class _Tracer(fx.Tracer):
     def proxy(self, node: fx.Node) -> fx.Proxy:
         return _Proxy(node, self)
 
+    def create_proxy(
+        self,
+        kind: str,
+        target: Any,
+        args: tuple,
+        kwargs: dict,
+        *rest: Any,
+        **options: Any,
+    ) -> Any:
+        """Make a node; of one that tells a size, the size itself."""
+        sizes = self.sizes
+        if (
+            sizes is not None
+            and kind == 'call_method'
+            and target in _SHAPE_METHODS
+            and sizes.is_tensor(args[0])
+        ):
+            return getattr(sizes.of(args[0]), target)(*args[1:], **kwargs)
+        proxy = super().create_proxy(
+            kind, target, args, kwargs, *rest, **options
+        )
+        if sizes is not None:
+            sizes.note(proxy.node, self.root)
+        return proxy
+
     def create_arg(self, a: Any) -> Any:
+        if (
+            self.sizes is not None
+            and torch.is_tensor(a)
+            and a not in self.tensor_attrs
+            and not isinstance(a, nn.Parameter)
+        ):
+            # Made of sizes, as masks are.
+            node = self.create_node('call_function', _Constant(a), (), {})
+            self.sizes.note(node, self.root)
+            return node
         if isinstance(a, dict) and type(a) not in (dict, immutable_dict):
             raise TraceError(f'{type(a).__name__} would become a dict')
         return super().create_arg(a)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        if isinstance(m, SkipLinearMixin):
-            raise TraceError(f'{module_qualified_name} is over tokens')
         return isinstance(m, SkipConvMixin) or (
             not m._modules and type(m).__module__.startswith(_LIBRARIES)
         )
@@ -203,9 +279,11 @@ class _Tracer(fx.Tracer):
         leaves, spec = _pytree.tree_flatten((args, kwargs))
         for index, leaf in enumerate(leaves):
             if torch.is_tensor(leaf):
-                leaves[index] = self.create_proxy(
+                leaves[index] = super().create_proxy(
                     'placeholder', f'input_{index}', (), {}
                 )
+                if self.sizes is not None:
+                    self.sizes.begin(leaves[index].node, leaf)
         args, kwargs = _pytree.tree_unflatten(leaves, spec)
         with self._watched():
             # Past a forward that was put on the instance.
@@ -214,6 +292,11 @@ class _Tracer(fx.Tracer):
                 'output', 'output', (self.create_arg(result),), {}
             )
         return self.graph
+
+    @property
+    def is_paused(self) -> bool:
+        """True while a size is found, which is no part of the graph."""
+        return self.sizes is not None and self.sizes.is_busy
 
     @contextmanager
     def _watched(self) -> Iterator[None]:
@@ -234,7 +317,7 @@ class _Tracer(fx.Tracer):
         tracer, thread = self, get_ident()
 
         def call(part: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            if get_ident() != thread:
+            if get_ident() != thread or tracer.is_paused:
                 return kind.__call__(part, *args, **kwargs)
 
             def forward(*args: Any, **kwargs: Any) -> Any:
@@ -244,7 +327,7 @@ class _Tracer(fx.Tracer):
 
         def get(part: nn.Module, name: str) -> Any:
             value = kind.__getattr__(part, name)
-            if get_ident() != thread:
+            if get_ident() != thread or tracer.is_paused:
                 return value
             return tracer.getattr(name, value, tracer._proxies)
 
@@ -265,8 +348,93 @@ def _update(function: Callable) -> Callable:
     return update
 
 
+class Sizes:
+    """Knows the sizes of the values of a graph while it is traced.
+
+    They are found with tensors that have a size and no values.
+
+    Attributes:
+        is_busy: True while one is found.
+    """
+
+    def __init__(self) -> None:
+        self.is_busy = False
+        self._mode = FakeTensorMode(allow_non_fake_inputs=True)
+        self._values: dict[fx.Node, Any] = {}
+
+    def begin(self, node: fx.Node, value: torch.Tensor) -> None:
+        """Note an input."""
+        with apart():
+            self._values[node] = self._mode.from_tensor(value.detach())
+
+    def is_tensor(self, proxy: Any) -> bool:
+        """Tell if a value is a tensor of a known size."""
+        return isinstance(proxy, fx.Proxy) and torch.is_tensor(
+            self._values.get(proxy.node)
+        )
+
+    def of(self, proxy: fx.Proxy) -> Any:
+        """Give a value without values, of the size of another."""
+        return self._values.get(proxy.node)
+
+    def note(self, node: fx.Node, root: nn.Module) -> None:
+        """Find the size of a new node, if those of its arguments are known."""
+        if not all(n in self._values for n in node.all_input_nodes):
+            return
+        self.is_busy = True
+        try:
+            # What fails here fails, or does not, when a frame is computed.
+            with apart(), self._mode, contextlib.suppress(Exception):
+                self._values[node] = self._compute(node, root)
+        finally:
+            self.is_busy = False
+
+    def _compute(self, node: fx.Node, root: nn.Module) -> Any:
+        if node.op != 'call_module':
+            return compute(node, root, self._values.__getitem__)
+        part = root.get_submodule(node.target)
+        kind = type(part).__mro__[1]  # below that of the tracer
+        kind = getattr(kind, 'dense_class', kind)
+        args = fx.map_arg(node.args, self._values.__getitem__)
+        kwargs = fx.map_arg(node.kwargs, self._values.__getitem__)
+        return kind.forward(part, *args, **kwargs)
+
+
+class _Constant:
+    """Gives a tensor that is the same in all frames.
+
+    Args:
+        value: The tensor.
+    """
+
+    def __init__(self, value: torch.Tensor) -> None:
+        self.__name__ = self.__qualname__ = 'constant'
+        self._value = value
+
+    def __call__(self) -> torch.Tensor:
+        return self._value
+
+
 class _Proxy(fx.Proxy):
-    """Tells ``a += b`` from ``a + b``."""
+    """Tells ``a += b`` from ``a + b``, and sizes where they are known."""
+
+    def __getattr__(self, name: str) -> Any:
+        sizes = self.tracer.sizes
+        if name in _SHAPE_ATTRIBUTES and sizes and sizes.is_tensor(self):
+            return getattr(sizes.of(self), name)
+        return super().__getattr__(name)
+
+    def __len__(self) -> int:
+        sizes = self.tracer.sizes
+        if sizes is not None and sizes.is_tensor(self):
+            return len(sizes.of(self))
+        return super().__len__()
+
+    def __iter__(self) -> Iterator[fx.Proxy]:
+        sizes = self.tracer.sizes
+        if sizes is not None and sizes.of(self) is not None:
+            return iter([self[i] for i in range(len(sizes.of(self)))])
+        return super().__iter__()
 
     __iadd__ = _update(operator.iadd)
     __isub__ = _update(operator.isub)

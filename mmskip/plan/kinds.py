@@ -245,6 +245,46 @@ def is_pointwise(
     return node.target in _POINT_FUNCTIONS
 
 
+def is_row_wise(
+    node: fx.Node,
+    inputs: list[fx.Node],
+    module: nn.Module,
+    values: dict[fx.Node, Any],
+) -> bool:
+    """Tell if a node takes each token of its inputs (..., C) for itself.
+
+    Args:
+        node: Node of a graph of the module.
+        inputs: Nodes that it reads and that are no constants.
+        module: Module of the graph.
+        values: Values of the nodes, in a frame.
+    """
+    tensors = [values[n] for n in (node, *inputs)]
+    if not inputs or not all(map(are_tokens, tensors)):
+        return False
+    if len({tensor.shape for tensor in tensors}) > 1:
+        return False
+    if node.op == 'call_module':
+        part = module.get_submodule(node.target)
+        if isinstance(part, nn.LayerNorm):
+            return len(part.normalized_shape) == 1
+        return isinstance(part, _POINT_MODULES) and not isinstance(
+            part, nn.BatchNorm2d
+        )
+    return node.target in _POINT_FUNCTIONS
+
+
+def are_tokens(value: Any) -> bool:
+    """Tell if a value is a batch of tokens (..., C) that a plan takes."""
+    return (
+        torch.is_tensor(value)
+        and value.dim() > 1
+        and value.dtype == torch.float32
+        and value.is_cpu
+        and value.numel() > 0
+    )
+
+
 def is_scaling(node: fx.Node, values: dict[fx.Node, Any]) -> bool:
     """Tell if a node multiplies the channels of an image by one factor each.
 

@@ -6,7 +6,7 @@ means), to one that torch takes where it has none, or into the step of another
 node that absorbs them.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import Any
 
@@ -17,7 +17,7 @@ from mmskip.core.counting import may_do_macs
 from mmskip.skip_conv import HeldMemory, StreamState
 from mmskip.skip_conv.state import CallSite
 
-from .graph import find_constants
+from .graph import apart, compute, find_constants
 from .kinds import (
     Sum,
     affine,
@@ -33,7 +33,7 @@ from .kinds import (
     windows_of,
 )
 from .plan import Fixed, Plan, PlannedConv, Slot, copy_slots
-from .record import apart, compute, selects, tensors_read
+from .record import selects, tensors_read
 from .steps import FrameValues, NativeSteps, PointStep, Step, WholeStep
 
 
@@ -97,10 +97,6 @@ class Planner:
         dtype: torch.dtype = torch.float32,
         begins: bool = False,
     ) -> None:
-        calls = map(state.prepared, sites.values())
-        if not all(c and c.layer.is_computed_anew() for c in calls):
-            dtype = torch.float32
-        self._dtype = dtype
         #: Numbers of images of that type, and of their copies by others.
         self._stored: dict[int, int] = {}
         self._graph = graph
@@ -108,15 +104,16 @@ class Planner:
         self._values = values
         self._sites = sites
         self._state = state
+        self._dtype = self._storage(dtype)
+        self._constants = find_constants(graph)
         self._numbers = {node: i for i, node in enumerate(graph.nodes)}
         # Behind the nodes: inputs, halves of pools, copies of another type.
         size = 3 * len(self._numbers)
         self._frame = FrameValues([values[node] for node in graph.nodes], size)
         self._begins = begins
-        self._sums, self._absorbed = find_sums(graph, module, values)
+        self._sums, self._absorbed = self._find_sums()
         #: Activations behind convolutions, which finish with them.
         self._finished = self._find_finished()
-        self._constants = find_constants(graph)
         for node in self._constants:
             self._frame.mark(self._numbers[node], False)
         #: Nodes without a step.
@@ -131,6 +128,16 @@ class Planner:
         self._num_native = 0
         self._num_hidden = 0
         self._nbytes = 0
+
+    def _storage(self, dtype: torch.dtype) -> torch.dtype:
+        """Choose the type in which images are stored, if one is asked for."""
+        calls = map(self._state.prepared, self._sites.values())
+        if all(c and c.layer.is_computed_anew() for c in calls):
+            return dtype
+        return torch.float32
+
+    def _find_sums(self) -> tuple[dict[fx.Node, Sum], set[fx.Node]]:
+        return find_sums(self._graph, self._module, self._values)
 
     def plan(self, key: Any) -> Plan:
         """Make the steps of the next frames.
@@ -183,7 +190,7 @@ class Planner:
                 self._add_sum(terms, node, found)
             else:
                 self._add_other(node)
-        for node in (*self._absorbed, *self._finished):
+        for node in self._useless():
             self._frame.drop(self._numbers[node])
         return Plan(
             key,
@@ -195,6 +202,10 @@ class Planner:
             self._slots(),
             self._nbytes,
         )
+
+    def _useless(self) -> Iterable[fx.Node]:
+        """End the planning; returns nodes whose values nobody reads."""
+        return *self._absorbed, *self._finished
 
     def _fixed(self, read: list[tuple[dict[str, Any], str, Tensor]]) -> Fixed:
         """Note what the plan takes for granted."""
@@ -293,11 +304,26 @@ class Planner:
         return call is not None and call.layer.is_computed_anew()
 
     def _add_conv(self, node: fx.Node) -> None:
+        source = self._source(node.args[0])
+        last = self._finished.get(node, node)
+        value = self._values[last]
+        self._add_site(node, source, self._numbers[last], value)
+
+    def _add_site(
+        self, node: fx.Node, source: int, target: int, value: Tensor
+    ) -> None:
+        """Add a Skip-Convolution.
+
+        Args:
+            node: Its call.
+            source: Number of the image that it reads.
+            target: Number of its result, or that of the activation behind.
+            value: The result in the recorded frame.
+        """
         layer = self._module.get_submodule(node.target)
         site = self._sites[node]
         memory = self._state.slots[site]
         last = self._finished.get(node, node)
-        source, target = self._source(node.args[0]), self._numbers[last]
         mask = torch.ones_like(memory.output[:, :1], dtype=torch.bool)
         mask = mask.contiguous()
         if not self._begins:
@@ -307,7 +333,7 @@ class Planner:
         native, result = self._frame.native, None
         anew = self._computes_anew(node)
         if anew or layer.activation is not None:
-            result = self._fill(self._new_result(node), self._values[last])
+            result = self._fill(self._new_image(memory.output.shape), value)
         if anew:
             activation, step, zero = None, None, 0
             if last is not node:
@@ -430,12 +456,9 @@ class Planner:
         self._nbytes += image.nbytes
         return image
 
-    def _add_points(
-        self,
-        function: Callable[[list[Tensor]], Tensor],
-        sources: list[int],
-        node: fx.Node,
-    ) -> None:
+    def _add_points(self, inputs: Sequence[fx.Node], node: fx.Node) -> None:
+        function = self._call(node, inputs)
+        sources = [self._numbers[n] for n in inputs]
         target = self._numbers[node]
         result = self._fill(self._new_result(node), self._values[node])
         # Steps that are added next look at its type.
@@ -451,13 +474,6 @@ class Planner:
 
     def _add_other(self, node: fx.Node) -> None:
         inputs = [n for n in node.all_input_nodes if n not in self._constants]
-        sources = [self._numbers[n] for n in inputs]
-        fixed = {
-            n: self._values[n]
-            for n in node.all_input_nodes
-            if n in self._constants
-        }
-        function = NodeCall(node, self._module, inputs, fixed)
         if is_mean(node, self._module, self._values):
             self._add_mean(self._source(inputs[0]), node)
             return
@@ -473,7 +489,21 @@ class Planner:
         elif is_scaling(node, self._values):
             self._add_scale(node)
         elif is_pointwise(node, inputs, self._module, self._values):
-            self._add_points(function, sources, node)
+            self._add_points(inputs, node)
         elif not self._add_crop(node):
-            target = self._numbers[node]
-            self._steps.append(WholeStep(function, sources, target))
+            self._add_whole(node, inputs)
+
+    def _call(self, node: fx.Node, inputs: Sequence[fx.Node]) -> NodeCall:
+        """Make a function of the values of a node's inputs."""
+        fixed = {
+            n: self._values[n]
+            for n in node.all_input_nodes
+            if n in self._constants
+        }
+        return NodeCall(node, self._module, inputs, fixed)
+
+    def _add_whole(self, node: fx.Node, inputs: Sequence[fx.Node]) -> None:
+        """Add a step that computes a node whole, if an input changed."""
+        sources = [self._numbers[n] for n in inputs]
+        function = self._call(node, inputs)
+        self._steps.append(WholeStep(function, sources, self._numbers[node]))

@@ -6,21 +6,19 @@ forward that takes the place of a module's own inside a stream.
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, fx, nn
 from torch.utils import _pytree
-from torch.utils._python_dispatch import _disable_current_modes
 
 from mmskip.native import library as native
-from mmskip.skip_conv import SkipConvMixin, SkipLinearMixin, StreamBinding
+from mmskip.skip_conv import SkipConvMixin, StreamBinding
 from mmskip.skip_conv.state import CallSite
 
-from .graph import activation_of, find_constants
+from .graph import activation_of, apart, compute, find_constants
 from .kinds import is_image, is_mean
 
 #: Modules that do the same in training mode; folding leaves new ones.
@@ -65,12 +63,8 @@ class StreamForward:
 
 
 def skip_convs(module: nn.Module) -> list[SkipConvMixin]:
-    """List the Skip-Convolutions of images in a module, in their order."""
-    return [
-        m
-        for m in module.modules()
-        if isinstance(m, SkipConvMixin) and not isinstance(m, SkipLinearMixin)
-    ]
+    """List the Skip-Convolutions of a module, in order of definition."""
+    return [m for m in module.modules() if isinstance(m, SkipConvMixin)]
 
 
 def check_convertible(module: nn.Module) -> None:
@@ -95,21 +89,6 @@ def check_convertible(module: nn.Module) -> None:
                 'on the instance (by accelerate() already?); call '
                 'mmskip.revert() first, or take another part'
             )
-
-
-@contextmanager
-def apart() -> Iterator[None]:
-    """Let tensors be made that later frames, of any mode, may write into.
-
-    Nothing that watches what the model does, such as the search for products
-    that no layer counts, is told of it.
-    """
-    with (
-        torch.inference_mode(False),
-        torch.no_grad(),
-        _disable_current_modes(),
-    ):
-        yield
 
 
 def tensors_of(tree: Any) -> list[Tensor]:
@@ -244,24 +223,6 @@ class _TensorShape:
 
 def _shape_of(tensor: Tensor) -> _TensorShape:
     return _TensorShape(tensor.shape, tensor.stride(), tensor.dtype)
-
-
-def compute(
-    node: fx.Node, module: nn.Module, value_of: Callable[[fx.Node], Any]
-) -> Any:
-    """Compute the value of a node, without writing into its arguments."""
-    if node.op == 'get_attr':
-        return operator.attrgetter(node.target)(module)
-    args = fx.map_arg(node.args, value_of)
-    kwargs = fx.map_arg(node.kwargs, value_of)
-    if node.op == 'call_function':
-        return node.target(*args, **kwargs)
-    if node.op == 'call_method':
-        return getattr(args[0], node.target)(*args[1:], **kwargs)
-    part = module.get_submodule(node.target)
-    if getattr(part, 'inplace', False):
-        args = args[0].clone(), *args[1:]
-    return part(*args, **kwargs)
 
 
 def tensors_read(

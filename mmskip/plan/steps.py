@@ -10,6 +10,7 @@ from torch.utils import _pytree
 
 from mmskip.core import is_channels_last
 from mmskip.native import library as native
+from mmskip.skip_conv.attention import attend, masks_of
 
 #: Places where a value differs from the frame before: a bool tensor
 #: (N, 1, H, W), True for anywhere, or False for nowhere.
@@ -242,6 +243,275 @@ class WholeStep(PythonStep):
             values = [frame.as_given(i) for i in self.sources]
             frame.put(self.target, self.function(values))
         frame.mark(self.target, changed)
+
+
+class Rows(NamedTuple):
+    """Says where the tokens of a node are.
+
+    Attributes:
+        number: Number of a value of the frame.
+        is_image: The value is (N, C, H, W), and its positions are the
+            tokens; else it is (..., C).
+    """
+
+    number: int
+    is_image: bool
+
+    def read(self, frame: FrameValues) -> Tensor:
+        """Give the tokens (P, C)."""
+        value = frame[self.number]
+        if self.is_image:
+            value = value.permute(0, 2, 3, 1)
+        return value.reshape(-1, value.shape[-1])
+
+    def change(self, frame: FrameValues) -> Tensor | bool:
+        """Tell which tokens changed: bool (P,), True for all, or False."""
+        change = frame.change(self.number)
+        return change if isinstance(change, bool) else change.flatten()
+
+
+class RowStep(PythonStep):
+    """Brings tokens up to date that were made from changed ones.
+
+    Args:
+        target: Number of the result.
+        result: Tensor (N, C, H, W) that keeps it, channels last.
+        known: True if the result of the frame before is in it.
+    """
+
+    def __init__(self, target: int, result: Tensor, known: bool) -> None:
+        self.target = target
+        self.result = result
+        self._known = known
+
+    @property
+    def rows(self) -> Tensor:
+        """The result as tokens (P, C)."""
+        result = self.result.permute(0, 2, 3, 1)
+        return result.view(-1, result.shape[-1])
+
+    def restart(self, frame: FrameValues, ledger: Any) -> None:
+        """Compute all, in the first frame of a video."""
+        self._known = False
+        self.run(frame, always=True)
+
+    def run(self, frame: FrameValues, always: bool) -> None:
+        """Bring the result up to date."""
+        change = self.change(frame) if self._known else True
+        if not self._known:
+            self._known = True
+            frame.put(self.target, self.result)
+        if change is True:
+            self.compute(frame, None)
+        elif change is not False:
+            places = change.nonzero().flatten()
+            if not len(places):
+                change = False
+            elif len(places) > _MOST * len(change):
+                self.compute(frame, None)
+            else:
+                self.compute(frame, places)
+        if not isinstance(change, bool):
+            size = len(self.result), 1, *self.result.shape[2:]
+            change = change.contiguous().view(size)
+        frame.mark(self.target, change)
+
+    def change(self, frame: FrameValues) -> Tensor | bool:
+        """Tell which tokens of the result change, see :meth:`Rows.change`."""
+        raise NotImplementedError
+
+    def compute(self, frame: FrameValues, places: Tensor | None) -> None:
+        """Compute tokens with these numbers, or all of them."""
+        raise NotImplementedError
+
+
+class MoveStep(RowStep):
+    """Moves tokens, or their numbers, to other places.
+
+    Args:
+        source: Tokens (P, C) that are moved.
+        index: Number of the token that comes to each place, (P',), or of
+            the value in the tokens, (P', C'); -1 is padding with zeros.
+        origins: Numbers of the tokens that a place reads, (P', K); -1 for
+            none.
+        *result: What :class:`RowStep` takes.
+    """
+
+    def __init__(
+        self, source: Rows, index: Tensor, origins: Tensor, *result: Any
+    ) -> None:
+        super().__init__(*result)
+        self._source = source
+        self._index = index.clamp_min(0)
+        self._padded = index < 0
+        self._pads = bool(self._padded.any())
+        self._origins = origins.clamp_min(0)
+        self._no_origin = origins < 0
+
+    def change(self, frame: FrameValues) -> Tensor | bool:
+        """Tell which tokens of the result change."""
+        change = self._source.change(frame)
+        if isinstance(change, bool):
+            return change
+        read = change[self._origins]
+        if self._pads:
+            read &= ~self._no_origin
+        return read.flatten() if read.shape[1] == 1 else read.any(1)
+
+    def compute(self, frame: FrameValues, places: Tensor | None) -> None:
+        """Move tokens."""
+        index, padded = self._index, self._padded
+        if places is not None:
+            index, padded = index[places], padded[places]
+        rows = self._source.read(frame)
+        if index.dim() == 1:
+            moved = rows.index_select(0, index)
+        else:
+            moved = rows.reshape(-1)[index]
+        if self._pads:
+            moved[padded] = 0
+        if places is None:
+            self.rows.copy_(moved)
+        else:
+            self.rows.index_copy_(0, places, moved)
+
+
+class TokenStep(RowStep):
+    """Applies an operation that takes each token for itself.
+
+    Args:
+        function: Operation on tokens (K, C), a list of them.
+        sources: Its arguments: tokens of the frame, or (P, C) that stay.
+        *result: What :class:`RowStep` takes.
+    """
+
+    def __init__(
+        self,
+        function: Callable[[list[Tensor]], Tensor],
+        sources: Sequence[Rows | Tensor],
+        *result: Any,
+    ) -> None:
+        super().__init__(*result)
+        self._function = function
+        self._sources = sources
+
+    def change(self, frame: FrameValues) -> Tensor | bool:
+        """Tell which tokens of the result change."""
+        moving = [s for s in self._sources if isinstance(s, Rows)]
+        changes = [source.change(frame) for source in moving]
+        if any(change is True for change in changes):
+            return True
+        maps = [change for change in changes if change is not False]
+        return torch.stack(maps).any(0) if len(maps) > 1 else (*maps, False)[0]
+
+    def compute(self, frame: FrameValues, places: Tensor | None) -> None:
+        """Compute tokens."""
+        rows = [
+            s.read(frame) if isinstance(s, Rows) else s for s in self._sources
+        ]
+        if places is None:
+            self.rows.copy_(self._function(rows))
+        else:
+            some = self._function([r.index_select(0, places) for r in rows])
+            self.rows.index_copy_(0, places, some)
+
+
+class AttentionStep(RowStep):
+    """Computes attention in the windows of which a token changed.
+
+    Args:
+        source: Queries, keys and values, (W * N, 3 * C) of W windows.
+        windows: W.
+        options: What :func:`.attention.attend` takes behind them.
+        *result: What :class:`RowStep` takes.
+    """
+
+    def __init__(
+        self, source: Rows, windows: int, options: Sequence[Any], *result: Any
+    ) -> None:
+        super().__init__(*result)
+        self._source = source
+        self._windows = windows
+        *self._options, self._mask = options
+
+    def change(self, frame: FrameValues) -> Tensor | bool:
+        """Tell which tokens of the result change: those of whole windows."""
+        change = self._source.change(frame)
+        if isinstance(change, bool):
+            return change
+        change = change.view(self._windows, -1)
+        return change.any(1, keepdim=True).expand_as(change).flatten()
+
+    def compute(self, frame: FrameValues, places: Tensor | None) -> None:
+        """Compute windows."""
+        qkv = self._source.read(frame).unflatten(0, (self._windows, -1))
+        tokens = qkv.shape[1]
+        if places is None:
+            done = attend(qkv, *self._options, self._mask)
+            self.rows.copy_(done.flatten(0, 1))
+            return
+        windows = places[::tokens] // tokens
+        masks = masks_of(self._mask, windows)
+        done = attend(qkv[windows], *self._options, masks)
+        self.rows.index_copy_(0, places, done.flatten(0, 1))
+
+
+class ViewStep(PythonStep):
+    """Shows a value in another shape, under another number.
+
+    Args:
+        source: Number of the value.
+        target: Number of what it is shown as.
+        view: Makes the other shape of its tensor.
+    """
+
+    def __init__(
+        self, source: int, target: int, view: Callable[[Tensor], Tensor]
+    ) -> None:
+        self._source = source
+        self._target = target
+        self._view = view
+
+    def run(self, frame: FrameValues, always: bool) -> None:
+        """Show it."""
+        change = frame.change(self._source)
+        shown = self._view(frame[self._source])
+        frame.put(self._target, shown)
+        if not isinstance(change, bool):
+            size = shown.shape[:1], shown.shape[2:]
+            if shown.dim() == 4 and change.numel() == size[0][0] * (
+                size[1].numel()
+            ):
+                change = change.reshape(*size[0], 1, *size[1])
+            else:
+                change = True
+        frame.mark(self._target, change)
+
+
+class FollowTokens(RowStep):
+    """Keeps a copy of tokens that come from outside, to know what changes.
+
+    Args:
+        source: The tokens.
+        *result: What :class:`RowStep` takes.
+    """
+
+    def __init__(self, source: Rows, *result: Any) -> None:
+        super().__init__(*result)
+        self._source = source
+
+    def change(self, frame: FrameValues) -> Tensor | bool:
+        """Compare."""
+        return (self._source.read(frame) != self.rows).any(1)
+
+    def compute(self, frame: FrameValues, places: Tensor | None) -> None:
+        """Copy."""
+        rows = self._source.read(frame)
+        if places is None:
+            self.rows.copy_(rows)
+        else:
+            some = rows.index_select(0, places)
+            self.rows.index_copy_(0, places, some)
 
 
 def copy_tensors(value: Any, kinds: Sequence[TensorKind | None]) -> Any:

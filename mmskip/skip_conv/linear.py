@@ -19,6 +19,8 @@ from mmskip.registry import MODELS
 
 from .gates import Gate
 from .layer import SkipConvMixin
+from .native_layer import NativeCall
+from .reference import SkipMemory
 
 #: Rows of tokens are this long at most, so that threads share them.
 LONGEST_ROW = 64
@@ -82,6 +84,20 @@ class SkipLinearMixin(SkipConvMixin):
         images = self._fold(input, self._binding.images)
         output = self._binding.run(self, images).permute(0, 2, 3, 1)
         return output.reshape(*input.shape[:-1], self.out_features)
+
+    def foresee(
+        self, x: Tensor, output: Tensor
+    ) -> tuple[SkipMemory, NativeCall] | None:
+        """Prepare a call site; see :meth:`SkipConvMixin.foresee`.
+
+        Args:
+            x: Tokens (L, ..., C_in) of the number that there will be.
+            output: Results (L, ..., C_out).
+        """
+        images = self._binding.images
+        return super().foresee(
+            self._fold(x, images), self._fold(output, images)
+        )
 
     def _fold(self, x: Tensor, images: int | None) -> Tensor:
         """Lay tokens out as images; see :class:`SkipLinearMixin`."""

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
+from torch.overrides import has_torch_function_unary
 
 from mmskip.core import (
     GateCost,
@@ -423,10 +424,11 @@ class StreamBinding(Binding):
         self, layer: SkipConvMixin, qkv: Tensor, *options: Any
     ) -> Tensor:
         """Compute the windows in which a token was computed anew."""
-        site = self.names[layer], self._calls.get(layer, 0) - 1
+        is_traced = has_torch_function_unary(qkv)
+        if is_traced or self.num_frames > 1 or torch.is_grad_enabled():
+            return attend(qkv, *options)
+        site = self.site_of(layer)
         mask = self.state.last_mask(site)
-        if mask is None or self.num_frames > 1 or torch.is_grad_enabled():
-            return attend(qkv, *options)  # traced, too
         kept, windows = self.state.attention, mask.reshape(len(qkv), -1).any(1)
         if site not in kept or bool(windows.all()):
             kept[site] = attend(qkv, *options)
