@@ -7,8 +7,6 @@ its place from frame to frame at a call site: the order of tokens, windows
 that are cut out, rolled or merged, make no difference.
 """
 
-import inspect
-import re
 from functools import lru_cache
 
 from torch import Tensor, nn
@@ -151,36 +149,3 @@ else:
         dense_class = MMCVLinear
 
     SKIP_LINEAR_CLASSES += (SkipMMCVLinear,)
-
-
-def weights_read_apart(model: nn.Module) -> dict[nn.Module, str]:
-    """Find linear layers whose weights others multiply by, past the layer.
-
-    ``F.linear(x, self.qkv.weight, bias)`` is written in the forward of some
-    attention modules; a layer that is converted would never run there.
-
-    Args:
-        model: Any model.
-
-    Returns:
-        For each such layer the reason why it cannot be converted.
-    """
-    found = {}
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, nn.Linear) and name in _names_read(
-                type(module)
-            ):
-                kind = type(module).__name__
-                found[child] = f'{kind} reads its weight, and never calls it'
-    return found
-
-
-@lru_cache(maxsize=1024)
-def _names_read(kind: type) -> frozenset[str]:
-    """Name the children whose weights are read in the source of a class."""
-    try:
-        source = inspect.getsource(kind.forward)
-    except (OSError, TypeError):  # made at run time, or not of Python
-        return frozenset()
-    return frozenset(re.findall(r'\bself\.(\w+)\.weight\b', source))
