@@ -151,8 +151,7 @@ def convert(
             ``efficient_conv_bn_eval`` of mmcv or mmengine; the model is
             wrapped for several processes, which would not share new gates.
     """
-    report = ConversionReport(type(conversion).__name__)
-    chosen: dict[nn.Module, str] = {}
+    report, chosen = ConversionReport(type(conversion).__name__), {}
     includes, excludes = _compile(include), _compile(exclude)
     names_of = _names_of_modules(model)
     _check_patterns(model, names_of, includes + excludes)
@@ -402,14 +401,12 @@ def _check_settings(conversion: Conversion, report: ConversionReport) -> None:
     for name in getattr(conversion, 'layers', ()):
         if name not in report.converted:
             # The layers of an attention stay dense together, by its name.
-            whole = name.rpartition('.')[0]
-            reason = report.left_dense.get(
-                name,
-                report.left_dense.get(whole, 'the model has no such layer'),
-            )
+            reasons = report.left_dense
+            reason = reasons.get(name) or reasons.get(name.rpartition('.')[0])
             raise ValueError(
                 f'{report.conversion} has settings for {name}, which cannot '
-                f'be converted: {reason}; nothing was changed'
+                f'be converted: {reason or "the model has no such layer"}; '
+                'nothing was changed'
             )
 
 
