@@ -60,8 +60,12 @@ PRODUCTS = {
 
 #: Products that do more than project.
 ATTENTIONS = {'_native_multi_head_attention', '_transformer_encoder_layer_fwd'}
-_READ = re.compile(r'\bself\.(\w+)\.(?:in_proj_)?weight\b')
+_READ = re.compile(
+    r'\bself\.(\w+)\.(?:in_proj_)?weight\b(?!\.(?:device|dtype|shape|size)\b)'
+)
 _MULTIPLIED = re.compile(r'\bF\.linear\([^()]*?\bself\.(\w+)\.weight\b')
+#: Methods that may read weights in between forwards.
+_SETS_UP = re.compile(r'init|reset|load|state|extra_repr')
 
 
 @contextmanager
@@ -191,13 +195,24 @@ def _names_read(kind: type) -> tuple[frozenset[str], frozenset[str]]:
     Returns:
         All of them, and those that are not only multiplied by.
     """
-    try:
-        source = inspect.getsource(kind.forward)
-    except (OSError, TypeError):  # made at run time, or not of Python
-        return frozenset(), frozenset()
+    own = kind.__mro__[: kind.__mro__.index(nn.Module)]
+    methods = {
+        name: method
+        for base in reversed(own)
+        for name, method in vars(base).items()
+        if inspect.isfunction(method) and not _SETS_UP.search(name)
+    }
+    source = ''.join(map(_source_of, methods.values()))
     read, multiplied = _READ.findall(source), _MULTIPLIED.findall(source)
     elsewhere = {n for n in read if read.count(n) != multiplied.count(n)}
     return frozenset(read), frozenset(elsewhere)
+
+
+def _source_of(function: Callable) -> str:
+    try:
+        return inspect.getsource(function)
+    except (OSError, TypeError):  # made at run time, or not of Python
+        return ''
 
 
 def route_products(
@@ -318,7 +333,6 @@ class _Watch:
         self.ledger = MacLedger({**names, **attentions})
         self._loose: _LooseProducts | None = None
         self._forwards = 0
-        self._attentions = attentions.keys()
         self._own = [m for m in names if isinstance(m, CountedWhole)]
         if any(module._ledger is not None for module in self._own):
             raise RuntimeError(
@@ -332,10 +346,12 @@ class _Watch:
         for module in attentions:
             self._handles += [
                 module.register_forward_pre_hook(
-                    TransientHook(self._note_tokens), with_kwargs=True
+                    TransientHook(self._enter_attention), with_kwargs=True
                 ),
                 module.register_forward_hook(
-                    TransientHook(self._count_projections), with_kwargs=True
+                    TransientHook(self._leave_attention),
+                    with_kwargs=True,
+                    always_call=True,
                 ),
             ]
         self._handles += route_products(
@@ -362,7 +378,7 @@ class _Watch:
         self.ledger.begin_forward()
         self._forwards += 1
         if self._forwards == 1:
-            self._loose = _LooseProducts(self.ledger, self._attentions)
+            self._loose = _LooseProducts(self.ledger)
             self._loose.__enter__()
 
     def _end(self, *_: Any) -> None:
@@ -386,26 +402,30 @@ class _Watch:
         elif self._forwards == 1:
             self.ledger.record_uncounted(type(module).__name__)
 
-    def _note_tokens(
+    def _enter_attention(
         self, module: nn.MultiheadAttention, args: tuple, kwargs: dict
     ) -> None:
         query = kwargs['query'] if 'query' in kwargs else args[0]
         batch = 0 if module.batch_first else 1
         self.ledger.note_batch(query.shape[batch] if query.dim() == 3 else 1)
+        if self._loose is not None:
+            self._loose.attention = module
 
-    def _count_projections(
+    def _leave_attention(
         self,
         module: nn.MultiheadAttention,
         args: tuple,
         kwargs: dict,
         output: Any,
     ) -> None:
+        if self._loose is not None:
+            self._loose.attention = None
         # In a stream or clip each projection reports itself.
-        if any(_is_bound(layer) for layer in module.children()):
+        if output is None or any(map(_is_bound, module.children())):
             return
-        named = dict(zip(('query', 'key', 'value'), args, strict=False))
-        tokens = [{**kwargs, **named}[n] for n in ('query', 'key', 'value')]
-        macs = projection_macs(module, *tokens)
+        names = 'query', 'key', 'value'
+        named = {**kwargs, **dict(zip(names, args, strict=False))}
+        macs = projection_macs(module, *(named[name] for name in names))
         self.ledger.record(module, macs, macs)
 
     def _multiply(
@@ -427,19 +447,15 @@ class _LooseProducts(TorchDispatchMode):
 
     Args:
         ledger: Ledger that is told of them.
-        attentions: Attentions whose projections are counted.
+
+    Attributes:
+        attention: Attention that is under way, whose projections are counted.
     """
 
-    def __init__(
-        self, ledger: MacLedger, attentions: Iterable[nn.MultiheadAttention]
-    ) -> None:
+    def __init__(self, ledger: MacLedger) -> None:
         super().__init__()
         self.ledger = ledger
-        self._counted = {
-            weight.untyped_storage()._cdata
-            for attention in attentions
-            for weight in attention.parameters()
-        }
+        self.attention: nn.MultiheadAttention | None = None
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -455,9 +471,15 @@ class _LooseProducts(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
     def _projects(self, args: tuple) -> bool:
-        """Tell if an operand is the weight of an attention."""
+        """Tell if an operand is a weight of the attention under way."""
+        if self.attention is None:
+            return False
+        weights = {
+            weight.untyped_storage()._cdata
+            for weight in self.attention.parameters()
+        }
         return any(
-            arg.untyped_storage()._cdata in self._counted
+            arg.untyped_storage()._cdata in weights
             for arg in args
             if isinstance(arg, Tensor)
         )

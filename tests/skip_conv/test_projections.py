@@ -6,6 +6,7 @@ import pickle
 import pytest
 import torch
 import torch.nn.functional as F
+from mmengine.registry import DefaultScope
 from torch import nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
@@ -518,3 +519,123 @@ def test_what_a_fused_layer_reads_stays_dense():
     assert report.converted == ['1']
     assert {*report.left_dense} == {'0.self_attn', '0.linear1', '0.linear2'}
     assert all('reads its weight' in r for r in report.left_dense.values())
+
+
+class Detr(nn.Module):
+    """An encoder layer and a decoder layer of mmdet's DETR."""
+
+    def __init__(self):
+        super().__init__()
+        layers = pytest.importorskip('mmdet.models.layers')
+        attention = dict(embed_dims=16, num_heads=2, batch_first=True)
+        ffn = dict(
+            embed_dims=16,
+            feedforward_channels=32,
+            num_fcs=2,
+            act_cfg=dict(type='ReLU', inplace=True),
+        )
+        self.encoder = layers.DetrTransformerEncoderLayer(attention, ffn)
+        self.decoder = layers.DetrTransformerDecoderLayer(
+            attention, attention, ffn
+        )
+        self.query = nn.Parameter(torch.randn(1, 5, 16))
+        self.place = nn.Parameter(torch.randn(1, 24, 16))
+
+    def forward(self, x):
+        padding = torch.zeros(x.shape[:2], dtype=torch.bool)
+        padding[:, -3:] = True
+        query, place = (
+            p.expand(len(x), -1, -1) for p in (self.query, self.place)
+        )
+        memory = self.encoder(
+            query=x, query_pos=place, key_padding_mask=padding
+        )
+        return self.decoder(
+            query=torch.zeros_like(query),
+            key=memory,
+            value=memory,
+            query_pos=query,
+            key_pos=place,
+            key_padding_mask=padding,
+        )
+
+
+def timesformer():
+    backbones = pytest.importorskip('mmaction.models.backbones')
+    with DefaultScope.overwrite_default_scope('mmaction'):
+        return backbones.TimeSformer(
+            num_frames=3,
+            img_size=32,
+            patch_size=16,
+            embed_dims=16,
+            num_heads=2,
+            num_transformer_layers=1,
+        )
+
+
+def videomae():
+    backbones = pytest.importorskip('mmaction.models.backbones')
+    return backbones.VisionTransformer(
+        img_size=32,
+        patch_size=16,
+        embed_dims=16,
+        depth=2,
+        num_heads=2,
+        num_frames=4,
+        init_values=0.5,
+    )
+
+
+def uniformer():
+    backbones = pytest.importorskip('mmaction.models.backbones')
+    return backbones.UniFormerV2(
+        input_resolution=32,
+        patch_size=16,
+        width=16,
+        layers=2,
+        heads=2,
+        t_size=2,
+        return_list=[1],
+        n_layers=1,
+        n_dim=16,
+        n_head=2,
+        mlp_dropout=[0.0],
+        clip_pretrained=False,
+    )
+
+
+@pytest.mark.parametrize(
+    ('make', 'shape', 'left', 'share'),
+    [
+        (Detr, (2, 24, 16), [], 1),
+        (timesformer, (2, 3, 3, 32, 32), [], 1),
+        (videomae, (2, 3, 4, 32, 32), [], 1),
+        # Its extractors multiply by parts of the weight of an attention.
+        (uniformer, (1, 3, 2, 32, 32), ['transformer.dec.0.attn'], 0.99),
+    ],
+)
+@torch.no_grad()
+def test_models_of_the_hosts_are_converted_and_equal(make, shape, left, share):
+    dense = make().eval()
+    for parameter in dense.parameters():
+        nn.init.normal_(parameter, std=0.2)
+    dense.double()
+    net = copy.deepcopy(dense)
+    report = convert(net)
+
+    with (
+        mmskip.count_macs(dense) as expected,
+        mmskip.count_macs(net) as macs,
+        mmskip.stream(net),
+    ):
+        for _ in range(3):
+            x = torch.randn(shape, dtype=torch.float64)
+            for y, wanted in zip(net(x), dense(x), strict=True):
+                close(y, wanted)
+
+    assert list(report.left_dense) == left
+    assert macs.total().dense == expected.total().dense
+    assert macs.total().executed == macs.total().dense
+    counts = macs.by_module()
+    converted = sum(counts[name].dense for name in report.converted)
+    assert converted >= share * macs.total().dense
