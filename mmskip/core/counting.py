@@ -60,12 +60,14 @@ PRODUCTS = {
 
 #: Products that do more than project.
 ATTENTIONS = {'_native_multi_head_attention', '_transformer_encoder_layer_fwd'}
+#: Weights of children that are read, and not only asked for their kind.
 _READ = re.compile(
-    r'\bself\.(\w+)\.(?:in_proj_)?weight\b(?!\.(?:device|dtype|shape|size)\b)'
+    r'\bself\.(\w+)\.(?:in_proj_)?weight\b'
+    r'(?!\.(?:device|dtype|shape|size|requires_grad)\b)'
 )
 _MULTIPLIED = re.compile(r'\bF\.linear\([^()]*?\bself\.(\w+)\.weight\b')
 #: Methods that may read weights in between forwards.
-_SETS_UP = re.compile(r'init|reset|load|state|extra_repr')
+_SETS_UP = re.compile(r'_*(init|reset|load|state_dict|extra_repr)')
 
 
 @contextmanager
@@ -200,7 +202,7 @@ def _names_read(kind: type) -> tuple[frozenset[str], frozenset[str]]:
         name: method
         for base in reversed(own)
         for name, method in vars(base).items()
-        if inspect.isfunction(method) and not _SETS_UP.search(name)
+        if inspect.isfunction(method) and not _SETS_UP.match(name)
     }
     source = ''.join(map(_source_of, methods.values()))
     read, multiplied = _READ.findall(source), _MULTIPLIED.findall(source)

@@ -421,6 +421,55 @@ def test_learned_gates_learn_in_a_clip_and_so_do_the_weights(make):
 
 
 @pytest.mark.parametrize('make', [Attends, Joint])
+def test_an_open_gate_has_the_gradients_of_the_dense_model(make):
+    dense = make().double()
+    net = copy.deepcopy(dense)
+    convert(net)
+    frames = torch.cat(video(3, dtype=torch.float64))
+
+    with mmskip.clip(net, 3):
+        output = net(frames)
+        (output[0] if make is Attends else output).square().sum().backward()
+    output = dense(frames)
+    (output[0] if make is Attends else output).square().sum().backward()
+
+    for got, expected in zip(
+        net.parameters(), dense.parameters(), strict=True
+    ):
+        close(got.grad, expected.grad)
+
+
+@pytest.mark.parametrize('need_weights', [True, False])
+def test_attention_is_dropped_in_training_alone(need_weights):
+    net = Attends(dropout=0.5)
+    convert(net)
+    frames = torch.cat(video(3))
+
+    with mmskip.clip(net, 3):
+        drawn = [net(frames, need_weights=need_weights)[0] for _ in range(2)]
+        net.eval()
+        kept = [net(frames, need_weights=need_weights)[0] for _ in range(2)]
+
+    assert not torch.allclose(*drawn)
+    assert torch.equal(*kept)
+
+
+@pytest.mark.parametrize('make', [Attends, Joint])
+@torch.no_grad()
+def test_autocast_attends_as_torch_does(make):
+    dense = make().eval()
+    net = copy.deepcopy(dense)
+    convert(net)
+
+    with torch.autocast('cpu', torch.bfloat16), mmskip.stream(net):
+        for frame in video():
+            got, expected = net(frame), dense(frame)
+            for y, wanted in zip(got, expected, strict=True):
+                assert y.dtype == wanted.dtype
+                torch.testing.assert_close(y, wanted, rtol=0.1, atol=0.1)
+
+
+@pytest.mark.parametrize('make', [Attends, Joint])
 def test_gates_in_a_file_are_known(make):
     net = make()
     convert(net, dict(type='GumbelGate'))
