@@ -507,6 +507,60 @@ def test_copies_compute_with_their_own_weights(clone, make):
         close(y, wanted)
 
 
+class Between(nn.Module):
+    """Tokens between images."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self.before = nn.Sequential(
+            nn.Conv2d(3, WIDTH, 3, padding=1), nn.ReLU()
+        )
+        self.inner = inner
+        self.behind = nn.Conv2d(WIDTH, 3, 1)
+
+    def forward(self, x):
+        x = self.before(x)
+        tokens = self.inner(x.flatten(2).mT)
+        tokens = tokens[0] if isinstance(tokens, tuple) else tokens
+        return self.behind(x + tokens.mT.reshape(x.shape))
+
+
+class Apart(nn.Module):
+    """Has no layer that it calls."""
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(WIDTH, WIDTH, bias=False)
+        self.shift = nn.Parameter(torch.randn(WIDTH))
+
+    def forward(self, x):
+        return F.linear(x, self.fc.weight, 2 * self.shift)
+
+
+@pytest.mark.parametrize('make', [Attends, Joint, Apart])
+@torch.inference_mode()
+def test_with_plans_for_images_tokens_are_skipped_all_the_same(make):
+    net = Between(make()).eval()
+    convert(net, EXACT)
+    fast = copy.deepcopy(net)
+    mmskip.accelerate(fast)
+    x = torch.randn(1, 3, 8, 8)
+
+    results = []
+    for model in (net, fast):
+        with mmskip.count_macs(model) as macs, mmskip.stream(model):
+            outputs = []
+            for shift in range(4):
+                frame = x.clone()
+                frame[..., :2, :2] += shift
+                outputs.append(model(frame))
+        results.append((outputs, macs.total(), macs.uncounted()))
+
+    assert results[0][1:] == results[1][1:]
+    for got, expected in zip(results[1][0], results[0][0], strict=True):
+        close(got, expected)
+
+
 def test_the_report_names_the_layers_of_an_attention():
     net = nn.ModuleDict(dict(a=Attends(), b=Joint(), c=Attends()))
     net['kv'] = nn.MultiheadAttention(WIDTH, HEADS, add_bias_kv=True)
