@@ -169,7 +169,7 @@ def convert(
             reason = conversion.refusal(name, module)
         if reason is None:
             chosen[module] = name
-            report.converted += conversion.layers_of(name, module)
+            report.converted += _layers_of(conversion, name, module, excludes)
         elif not isinstance(module, (SelfCounting, Converted)):
             report.left_dense[name] = reason
     if not chosen:
@@ -394,6 +394,24 @@ def _refuse_converted(name: str, module: nn.Module) -> None:
             'mmskip.revert() first to convert it anew, or leave it out with '
             'include or exclude'
         )
+
+
+def _layers_of(
+    conversion: Conversion,
+    name: str,
+    module: nn.Module,
+    excludes: list[re.Pattern],
+) -> list[str]:
+    """Name the layers of a module that is to be converted as a whole."""
+    layers = conversion.layers_of(name, module)
+    for layer in layers:
+        if _matches([layer], excludes):
+            raise ValueError(
+                f'expected exclude to mean {name} as a whole, got a pattern '
+                f'for {layer}: the layers of an attention are converted '
+                f'together; exclude {name}. Nothing was changed'
+            )
+    return layers
 
 
 def _check_settings(conversion: Conversion, report: ConversionReport) -> None:

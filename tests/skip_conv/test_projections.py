@@ -585,6 +585,18 @@ def test_the_report_names_the_layers_of_an_attention():
     assert type(net['c'].attn.out_proj) is NonDynamicallyQuantizableLinear
 
 
+def test_the_layers_of_an_attention_are_excluded_together():
+    net = Attends()
+
+    with pytest.raises(ValueError, match='exclude attn'):
+        mmskip.convert(
+            net,
+            mmskip.SkipConversion(OPEN, linear=True),
+            exclude='.*out_proj',
+        )
+    assert type(net.attn) is nn.MultiheadAttention
+
+
 def test_an_attention_has_a_threshold_for_each_layer():
     names = [f'attn.{n}' for n in ('query', 'key', 'value', 'out_proj')]
     thresholds = {name: 0.1 * i for i, name in enumerate(names)}
