@@ -46,6 +46,9 @@ class Conversion(Protocol):
     def refusal(self, name: str, module: nn.Module) -> str | None:
         """Say why a layer stays as it is, None if it can be converted."""
 
+    def layers_of(self, name: str, module: nn.Module) -> list[str]:
+        """Name the layers that a module becomes, mostly one: itself."""
+
     def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place."""
 
@@ -59,6 +62,10 @@ class ConvConversion:
     def concerns(self, module: nn.Module) -> bool:
         """Tell if a module is of a kind that this conversion is about."""
         return isinstance(module, (_ConvNd, nn.Linear))
+
+    def layers_of(self, name: str, module: nn.Module) -> list[str]:
+        """Name the layers that a module becomes: itself."""
+        return [name]
 
 
 def refuse_unknown(
@@ -144,7 +151,7 @@ def convert(
             ``efficient_conv_bn_eval`` of mmcv or mmengine; the model is
             wrapped for several processes, which would not share new gates.
     """
-    report, chosen = ConversionReport(type(conversion).__name__), []
+    report, chosen = ConversionReport(type(conversion).__name__), {}
     includes, excludes = _compile(include), _compile(exclude)
     names_of = _names_of_modules(model)
     _check_patterns(model, names_of, includes + excludes)
@@ -161,18 +168,18 @@ def convert(
             _refuse_converted(name, module)
             reason = conversion.refusal(name, module)
         if reason is None:
-            chosen.append(module)
-            report.converted.append(name)
-        elif not isinstance(module, SelfCounting):
+            chosen[module] = name
+            report.converted += _layers_of(conversion, name, module, excludes)
+        elif not isinstance(module, (SelfCounting, Converted)):
             report.left_dense[name] = reason
     if not chosen:
         raise ValueError(_nothing_matched(report, model))
     _check_settings(conversion, report)
     refuse_bypasses(model, set(chosen))
     _refuse_wrapped(model, conversion)
-    for name, module in zip(report.converted, chosen, strict=True):
+    for module, name in chosen.items():
         conversion.apply(name, module)
-    report.on_reference.update(_not_native(chosen, report.converted))
+    report.on_reference.update(_not_native(model, report.converted))
     return report
 
 
@@ -389,14 +396,35 @@ def _refuse_converted(name: str, module: nn.Module) -> None:
         )
 
 
+def _layers_of(
+    conversion: Conversion,
+    name: str,
+    module: nn.Module,
+    excludes: list[re.Pattern],
+) -> list[str]:
+    """Name the layers of a module that is to be converted as a whole."""
+    layers = conversion.layers_of(name, module)
+    for layer in layers:
+        if _matches([layer], excludes):
+            raise ValueError(
+                f'expected exclude to mean {name} as a whole, got a pattern '
+                f'for {layer}: the layers of an attention are converted '
+                f'together; exclude {name}. Nothing was changed'
+            )
+    return layers
+
+
 def _check_settings(conversion: Conversion, report: ConversionReport) -> None:
     """Refuse settings for layers that are not converted, or not there."""
     for name in getattr(conversion, 'layers', ()):
         if name not in report.converted:
-            reason = report.left_dense.get(name, 'the model has no such layer')
+            # The layers of an attention stay dense together, by its name.
+            reasons = report.left_dense
+            reason = reasons.get(name) or reasons.get(name.rpartition('.')[0])
             raise ValueError(
                 f'{report.conversion} has settings for {name}, which cannot '
-                f'be converted: {reason}; nothing was changed'
+                f'be converted: {reason or "the model has no such layer"}; '
+                'nothing was changed'
             )
 
 
@@ -430,13 +458,12 @@ def _refuse_wrapped(model: nn.Module, conversion: Conversion) -> None:
         )
 
 
-def _not_native(modules: list[nn.Module], names: list[str]) -> dict[str, str]:
+def _not_native(model: nn.Module, names: list[str]) -> dict[str, str]:
     """Say why the native backend, if it is to run, does not take layers."""
     if active_backend() != 'native':
         return {}
     reasons = {
-        name: module.native_refusal()
-        for name, module in zip(names, modules, strict=True)
+        name: model.get_submodule(name).native_refusal() for name in names
     }
     return {name: why for name, why in reasons.items() if why is not None}
 
@@ -484,9 +511,20 @@ def _is_fused_graph(graph: fx.GraphModule) -> bool:
 
 
 def _is_gate(key: str, saved: Mapping[str, Tensor]) -> bool:
-    """Tell if a weight is a gate's: one inside of a convolution."""
+    """Tell if a weight is a gate's: one inside of a layer.
+
+    The projections of an attention have gates, and no weights of their own.
+    """
     match = _GATE.fullmatch(key)
-    return bool(match) and f'{match[1]}.weight' in saved
+    if match is None:
+        return False
+    whole, dot, _ = match[1].rpartition('.')
+    beside = (
+        f'{match[1]}.weight',
+        f'{whole}{dot}in_proj_weight',
+        f'{whole}{dot}q_proj_weight',
+    )
+    return any(name in saved for name in beside)
 
 
 def _some(keys: Iterable[str]) -> str:

@@ -17,6 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from mmskip.native.library import LEAKY_RELU
 from mmskip.skip_conv import SkipConvMixin, SkipLinearMixin
+from mmskip.skip_conv.projections import SkipLinearApart
 
 try:
     from mmcv.cnn.bricks import DropPath
@@ -276,6 +277,10 @@ class _Tracer(fx.Tracer):
 
     def run(self, args: tuple, kwargs: dict) -> fx.Graph:
         """Call the root, with proxies in place of the tensors."""
+        for name, part in self.root.named_modules():
+            # Nobody calls it: its weight would be multiplied by, as a proxy.
+            if isinstance(part, SkipLinearApart):
+                raise TraceError(f'{name} is over tokens')
         leaves, spec = _pytree.tree_flatten((args, kwargs))
         for index, leaf in enumerate(leaves):
             if torch.is_tensor(leaf):

@@ -8,9 +8,16 @@ from mmskip.registry import MODELS, build_own
 
 from .attention import find_attention, skip_class
 from .gates import as_gate
-from .layer import SKIP_CLASSES
-from .linear import SKIP_LINEAR_CLASSES, weights_read_apart
+from .layer import SKIP_CLASSES, SkipConvMixin
+from .linear import SKIP_LINEAR_CLASSES
 from .native_layer import MEMORY_RULES
+from .projections import (
+    LAYERS,
+    SkipLinearApart,
+    SkipMultiheadAttention,
+    attention_refusal,
+    weights_read_apart,
+)
 
 COSTLY_REASON = (
     'depthwise: a learned gate would cost as much as the layer (a norm gate '
@@ -38,7 +45,9 @@ class SkipConversion(ConvConversion):
         thresholds: Threshold of each layer that is to be converted, by name,
             in place of that of the gate, as ``mmskip tune`` and
             ``mmskip calibrate`` write them.
-        linear: Also convert linear layers, to :class:`SkipLinear`.
+        linear: Also convert linear layers, to :class:`SkipLinear`, and the
+            projections of torch's ``MultiheadAttention``, which is meant as
+            a whole: ``include`` and ``exclude`` are for its own name.
 
     Raises:
         ValueError: An option is out of range.
@@ -79,20 +88,43 @@ class SkipConversion(ConvConversion):
         self.linear = linear
         classes = SKIP_CLASSES + (SKIP_LINEAR_CLASSES if linear else ())
         self._skip_class = {kind.dense_class: kind for kind in classes}
+        self._readers: dict[nn.Module, nn.Module] = {}
         self._read_apart: dict[nn.Module, str] = {}
         self._attention: dict[nn.Module, nn.Module] = {}
+        self._last_layers: set[nn.Module] = set()
 
     def survey(self, model: nn.Module) -> None:
         """Look at a model before its layers are asked for one by one."""
-        self._read_apart = weights_read_apart(model)
         self._attention = find_attention(model)
+        self._readers, self._read_apart = weights_read_apart(model)
+        self._last_layers = {
+            module.out_proj
+            for module in model.modules()
+            if isinstance(module, nn.MultiheadAttention)
+        }
+
+    def concerns(self, module: nn.Module) -> bool:
+        """Tell if a module is a layer, or an attention as a whole."""
+        if isinstance(module, nn.MultiheadAttention):
+            return True
+        return super().concerns(module) and module not in self._last_layers
+
+    def layers_of(self, name: str, module: nn.Module) -> list[str]:
+        """Name the layers that a module becomes: four of an attention."""
+        if not isinstance(module, nn.MultiheadAttention):
+            return [name]
+        return [f'{name}.{layer}'.lstrip('.') for layer in LAYERS]
 
     def refusal(self, name: str, module: nn.Module) -> str | None:
         """Say why a layer stays dense, None if it can be converted."""
-        is_linear = isinstance(module, nn.Linear)
+        is_attention = isinstance(module, nn.MultiheadAttention)
+        is_linear = is_attention or isinstance(module, nn.Linear)
         if is_linear and not self.linear:
             return LINEAR_REASON
-        reason = refuse_unknown(module, self._skip_class)
+        if is_attention:
+            reason = attention_refusal(module)
+        else:
+            reason = refuse_unknown(module, self._skip_class)
         if reason is not None:
             return reason
         if module in self._read_apart:
@@ -101,30 +133,46 @@ class SkipConversion(ConvConversion):
             is_linear or isinstance(module, nn.Conv3d)
         ):
             return 'motion compensation is for 2-D convolutions'
-        if self._is_costly and is_cheap(module):
+        if self._is_costly and not is_attention and is_cheap(module):
             return COSTLY_REASON
         if not self.roi_heads and 'roi_head' in name.split('.'):
             return ROI_REASON
-        if self.layers and name not in self.layers:
+        if self.layers and not self.layers.keys() >= {
+            *self.layers_of(name, module)
+        }:
             return 'there is no threshold for it'
         return None
 
     def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place; parameters, hooks and name stay."""
+        layers = [module]
+        if isinstance(module, nn.MultiheadAttention):
+            module.__class__ = SkipMultiheadAttention
+            layers = module.split()
+        elif module in self._readers:
+            module.__class__ = SkipLinearApart
+            module.__dict__['keeper'] = self._readers[module]
+        else:
+            module.__class__ = self._skip_class[type(module)]
         attention = self._attention.get(module)
         if attention is not None:
             # Past torch, which would make it a child of the layer.
-            module.__dict__['attention'] = attention
+            module.__dict__['keeper'] = attention
             attention.__class__ = skip_class(type(attention))
-        module.__class__ = self._skip_class[type(module)]
+        names = self.layers_of(name, module)
+        for layer_name, layer in zip(names, layers, strict=True):
+            self._equip(layer_name, layer)
+
+    def _equip(self, name: str, layer: SkipConvMixin) -> None:
+        """Give a layer its gate, and what else it needs to skip."""
         gate = self.gate
         if self.layers:
             gate = dict(gate, threshold=self.layers[name])
-        module.set_skip(gate, self.memory)
+        layer.set_skip(gate, self.memory)
         if self.motion is not None:
-            module.motion = self.motion
+            layer.motion = self.motion
         # Gates follow the layer they belong to.
-        module.gate.to(module.weight.device).train(module.training)
+        layer.gate.to(layer.weight.device).train(layer.training)
 
 
 def is_cheap(layer: nn.Module) -> bool:

@@ -68,6 +68,8 @@ class SkipConvMixin(SelfCounting, Converted):
     activation: str | None = None
     # Step and zero of the bytes in which plans in int8 remember the input.
     input_grid: tuple[float, int] | None = None
+    # Module with more weights that what is remembered of this layer is of.
+    keeper: nn.Module | None = None
     # True if a clip has ended before its backward ran the layer again.
     left_clip: bool = False
     _native_layers: LayerCache | None = None
@@ -106,16 +108,13 @@ class SkipConvMixin(SelfCounting, Converted):
         """The weight as the operators take it."""
         return self.kernel_of(self.weight)
 
-    def watched_beside(self) -> tuple[nn.Module, ...]:
-        """List modules whose weights the memory of this layer is of, too."""
-        return ()
-
     def revert(self) -> None:
         """Give a plain layer back, in place."""
         del self.gate
         del self.memory
         self.__dict__.pop('motion', None)
         self.__dict__.pop('input_grid', None)
+        self.__dict__.pop('keeper', None)
         self.__dict__.pop('_native_layers', None)
         self.__class__ = self.dense_class
 
@@ -202,13 +201,21 @@ class SkipConvMixin(SelfCounting, Converted):
 
     def is_prepared(self, call: NativeCall | None) -> bool:
         """Tell if no setting has changed since :meth:`prepare`."""
-        # None where a parametrization computes the weight anew.
-        weight = self._parameters.get('weight')
-        if call is None or weight is None or not is_exact_inference():
+        if call is None or not is_exact_inference():
             return False
-        bias, gate = self._parameters.get('bias'), self.gate.params()
+        weight, bias = self.held_weights()
+        if weight is None:
+            return False
+        gate = self.gate.params()
         kernel = self.kernel_of(weight)
         return call.holds(kernel, bias, gate, self.memory, self.activation)
+
+    def held_weights(self) -> tuple[Tensor | None, Tensor | None]:
+        """Give weight and bias if they are the same objects as last time.
+
+        The weight is None where a parametrization computes it anew.
+        """
+        return self._parameters.get('weight'), self._parameters.get('bias')
 
     def run_prepared(
         self, call: NativeCall | None, x: Tensor

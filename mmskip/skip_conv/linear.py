@@ -7,8 +7,6 @@ its place from frame to frame at a call site: the order of tokens, windows
 that are cut out, rolled or merged, make no difference.
 """
 
-import inspect
-import re
 from functools import lru_cache
 
 from torch import Tensor, nn
@@ -41,9 +39,6 @@ class SkipLinearMixin(SkipConvMixin):
     padding_mode = 'zeros'
     #: Dimensions of a batch of images.
     dims = 4
-    #: Module whose attention is computed from what this layer returns, and
-    #: remembered with it; see :mod:`.attention`.
-    attention: nn.Module | None = None
 
     @property
     def in_channels(self) -> int:
@@ -63,15 +58,6 @@ class SkipLinearMixin(SkipConvMixin):
     def geometry(self, x: Tensor) -> ConvGeometry:
         """Tell where this layer reads: one position for each output."""
         return _GEOMETRY
-
-    def watched_beside(self) -> tuple[nn.Module, ...]:
-        """List the attention, which has biases by position."""
-        return () if self.attention is None else (self.attention,)
-
-    def revert(self) -> None:
-        """Give a plain layer back, in place."""
-        self.__dict__.pop('attention', None)
-        super().revert()
 
     def forward(self, input: Tensor) -> Tensor:
         """Run under the binding if there is one, else as the torch layer.
@@ -171,36 +157,3 @@ else:
         dense_class = MMCVLinear
 
     SKIP_LINEAR_CLASSES += (SkipMMCVLinear,)
-
-
-def weights_read_apart(model: nn.Module) -> dict[nn.Module, str]:
-    """Find linear layers whose weights others multiply by, past the layer.
-
-    ``F.linear(x, self.qkv.weight, bias)`` is written in the forward of some
-    attention modules; a layer that is converted would never run there.
-
-    Args:
-        model: Any model.
-
-    Returns:
-        For each such layer the reason why it cannot be converted.
-    """
-    found = {}
-    for module in model.modules():
-        for name, child in module.named_children():
-            if isinstance(child, nn.Linear) and name in _names_read(
-                type(module)
-            ):
-                kind = type(module).__name__
-                found[child] = f'{kind} reads its weight, and never calls it'
-    return found
-
-
-@lru_cache(maxsize=1024)
-def _names_read(kind: type) -> frozenset[str]:
-    """Name the children whose weights are read in the source of a class."""
-    try:
-        source = inspect.getsource(kind.forward)
-    except (OSError, TypeError):  # made at run time, or not of Python
-        return frozenset()
-    return frozenset(re.findall(r'\bself\.(\w+)\.weight\b', source))

@@ -348,7 +348,10 @@ def _places(
     layer: SkipConvMixin, name: str, is_read: bool
 ) -> Iterator[_Place]:
     """List where a layer keeps tensors; where there is none, one may come."""
-    for owner in (*layer.modules(), *layer.watched_beside()):
+    owners = [*layer.modules()]
+    if layer.keeper is not None:
+        owners.append(layer.keeper)
+    for owner in owners:
         group = WeightGroup(name, _is_in(owner, layer.gate))
         for tensors in (owner._parameters, owner._buffers):
             for key, tensor in tensors.items():

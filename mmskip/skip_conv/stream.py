@@ -35,6 +35,7 @@ from .linear import SkipLinearMixin
 from .loss import LateCosts
 from .motion import MotionFollower
 from .policy import count_images, find_images
+from .projections import route_to_layers
 from .reference import ClipMemory, SkipMemory
 from .state import CallSite, StreamState, WeightWatch
 
@@ -147,6 +148,7 @@ class Binding:
         )
         if any(isinstance(module, SkipLinearMixin) for module in self.names):
             self._handles += self._watch_images()
+        self._handles += route_to_layers(self.names)
         for module in self.names:
             module._binding = self
         return self

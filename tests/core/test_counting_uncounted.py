@@ -11,6 +11,7 @@ from torch.utils._python_dispatch import _get_current_dispatch_mode_stack
 
 import mmskip
 from mmskip import MacCount
+from mmskip.core.counting import read_apart
 
 
 class Loose(nn.Module):
@@ -68,7 +69,7 @@ def test_only_one_forward_is_searched_for_loose_products():
 
 
 @pytest.mark.parametrize('fast_path', [True, False])
-def test_attention_is_reported_as_uncounted(fast_path):
+def test_the_products_of_attention_are_reported_as_uncounted(fast_path):
     net = nn.Sequential(nn.TransformerEncoderLayer(8, 2, batch_first=True))
     net.train(not fast_path)
 
@@ -76,7 +77,8 @@ def test_attention_is_reported_as_uncounted(fast_path):
         net(torch.randn(2, 5, 8))
 
     assert macs.uncounted()
-    assert macs.total().dense == 2 * (2 * 5 * 8 * 2048)
+    # The feed-forward network, and the projections.
+    assert macs.total().dense == 2 * 5 * (2 * 8 * 2048 + 4 * 8 * 8)
 
 
 @pytest.mark.parametrize(
@@ -205,3 +207,53 @@ def test_an_interrupt_does_not_leave_the_search_on():
         net(torch.ones(1))
 
     assert not _get_current_dispatch_mode_stack()
+
+
+class Apart(nn.Module):
+    """Multiplies by the weights of layers that it does not call."""
+
+    def __init__(self):
+        super().__init__()
+        self.joint, self.other = nn.Linear(4, 6, bias=False), nn.Linear(4, 6)
+        self.asked = nn.Linear(4, 6)
+
+    def forward(self, x):
+        return self.helper(x.to(self.asked.weight.device))
+
+    def helper(self, x):
+        y = F.linear(x, self.joint.weight, bias=torch.ones(6))
+        return y + x @ self.other.weight.T + self.asked(x)
+
+    def init_weights(self):
+        nn.init.zeros_(self.asked.weight)
+
+
+@pytest.mark.parametrize(
+    'mode',
+    [torch.enable_grad, torch.no_grad, torch.inference_mode],
+    ids=lambda mode: mode.__name__,
+)
+def test_a_product_by_the_weight_of_a_layer_counts_as_the_layer(mode):
+    net = Apart()
+    x = torch.randn(2, 5, 4)
+
+    with mode(), mmskip.count_macs(net) as macs:
+        counted = [net(x) for _ in range(3)]
+        plain = net(x)
+
+    assert {name: c.dense for name, c in macs.by_module().items()} == {
+        'joint': 4 * 2 * 5 * 4 * 6,
+        'asked': 4 * 2 * 5 * 4 * 6,
+    }
+    assert macs.frames == 4 * 2
+    assert sum(macs.uncounted().values()) == 1
+    assert torch.equal(counted[0], plain)
+
+
+def test_layers_whose_weights_are_read_are_found_in_any_method():
+    net = Apart()
+
+    assert read_apart(net) == [
+        (net.joint, net, True),
+        (net.other, net, False),
+    ]
