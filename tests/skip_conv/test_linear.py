@@ -193,10 +193,12 @@ class SequenceFirst(nn.Module):
         return self.mix(x.flatten(2).permute(2, 0, 1))
 
 
+# Of two images, 20 tokens, 19, and as many as there are images.
+@pytest.mark.parametrize('size', [(4, 5), (1, 19), (1, 2)])
 @torch.no_grad()
-def test_tokens_before_images_run_with_one_image_at_a_time():
+def test_tokens_before_images_run_with_one_image_at_a_time(size):
     net = converted(SequenceFirst(), OPEN)
-    image = torch.randn(1, 3, 4, 5)
+    image = torch.randn(1, 3, *size)
     expected = net(image)
 
     with mmskip.stream(net):
@@ -205,7 +207,39 @@ def test_tokens_before_images_run_with_one_image_at_a_time():
         mmskip.stream(net),
         pytest.raises(InputError, match=r'mix: .*2 images.*batch_size=1'),
     ):
-        net(torch.randn(2, 3, 4, 5))
+        net(torch.randn(2, 3, *size))
+
+
+class FramesOfWindows(nn.Module):
+    """Convolves the frames of windows (N, windows, C, T, H, W) one by one."""
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 4, 2, 2)
+        self.mix = nn.Linear(4, 5)
+
+    def forward(self, x):
+        windows = x.flatten(0, 1)
+        frames = windows.transpose(1, 2).flatten(0, 1)
+        tokens = self.patches(frames).flatten(2).transpose(1, 2)
+        return self.mix(tokens.reshape(len(windows), -1, 4))
+
+
+@RULES
+def test_frames_of_a_window_are_streams_of_their_own(memory):
+    video = make_video(3, 2, 1, 3, 4, 6, 6, share=0.0)
+    for number, x in enumerate(video):
+        x[:, :, :, number, 3:, 3:] += 1
+    net = converted(FramesOfWindows(), memory=memory)
+
+    streamed, macs = run_stream(net, video)
+    clipped, clip_macs = run_clip(net, video)
+
+    assert_close(clipped, streamed, 1e-5)
+    assert clip_macs.by_module() == macs.by_module()
+    # The corner of two frames, in each later window of two videos.
+    tokens = 2 * 4 * 9 + 2 * 2 * 2 * 4
+    assert macs.by_module()['mix'].executed == tokens * 4 * 5
 
 
 @RULES
