@@ -7,10 +7,8 @@ _base_ = [
     ),
     '../../_base_/conversions/output_norm.py',
 ]
-load_from = (
-    'https://download.openmmlab.com/mmpose/top_down/pvt/'
-    'pvtv2_b2_coco_256x192-b4212737_20220501.pth'
-)
+weights = 'https://download.openmmlab.com/mmpose/top_down/pvt/'
+load_from = f'{weights}pvtv2_b2_coco_256x192-b4212737_20220501.pth'
 backbone = dict(type='PyramidVisionTransformerV2', num_layers=[3, 4, 6, 3])
 model = dict(
     type='mmskip.ConvertedModel',
