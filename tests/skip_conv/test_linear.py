@@ -369,19 +369,6 @@ def test_layers_whose_weights_others_read_stay_dense():
     why = 'TransformerEncoderLayer reads its weight, and never calls it'
     assert report.left_dense['linear1'] == why
     assert report.left_dense['linear2'] == why
-    assert 'is not a class known' in report.left_dense['self_attn.out_proj']
-
-
-def test_attention_of_videomae_multiplies_by_a_weight_itself():
-    vit_mae = pytest.importorskip('mmaction.models.backbones.vit_mae')
-    net = vit_mae.Attention(8, 2)
-
-    report = mmskip.convert(net, SkipConversion(CLOSED, linear=True))
-
-    assert report.converted == ['proj']
-    assert report.left_dense == {
-        'qkv': 'Attention reads its weight, and never calls it'
-    }
 
 
 def test_the_wrapper_of_mmcv_skips_and_comes_back():
