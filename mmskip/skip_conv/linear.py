@@ -91,19 +91,29 @@ class SkipLinearMixin(SkipConvMixin):
             x = x[None]
         batch = images or len(x)
         # Of one image, tokens may lie in any order.
-        if batch > 1 and (
-            len(x) % batch or (len(x) != batch and batch in x.shape[1:-1])
-        ):
+        if batch > 1 and (len(x) % batch or _may_lie_across(x, batch)):
             raise InputError(
                 f'{self._binding.names[self]}: expected tokens of {batch} '
-                f'images, image by image, got {tuple(x.shape)}; a model that '
-                'lays them out in another way runs with one image (one clip) '
-                'at a time: batch_size=1 and num_frames=1'
+                f'images, image by image, got {tuple(x.shape)}; where they '
+                'lie in another way, leave the layer dense (exclude), or run '
+                'one image (one clip) at a time: batch_size=1 and '
+                'num_frames=1'
             )
         positions = x.shape[:-1].numel() // batch
         width = row_length(positions)
         folded = x.reshape(batch, positions // width, width, x.shape[-1])
         return folded.permute(0, 3, 1, 2)
+
+
+def _may_lie_across(x: Tensor, images: int) -> bool:
+    """Tell if a batch (L, ..., C) may have images in another dimension.
+
+    Tokens (L, N, C) of older attention and results (layers, N, queries, C)
+    of decoders do, also where there are as many layers as images.
+    """
+    if len(x) == images:  # windows of time (N, T, H, W, C) lie well
+        return x.dim() < 5 and images in x.shape[1:-1][:1]
+    return images in x.shape[1:-1]
 
 
 @lru_cache(maxsize=256)

@@ -206,18 +206,24 @@ def find_images(args: tuple, kwargs: Mapping[str, Any]) -> Tensor | None:
     return None
 
 
-def count_images(args: tuple, kwargs: Mapping[str, Any]) -> int | None:
-    """Count the images, or clips, among the arguments of a forward.
+def count_images(
+    args: tuple, kwargs: Mapping[str, Any], num_frames: int = 1
+) -> int | None:
+    """Count the images, or windows, among the arguments of a forward.
 
     Args:
         args: A tensor among them has a batch of images (N, ...), or of
-            several clips each, (N, clips, C, T, H, W).
+            several windows each, (N, windows, C, T, H, W).
         kwargs: The same.
+        num_frames: Frames of a clip in the batch. With several, five
+            dimensions may be those of clips (N, T, C, H, W), or of windows.
 
     Returns:
-        Their number; None if there is no such tensor.
+        Their number; None if there is no such tensor, or it cannot be told.
     """
     for value in (*args, *kwargs.values()):
         if isinstance(value, Tensor) and value.dim() > 1:
+            if value.dim() == 5 and num_frames > 1:
+                return None
             return value.shape[: 2 if value.dim() > 5 else 1].numel()
     return None

@@ -65,6 +65,12 @@ def unfold(x: Tensor, num_frames: int) -> Tensor:
     return x.unflatten(0, (-1, num_frames))
 
 
+def _swap(x: Tensor, rows: int, columns: int) -> Tensor:
+    """Swap the inner two of the dimensions (B * rows * columns, ...)."""
+    x = unfold(x, rows * columns).unflatten(1, (rows, columns))
+    return x.transpose(1, 2).flatten(0, 2)
+
+
 def run_frames(
     layer: SkipConvMixin,
     x: Tensor,
@@ -166,9 +172,7 @@ class Binding:
         """
 
         def begin(_: nn.Module, args: tuple, kwargs: dict) -> None:
-            self.images = None
-            if self.num_frames == 1:
-                self.images = count_images(args, kwargs)
+            self.images = count_images(args, kwargs, self.num_frames)
 
         def enter(_: nn.Module, inputs: tuple) -> None:
             if self.images is None and inputs:
@@ -199,7 +203,14 @@ class Binding:
                 f'{self.names[layer]}: expected a batch of {expected} '
                 f'dimensions inside a stream or clip, got {tuple(x.shape)}'
             )
-        return follow_layout(self._run(layer, x), x, layer.weight)
+        images = self.images or len(x)
+        if self.num_frames == 1 or len(x) <= images or len(x) % images:
+            return follow_layout(self._run(layer, x), x, layer.weight)
+        # Frames of a window or heads of attention: each is a stream.
+        of_each = len(x) // images
+        output = self._run(layer, _swap(x, self.num_frames, of_each))
+        output = _swap(output, of_each, self.num_frames)
+        return follow_layout(output, x, layer.weight)
 
     def attend(
         self, layer: SkipConvMixin, qkv: Tensor, *options: Any

@@ -2,6 +2,7 @@
 
 from types import MappingProxyType
 
+import torch
 from torch import nn
 
 import mmskip
@@ -94,6 +95,52 @@ class Windows(nn.Module):
         return self.pool(self.relu(self.stem(x)))
 
 
+class Tokens(nn.Module):
+    """Linear layers over tokens in rolled windows, which are then merged.
+
+    MACs of a linear layer are tokens x features x features of a result.
+    """
+
+    shape = (3, 12, 20)
+    macs = MappingProxyType(
+        {
+            'patches': 60 * 4 * (3 * 4),
+            'mix': 60 * 4 * 6,
+            'project': 60 * 6 * 4,
+            'merge': 15 * 16 * 5,
+        }
+    )
+    dense = sum(macs.values())
+    # One per feature of a token, and one per token.
+    gate_macs = MappingProxyType(
+        {
+            'patches': 3 * 12 * 20 + 4 * 60,
+            'mix': (4 + 1) * 60,
+            'project': (6 + 1) * 60,
+            'merge': (16 + 1) * 15,
+        }
+    )
+
+    def __init__(self):
+        super().__init__()
+        self.patches = nn.Conv2d(3, 4, 2, 2)
+        self.mix = nn.Linear(4, 6)
+        self.project = nn.Linear(6, 4, bias=False)
+        self.merge = nn.Linear(16, 5)
+
+    def forward(self, x):
+        x = self.patches(x).permute(0, 2, 3, 1)
+        rolled = x.roll((-1, -2), (1, 2))
+        windows = rolled.unflatten(2, (2, 5)).unflatten(1, (2, 3))
+        windows = windows.transpose(2, 3).flatten(3, 4).flatten(0, 2)
+        windows = self.project(self.mix(windows).relu_())
+        windows = windows.unflatten(0, (-1, 2, 2)).unflatten(3, (3, 5))
+        mixed = windows.transpose(2, 3).flatten(3, 4).flatten(1, 2)
+        x = x + mixed.roll((1, 2), (1, 2))
+        corners = [x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)]
+        return self.merge(torch.cat(corners, -1).flatten(1, 2))
+
+
 SETTINGS = ('threshold', 'block', 'gate', 'memory', 'activation')
 SETTINGS += ('weight', 'weight in place', 'bias')
 
@@ -118,12 +165,13 @@ def change_setting(layer, setting, value):
         setattr(layer, setting, nn.Parameter(new))
 
 
-NETS = {'2d': TinyNet, 'pyramid': PyramidNet, '3d': Windows}
+NETS = {'2d': TinyNet, 'pyramid': PyramidNet, '3d': Windows, 'tokens': Tokens}
 
 
 def skipping(net, threshold=0.0, gate='OutputNormGate', block=1, **options):
     """Give a network integer weights, convert it, and return it."""
     gate = dict(type=gate, threshold=threshold, block_size=block)
+    options.setdefault('linear', isinstance(net, Tokens))
     whole_weights(net).eval()
     mmskip.convert(net, mmskip.SkipConversion(gate, **options))
     return net

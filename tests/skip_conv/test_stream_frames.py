@@ -33,9 +33,8 @@ def test_converted_but_unbound_equals_the_original_bit_for_bit(kind):
     x = torch.randn(2, *NETS[kind].shape)
     original = flat(net(x))
 
-    mmskip.convert(
-        net, mmskip.SkipConversion(dict(type='OutputNormGate', threshold=1))
-    )
+    gate = dict(type='OutputNormGate', threshold=1)
+    mmskip.convert(net, mmskip.SkipConversion(gate, linear=True))
 
     assert same(net(x), original)
     with mmskip.stream(net):
