@@ -48,6 +48,7 @@ PRECISIONS = {
 }
 #: Most kinds of arguments that a module keeps graphs for.
 MOST_GRAPHS = 8
+_CPU = torch.device('cpu')
 #: Types that may be among the arguments of a graph, beside tensors.
 _CONSTANTS = (bool, float, int, str, type(None))
 
@@ -467,6 +468,8 @@ class PropagatedForward(StreamForward):
         """Trace the module for arguments of a kind, or look the graph up."""
         for layer in self.layers:
             refusal = layer.native_refusal()
+            if refusal and layer.native_refusal(torch.float32, _CPU):
+                raise _LeftToChildrenError(f'a layer has {refusal}')
             if refusal:
                 raise NotPlannedError(f'a layer has {refusal}')
         if key not in self._graphs:

@@ -421,21 +421,30 @@ class AttentionStep(RowStep):
 
     Args:
         source: Queries, keys and values, (W * N, 3 * C) of W windows.
+        mask: Masks of w windows, (w * N, N), or None.
         windows: W.
-        options: What :func:`.attention.attend` takes behind them.
+        options: What :func:`.attention.attend` takes between the two.
         *result: What :class:`RowStep` takes.
     """
 
     def __init__(
-        self, source: Rows, windows: int, options: Sequence[Any], *result: Any
+        self,
+        source: Rows,
+        mask: Rows | None,
+        windows: int,
+        options: Sequence[Any],
+        *result: Any,
     ) -> None:
         super().__init__(*result)
         self._source = source
+        self._mask = mask
         self._windows = windows
-        *self._options, self._mask = options
+        self._options = options
 
     def change(self, frame: FrameValues) -> Tensor | bool:
         """Tell which tokens of the result change: those of whole windows."""
+        if self._mask is not None and self._mask.change(frame) is not False:
+            return True
         change = self._source.change(frame)
         if isinstance(change, bool):
             return change
@@ -445,15 +454,17 @@ class AttentionStep(RowStep):
     def compute(self, frame: FrameValues, places: Tensor | None) -> None:
         """Compute windows."""
         qkv = self._source.read(frame).unflatten(0, (self._windows, -1))
-        tokens = qkv.shape[1]
+        tokens, mask = qkv.shape[1], None
+        if self._mask is not None:
+            mask = self._mask.read(frame).unflatten(0, (-1, tokens))
+        if places is not None:
+            windows = places[::tokens] // tokens
+            qkv, mask = qkv[windows], masks_of(mask, windows)
+        done = attend(qkv, *self._options, mask).flatten(0, 1)
         if places is None:
-            done = attend(qkv, *self._options, self._mask)
-            self.rows.copy_(done.flatten(0, 1))
-            return
-        windows = places[::tokens] // tokens
-        masks = masks_of(self._mask, windows)
-        done = attend(qkv[windows], *self._options, masks)
-        self.rows.index_copy_(0, places, done.flatten(0, 1))
+            self.rows.copy_(done)
+        else:
+            self.rows.index_copy_(0, places, done)
 
 
 class ViewStep(PythonStep):

@@ -234,6 +234,8 @@ class TokenPlanner(Planner):
             node: Node with an origin.
             as_image: True for the pixels of (N, C, H, W); else (..., C).
         """
+        if node in self._constants:
+            self._rows[node] = Rows(self._numbers[node], False)
         if node in self._rows and self._lies_as_image(node) == as_image:
             return self._rows[node]
         if (node, as_image) not in self._made:
@@ -305,13 +307,18 @@ class TokenPlanner(Planner):
         )
 
     def _add_attention(self, node: fx.Node, origin: fx.Node) -> None:
-        if not self._origin(origin) or self._inputs(node) != [origin]:
+        *options, bias, mask = node.args[1:]
+        if not {origin, mask}.issuperset(self._inputs(node)):
             raise NotPlannedError(f'{node.name} reads no tokens')
-        options = fx.map_arg(node.args[1:], self._values.__getitem__)
+        if bias is not None:
+            bias = self._values[bias]
+        if mask is not None:
+            mask = self._tokens(mask, as_image=False)
         value = self._values[node]
         result = self._result(node, value.reshape(-1, value.shape[-1]))
         rows = self._tokens(origin, as_image=False)
-        step = AttentionStep(rows, len(value), options, *result)
+        options = [*options, bias]
+        step = AttentionStep(rows, mask, len(value), options, *result)
         self._rows[node] = self._add_rows(step)
 
     def _result(

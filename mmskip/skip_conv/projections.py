@@ -232,14 +232,14 @@ class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
             Output (N, heads, L, C), and the weights (N, heads, L, S) if they
             are needed.
         """
-        dropout = self.dropout if self.training else 0.0
         if not need_weights:
+            dropout = self.dropout if self.training else 0.0
             output = F.scaled_dot_product_attention(q, k, v, mask, dropout)
             return output, None
         scores = q * math.sqrt(1 / q.shape[-1]) @ k.mT
         if mask is not None:
             scores = scores + mask
-        weights = F.dropout(scores.softmax(-1), dropout)
+        weights = F.dropout(scores.softmax(-1), self.dropout, self.training)
         return weights @ v, weights
 
 
