@@ -228,7 +228,7 @@ class _Tracer(fx.Tracer):
         self._proxies: dict[str, fx.Proxy] = {}
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return _Proxy(node, self)
+        return (_Proxy if self.sizes is None else _SizedProxy)(node, self)
 
     def create_proxy(
         self,
@@ -424,25 +424,7 @@ class _Constant:
 
 
 class _Proxy(fx.Proxy):
-    """Tells ``a += b`` from ``a + b``, and sizes where they are known."""
-
-    def __getattr__(self, name: str) -> Any:
-        sizes = self.tracer.sizes
-        if name in _SHAPE_ATTRIBUTES and sizes and sizes.is_tensor(self):
-            return getattr(sizes.of(self), name)
-        return super().__getattr__(name)
-
-    def __len__(self) -> int:
-        sizes = self.tracer.sizes
-        if sizes is not None and sizes.is_tensor(self):
-            return len(sizes.of(self))
-        return super().__len__()
-
-    def __iter__(self) -> Iterator[fx.Proxy]:
-        sizes = self.tracer.sizes
-        if sizes is not None and sizes.of(self) is not None:
-            return iter([self[i] for i in range(len(sizes.of(self)))])
-        return super().__iter__()
+    """Tells ``a += b`` from ``a + b``."""
 
     __iadd__ = _update(operator.iadd)
     __isub__ = _update(operator.isub)
@@ -451,6 +433,22 @@ class _Proxy(fx.Proxy):
     __ifloordiv__ = _update(operator.ifloordiv)
     __imod__ = _update(operator.imod)
     __ipow__ = _update(operator.ipow)
+
+
+class _SizedProxy(_Proxy):
+    """Tells sizes, too, where they are known."""
+
+    def __getattr__(self, name: str) -> Any:
+        sizes = self.tracer.sizes
+        if name in _SHAPE_ATTRIBUTES and sizes.is_tensor(self):
+            return getattr(sizes.of(self), name)
+        return super().__getattr__(name)
+
+    def __len__(self) -> int:
+        return len(self.tracer.sizes.of(self))
+
+    def __iter__(self) -> Iterator[fx.Proxy]:
+        return iter([self[index] for index in range(len(self))])
 
 
 def _drop_identities(graph: fx.Graph, module: nn.Module) -> None:

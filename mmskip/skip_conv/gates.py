@@ -418,7 +418,8 @@ class GumbelGate(Gate):
 
     def attach(self, conv: nn.Module) -> None:
         """Make the gate's kernel (1, C_in, ...) and bias (1,)."""
-        shape = (1, conv.in_channels, *conv.kernel.shape[2:])
+        # A linear layer is a convolution with a kernel of one position.
+        shape = (1, conv.in_channels, *(conv.weight.shape[2:] or (1, 1)))
         start = 1.0 if self.gate_input == 'magnitude' else 0.0
         self.weight = nn.Parameter(conv.weight.new_full(shape, start))
         self.bias = nn.Parameter(conv.weight.new_full((1,), self.initial_bias))

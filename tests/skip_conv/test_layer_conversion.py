@@ -66,7 +66,9 @@ def test_layers_that_do_more_than_convolve_stay_and_are_reported(
 def test_only_layers_that_multiply_are_reported():
     _, report = convert(fc=nn.Linear(2, 2), bn=nn.BatchNorm2d(2))
 
-    assert report.left_dense == {'fc': 'not a convolution'}
+    assert report.left_dense == {
+        'fc': 'a linear layer (linear=True converts it)'
+    }
 
 
 @pytest.mark.parametrize(
