@@ -9,6 +9,7 @@ from torch import nn
 
 import mmskip
 from mmskip.skip_conv import SkipConv2d
+from mmskip.skip_conv.conversion import LINEAR_REASON
 from tests.helpers.convs import make_video
 from tests.helpers.nets import TinyNet
 from tests.helpers.runs import run_stream
@@ -63,7 +64,7 @@ def test_the_report_names_what_was_converted():
     report = convert(TinyNet())
 
     assert report.converted == ['stem', 'body', 'head']
-    assert report.left_dense == {'classifier': 'not a convolution'}
+    assert report.left_dense == {'classifier': LINEAR_REASON}
 
 
 def test_an_optimizer_built_after_conversion_trains_the_same_parameters():
@@ -112,7 +113,7 @@ def test_include_and_exclude_choose_layers_by_name(where, converted):
     names = [n for n, m in net.named_modules() if isinstance(m, SkipConv2d)]
     assert names == converted
     assert len(report.converted) + len(report.left_dense) == 5
-    reasons = {'not included', 'excluded', 'not a convolution'}
+    reasons = {'not included', 'excluded', LINEAR_REASON}
     assert set(report.left_dense.values()) <= reasons
 
 
@@ -151,7 +152,7 @@ def test_nothing_converted_lists_candidates_and_reasons():
 
 def test_a_model_without_convolutions_is_refused():
     refused(nn.ReLU(), 'no layer of its kind in ReLU')
-    refused(nn.Sequential(nn.Linear(2, 2)), '0: not a convolution')
+    refused(nn.Sequential(nn.Linear(2, 2)), '0: a linear layer')
 
 
 def test_a_converted_model_is_not_converted_again():
@@ -169,7 +170,7 @@ def test_two_conversions_share_a_model_if_they_mean_different_layers():
     report = mmskip.convert(net, fine, exclude='backbone')
 
     assert report.converted == ['neck.lateral', 'bbox_head']
-    assert report.left_dense == {'bbox_head_2': 'not a convolution'}
+    assert report.left_dense == {'bbox_head_2': LINEAR_REASON}
     assert net.backbone[0].gate.threshold == 0.5
     assert net.bbox_head.gate.threshold == 0.1
     refused(net, 'backbone.0 is converted already', include='backbone')
