@@ -421,8 +421,8 @@ def test_a_static_video_costs_one_frame_of_what_is_converted(name):
         assert count.executed * share == count.dense, layer
 
 
-# Those of the others need targets in training, or are much like these.
-@pytest.mark.parametrize('name', ['Swin', 'DETR', 'TimeSformer', 'MViT'])
+# In decoders the first queries are constants: there is no change to learn from.
+@pytest.mark.parametrize('name', ['Swin', 'PVTv2', 'TimeSformer', 'MViT'])
 def test_every_gate_learns_in_clips(name):
     gate = dict(gate='GumbelGate', gate_input='magnitude', bias=1.0)
     model = converted(name, **gate)
