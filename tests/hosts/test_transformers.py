@@ -421,7 +421,7 @@ def test_a_static_video_costs_one_frame_of_what_is_converted(name):
         assert count.executed * share == count.dense, layer
 
 
-# In decoders the first queries are constants: there is no change to learn from.
+# Not of decoders: their first queries are constants, and gates there idle.
 @pytest.mark.parametrize('name', ['Swin', 'PVTv2', 'TimeSformer', 'MViT'])
 def test_every_gate_learns_in_clips(name):
     gate = dict(gate='GumbelGate', gate_input='magnitude', bias=1.0)
