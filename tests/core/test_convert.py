@@ -113,11 +113,7 @@ def test_include_and_exclude_choose_layers_by_name(where, converted):
     names = [n for n, m in net.named_modules() if isinstance(m, SkipConv2d)]
     assert names == converted
     assert len(report.converted) + len(report.left_dense) == 5
-    reasons = {
-        'not included',
-        'excluded',
-        LINEAR_REASON,
-    }
+    reasons = {'not included', 'excluded', LINEAR_REASON}
     assert set(report.left_dense.values()) <= reasons
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 import mmskip
 from mmskip.reading import InputError
-from tests.helpers.runs import run_clip, run_dense, run_stream
+from tests.helpers.runs import flat, run_clip, run_dense, run_stream
 from tests.hosts.host import (
     assert_identical,
     assert_same,
@@ -311,10 +311,12 @@ def stock(name):
 def converted(name, threshold=0.0, memory='accumulated', **options):
     model = copy.deepcopy(stock(name))
     exclude = options.pop('exclude', FAMILIES[name].exclude)
-    gate = dict(type='OutputNormGate', threshold=threshold, **options)
+    gate = dict(type=options.pop('gate', 'OutputNormGate'), **options)
+    if gate['type'] == 'OutputNormGate':
+        gate['threshold'] = threshold
     conversion = mmskip.SkipConversion(gate, memory, linear=True)
     model.report = mmskip.convert(model, conversion, exclude=exclude)
-    return model
+    return model.double()
 
 
 def walk(shape, frames, batch=1, share=1.0):
@@ -417,6 +419,32 @@ def test_a_static_video_costs_one_frame_of_what_is_converted(name):
     for layer, count in macs.by_module().items():
         share = 3 if is_converted(layers[layer]) else 1
         assert count.executed * share == count.dense, layer
+
+
+# Not of decoders: their first queries are constants, and gates there idle.
+@pytest.mark.parametrize('name', ['Swin', 'PVTv2', 'TimeSformer', 'MViT'])
+def test_every_gate_learns_in_clips(name):
+    gate = dict(gate='GumbelGate', gate_input='magnitude', bias=1.0)
+    model = converted(name, **gate)
+    model.train()  # that of Swin returns nothing
+    video = walk(FAMILIES[name].shape, 3, batch=2, share=0.1)
+
+    with torch.enable_grad(), mmskip.clip(model, 3) as binding:
+        outputs = flat(model(torch.stack(video, 1).flatten(0, 1)))
+        sum(output.square().mean() for output in outputs).backward()
+
+    layers = [n for n, m in model.named_modules() if is_converted(m)]
+    assert len(binding.costs) == len(layers)
+    for layer in layers:
+        assert model.get_submodule(layer).gate.weight.grad.any(), layer
+
+
+def test_layers_before_images_run_with_one_image():
+    video = walk(IMAGE, 3)
+
+    found, _ = run_stream(converted('DETR', -1.0, exclude=()), video)
+
+    assert_same(found, run_dense(stock('DETR'), video)[0])
 
 
 def test_layers_before_images_are_refused_with_several_images():

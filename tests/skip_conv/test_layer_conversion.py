@@ -8,6 +8,7 @@ from torch.nn.utils import parametrizations
 
 import mmskip
 from mmskip.skip_conv import SkipConv2d, SkipConv3d
+from mmskip.skip_conv.conversion import LINEAR_REASON
 from mmskip.skip_conv.layer import SKIP_CLASSES
 from tests.helpers.nets import TinyNet, Windows
 
@@ -66,9 +67,7 @@ def test_layers_that_do_more_than_convolve_stay_and_are_reported(
 def test_only_layers_that_multiply_are_reported():
     _, report = convert(fc=nn.Linear(2, 2), bn=nn.BatchNorm2d(2))
 
-    assert report.left_dense == {
-        'fc': 'a linear layer (linear=True converts it)'
-    }
+    assert report.left_dense == {'fc': LINEAR_REASON}
 
 
 @pytest.mark.parametrize(
