@@ -323,7 +323,6 @@ class Planner:
         layer = self._module.get_submodule(node.target)
         site = self._sites[node]
         memory = self._state.slots[site]
-        last = self._finished.get(node, node)
         mask = torch.ones_like(memory.output[:, :1], dtype=torch.bool)
         mask = mask.contiguous()
         if not self._begins:
@@ -335,26 +334,7 @@ class Planner:
         if anew or layer.activation is not None:
             result = self._fill(self._new_image(memory.output.shape), value)
         if anew:
-            activation, step, zero = None, None, 0
-            if last is not node:
-                activation = self._sums[last].activation
-            if layer.input_grid and self._dtype == torch.bfloat16:
-                step, zero = layer.input_grid
-            native.add_planned_conv(
-                source,
-                target,
-                call.layer,
-                call.memory,
-                mask,
-                result,
-                activation,
-                step,
-                zero,
-            )
-            images = partial(native.remembered, target)
-            memory = HeldMemory(images, memory, native.num_bytes(target))
-            self._state.restore(site, memory, None)
-            call.release()
+            memory = self._add_anew(node, source, target, mask, result)
         else:
             native.add_conv(source, target, call.site, mask, result)
         native.watch(layer.weight)
@@ -371,6 +351,44 @@ class Planner:
         )
         self._store(target, memory.output if result is None else result)
         self._steps[-1].names[-1] = site[0]
+
+    def _add_anew(
+        self,
+        node: fx.Node,
+        source: int,
+        target: int,
+        mask: Tensor,
+        result: Tensor,
+    ) -> HeldMemory:
+        """Add a layer whose outputs are computed anew, see :meth:`_add_site`.
+
+        Returns:
+            What stands for the memory that the plan takes over.
+        """
+        layer = self._module.get_submodule(node.target)
+        site, native = self._sites[node], self._frame.native
+        call, memory = self._state.prepared(site), self._state.slots[site]
+        activation, step, zero = None, None, 0
+        if node in self._finished:
+            activation = self._sums[self._finished[node]].activation
+        if layer.input_grid and self._dtype == torch.bfloat16:
+            step, zero = layer.input_grid
+        native.add_planned_conv(
+            source,
+            target,
+            call.layer,
+            call.memory,
+            mask,
+            result,
+            activation,
+            step,
+            zero,
+        )
+        images = partial(native.remembered, target)
+        held = HeldMemory(images, memory, native.num_bytes(target))
+        self._state.restore(site, held, None)
+        call.release()
+        return held
 
     def _add_sum(self, terms: list[int], node: fx.Node, found: Sum) -> None:
         result, target = self._new_result(node), self._numbers[node]

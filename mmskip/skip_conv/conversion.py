@@ -6,18 +6,19 @@ from mmskip.core import ConvConversion, refuse_unknown
 from mmskip.core.convert import ROI_REASON
 from mmskip.registry import MODELS, build_own
 
-from .attention import find_attention, skip_class
-from .gates import as_gate
-from .layer import SKIP_CLASSES, SkipConvMixin
-from .linear import SKIP_LINEAR_CLASSES
-from .native_layer import MEMORY_RULES
-from .projections import (
+from .attention import (
     LAYERS,
     SkipLinearApart,
     SkipMultiheadAttention,
     attention_refusal,
+    find_attention,
+    skip_class,
     weights_read_apart,
 )
+from .gates import as_gate
+from .layer import SKIP_CLASSES, SkipConvMixin
+from .linear import SKIP_LINEAR_CLASSES
+from .native_layer import MEMORY_RULES
 
 COSTLY_REASON = (
     'depthwise: a learned gate would cost as much as the layer (a norm gate '

@@ -3,6 +3,7 @@
 Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 3.
 """
 
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from mmskip.native import (
 )
 from mmskip.native import library as native
 from mmskip.native.geometry import conv_geometry
+from mmskip.reading import InputError
 from mmskip.registry import MODELS
 
 from .gates import Gate, as_gate
@@ -451,6 +453,67 @@ class SkipConvMixin(SelfCounting, Converted):
             fired * per_output,
             overhead=self.gate.macs(*sizes, kernel) * later,
         )
+
+
+def unfold(x: Tensor, num_frames: int) -> Tensor:
+    """Tell the frames of a batch apart.
+
+    Args:
+        x: (B*T, C, ...), clip-major.
+        num_frames: T.
+
+    Returns:
+        (B, T, C, ...).
+
+    Raises:
+        InputError: The batch is not a multiple of ``num_frames``.
+    """
+    if len(x) % num_frames:
+        raise InputError(
+            f'expected a batch of a multiple of num_frames={num_frames} '
+            f'frames, got {len(x)}; fold clips as (B*T, C, H, W): the same '
+            'num_frames in VideoHook and in ClipDataset'
+        )
+    return x.unflatten(0, (-1, num_frames))
+
+
+def run_frames(
+    layer: SkipConvMixin,
+    x: Tensor,
+    num_frames: int,
+    memory: SkipMemory | None,
+    restarts: Collection[int] = (),
+) -> tuple[Tensor, Tensor, SkipMemory]:
+    """Run a layer over the frames folded in a batch, one after the other.
+
+    Args:
+        layer: The converted layer.
+        x: (B*T, C, ...), clip-major.
+        num_frames: T.
+        memory: Memory of the frame before the first one.
+        restarts: Frames that are reference frames, whatever came before.
+
+    Returns:
+        Output (B*T, C_out, ...), mask (B*T, 1, ...), memory of the last
+        frame.
+
+    Raises:
+        ValueError: The batch is not a multiple of ``num_frames``.
+    """
+    if num_frames == 1 and not restarts:
+        return layer.skip_frame(x, memory)
+    frames = unfold(x, num_frames)
+    outputs, masks = [], []
+    for index in range(num_frames):
+        if index in restarts:
+            memory = None
+        output, mask, memory = layer.skip_frame(frames[:, index], memory)
+        outputs.append(output)
+        masks.append(mask)
+    if num_frames == 1:
+        return output, mask, memory
+    output = torch.stack(outputs, 1).flatten(0, 1)
+    return output, torch.stack(masks, 1).flatten(0, 1), memory
 
 
 @MODELS.register_module()

@@ -8,7 +8,7 @@ Symbols: B streams or clips, T frames of each, folded clip-major: (B*T, ...).
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,85 +29,23 @@ from mmskip.native import active_backend, is_exact_inference, is_in_backward
 from mmskip.native import library as native
 from mmskip.reading import InputError
 
-from .attention import attend, masks_of
-from .layer import SkipConvMixin
+from .attention import attend, masks_of, route_to_layers
+from .layer import SkipConvMixin, run_frames, unfold
 from .linear import SkipLinearMixin
 from .loss import LateCosts
 from .motion import MotionFollower
 from .policy import count_images, find_images
-from .projections import route_to_layers
-from .reference import ClipMemory, SkipMemory
+from .reference import ClipMemory
 from .state import CallSite, StreamState, WeightWatch
 
 #: What clips in training go on from, by call site.
 ClipState = dict[CallSite, ClipMemory]
 
 
-def unfold(x: Tensor, num_frames: int) -> Tensor:
-    """Tell the frames of a batch apart.
-
-    Args:
-        x: (B*T, C, ...), clip-major.
-        num_frames: T.
-
-    Returns:
-        (B, T, C, ...).
-
-    Raises:
-        InputError: The batch is not a multiple of ``num_frames``.
-    """
-    if len(x) % num_frames:
-        raise InputError(
-            f'expected a batch of a multiple of num_frames={num_frames} '
-            f'frames, got {len(x)}; fold clips as (B*T, C, H, W): the same '
-            'num_frames in VideoHook and in ClipDataset'
-        )
-    return x.unflatten(0, (-1, num_frames))
-
-
 def _swap(x: Tensor, rows: int, columns: int) -> Tensor:
     """Swap the inner two of the dimensions (B * rows * columns, ...)."""
     x = unfold(x, rows * columns).unflatten(1, (rows, columns))
     return x.transpose(1, 2).flatten(0, 2)
-
-
-def run_frames(
-    layer: SkipConvMixin,
-    x: Tensor,
-    num_frames: int,
-    memory: SkipMemory | None,
-    restarts: Collection[int] = (),
-) -> tuple[Tensor, Tensor, SkipMemory]:
-    """Run a layer over the frames folded in a batch, one after the other.
-
-    Args:
-        layer: The converted layer.
-        x: (B*T, C, ...), clip-major.
-        num_frames: T.
-        memory: Memory of the frame before the first one.
-        restarts: Frames that are reference frames, whatever came before.
-
-    Returns:
-        Output (B*T, C_out, ...), mask (B*T, 1, ...), memory of the last
-        frame.
-
-    Raises:
-        ValueError: The batch is not a multiple of ``num_frames``.
-    """
-    if num_frames == 1 and not restarts:
-        return layer.skip_frame(x, memory)
-    frames = unfold(x, num_frames)
-    outputs, masks = [], []
-    for index in range(num_frames):
-        if index in restarts:
-            memory = None
-        output, mask, memory = layer.skip_frame(frames[:, index], memory)
-        outputs.append(output)
-        masks.append(mask)
-    if num_frames == 1:
-        return output, mask, memory
-    output = torch.stack(outputs, 1).flatten(0, 1)
-    return output, torch.stack(masks, 1).flatten(0, 1), memory
 
 
 class Binding:

@@ -4,18 +4,16 @@ import warnings
 from importlib.util import find_spec
 
 from .decisions import EarlyExit, EveryKthFrame, RandomFrames
-from .losses import (
-    EfficiencyLoss,
-    PolicyGuidanceLoss,
-    inner_classification_loss,
-    self_supervision_loss,
-)
 from .policy import (
+    EfficiencyLoss,
     PolicyDecision,
+    PolicyGuidanceLoss,
     PolicyStep,
     RecurrentState,
     StackedPolicies,
     StopOrForwardHead,
+    inner_classification_loss,
+    self_supervision_loss,
 )
 
 __all__ = [

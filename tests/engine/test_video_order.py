@@ -12,7 +12,7 @@ from torch.utils.data import (
 )
 
 from mmskip.datasets import VideoOrderSampler
-from mmskip.engine.video_order import VideoOrder
+from mmskip.engine.video_hook import VideoOrder
 from mmskip.reading import InputError
 
 LENGTHS = dict(a=4, b=1, c=3)
@@ -85,7 +85,7 @@ def said(monkeypatch):
     """The warnings."""
     texts = []
     monkeypatch.setattr(
-        'mmskip.engine.video_order.print_log',
+        'mmskip.engine.video_hook.print_log',
         lambda text, *_: texts.append(text),
     )
     return texts

@@ -11,7 +11,7 @@ from mmskip.skip_conv import (
     StreamBinding,
     StreamState,
 )
-from mmskip.skip_conv.stream import run_frames
+from mmskip.skip_conv.layer import run_frames
 from tests.helpers.convs import make_video, whole_weights
 from tests.helpers.nets import TinyNet, skipping
 from tests.helpers.runs import same

@@ -24,7 +24,7 @@ from mmskip.apis import UserError, init_model, load_config
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.apis.models import check_checkpoint
 from mmskip.engine import VideoHook
-from mmskip.engine.video_order import VideoOrder
+from mmskip.engine.video_hook import VideoOrder
 from mmskip.evaluation import GateShares, GateWatch
 from mmskip.experiments import (
     TEST_KEYS,

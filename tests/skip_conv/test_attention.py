@@ -12,7 +12,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 import mmskip
 from mmskip.core.convert import check_gates
-from mmskip.skip_conv.projections import (
+from mmskip.skip_conv.attention import (
     SkipLinearApart,
     SkipMultiheadAttention,
 )
