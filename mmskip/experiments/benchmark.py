@@ -46,6 +46,7 @@ from mmskip.skip_conv import (
     InputNormGate,
     SkipConversion,
     SkipConvMixin,
+    SkipLinearMixin,
     stream,
 )
 
@@ -100,14 +101,20 @@ def output_sizes(model: nn.Module, image: Tensor) -> Sizes:
     """Return the spatial size of the output of layers that can be forced.
 
     Left out are layers whose outputs are no images, or have several sizes,
-    as those of a head that is shared by the levels of a pyramid.
+    as those of a head that is shared by the levels of a pyramid; and linear
+    layers: tokens lie in another order in each, so what changes in a frame
+    is left to their gates.
     """
     found = defaultdict(set)
 
     def note(layer: SkipConvMixin, _: tuple, output: Tensor) -> None:
         found[layer].add(output.shape[2:])
 
-    handles = [m.register_forward_hook(note) for m in converted(model)]
+    handles = [
+        m.register_forward_hook(note)
+        for m in converted(model)
+        if not isinstance(m, SkipLinearMixin)
+    ]
     model(image)
     for handle in handles:
         handle.remove()
@@ -278,18 +285,21 @@ def build_parts(
     except AttributeError as error:
         raise UserError(f'--part {name}: {error}') from None
     dense = copy.deepcopy(skip)
+    linear = any(isinstance(m, SkipLinearMixin) for m in converted(skip))
     if converted(skip):
         revert(dense)
     if threshold is None or not converted(skip):
         skip = copy.deepcopy(dense)
-        gate = dict(GATE, threshold=threshold or 0.0)
+        # Those of linear layers are not forced.
+        gate = dict(GATE, threshold=threshold or (0.2 if linear else 0.0))
         convert(
             skip,
-            SkipConversion(gate, memory='accumulated', roi_heads=True),
+            SkipConversion(gate, 'accumulated', roi_heads=True, linear=linear),
         )
     if threshold is None:
         for layer in converted(skip):
-            layer.gate = InputNormGate(0.0)
+            if not isinstance(layer, SkipLinearMixin):
+                layer.gate = InputNormGate(0.0)
     accelerate(dense)
     parts = [RawOutputs(part, is_model=not name) for part in (dense, skip)]
     return *parts, model.data_preprocessor
