@@ -3,8 +3,9 @@
 Times the network of a detector, up to its raw outputs, on the frames of a
 video as its test pipeline prepares them: with Skip-Convolutions in a plan of
 each precision, and densely in OpenVINO, in float32 and in what else there is.
-They take turns, frame by frame, in one process; medians. The network gets the
-conversions of configs/_base_/conversions/output_norm.py. What is in int8 is
+They take turns, frame by frame, in one process; medians. A config without
+conversions gets those of configs/_base_/conversions/output_norm.py; one of
+`mmskip tune` or `mmskip calibrate` has its own. What is in int8 is
 calibrated on the first frames. How many boxes are found is told by
 tools/benchmarks/night.py. Example::
 
@@ -26,7 +27,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from mmskip import convert
+from mmskip import convert, revert
 from mmskip.apis import (
     FramePipeline,
     UserError,
@@ -82,12 +83,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         for _ in range(2)
     )
     if is_converted(dense):
-        raise UserError(
-            f'{args.config}: expected a config without conversions, which '
-            'this tool adds, got one with some'
-        )
-    for conversion in Config.fromfile(SHIPPED).conversions:
-        convert(skip, build_own(conversion))
+        revert(dense)
+    else:
+        for conversion in Config.fromfile(SHIPPED).conversions:
+            convert(skip, build_own(conversion))
     frames = read_frames(dense, args.video, args.frames)
     fold(dense)
     network = RawOutputs(dense, is_model=True)
