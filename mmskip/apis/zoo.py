@@ -3,12 +3,11 @@
 import resource
 import signal
 import time
-import traceback
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import chdir
 from dataclasses import dataclass, field, replace
-from importlib import import_module
+from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -17,8 +16,6 @@ from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.model.utils import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
 from mmskip.core import (
@@ -36,12 +33,15 @@ from mmskip.skip_conv.attention import SkipAttentionMixin
 
 from .errors import one_line
 from .zoo_models import (
-    NUM_FRAMES,
     Frames,
+    NotDenseError,
     Probe,
     ZooModel,
+    build_model,
     candidate_frames,
+    describe,
     draw_weights,
+    full_frames,
     inner_model,
     largest_error,
     taking_statistics,
@@ -99,8 +99,7 @@ class ZooRow:
         configs: All configs of the model.
         share: Share of the MACs of backbone and neck that converted layers
             do, products outside of layers included.
-        whole: Their share of the MACs of the whole model.
-        products: Share of such products in backbone and neck.
+        whole: Their share of the MACs of the whole model, if it ran.
         dense: Share of backbone and neck of all that stays dense, by what it
             is, the largest first.
     """
@@ -118,12 +117,7 @@ class ZooRow:
     configs: tuple[str, ...] = ()
     share: float | None = None
     whole: float | None = None
-    products: float | None = None
     dense: dict[str, float] = field(default_factory=dict)
-
-
-class NotDenseError(Exception):
-    """The model does not run as it is; the text says why."""
 
 
 def check_model(entry: ZooModel, modes: Sequence[str]) -> list[ZooRow]:
@@ -164,36 +158,10 @@ def open_gates(linear: bool = False) -> SkipConversion:
     return SkipConversion(gate, memory='accumulated', linear=linear)
 
 
-def without_weights(config: Any) -> Any:
-    """Return the same config without any pretrained weights."""
-    if isinstance(config, dict):
-        return type(config)(
-            {
-                # Some constructors insist on `pretrained`; others hand an
-                # `init_cfg` of None to their blocks, which do not know it.
-                key: None if key == 'pretrained' else without_weights(value)
-                for key, value in config.items()
-                if key != 'init_cfg'
-            }
-        )
-    if isinstance(config, (list, tuple)):
-        return type(config)(without_weights(value) for value in config)
-    return config
-
-
 @torch.no_grad()
 def run(probe: Probe, frames: Frames) -> Outputs:
     """Return the raw outputs of all frames."""
     return [probe.record(image, frames.samples) for image in frames.images]
-
-
-def describe(error: BaseException, length: int = 160) -> str:
-    """Describe an error in one line: where it was raised, and its text."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    text = f'{type(error).__name__}: {one_line(error)}'
-    if len(text) > length:
-        text = f'{text[: length - 3]}...'
-    return f'{text} ({last.name})'
 
 
 #: What checks a model in the given modes.
@@ -288,80 +256,73 @@ def _rows(
 
 
 def _check(entry: ZooModel, rows: list[ZooRow]) -> Iterator[ZooRow]:
-    probe, frames, expected = _prepare(entry, open_gates())
+    model, _, *how = _make(entry, open_gates())
+    revert(model)
+    draw_weights(model)
+    candidates = candidate_frames(entry.host, *how)
+    probe, frames, expected = _run_densely(model, candidates)
     for row in rows:
         row = replace(row, size=_size(frames))
         yield _compare(row, probe, frames, expected)
 
 
 def _cover(entry: ZooModel, rows: list[ZooRow]) -> Iterator[ZooRow]:
-    conversion = open_gates(linear=True)
-    probe, frames, _ = _prepare(entry, conversion, num_frames=1)
-    report = convert(probe, conversion)
-    for row in rows:
-        row = replace(row, size=_size(frames), layers=len(report.converted))
-        try:
-            yield replace(row, **_coverage(probe, frames, report))
-        except Exception as problem:
-            yield replace(row, status='fails', reason=describe(problem))
+    """Count at the size that a config tells, without computing anything.
+
+    Where an operator of the host does not go without: at the smallest size.
+    """
+    for find_frames in (full_frames, candidate_frames):
+        model, report, *how = _make(entry, open_gates(linear=True))
+        sizes = list(find_frames(entry.host, *how))
+        model.to(sizes[0].images[0].device)
+        reason = ''
+        for frames, only_features in product(sizes, (False, True)):
+            probe = Probe(model, only_features).eval()
+            try:
+                values = _coverage(probe, frames, report)
+            except Exception as error:  # whatever a forward does
+                reason = reason or describe(error)
+                continue
+            values['size'] = _size(frames)
+            yield from (replace(row, **values) for row in rows)
+            return
+    raise NotDenseError(reason)
 
 
 def _size(frames: Frames) -> str:
     return 'x'.join(map(str, frames.images[0].shape))
 
 
-def _prepare(
-    entry: ZooModel, conversion: SkipConversion, num_frames: int = NUM_FRAMES
-) -> tuple[Probe, Frames, Outputs]:
-    """Build a model that can be converted, and run it as it is.
+def _make(
+    entry: ZooModel, conversion: SkipConversion
+) -> tuple[nn.Module, ConversionReport, Config, dict[str, Any]]:
+    """Build a model and convert it.
+
+    Returns:
+        The model, the report, its config file, and the config of the model
+        itself.
 
     Raises:
-        NotDenseError: It does not run.
+        NotDenseError: It cannot be built.
         _RefusedError: Nothing of it can be converted.
     """
     if entry.problem:
         raise NotDenseError(entry.problem)
     config = Config.fromfile(entry.path)
     model_config = inner_model(config.model)
-    model = _build(entry.host, config, model_config)
+    model = build_model(entry.host, config, model_config)
     try:
-        convert(model, conversion)
+        report = convert(model, conversion)
     except ValueError as error:
-        reason = one_line(error).split('; nothing was changed')[0]
         whys = {
             conversion.refusal(name, module): None
             for name, module in model.named_modules()
             if conversion.concerns(module)
         }
-        whys.pop(None, None)
-        told = f'{reason}: {"; ".join(whys)}' if whys else reason
-        raise _RefusedError(told) from error
-    revert(model)
-    candidates = candidate_frames(entry.host, config, model_config)
-    return _run_densely(
-        model,
-        (f._replace(images=f.images[:num_frames]) for f in candidates),
-    )
-
-
-def _build(
-    host: str, config: Config, model_config: dict[str, Any]
-) -> nn.Module:
-    """Build a model with random weights, in eval mode."""
-    try:
-        utils = import_module(f'{host}.utils')
-        utils.register_all_modules(init_default_scope=False)
-        init_default_scope(host)
-        model_config = model_config.copy()
-        if 'data_preprocessor' in config:
-            known = config.data_preprocessor
-            model_config.setdefault('data_preprocessor', known)
-        model = MODELS.build(without_weights(model_config))
-    except Exception as error:  # whatever a constructor does
-        raise NotDenseError(describe(error)) from error
-    model = revert_sync_batchnorm(model).eval()
-    draw_weights(model)
-    return model
+        reason = one_line(error).split('; nothing was changed')[0]
+        told = '; '.join(why for why in whys if why)
+        raise _RefusedError(f'{reason}: {told}'.removesuffix(': ')) from error
+    return model, report, config, model_config
 
 
 def _run_densely(
@@ -466,39 +427,28 @@ def _coverage(
         Values of a row.
     """
     with (
-        stream(probe, StreamState()),
+        torch.no_grad(),
         count_macs(probe) as ledger,
         ProductMacs(probe, ledger) as products,
     ):
-        run(probe, frames)
-    is_main = _is_main(probe)
-    main: Counter[str] = Counter()
-    whole: Counter[str] = Counter()
-    for name, what, macs in _tell_macs(probe, ledger, products, report):
-        whole[what] += macs
-        if is_main(name):
-            main[what] += macs
-    total = max(main.total(), 1)
-    parts = {what: macs / total for what, macs in main.most_common()}
-    share = parts.pop(CONVERTED, 0.0)
-    loose = (m for (name, _), m in products.macs().items() if is_main(name))
-    row = dict(
-        share=share,
-        whole=whole[CONVERTED] / max(whole.total(), 1),
-        products=sum(loose) / total,
-        dense=parts,
-    )
-    if share >= ENOUGH:
-        return dict(row, status='converted')
-    reasons = (what for what, part in parts.items() if part >= NOTABLE)
-    return dict(row, status='partly converted', reason='; '.join(reasons))
-
-
-def _is_main(probe: Probe) -> Callable[[str], bool]:
-    """Tell what is of backbone and neck; all, of a model without any."""
+        probe(frames.images[0], frames.samples)
+    works = list(_tell_macs(probe, ledger, products, report))
     names = {name for name, _ in probe.named_children()}
     main = {n for n in names if 'backbone' in n or 'neck' in n} or names
-    return lambda name: name.partition('.')[0] in main
+    parts = _shares(work for work in works if work[0] in main)
+    share = parts.pop(CONVERTED, 0.0)
+    reasons = (what for what, part in parts.items() if part >= NOTABLE)
+    is_enough = share >= ENOUGH
+    return dict(
+        status='converted' if is_enough else 'partly converted',
+        reason='' if is_enough else '; '.join(reasons),
+        layers=len(report.converted),
+        share=share,
+        whole=None
+        if probe.only_features
+        else _shares(works).get(CONVERTED, 0.0),
+        dense=parts,
+    )
 
 
 def _tell_macs(
@@ -507,19 +457,34 @@ def _tell_macs(
     products: ProductMacs,
     report: ConversionReport,
 ) -> Iterator[tuple[str, str, int]]:
-    """Tell who does MACs: name, :data:`CONVERTED` or why not, and MACs."""
+    """Tell who does MACs.
+
+    Yields:
+        The child of the probe, :data:`CONVERTED` or who stays dense and why,
+        and MACs.
+    """
     modules = dict(probe.named_modules())
     for name, count in ledger.by_module().items():
         module = modules[name]
         why = report.left_dense.get(name, 'of a kind that is not converted')
         what = f'{type(module).__name__}: {why}'
         is_converted = isinstance(module, Converted)
-        yield name, CONVERTED if is_converted else what, count.dense
+        what = CONVERTED if is_converted else what
+        yield name.partition('.')[0], what, count.dense
     for (name, kind), macs in products.macs().items():
         module = modules[name]
         what = f'{type(module).__name__.removeprefix("Skip")}: {kind}'
         is_converted = isinstance(module, SkipAttentionMixin)
-        yield name, CONVERTED if is_converted else what, macs
+        what = CONVERTED if is_converted else what
+        yield name.partition('.')[0], what, macs
+
+
+def _shares(works: Iterable[tuple[str, str, int]]) -> dict[str, float]:
+    """Add MACs up by who does them, the most first; as shares of all."""
+    macs: Counter[str] = Counter()
+    for _, what, number in works:
+        macs[what] += number
+    return {what: n / max(macs.total(), 1) for what, n in macs.most_common()}
 
 
 class _Run:

@@ -10,6 +10,15 @@ from mmskip.apis import ZooModel, cover_model
 from mmskip.apis.zoo import ENOUGH
 from tests.apis.zoo.models import deformable, detector, resnet
 
+POSE = 'body_2d_keypoint/topdown_heatmap/coco/'
+JOINT = 'recognition/timesformer/timesformer_jointST'
+SAMPLE = [
+    ('mmdet', 'dcn/mask-rcnn_r50-dconv-c3-c5_fpn_1x_coco'),
+    ('mmdet', 'pvt/retinanet_pvt-t_fpn_1x_coco'),
+    ('mmdet', 'yolox/yolox_tiny_8xb8-300e_coco'),
+    ('mmpose', f'{POSE}td-hm_pvt-s_8xb64-210e_coco-256x192'),
+    ('mmaction', f'{JOINT}_8xb8-8x32x1-15e_kinetics400-rgb'),
+]
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'zoo.md'
 
 
@@ -77,24 +86,7 @@ def told_below(host):
     }
 
 
-@pytest.mark.parametrize(
-    ('host', 'name'),
-    [
-        ('mmdet', 'dcn/mask-rcnn_r50-dconv-c3-c5_fpn_1x_coco'),
-        ('mmdet', 'pvt/retinanet_pvt-t_fpn_1x_coco'),
-        ('mmdet', 'yolox/yolox_tiny_8xb8-300e_coco'),
-        (
-            'mmpose',
-            'body_2d_keypoint/topdown_heatmap/coco/'
-            'td-hm_pvt-s_8xb64-210e_coco-256x192',
-        ),
-        (
-            'mmaction',
-            'recognition/tsn/'
-            'tsn_imagenet-pretrained-r50_8xb32-1x1x3-100e_kinetics400-rgb',
-        ),
-    ],
-)
+@pytest.mark.parametrize(('host', 'name'), SAMPLE)
 def test_a_model_is_converted_or_named_with_its_share(host, name):
     pytest.importorskip(f'{host}.models')
     (row,) = cover_model(ZooModel(host, (f'{name}.py',)))
