@@ -199,7 +199,7 @@ class Report:
         minutes = spent / self._done * (self._left - self._done) / 60
         told = '; '.join(
             f'{row.mode}: {row.status}'
-            + ('' if row.share is None else f', {row.share:.0%}')
+            + ('' if row.share is None else f', {row.share:.1%}')
             + (f' ({row.reason})' if row.reason else '')
             for row in rows
         )
@@ -311,7 +311,7 @@ def _listed(status: str, rows: Sequence[ZooRow]) -> list[str]:
         return []
     models: dict[tuple[str, str], list[str]] = {}
     shares = {
-        row.model: '' if row.share is None else f' {100 * row.share:.0f} %'
+        row.model: '' if row.share is None else f' {100 * row.share:.1f} %'
         for row in rows
     }
     for row in rows:

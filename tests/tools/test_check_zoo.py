@@ -67,5 +67,5 @@ def test_the_table_lists_what_is_partly_converted_with_its_share(
 
     assert '| converted | 1 |' in text
     assert '| partly converted | 2 |' in text
-    assert '| x | coverage | 2: `b` 41 %, `c` 30 % |' in text
+    assert '| x | coverage | 2: `b` 41.4 %, `c` 30.0 % |' in text
     assert '`a`' not in text
