@@ -23,11 +23,9 @@ from .video_stream import StreamProgress, StreamTotals, stream_video
 from .zoo import (
     Limits,
     ZooRow,
-    append_row,
     check_model,
-    read_rows,
+    cover_model,
     run_models,
-    write_tables,
 )
 from .zoo_models import ZooModel, config_paths, group_models
 
@@ -48,17 +46,15 @@ __all__ = [
     'VideoWriter',
     'ZooModel',
     'ZooRow',
-    'append_row',
     'check_model',
     'config_paths',
+    'cover_model',
     'group_models',
     'import_host',
     'init_model',
     'is_converted',
     'load_config',
     'open_reader',
-    'read_rows',
     'run_models',
     'stream_video',
-    'write_tables',
 ]

@@ -1,40 +1,47 @@
-"""Check that models with open gates compute what they do without any."""
+"""Check models: open gates change nothing, and how much is converted."""
 
-import csv
-import json
 import resource
 import signal
 import time
-import traceback
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import chdir
-from dataclasses import asdict, dataclass, fields, replace
-from importlib import import_module
+from dataclasses import dataclass, field, replace
+from itertools import product
 from multiprocessing import get_context
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
 from mmengine.config import Config
-from mmengine.model.utils import revert_sync_batchnorm
-from mmengine.registry import MODELS, init_default_scope
 from torch import Tensor, nn
 
-from mmskip.core import convert, revert
+from mmskip.core import (
+    ConversionReport,
+    Converted,
+    MacLedger,
+    convert,
+    count_macs,
+    revert,
+)
+from mmskip.core.counting import ProductMacs
 from mmskip.plan import accelerate, propagate_changes
 from mmskip.skip_conv import SkipConversion, SkipConvMixin, StreamState, stream
+from mmskip.skip_conv.attention import SkipAttentionMixin
 
 from .errors import one_line
 from .zoo_models import (
     Frames,
+    NotDenseError,
     Probe,
     ZooModel,
+    build_model,
     candidate_frames,
+    describe,
     draw_weights,
+    full_frames,
     inner_model,
     largest_error,
     taking_statistics,
@@ -46,9 +53,19 @@ STATUSES = (
     'differs',
     'undetermined',
     'fails',
+    'converted',
+    'partly converted',
     'refused',
     'does not run densely',
 )
+#: The mode in which the share of a model that is converted is measured.
+COVERAGE = 'coverage'
+#: The work that converted layers do.
+CONVERTED = 'converted'
+#: Share of the MACs of backbone and neck from which a model is converted.
+ENOUGH = 0.8
+#: Share of them from which work that stays dense is a reason to be below.
+NOTABLE = 0.02
 #: Largest difference, as a share of the largest value of a tensor.
 TOLERANCE = 1e-4
 #: What is done to a converted model before it runs, by the name of a mode.
@@ -67,10 +84,12 @@ class ZooRow:
     Attributes:
         host: Its package.
         model: Name, see :class:`.zoo_models.ZooModel`.
-        mode: ``stream`` or ``plan``.
+        mode: A key of :data:`MODES`, or :data:`COVERAGE`.
         status: One of :data:`STATUSES`; ``undetermined`` if the dense model
-            differs from itself as soon as the last bits of its pictures do.
-        reason: Why it is not equal, or the largest error.
+            differs from itself as soon as the last bits of its pictures do;
+            ``converted`` from a ``share`` of :data:`ENOUGH`.
+        reason: Why it is not equal, or the largest error; of one that is
+            partly converted, what stays dense.
         error: Largest difference, as a share of the largest value of its
             tensor; None where nothing could be compared.
         size: Size of a frame, ``1x3x128x128``.
@@ -78,6 +97,11 @@ class ZooRow:
         planned: How many of them run in a plan.
         seconds: For the model, in all modes.
         configs: All configs of the model.
+        share: Share of the MACs of backbone and neck that converted layers
+            do, products outside of layers included.
+        whole: Their share of the MACs of the whole model, if it ran.
+        dense: Share of backbone and neck of all that stays dense, by what it
+            is, the largest first.
     """
 
     host: str
@@ -91,93 +115,9 @@ class ZooRow:
     planned: int = 0
     seconds: float = 0.0
     configs: tuple[str, ...] = ()
-
-
-def read_rows(path: Path) -> list[ZooRow]:
-    """Read the rows that were kept, the last one of a model and mode.
-
-    A line that was not written to its end is left out.
-
-    Args:
-        path: A file of :func:`append_row`, or one that is not there yet.
-    """
-    if not path.exists():
-        return []
-    rows: dict[tuple[str, str], ZooRow] = {}
-    for line in path.read_text().splitlines():
-        try:
-            content = json.loads(line)
-        except json.JSONDecodeError:
-            continue
-        content['configs'] = tuple(content['configs'])
-        row = ZooRow(**content)
-        rows[row.model, row.mode] = row
-    return list(rows.values())
-
-
-def append_row(path: Path, row: ZooRow) -> None:
-    """Keep a row, on a line of its own."""
-    with path.open('a') as file:
-        file.write(json.dumps(asdict(row)) + '\n')
-
-
-def write_tables(out: Path, host: str, rows: Iterable[ZooRow]) -> str:
-    """Write a table as CSV, JSON and markdown.
-
-    Args:
-        out: Folder; the files are called as the host.
-        host: Package.
-        rows: Rows of the table.
-
-    Returns:
-        The markdown.
-    """
-    rows = sorted(rows, key=lambda row: (row.mode != 'stream', row.model))
-    names = [field.name for field in fields(ZooRow)]
-    with (out / f'{host}.csv').open('w', newline='') as file:
-        writer = csv.DictWriter(file, names)
-        writer.writeheader()
-        for row in rows:
-            writer.writerow({**asdict(row), 'configs': ' '.join(row.configs)})
-    content = json.dumps([asdict(row) for row in rows], indent=1)
-    (out / f'{host}.json').write_text(content + '\n')
-    text = markdown(host, rows)
-    (out / f'{host}.md').write_text(text)
-    return text
-
-
-def markdown(host: str, rows: Sequence[ZooRow]) -> str:
-    """Write counts by status, then the rows that are not equal, and why.
-
-    Args:
-        host: Package.
-        rows: Rows of the table.
-    """
-    modes = list(dict.fromkeys(row.mode for row in rows))
-    counts = Counter((row.status, row.mode) for row in rows)
-    configs = {c for row in rows for c in row.configs}
-    num_models = len({row.model for row in rows})
-    lines = [
-        f'## {host}',
-        '',
-        f'{num_models} distinct models of {len(configs)} configs.',
-        '',
-        '| | ' + ' | '.join(modes) + ' |',
-        '|---|' + '---|' * len(modes),
-    ]
-    for status in STATUSES:
-        figures = ' | '.join(str(counts[status, mode]) for mode in modes)
-        lines.append(f'| {status} | {figures} |')
-    errors = [row.error for row in rows if row.status == 'equal']
-    if errors:
-        lines += ['', f'Largest error of an equal one: {max(errors):.1e}.']
-    for status in STATUSES[1:]:
-        lines += _listed(status, [r for r in rows if r.status == status])
-    return '\n'.join(lines) + '\n'
-
-
-class NotDenseError(Exception):
-    """The model does not run as it is; the text says why."""
+    share: float | None = None
+    whole: float | None = None
+    dense: dict[str, float] = field(default_factory=dict)
 
 
 def check_model(entry: ZooModel, modes: Sequence[str]) -> list[ZooRow]:
@@ -190,58 +130,38 @@ def check_model(entry: ZooModel, modes: Sequence[str]) -> list[ZooRow]:
     Returns:
         A row for each mode.
     """
-    begin = time.monotonic()
-    torch.manual_seed(0)
-    blank = ZooRow(entry.host, entry.name, '', '', configs=entry.configs)
-    rows = [replace(blank, mode=mode) for mode in modes]
-    try:
-        rows = list(_check(entry, rows))
-    except NotDenseError as error:
-        text = str(error)
-        rows = [
-            replace(row, status='does not run densely', reason=text)
-            for row in rows
-        ]
-    seconds = round(time.monotonic() - begin, 1)
-    return [replace(row, seconds=seconds) for row in rows]
+    return _rows(_check, entry, modes)
 
 
-def open_gates() -> SkipConversion:
-    """Return a conversion whose layers compute all that changed at all."""
+def cover_model(
+    entry: ZooModel, modes: Sequence[str] = (COVERAGE,)
+) -> list[ZooRow]:
+    """Convert a model, and tell how much of its work is converted.
+
+    Args:
+        entry: Which model.
+        modes: The names that its rows get.
+
+    Returns:
+        A row for each mode.
+    """
+    return _rows(_cover, entry, modes)
+
+
+def open_gates(linear: bool = False) -> SkipConversion:
+    """Return a conversion whose layers compute all that changed at all.
+
+    Args:
+        linear: Convert linear layers, too.
+    """
     gate = dict(type='OutputNormGate', threshold=0.0)
-    return SkipConversion(gate, memory='accumulated')
-
-
-def without_weights(config: Any) -> Any:
-    """Return the same config without any pretrained weights."""
-    if isinstance(config, dict):
-        return type(config)(
-            {
-                # Some constructors insist on `pretrained`; others hand an
-                # `init_cfg` of None to their blocks, which do not know it.
-                key: None if key == 'pretrained' else without_weights(value)
-                for key, value in config.items()
-                if key != 'init_cfg'
-            }
-        )
-    if isinstance(config, (list, tuple)):
-        return type(config)(without_weights(value) for value in config)
-    return config
+    return SkipConversion(gate, memory='accumulated', linear=linear)
 
 
 @torch.no_grad()
 def run(probe: Probe, frames: Frames) -> Outputs:
     """Return the raw outputs of all frames."""
     return [probe.record(image, frames.samples) for image in frames.images]
-
-
-def describe(error: BaseException, length: int = 160) -> str:
-    """Describe an error in one line: where it was raised, and its text."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
-    text = f'{type(error).__name__}: {one_line(error)}'
-    if len(text) > length:
-        text = f'{text[: length - 3]}...'
-    return f'{text} ({last.name})'
 
 
 #: What checks a model in the given modes.
@@ -308,71 +228,101 @@ def run_models(
             run.stop()
 
 
-def _listed(status: str, rows: Sequence[ZooRow]) -> list[str]:
-    """List models of a status, those of one reason in one line."""
-    if not rows:
-        return []
-    models: dict[tuple[str, str], list[str]] = {}
+class _RefusedError(Exception):
+    """Nothing of the model can be converted; the text says why."""
+
+
+def _rows(
+    check: Callable[[ZooModel, list[ZooRow]], Iterable[ZooRow]],
+    entry: ZooModel,
+    modes: Sequence[str],
+) -> list[ZooRow]:
+    """Fill a row for each mode, and say where one cannot be filled."""
+    begin = time.monotonic()
+    torch.manual_seed(0)
+    blank = ZooRow(entry.host, entry.name, '', '', configs=entry.configs)
+    rows = [replace(blank, mode=mode) for mode in modes]
+    ends = {
+        NotDenseError: 'does not run densely',
+        _RefusedError: 'refused',
+    }
+    try:
+        rows = list(check(entry, rows))
+    except tuple(ends) as error:
+        end = dict(status=ends[type(error)], reason=str(error))
+        rows = [replace(row, **end) for row in rows]
+    seconds = round(time.monotonic() - begin, 1)
+    return [replace(row, seconds=seconds) for row in rows]
+
+
+def _check(entry: ZooModel, rows: list[ZooRow]) -> Iterator[ZooRow]:
+    model, _, *how = _make(entry, open_gates())
+    revert(model)
+    draw_weights(model)
+    candidates = candidate_frames(entry.host, *how)
+    probe, frames, expected = _run_densely(model, candidates)
     for row in rows:
-        models.setdefault((row.reason, row.model), []).append(row.mode)
-    grouped: dict[tuple[str, str], list[str]] = {}
-    for (reason, model), modes in models.items():
-        key = reason, ', '.join(modes)
-        grouped.setdefault(key, []).append(model)
-    lines = [
-        '',
-        f'### {status}',
-        '',
-        '| reason | mode | models |',
-        '|---|---|---|',
-    ]
-    for (reason, modes), names in grouped.items():
-        listed = ', '.join(f'`{name}`' for name in names)
-        reason = reason.replace('|', '\\|')
-        lines.append(f'| {reason} | {modes} | {len(names)}: {listed} |')
-    return lines
+        row = replace(row, size=_size(frames))
+        yield _compare(row, probe, frames, expected)
 
 
-def _check(entry: ZooModel, rows: Iterable[ZooRow]) -> Iterable[ZooRow]:
+def _cover(entry: ZooModel, rows: list[ZooRow]) -> Iterator[ZooRow]:
+    """Count at the size that a config tells, without computing anything.
+
+    Where an operator of the host does not go without: at the smallest size.
+    """
+    for find_frames in (full_frames, candidate_frames):
+        model, report, *how = _make(entry, open_gates(linear=True))
+        sizes = list(find_frames(entry.host, *how))
+        model.to(sizes[0].images[0].device)
+        reason = ''
+        for frames, only_features in product(sizes, (False, True)):
+            probe = Probe(model, only_features).eval()
+            try:
+                values = _coverage(probe, frames, report)
+            except Exception as error:  # whatever a forward does
+                reason = reason or describe(error)
+                continue
+            values['size'] = _size(frames)
+            yield from (replace(row, **values) for row in rows)
+            return
+    raise NotDenseError(reason)
+
+
+def _size(frames: Frames) -> str:
+    return 'x'.join(map(str, frames.images[0].shape))
+
+
+def _make(
+    entry: ZooModel, conversion: SkipConversion
+) -> tuple[nn.Module, ConversionReport, Config, dict[str, Any]]:
+    """Build a model and convert it.
+
+    Returns:
+        The model, the report, its config file, and the config of the model
+        itself.
+
+    Raises:
+        NotDenseError: It cannot be built.
+        _RefusedError: Nothing of it can be converted.
+    """
     if entry.problem:
         raise NotDenseError(entry.problem)
     config = Config.fromfile(entry.path)
     model_config = inner_model(config.model)
-    model = _build(entry.host, config, model_config)
+    model = build_model(entry.host, config, model_config)
     try:
-        convert(model, open_gates())
+        report = convert(model, conversion)
     except ValueError as error:
+        whys = {
+            conversion.refusal(name, module): None
+            for name, module in model.named_modules()
+            if conversion.concerns(module)
+        }
         reason = one_line(error).split('; nothing was changed')[0]
-        for row in rows:
-            yield replace(row, status='refused', reason=reason)
-        return
-    revert(model)
-    probe, frames, expected = _run_densely(
-        model, candidate_frames(entry.host, config, model_config)
-    )
-    size = 'x'.join(map(str, frames.images[0].shape))
-    for row in rows:
-        yield _compare(replace(row, size=size), probe, frames, expected)
-
-
-def _build(
-    host: str, config: Config, model_config: dict[str, Any]
-) -> nn.Module:
-    """Build a model with random weights, in eval mode."""
-    try:
-        utils = import_module(f'{host}.utils')
-        utils.register_all_modules(init_default_scope=False)
-        init_default_scope(host)
-        model_config = model_config.copy()
-        if 'data_preprocessor' in config:
-            known = config.data_preprocessor
-            model_config.setdefault('data_preprocessor', known)
-        model = MODELS.build(without_weights(model_config))
-    except Exception as error:  # whatever a constructor does
-        raise NotDenseError(describe(error)) from error
-    model = revert_sync_batchnorm(model).eval()
-    draw_weights(model)
-    return model
+        told = '; '.join(why for why in whys if why)
+        raise _RefusedError(f'{reason}: {told}'.removesuffix(': ')) from error
+    return model, report, config, model_config
 
 
 def _run_densely(
@@ -466,6 +416,75 @@ def _num_planned(state: StreamState) -> int:
     for plan in state.plans.values():
         layers.update(conv.layer for conv in getattr(plan, 'convs', ()))
     return len(layers)
+
+
+def _coverage(
+    probe: Probe, frames: Frames, report: ConversionReport
+) -> dict[str, Any]:
+    """Run a converted model on a frame, and tell who does the MACs.
+
+    Returns:
+        Values of a row.
+    """
+    with (
+        torch.no_grad(),
+        count_macs(probe) as ledger,
+        ProductMacs(probe, ledger) as products,
+    ):
+        probe(frames.images[0], frames.samples)
+    works = list(_tell_macs(probe, ledger, products, report))
+    names = {name for name, _ in probe.named_children()}
+    main = {n for n in names if 'backbone' in n or 'neck' in n} or names
+    parts = _shares(work for work in works if work[0] in main)
+    share = parts.pop(CONVERTED, 0.0)
+    reasons = (what for what, part in parts.items() if part >= NOTABLE)
+    is_enough = share >= ENOUGH
+    return dict(
+        status='converted' if is_enough else 'partly converted',
+        reason='' if is_enough else '; '.join(reasons),
+        layers=len(report.converted),
+        share=share,
+        whole=None
+        if probe.only_features
+        else _shares(works).get(CONVERTED, 0.0),
+        dense=parts,
+    )
+
+
+def _tell_macs(
+    probe: Probe,
+    ledger: MacLedger,
+    products: ProductMacs,
+    report: ConversionReport,
+) -> Iterator[tuple[str, str, int]]:
+    """Tell who does MACs.
+
+    Yields:
+        The child of the probe, :data:`CONVERTED` or who stays dense and why,
+        and MACs.
+    """
+    modules = dict(probe.named_modules())
+    for name, count in ledger.by_module().items():
+        module = modules[name]
+        why = report.left_dense.get(name, 'of a kind that is not converted')
+        what = f'{type(module).__name__}: {why}'
+        is_converted = isinstance(module, Converted)
+        what = CONVERTED if is_converted else what
+        yield name.partition('.')[0], what, count.dense
+    for (name, kind), macs in products.macs().items():
+        module = modules[name]
+        what = f'{type(module).__name__.removeprefix("Skip")}: {kind}'
+        is_converted = isinstance(module, SkipAttentionMixin)
+        what = CONVERTED if is_converted else what
+        yield name.partition('.')[0], what, macs
+
+
+def _shares(works: Iterable[tuple[str, str, int]]) -> dict[str, float]:
+    """Add MACs up by who does them, the most first; as shares of all."""
+    macs: Counter[str] = Counter()
+    for _, what, number in works:
+        macs[what] += number
+    return {what: n / max(macs.total(), 1) for what, n in macs.most_common()}
 
 
 class _Run:

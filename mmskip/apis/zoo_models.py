@@ -3,6 +3,7 @@
 import json
 import math
 import re
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from typing import Any, NamedTuple
 
 import torch
 from mmengine.config import Config
+from mmengine.model.utils import revert_sync_batchnorm
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.structures import BaseDataElement, InstanceData
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
@@ -45,6 +48,8 @@ _SAMPLES = dict(
     mmpose=('mmpose.structures', 'PoseDataSample'),
     mmaction=('mmaction.structures', 'ActionDataSample'),
 )
+#: Width and height of pictures where a config does not tell.
+_COCO = (1333, 800)
 #: Joints by the layout of a skeleton.
 _JOINTS = {'coco': 17, 'openpose': 18, 'nturgb+d': 25}
 #: Boxes in fractions of the picture, some of each size.
@@ -58,6 +63,10 @@ _BOXES = (
 )
 #: Errors from which a part may be where others come from.
 _NOTABLE = 1e-4
+
+
+class NotDenseError(Exception):
+    """The model does not run as it is; the text says why."""
 
 
 @dataclass(frozen=True)
@@ -176,6 +185,59 @@ def model_key(model: dict[str, Any]) -> str:
     return json.dumps(_relevant(model), sort_keys=True, default=repr)
 
 
+def without_weights(config: Any) -> Any:
+    """Return the same config without any pretrained weights."""
+    if isinstance(config, dict):
+        return type(config)(
+            {
+                # Some constructors insist on `pretrained`; others hand an
+                # `init_cfg` of None to their blocks, which do not know it.
+                key: None if key == 'pretrained' else without_weights(value)
+                for key, value in config.items()
+                if key != 'init_cfg'
+            }
+        )
+    if isinstance(config, (list, tuple)):
+        return type(config)(without_weights(value) for value in config)
+    return config
+
+
+def build_model(
+    host: str, config: Config, model_config: dict[str, Any]
+) -> nn.Module:
+    """Build a model without pretrained weights, in eval mode.
+
+    Args:
+        host: Its package.
+        config: Which may have a preprocessor beside the model.
+        model_config: Config of the model itself.
+
+    Raises:
+        NotDenseError: It cannot be built.
+    """
+    try:
+        utils = import_module(f'{host}.utils')
+        utils.register_all_modules(init_default_scope=False)
+        init_default_scope(host)
+        model_config = model_config.copy()
+        if 'data_preprocessor' in config:
+            known = config.data_preprocessor
+            model_config.setdefault('data_preprocessor', known)
+        model = MODELS.build(without_weights(model_config))
+    except Exception as error:  # whatever a constructor does
+        raise NotDenseError(describe(error)) from error
+    return revert_sync_batchnorm(model).eval()
+
+
+def describe(error: BaseException, length: int = 160) -> str:
+    """Describe an error in one line: where it was raised, and its text."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    text = f'{type(error).__name__}: {one_line(error)}'
+    if len(text) > length:
+        text = f'{text[: length - 3]}...'
+    return f'{text} ({last.name})'
+
+
 @torch.no_grad()
 def draw_weights(model: nn.Module, seed: int = 0) -> None:
     """Give all parameters other values than zero, in place.
@@ -256,6 +318,25 @@ def candidate_frames(
         yield Frames(make_video(shape, generator), [_sample(host, shape[-2:])])
 
 
+def full_frames(
+    host: str, config: Config, model: dict[str, Any]
+) -> Iterator[Frames]:
+    """Yield frames without content, from the size that the config tells.
+
+    Args:
+        host: Its package.
+        config: File that the model's config is from.
+        model: Config of the model itself.
+    """
+    shapes = list(_SHAPES[host](config, model))
+    size = _FULL_SIZES[host](config) if host in _FULL_SIZES else None
+    if size is not None:
+        shapes.append((1, _channels(model), *size))
+    for shape in dict.fromkeys(reversed(shapes)):
+        image = torch.empty(shape, device='meta')
+        yield Frames([image], [_sample(host, shape[-2:])])
+
+
 def make_video(
     shape: Sequence[int], generator: torch.Generator
 ) -> list[Tensor]:
@@ -302,12 +383,9 @@ def _poses(config: Config, model: dict[str, Any]) -> Iterator[tuple]:
     channels = _channels(model)
     yield 1, channels, 96, 96
     yield 1, channels, 128, 128
-    codec = config.get('codec') or {}
-    sizes = [codec] if isinstance(codec, dict) else codec
-    for size in (c.get('input_size') for c in sizes):
-        if size is not None:
-            width, height = size[:2]
-            yield 1, channels, height, width
+    size = _crop_size(config)
+    if size is not None:
+        yield 1, channels, *size
     yield 1, channels, 256, 256
 
 
@@ -337,6 +415,32 @@ def _clips(config: Config, model: dict[str, Any]) -> Iterator[tuple]:
 _SHAPES = dict(mmdet=_images, mmpose=_poses, mmaction=_clips)
 
 
+def _picture_size(config: Config) -> tuple[int, int]:
+    """Read (height, width) of a picture in landscape, as it is padded."""
+    steps = config.get('test_pipeline') or ()
+    scales = (s.get('scale') for s in steps if 'Resize' in str(s.get('type')))
+    scale = next((s for s in scales if isinstance(s, (tuple, list))), _COCO)
+    known = config.get('data_preprocessor')
+    known = config.model.get('data_preprocessor', known) or {}
+    step = known.get('pad_size_divisor', 1)
+    height, width = (-(-side // step) * step for side in sorted(scale))
+    return height, width
+
+
+def _crop_size(config: Config) -> tuple[int, int] | None:
+    """Read (height, width) of what a pose estimator gets."""
+    codec = config.get('codec') or {}
+    for known in [codec] if isinstance(codec, dict) else codec:
+        if known.get('input_size') is not None:
+            width, height = known['input_size'][:2]
+            return height, width
+    return None
+
+
+#: Of recognizers it is the largest of those that are tried.
+_FULL_SIZES = dict(mmdet=_picture_size, mmpose=_crop_size)
+
+
 class Probe(nn.Module):
     """A model, called as far as there is nothing to choose.
 
@@ -353,7 +457,7 @@ class Probe(nn.Module):
         self._modules = model._modules
         # In a tuple, so that it is no child.
         self._model = (model,)
-        self._only_features = only_features
+        self.only_features = only_features
         rpn_head = getattr(model, 'rpn_head', None)
         if rpn_head is not None and getattr(model, 'roi_head', None):
             rpn_head.predict = _propose(rpn_head)
@@ -363,7 +467,7 @@ class Probe(nn.Module):
     ) -> Any:
         """Run the model on a frame."""
         model = self._model[0]
-        if self._only_features:
+        if self.only_features:
             return model.extract_feat(images)
         return model(images, samples, mode='tensor')
 

@@ -2,18 +2,22 @@
 
 import inspect
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from typing import Any, NamedTuple
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils.parametrize import is_parametrized
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
 
 from .layer import CountedWhole, dense_macs
 from .ledger import FrameSkipper, MacLedger
@@ -320,6 +324,79 @@ class TransientHook:
 
     def __reduce__(self) -> tuple:
         return TransientHook, (_nothing,)
+
+
+# What is multiplied where no layer is: as attention does, and by weights.
+ACTIVATIONS = 'products of activations'
+WEIGHTED = 'multiplies by weights outside of any layer'
+
+
+class ProductMacs(TorchDispatchMode):
+    """Counts the MACs of the products that no layer accounts for.
+
+    Inside its block, attention is computed by products that can be counted,
+    and not by operators that are faster.
+
+    Args:
+        model: Whose forwards are watched.
+        ledger: Of the :func:`count_macs` block that this one is in.
+    """
+
+    def __init__(self, model: nn.Module, ledger: MacLedger) -> None:
+        super().__init__()
+        self._model = model
+        self._ledger = ledger
+        self._macs: Counter[tuple[str, str]] = Counter()
+        self._inside = [('', False)]
+        self._block = ExitStack()
+
+    def macs(self) -> dict[tuple[str, str], int]:
+        """Give MACs by the name of the innermost module, and their kind.
+
+        What a module multiplies by weights is left out if it is in the
+        ledger by that name.
+        """
+        layers = self._ledger.by_module()
+        return {
+            (name, kind): macs
+            for (name, kind), macs in self._macs.items()
+            if kind != WEIGHTED or name not in layers
+        }
+
+    def __enter__(self) -> 'ProductMacs':
+        for name, module in self._model.named_modules():
+            known = isinstance(module, (CountedWhole, _ConvNd, nn.Linear))
+            place = name, may_do_macs(module) and not known
+            for handle in around_forward(
+                module,
+                lambda *_, place=place: self._inside.append(place),
+                lambda *_: self._inside.pop(),
+            ):
+                self._block.callback(handle.remove)
+        fast = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        self._block.callback(torch.backends.mha.set_fastpath_enabled, fast)
+        self._block.enter_context(sdpa_kernel(SDPBackend.MATH))
+        return super().__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        super().__exit__(*error)
+        self._block.close()
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        output = func(*args, **(kwargs or {}))
+        name = func.overloadpacket.__name__.rstrip('_')
+        count = flop_registry.get(getattr(torch.ops.aten, name, None))
+        where, is_unknown = self._inside[-1]
+        # Layers of a kind unknown to the ledger are in it without MACs.
+        if count is None or (self._ledger.in_layer and not is_unknown):
+            return output
+        kind = ACTIVATIONS if name in ('bmm', 'baddbmm') else WEIGHTED
+        flops = count(*args, **(kwargs or {}), out_val=output)
+        self._macs[where, kind] += flops // 2
+        return output
 
 
 class _Watch:

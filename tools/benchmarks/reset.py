@@ -23,8 +23,7 @@ from torch import Tensor, nn
 import mmskip
 from mmskip.apis import UserError, import_host
 from mmskip.apis.errors import run_tool
-from mmskip.apis.zoo import without_weights
-from mmskip.apis.zoo_models import config_paths
+from mmskip.apis.zoo_models import config_paths, without_weights
 
 GATE = dict(type='OutputNormGate', threshold=0.2, order=2, relative=True)
 
