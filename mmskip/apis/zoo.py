@@ -148,14 +148,10 @@ def cover_model(
     return _rows(_cover, entry, modes)
 
 
-def open_gates(linear: bool = False) -> SkipConversion:
-    """Return a conversion whose layers compute all that changed at all.
-
-    Args:
-        linear: Convert linear layers, too.
-    """
+def open_gates() -> SkipConversion:
+    """Return a conversion whose layers compute all that changed at all."""
     gate = dict(type='OutputNormGate', threshold=0.0)
-    return SkipConversion(gate, memory='accumulated', linear=linear)
+    return SkipConversion(gate, 'accumulated', linear=True)
 
 
 @torch.no_grad()
@@ -272,7 +268,7 @@ def _cover(entry: ZooModel, rows: list[ZooRow]) -> Iterator[ZooRow]:
     Where an operator of the host does not go without: at the smallest size.
     """
     for find_frames in (full_frames, candidate_frames):
-        model, report, *how = _make(entry, open_gates(linear=True))
+        model, report, *how = _make(entry, open_gates())
         sizes = list(find_frames(entry.host, *how))
         model.to(sizes[0].images[0].device)
         reason = ''
