@@ -108,11 +108,21 @@ class TokenPlanner(Planner):
             if node in self._sites:
                 if not self._is_linear(node):
                     images.add(node)
-            elif node.op == 'placeholder' or (
+            elif node.op == 'placeholder':
+                if not any(map(self._reads_tokens, node.users)):
+                    images.add(node)
+            elif (
                 inputs and images.issuperset(inputs) and not self._moves(node)
             ):
                 images.add(node)
         return images
+
+    def _reads_tokens(self, node: fx.Node) -> bool:
+        """Tell if a node reads tokens (..., C), and no images."""
+        if node.op != 'call_module':
+            return False
+        part = self._module.get_submodule(node.target)
+        return isinstance(part, (SkipLinearMixin, nn.LayerNorm))
 
     def _is_linear(self, node: fx.Node) -> bool:
         layer = self._module.get_submodule(node.target)
@@ -157,7 +167,7 @@ class TokenPlanner(Planner):
             size = memory.output.shape
             value = value.reshape(size[0], *size[2:], size[1])
             value, target = value.permute(0, 3, 1, 2), self._new_number()
-        if origin in self._images:
+        if origin in self._images and not self._is_linear(node):
             source = self._source(origin)
         else:
             rows = self._tokens(origin, not self._is_linear(node))

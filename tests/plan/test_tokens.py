@@ -209,3 +209,33 @@ def test_transformers_of_the_hosts(name, threshold):
         )
     ran = [rows['in a plan'] for rows in report.plans.rows.values()]
     assert sum(ran) > 0
+
+
+class Heads(nn.Module):
+    """A linear layer over what may be taken for images."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 6)
+        self.embed = nn.Conv2d(5, 6, 1)
+        self.last = nn.Linear(6, 4)
+
+    def forward(self, tokens):
+        maps = self.embed(F.relu(self.first(tokens)))
+        return self.last(maps), self.last(maps.permute(0, 2, 3, 1))
+
+
+def test_tokens_of_four_dimensions_are_no_images():
+    """Of (1, 5, 7, 6) the last are features, or the width of an image."""
+    torch.manual_seed(0)
+    net = Heads().eval()
+    video = [torch.randn(1, 5, 7, 6)]
+    for index in range(3):
+        video.append(video[-1].clone())
+        video[-1][:, index, :2] += 1
+    planned = gated(net, 0.0)
+    mmskip.accelerate(planned)
+    expected, macs, _ = run(gated(net, 0.0), video)
+    outputs, planned_macs, _ = run(planned, video)
+    assert_like(outputs, expected, 1e-6)
+    assert planned_macs.by_module() == macs.by_module()
