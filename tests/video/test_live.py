@@ -14,6 +14,7 @@ from mmskip.reading import InputError
 from mmskip.video import LiveOptions, LiveReader, open_reader
 from mmskip.video.reader import DEFAULT_FPS
 from tests.apis.fakes import noise_frames, static_frames
+from tests.video.rtsp import rtsp_camera
 from tests.video.stalling import Faults, camera, stalling_camera
 from tests.video.videos import write_frames
 
@@ -353,3 +354,20 @@ def test_ctrl_c_is_heard_while_a_pipe_has_no_writer(tmp_path):
     with interrupted_within(1):
         open_reader(path)
     let_go(path)
+
+
+def test_a_camera_that_speaks_rtsp_is_read_and_opened_again():
+    shown = [np.full((48, 64, 3), grey, np.uint8) for grey in (60, 200)]
+    with rtsp_camera(shown[:1] * 20 + shown[1:] * 20, 25, [15]) as address:
+        warnings = []
+        with open_reader(address, warnings.append, QUICK) as reader:
+            assert isinstance(reader, LiveReader)
+            frames = collect(reader, 25)
+
+    assert frames[0].image.shape == (48, 64, 3)
+    greys = [frame.image.mean() for frame in frames]
+    assert all(min(abs(g - 60), abs(g - 200)) < 4 for g in greys)
+    assert [frame.restarts for frame in frames].count(True) == 1
+    assert reader.reconnects == 1
+    times = [frame.time for frame in frames]
+    assert times == sorted(times)
