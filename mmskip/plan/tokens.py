@@ -133,6 +133,10 @@ class TokenPlanner(Planner):
         inputs = self._inputs(node)
         if len(inputs) != 1 or not node.args or node.args[0] is not inputs[0]:
             return False
+        if not torch.is_tensor(self._values[node]) and any(
+            user.target is not operator.getitem for user in node.users
+        ):
+            return False
         if node.op == 'call_method':
             return node.target in _MOVING_METHODS
         if node.op == 'call_module':

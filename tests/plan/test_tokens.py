@@ -211,6 +211,43 @@ def test_transformers_of_the_hosts(name, threshold):
     assert sum(ran) > 0
 
 
+class Halves(nn.Module):
+    """Returns tokens in two halves, and uses one of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Linear(6, 8)
+        self.last = nn.Linear(4, 4)
+
+    def forward(self, tokens):
+        halves = self.first(tokens).chunk(2, -1)
+        one, _ = self.first(tokens + 1).chunk(2, -1)
+        return halves, self.last(one)
+
+
+def test_halves_of_tokens_are_returned_and_read():
+    torch.manual_seed(0)
+    net = Halves().eval()
+    video = [torch.randn(1, 9, 6)]
+    for index in range(3):
+        video.append(video[-1].clone())
+        video[-1][:, index] += 1
+    planned = gated(net, 0.0)
+    report = mmskip.accelerate(planned)
+    outputs = run(planned, video)[0]
+    assert_like(outputs, run(gated(net, 0.0), video)[0])
+    assert report.plans.rows['']['in a plan'] == 3
+
+
+def test_tokens_stay_in_float32_whatever_is_asked_for(block):
+    planned, exact = gated(block, 0.1), gated(block, 0.1)
+    mmskip.accelerate(exact)
+    report = mmskip.accelerate(planned, 'bfloat16')
+    video = make_video()
+    assert_like(run(planned, video)[0], run(exact, video)[0])
+    assert 'tokens are kept in it' in str(report)
+
+
 class Heads(nn.Module):
     """A linear layer over what may be taken for images."""
 
