@@ -2,7 +2,7 @@
 # tokens. The layers that predict stay dense, see
 # skip-conv-output-norm_retinanet_r18-w32_toy-ua-detrac.py.
 _base_ = 'retinanet_swin-w24_toy-ua-detrac.py'
-threshold = 0.1  # of how much neighbours in a layer's output differ; ours
+threshold = 0.15  # of how much neighbours in a layer's output differ; ours
 
 model = dict(
     type='mmskip.ConvertedModel',
