@@ -10,18 +10,13 @@ from mmskip.apis.zoo_models import Frames
 from mmskip.native import library as native
 from tests.apis.zoo.models import MODELS, detector, resnet
 
-PEM = dict(
-    type='PEM',
-    pem_feat_dim=4,
-    pem_hidden_dim=4,
-    pem_u_ratio_m=1,
-    pem_u_ratio_l=2,
-    pem_high_temporal_iou_threshold=0.6,
-    pem_low_temporal_iou_threshold=0.2,
-    soft_nms_alpha=0.75,
-    soft_nms_low_threshold=0.65,
-    soft_nms_high_threshold=0.9,
-    post_process_top_k=100,
+TEM = dict(
+    type='TEM',
+    temporal_dim=10,
+    boundary_ratio=0.1,
+    tem_feat_dim=4,
+    tem_hidden_dim=4,
+    tem_match_threshold=0.5,
 )
 MODES = ('stream', 'plan', 'fast')
 BUILT = pytest.mark.skipif(bool(native.MISSING), reason=native.MISSING)
@@ -90,8 +85,8 @@ def test_a_model_that_cannot_run_says_why(check):
     assert '\n' not in row.reason
 
 
-def test_a_model_without_a_convolution_of_images_is_refused(check):
-    (row,) = check('mmaction', PEM, ['stream'])
+def test_a_model_of_sequences_alone_is_refused(check):
+    (row,) = check('mmaction', TEM, ['stream'])
 
     assert row.status == 'refused'
     assert 'can convert none of' in row.reason
