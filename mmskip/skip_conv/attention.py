@@ -16,7 +16,7 @@ ours; the paper has no transformers.
 import math
 from collections.abc import Iterable
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -126,8 +126,11 @@ class SkipOutProjection(
 class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
     """Projects, in a stream or clip, only tokens that changed.
 
-    The attention is computed from all tokens, as torch does. Outside of
-    ``stream`` and ``clip`` it is torch's, bit for bit.
+    The attention of a query is computed again where the query, or any key or
+    value changed: then all of its weights differ, and scores that stay would
+    take more memory than they save. In a batch of several sequences it is
+    computed again for those with a change. Outside of ``stream`` and ``clip``
+    it is torch's, bit for bit.
     """
 
     def split(self) -> list[SkipLinearMixin]:
@@ -184,7 +187,18 @@ class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
             for layer, x in zip(layers, tokens, strict=True)
         )
         mask = self._merged_mask(attn_mask, key_padding_mask, q)
-        output, weights = self._attend(q, k, v, mask, need_weights)
+
+        inputs = q, k, v, mask
+
+        def attend(some: Tensor | None) -> tuple[Tensor, Tensor | None]:
+            chosen = inputs if some is None else _choose(some, *inputs)
+            return self._attend(*chosen, need_weights)
+
+        if has_torch_function_unary(q):  # it is traced
+            output, weights = attend(None)
+        else:
+            known = q.shape, k.shape, need_weights, mask
+            output, weights = self.query._binding.reuse(layers, known, attend)
         output = self.out_proj(output.transpose(1, 2).flatten(2))
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
@@ -256,6 +270,63 @@ class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
             scores = scores + mask
         weights = F.dropout(scores.softmax(-1), self.dropout, self.training)
         return weights @ v, weights
+
+
+class KeptAttention(NamedTuple):
+    """Keeps what an attention returned in the frame before.
+
+    Attributes:
+        output: (N, heads, L, C).
+        weights: (N, heads, L, S), if they were asked for.
+        known: Sizes of queries and keys, whether weights were asked for, and
+            the mask.
+    """
+
+    output: Tensor
+    weights: Tensor | None
+    known: tuple[torch.Size, torch.Size, bool, Tensor | None]
+
+    def fits(self, known: tuple) -> bool:
+        """Tell if all but the tokens is what it was."""
+        *rest, mask = known
+        *others, kept = self.known
+        if mask is None or kept is None or mask is kept:
+            return rest == others and mask is kept
+        return rest == others and torch.equal(mask, kept)
+
+    def replace(self, some: Tensor, fresh: tuple) -> None:
+        """Write results, see :func:`_choose`, in place."""
+        place = some if len(self.output) > 1 else (..., some, slice(None))
+        for kept, new in zip(self[:2], fresh, strict=True):
+            if kept is not None:
+                kept[place] = new
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it takes."""
+        weights = 0 if self.weights is None else self.weights.nbytes
+        return self.output.nbytes + weights
+
+
+def _choose(
+    some: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+    """Take what some results of an attention are computed from.
+
+    Args:
+        some: Numbers of samples; of one sample, numbers of its queries.
+        q: Queries (N, heads, L, C).
+        k: Keys (N, heads, S, C).
+        v: Values, the same.
+        mask: (L, S), (N, heads, L, S), or what is broadcast to that.
+    """
+    if len(q) > 1:
+        if mask is not None and mask.dim() == 4 and len(mask) > 1:
+            mask = mask[some]
+        return q[some], k[some], v[some], mask
+    if mask is not None and mask.shape[-2] > 1:
+        mask = mask[..., some, :]
+    return q[..., some, :], k, v, mask
 
 
 class SkipLinearApart(SkipLinearMixin, nn.Linear):

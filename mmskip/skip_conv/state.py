@@ -45,8 +45,8 @@ class StreamState:
         weight_changes: Number of times that one did because the weights of
             its layer had changed.
         slots: The memory of each call site.
-        attention: Last results of attention within windows, by the call site
-            of the layer in front; see :mod:`.attention`.
+        attention: Last results of attention, by the call site of the layer in
+            front; see :mod:`.attention`.
         last_images: The last frame in grey, (N, H, W), where motion is
             compensated.
         lost_motion: Number of frames whose motion could not be estimated,
@@ -67,7 +67,7 @@ class StreamState:
         self.shape_changes = 0
         self.weight_changes = 0
         self.slots: dict[CallSite, SkipMemory | HeldMemory] = {}
-        self.attention: dict[CallSite, Tensor] = {}
+        self.attention: dict[CallSite, Any] = {}
         self.last_images: Any = None
         self.lost_motion = 0
         self.restart: str | None = None

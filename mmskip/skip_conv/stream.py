@@ -8,7 +8,7 @@ Symbols: B streams or clips, T frames of each, folded clip-major: (B*T, ...).
 
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,7 +29,7 @@ from mmskip.native import active_backend, is_exact_inference, is_in_backward
 from mmskip.native import library as native
 from mmskip.reading import InputError
 
-from .attention import attend, masks_of, route_to_layers
+from .attention import KeptAttention, attend, masks_of, route_to_layers
 from .layer import SkipConvMixin, run_frames, unfold
 from .linear import SkipLinearMixin
 from .loss import LateCosts
@@ -161,6 +161,25 @@ class Binding:
             *options: What else :func:`.attention.attend` takes.
         """
         return attend(qkv, *options)
+
+    def reuse(
+        self,
+        layers: Sequence[SkipConvMixin],
+        known: tuple,
+        attend: Callable[[Tensor | None], tuple[Tensor, Tensor | None]],
+    ) -> tuple[Tensor, Tensor | None]:
+        """Compute the attention of queries to keys.
+
+        Args:
+            layers: Layers that made queries, keys and values.
+            known: All else that it depends on, see :class:`KeptAttention`.
+            attend: Function that computes it for queries with some numbers,
+                or for all.
+
+        Returns:
+            Output (N, heads, L, C), and the weights if they are asked for.
+        """
+        return attend(None)
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -390,6 +409,36 @@ class StreamBinding(Binding):
             masks = masks_of(masks, changed)
             kept[site][changed] = attend(qkv[changed], *others, masks)
         return kept[site]
+
+    def reuse(
+        self,
+        layers: Sequence[SkipConvMixin],
+        known: tuple,
+        attend: Callable[[Tensor | None], tuple[Tensor, Tensor | None]],
+    ) -> tuple[Tensor, Tensor | None]:
+        """Compute it again where something changed, see the layer."""
+        if self.num_frames > 1 or torch.is_grad_enabled():
+            return attend(None)
+        sites = [self.site_of(layer) for layer in layers]
+        samples = known[0][0]
+        queries, *others = (
+            self.state.last_mask(site).reshape(samples, -1) for site in sites
+        )
+        kept = self.state.attention.get(sites[0])
+        if samples > 1:
+            changed = torch.cat([queries, *others], 1).any(1)
+            is_whole = bool(changed.all())
+        else:
+            changed = queries[0]
+            is_whole = any(bool(other.any()) for other in others)
+        if kept is None or not kept.fits(known) or is_whole:
+            kept = KeptAttention(*attend(None), known)
+            self.state.attention[sites[0]] = kept
+        elif changed.any():
+            some = changed.nonzero().flatten()
+            kept.replace(some, attend(some))
+        weights = kept.weights
+        return kept.output, None if weights is None else weights.clone()
 
     def _count_cost(
         self, layer: SkipConvMixin, x: Tensor, mask: Tensor

@@ -754,3 +754,77 @@ def test_models_of_the_hosts_are_converted_and_equal(make, shape, left, share):
     counts = macs.by_module()
     converted = sum(counts[name].dense for name in report.converted)
     assert converted >= share * macs.total().dense
+
+
+@pytest.fixture
+def attended(monkeypatch):
+    """Sizes (samples, queries) of what was attended for, in their order."""
+    sizes = []
+    inner = SkipMultiheadAttention._attend
+
+    def attend(self, q, *others):
+        sizes.append((len(q), q.shape[2]))
+        return inner(self, q, *others)
+
+    monkeypatch.setattr(SkipMultiheadAttention, '_attend', attend)
+    return sizes
+
+
+def mask_of(kind, batch):
+    if kind == 'mask':
+        return dict(attn_mask=torch.randn(QUERIES, KEYS).double())
+    if kind == 'padding':
+        padding = torch.zeros(batch, KEYS, dtype=torch.bool)
+        padding[:, -2:] = True
+        return dict(key_padding_mask=padding)
+    return {}
+
+
+@pytest.mark.parametrize('needs', [True, False])
+@pytest.mark.parametrize('kind', ['none', 'mask', 'padding'])
+@pytest.mark.parametrize('batch', [1, 3])
+@torch.no_grad()
+def test_only_queries_that_changed_attend_again(attended, batch, kind, needs):
+    dense = Attends(batch_first=True).double().eval()
+    net = copy.deepcopy(dense)
+    convert(net, gate=EXACT)
+    query = torch.randn(batch, QUERIES, WIDTH).double()
+    memory = torch.randn(batch, KEYS, WIDTH).double()
+    options = dict(mask_of(kind, batch), need_weights=needs)
+    other = query.clone()
+    other[0, 2] += 1
+    later = memory.clone()
+    later[0, 1] += 1
+    with mmskip.stream(net):
+        for q, m, size in (
+            (query, memory, [(batch, QUERIES)]),
+            (query, memory, []),
+            (other, memory, [(1, 1) if batch == 1 else (1, QUERIES)]),
+            (other, later, [(1, QUERIES)]),
+        ):
+            attended.clear()
+            found = net(q, m, m, **options)
+            assert attended == size
+            for y, wanted in zip(
+                found, dense(q, m, m, **options), strict=True
+            ):
+                assert (y is None) == (wanted is None)
+                if y is not None:
+                    close(y, wanted)
+
+
+@torch.no_grad()
+def test_another_mask_attends_again(attended):
+    dense = Attends(batch_first=True).double().eval()
+    net = copy.deepcopy(dense)
+    convert(net, gate=EXACT)
+    query = torch.randn(1, QUERIES, WIDTH).double()
+    with mmskip.stream(net) as state:
+        for _ in range(2):
+            mask = torch.randn(QUERIES, QUERIES).double()
+            (y, _), (wanted, _) = (
+                m(query, attn_mask=mask) for m in (net, dense)
+            )
+            close(y, wanted)
+        assert len(attended) == 2
+        assert state.nbytes > sum(s.nbytes for s in state.slots.values())
