@@ -360,7 +360,8 @@ def test_a_camera_that_speaks_rtsp_is_read_and_opened_again():
     shown = [np.full((48, 64, 3), grey, np.uint8) for grey in (60, 200)]
     with rtsp_camera(shown[:1] * 20 + shown[1:] * 20, 25, [15]) as address:
         warnings = []
-        with open_reader(address, warnings.append, QUICK) as reader:
+        patient = replace(QUICK, timeout=5.0)
+        with open_reader(address, warnings.append, patient) as reader:
             assert isinstance(reader, LiveReader)
             frames = collect(reader, 25)
 
