@@ -256,13 +256,13 @@ class _Tracer(fx.Tracer):
         return proxy
 
     def create_arg(self, a: Any) -> Any:
+        """Make an argument of a node; tensors made of sizes are constants."""
         if (
             self.sizes is not None
             and torch.is_tensor(a)
             and a not in self.tensor_attrs
             and not isinstance(a, nn.Parameter)
         ):
-            # Made of sizes, as masks are.
             node = self.create_node('call_function', _Constant(a), (), {})
             self.sizes.note(node, self.root)
             return node
@@ -356,7 +356,7 @@ def _update(function: Callable) -> Callable:
 class Sizes:
     """Knows the sizes of the values of a graph while it is traced.
 
-    They are found with tensors that have a size and no values.
+    They are found with tensors that have sizes and hold no numbers.
 
     Attributes:
         is_busy: True while one is found.
@@ -379,7 +379,7 @@ class Sizes:
         )
 
     def of(self, proxy: fx.Proxy) -> Any:
-        """Give a value without values, of the size of another."""
+        """Give a tensor of the size of a value, without its numbers."""
         return self._values.get(proxy.node)
 
     def note(self, node: fx.Node, root: nn.Module) -> None:

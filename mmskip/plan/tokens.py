@@ -4,8 +4,8 @@ A token is a row of numbers, as a pixel is one that lies channels last; what
 takes each token for itself (linear layers, normalisation, GELU, sums) is
 computed where a token changed. Views, permutations, rolls, padding and the
 cutting of windows compute nothing: one index says what all of them together
-do to the rows, and rows are moved once, where they changed, before somebody
-who multiplies reads them.
+do to the rows, and rows are moved once, where they changed, before the next
+layer reads them.
 """
 
 import operator

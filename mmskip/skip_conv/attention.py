@@ -14,7 +14,7 @@ ours; the paper has no transformers.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -286,6 +286,38 @@ class KeptAttention(NamedTuple):
     weights: Tensor | None
     known: tuple[torch.Size, torch.Size, bool, Tensor | None]
 
+    @classmethod
+    def of(
+        cls,
+        kept: 'KeptAttention | None',
+        masks: Sequence[Tensor],
+        known: tuple,
+        attend: Callable[[Tensor | None], tuple[Tensor, Tensor | None]],
+    ) -> 'KeptAttention':
+        """Compute an attention again where something changed.
+
+        Args:
+            kept: That of the frame before, or None; it is used up.
+            masks: Which queries, keys and values were computed anew.
+            known: As ``known`` above.
+            attend: Function that computes it for what :func:`_choose` takes,
+                or, of None, for all.
+        """
+        samples = known[0][0]
+        queries, *others = (mask.reshape(samples, -1) for mask in masks)
+        if samples > 1:
+            changed = torch.cat([queries, *others], 1).any(1)
+            is_whole = bool(changed.all())
+        else:
+            changed = queries[0]
+            is_whole = any(bool(other.any()) for other in others)
+        if kept is None or not kept.fits(known) or is_whole:
+            return cls(*attend(None), known)
+        if changed.any():
+            some = changed.nonzero().flatten()
+            kept.replace(some, attend(some))
+        return kept
+
     def fits(self, known: tuple) -> bool:
         """Tell if all but the tokens is what it was."""
         *rest, mask = known
@@ -470,6 +502,27 @@ def masks_of(mask: Tensor | None, windows: Tensor) -> Tensor | None:
         windows: Numbers of windows, int64.
     """
     return None if mask is None else mask[windows % len(mask)]
+
+
+def attend_again(
+    kept: Tensor | None, changed: Tensor, qkv: Tensor, *options: Any
+) -> Tensor:
+    """Compute attention again in the windows of which a token changed.
+
+    Args:
+        kept: Result of the frame before, or None; it is used up.
+        changed: Bool (W,), windows with a change.
+        qkv: See :func:`attend`.
+        *options: What else that takes, the masks last.
+    """
+    if kept is None or bool(changed.all()):
+        return attend(qkv, *options)
+    windows = changed.nonzero().flatten()
+    if len(windows):
+        *others, masks = options
+        masks = masks_of(masks, windows)
+        kept[windows] = attend(qkv[windows], *others, masks)
+    return kept
 
 
 class SkipAttentionMixin(Converted):

@@ -29,7 +29,7 @@ from mmskip.native import active_backend, is_exact_inference, is_in_backward
 from mmskip.native import library as native
 from mmskip.reading import InputError
 
-from .attention import KeptAttention, attend, masks_of, route_to_layers
+from .attention import KeptAttention, attend, attend_again, route_to_layers
 from .layer import SkipConvMixin, run_frames, unfold
 from .linear import SkipLinearMixin
 from .loss import LateCosts
@@ -398,16 +398,9 @@ class StreamBinding(Binding):
         if is_traced or self.num_frames > 1 or torch.is_grad_enabled():
             return attend(qkv, *options)
         site = self.site_of(layer)
-        mask = self.state.last_mask(site)
-        kept, windows = self.state.attention, mask.reshape(len(qkv), -1).any(1)
-        if site not in kept or bool(windows.all()):
-            kept[site] = attend(qkv, *options)
-            return kept[site]
-        changed = windows.nonzero().flatten()
-        if len(changed):
-            *others, masks = options
-            masks = masks_of(masks, changed)
-            kept[site][changed] = attend(qkv[changed], *others, masks)
+        mask = self.state.last_mask(site).reshape(len(qkv), -1)
+        kept = self.state.attention
+        kept[site] = attend_again(kept.get(site), mask.any(1), qkv, *options)
         return kept[site]
 
     def reuse(
@@ -420,23 +413,11 @@ class StreamBinding(Binding):
         if self.num_frames > 1 or torch.is_grad_enabled():
             return attend(None)
         sites = [self.site_of(layer) for layer in layers]
-        samples = known[0][0]
-        queries, *others = (
-            self.state.last_mask(site).reshape(samples, -1) for site in sites
+        masks = [self.state.last_mask(site) for site in sites]
+        kept = KeptAttention.of(
+            self.state.attention.get(sites[0]), masks, known, attend
         )
-        kept = self.state.attention.get(sites[0])
-        if samples > 1:
-            changed = torch.cat([queries, *others], 1).any(1)
-            is_whole = bool(changed.all())
-        else:
-            changed = queries[0]
-            is_whole = any(bool(other.any()) for other in others)
-        if kept is None or not kept.fits(known) or is_whole:
-            kept = KeptAttention(*attend(None), known)
-            self.state.attention[sites[0]] = kept
-        elif changed.any():
-            some = changed.nonzero().flatten()
-            kept.replace(some, attend(some))
+        self.state.attention[sites[0]] = kept
         weights = kept.weights
         return kept.output, None if weights is None else weights.clone()
 
