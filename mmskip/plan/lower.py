@@ -215,7 +215,8 @@ class Planner:
             if node.op == 'call_module'
             and may_do_macs(self._module.get_submodule(node.target))
         )
-        return Fixed(read, self._norms, batch)
+        places = [(place, name) for place, name, _ in read]
+        return Fixed(places, self._norms, batch)
 
     @property
     def dtype(self) -> torch.dtype:

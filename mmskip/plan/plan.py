@@ -6,8 +6,9 @@ weight, no setting and no memory that it refers to has been replaced.
 """
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from itertools import repeat
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -15,6 +16,7 @@ from torch import Tensor
 from mmskip.native import fingerprint
 from mmskip.skip_conv import (
     HeldMemory,
+    NormGate,
     SkipConvMixin,
     SkipMemory,
     StreamBinding,
@@ -22,7 +24,7 @@ from mmskip.skip_conv import (
 )
 from mmskip.skip_conv.layer import FrameMacs
 from mmskip.skip_conv.native_layer import NativeCall
-from mmskip.skip_conv.state import CallSite
+from mmskip.skip_conv.state import CallSite, Contents
 
 from .steps import FrameValues, NativeSteps, Step
 
@@ -69,28 +71,35 @@ class PlannedConv:
         self.macs = macs
         self._call = call
         self._memory = memory
-        # Looked up past torch's __getattr__: this is done in every frame.
-        self._parameters = layer._parameters
-        self._modules = layer._modules
-        self._weight = layer._parameters.get('weight')
-        self._bias = layer._parameters.get('bias')
         self._gate = layer.gate.params()
-        self._others = layer.memory, layer.activation
 
     @property
     def nbytes(self) -> int:
         """Bytes of its memory."""
         return self._memory.nbytes
 
-    def is_current(self) -> bool:
-        """Tell if no setting has changed; values of weights may have."""
+    def settings(self) -> Iterator[tuple[dict[str, Any], str]]:
+        """List where that is which must stay; weights may be written."""
         layer = self.layer
-        return (
-            self._modules['gate'].params() is self._gate
-            and self._parameters.get('weight') is self._weight
-            and self._parameters.get('bias') is self._bias
-            and (layer.memory, layer.activation) == self._others
-        )
+        yield layer._parameters, 'weight'
+        yield layer._parameters, 'bias'
+        yield vars(layer), 'memory'
+        yield vars(layer), 'activation'
+        yield layer._modules, 'gate'
+        if not self.asks_gate:
+            yield vars(layer.gate), '_params'
+
+    @property
+    def asks_gate(self) -> bool:
+        """True if the gate has to be asked whether it is what it was.
+
+        A norm gate forgets its parameters if it gets others.
+        """
+        return type(self.layer.gate).params is not NormGate.params
+
+    def has_its_gate(self) -> bool:
+        """Tell if the gate is what it was."""
+        return self.layer.gate.params() is self._gate
 
     def has_its_weights(self) -> bool:
         """Tell if the weights hold the values that they had."""
@@ -162,6 +171,13 @@ class Plan:
         self.counts = Counter(conv.layer for conv in self.convs)
         self._dense = sum(conv.macs.dense for conv in self.convs)
         self._first = {c.layer: c.site[1] for c in reversed(self.convs)}
+        # What is looked at in every frame.
+        self._masks = {conv.site: conv.mask for conv in self.convs}
+        self._settings = Contents(
+            entry for conv in self.convs for entry in conv.settings()
+        )
+        self._asked = [conv for conv in self.convs if conv.asks_gate]
+        self._places = [vars(layer) for layer in self.counts]
         self._fixed = fixed
         self._frame = frame
         self._inputs = inputs
@@ -176,11 +192,7 @@ class Plan:
         Args:
             binding: The stream.
         """
-        last_mask = binding.state.last_mask
-        for conv in self.convs:
-            if last_mask(conv.site) is not conv.mask:
-                return False
-        return self._holds(binding)
+        return binding.state.has_noted(self._masks) and self._holds(binding)
 
     def is_new_video(self, binding: StreamBinding) -> bool:
         """Tell if the stream was reset, and the plan may begin again.
@@ -197,14 +209,13 @@ class Plan:
         )
 
     def _holds(self, binding: StreamBinding) -> bool:
-        # Plain loops: this is done in every frame.
-        for layer, first in self._first.items():
-            if binding.calls_of(layer) != first:
-                return False
-        for conv in self.convs:
-            if not conv.is_current():
-                return False
-        return self._frame.native.holds() and self._fixed.holds()
+        return (
+            binding.has_counted(self._first)
+            and self._settings.stay()
+            and all(conv.has_its_gate() for conv in self._asked)
+            and self._frame.native.holds()
+            and self._fixed.holds()
+        )
 
     def run(self, inputs: Sequence[Tensor], binding: StreamBinding) -> Any:
         """Compute the next frame.
@@ -223,8 +234,7 @@ class Plan:
                 step.time(frame, self.clock)
             else:
                 step.run(frame, always=ledger is not None)
-        for conv in self.convs:
-            binding.state.note(conv.site, conv.mask)
+        binding.state.note_all(self._masks)
         return self._end(binding, ledger)
 
     def restart(self, inputs: Sequence[Tensor], binding: StreamBinding) -> Any:
@@ -278,7 +288,7 @@ class Plan:
         for index, value in zip(self._inputs, inputs, strict=True):
             frame.put(index, value)
             frame.mark(index, True)
-        ledgers = (conv.layer._ledger for conv in self.convs)
+        ledgers = map(dict.get, self._places, repeat('_ledger'))
         ledger = next((one for one in ledgers if one is not None), None)
         if ledger is not None:
             ledger.note_batch(self._fixed.batch)
@@ -313,7 +323,7 @@ class Fixed:
     """Notes what a plan takes for granted beside its Skip-Convolutions.
 
     Args:
-        read: Other tensors that its steps read, see
+        read: Where other tensors are that its steps read, see
             :func:`.record.tensors_read`.
         norms: Tensors of batch norms whose values are in the steps.
         batch: Images that enter the first layer with weights.
@@ -321,19 +331,17 @@ class Fixed:
 
     def __init__(
         self,
-        read: Sequence[tuple[dict[str, Any], str, Tensor]],
+        read: Sequence[tuple[dict[str, Any], str]],
         norms: Sequence[Tensor],
         batch: int,
     ) -> None:
         self.batch = batch
-        self._read = read
+        self._read = Contents(read)
         self._norms = [(tensor, fingerprint(tensor)) for tensor in norms]
 
     def holds(self) -> bool:
         """Tell if all is as it was; values of tensors may have changed."""
-        return all(
-            place.get(key) is tensor for place, key, tensor in self._read
-        )
+        return self._read.stay()
 
     def has_its_values(self) -> bool:
         """Tell if no value is another, however it was written."""

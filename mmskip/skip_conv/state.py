@@ -6,9 +6,10 @@ streams. It is only right for the weights that it was computed with:
 """
 
 import copy
+import operator
 import weakref
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from torch import Tensor, nn
@@ -216,6 +217,15 @@ class StreamState:
         """Remember the outputs that a prepared call computed."""
         self._masks[site] = mask
 
+    def note_all(self, masks: Mapping[CallSite, Tensor]) -> None:
+        """Remember what a plan computed at its call sites."""
+        self._masks.update(masks)
+
+    def has_noted(self, masks: Mapping[CallSite, Tensor]) -> bool:
+        """Tell if call sites computed last what they say, and nothing else."""
+        noted = map(self._masks.get, masks)
+        return all(map(operator.is_, noted, masks.values()))
+
     def claim(self, model: nn.Module) -> None:
         """Tie the memory to a model until the next reset.
 
@@ -248,6 +258,29 @@ class StreamState:
             f'StreamState(frames={self.frames}, '
             f'call_sites={len(self.slots)}, nbytes={self.nbytes})'
         )
+
+
+class Contents:
+    """Notes what dicts hold under their keys, to tell if that is still there.
+
+    It is asked in every frame about each setting of each layer: hundreds of
+    steps of Python would cost as much as a small network. ``dict.get`` and
+    ``is`` are called without any.
+
+    Args:
+        entries: Dicts and keys.
+    """
+
+    def __init__(self, entries: Iterable[tuple[dict[str, Any], str]]) -> None:
+        entries = list(entries)
+        self._dicts = [place for place, _ in entries]
+        self._keys = [key for _, key in entries]
+        self._values = list(map(dict.get, self._dicts, self._keys))
+
+    def stay(self) -> bool:
+        """Tell if the same objects are there."""
+        found = map(dict.get, self._dicts, self._keys)
+        return all(map(operator.is_, found, self._values))
 
 
 class WeightGroup(NamedTuple):
@@ -292,6 +325,7 @@ class WeightWatch:
                 layer, name, not is_native or bool(layer.native_refusal())
             )
         ]
+        self._tensors = Contents((p.tensors, p.name) for p in self._places)
         found = [p for p in self._places if p.tensor is not None]
         self._native = None if native.MISSING else native.new_plan(0)
         self._slow = [
@@ -306,9 +340,8 @@ class WeightWatch:
 
     def changed(self) -> set[WeightGroup]:
         """List the weights that have changed since the watch began."""
-        # Plain loops: this is done in every frame.
         if (
-            all(p.tensors.get(p.name) is p.tensor for p in self._places)
+            self._tensors.stay()
             and (self._native is None or self._native.holds())
             and all(p.mark == _mark(p.tensor, p.is_read) for p in self._slow)
         ):

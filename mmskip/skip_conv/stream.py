@@ -6,10 +6,12 @@ before, :class:`ClipBinding` computes clips and remembers nothing.
 Symbols: B streams or clips, T frames of each, folded clip-major: (B*T, ...).
 """
 
+import operator
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import repeat
 from typing import Any
 
 import torch
@@ -357,6 +359,11 @@ class StreamBinding(Binding):
         """True while a forward of the model is under way."""
         return self._in_forward
 
+    def has_counted(self, calls: Mapping[nn.Module, int]) -> bool:
+        """Tell if layers were called so often in this frame."""
+        counted = map(self._calls.get, calls, repeat(0))
+        return all(map(operator.eq, counted, calls.values()))
+
     def calls_of(self, layer: SkipConvMixin) -> int:
         """Tell how often a layer was called in this frame."""
         return self._calls.get(layer, 0)
@@ -367,6 +374,9 @@ class StreamBinding(Binding):
 
     def count(self, calls: Mapping[nn.Module, int]) -> None:
         """Count calls that are made elsewhere."""
+        if self._calls.keys().isdisjoint(calls):  # without steps of Python
+            self._calls.update(calls)
+            return
         for module, number in calls.items():
             self._calls[module] = self._calls.get(module, 0) + number
 
