@@ -7,17 +7,19 @@ from mmskip.core.convert import ROI_REASON
 from mmskip.registry import MODELS, build_own
 
 from .attention import (
-    LAYERS,
-    SkipLinearApart,
     SkipMultiheadAttention,
     attention_refusal,
     find_attention,
     skip_class,
-    weights_read_apart,
 )
 from .gates import as_gate
 from .layer import SKIP_CLASSES, SkipConvMixin
-from .linear import SKIP_LINEAR_CLASSES
+from .linear import (
+    LAYERS,
+    SKIP_LINEAR_CLASSES,
+    SkipLinearApart,
+    weights_read_apart,
+)
 from .native_layer import MEMORY_RULES
 
 COSTLY_REASON = (
