@@ -29,21 +29,20 @@ from mmskip.native import active_backend, is_exact_inference, is_in_backward
 from mmskip.native import library as native
 from mmskip.reading import InputError
 
-from .attention import (
-    Attend,
-    AttentionInputs,
-    KeptAttention,
-    attend,
-    attend_again,
-    window_macs,
-)
+from .attention import attend, attend_again, window_macs
+from .kept_attention import Attend, AttentionInputs, KeptAttention
 from .layer import SkipConvMixin, run_frames, unfold
 from .linear import SkipLinearMixin, route_to_layers
 from .loss import LateCosts
 from .motion import MotionFollower
-from .policy import count_images, find_images
 from .reference import ClipMemory
-from .state import CallSite, StreamState, WeightWatch
+from .state import (
+    CallSite,
+    StreamState,
+    WeightWatch,
+    count_images,
+    find_images,
+)
 
 #: What clips in training go on from, by call site.
 ClipState = dict[CallSite, ClipMemory]
