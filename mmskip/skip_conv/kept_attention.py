@@ -59,17 +59,10 @@ class AttentionInputs(NamedTuple):
 
     @property
     def products(self) -> int:
-        """MACs of both products with all keys, for all queries."""
-        return self.macs(len(self.query) * self.query.shape[2])
-
-    def macs(self, queries: int) -> int:
-        """Count the MACs of both products with all keys.
-
-        Args:
-            queries: Number of queries, in all samples together.
-        """
-        heads, keys, channels = self.value.shape[1:]
-        return queries * heads * keys * (self.query.shape[-1] + channels)
+        """MACs of both products, of all queries with all keys."""
+        samples, heads, length, channels = self.query.shape
+        keys, results = self.value.shape[2:]
+        return samples * heads * length * keys * (channels + results)
 
     def settings(self) -> tuple:
         """Give all but the tokens and the mask."""
@@ -173,30 +166,30 @@ class KeyBlocks:
     ones that changed last first: what moves comes together, and what stands
     still is in blocks that stay.
 
+    Where that does not help, the attention is computed whole, and there are
+    no blocks: if a key changed in each of them, and either most keys did, or
+    most of those that did had not in the frame before.
+
     Args:
         inputs: Inputs of one sample, with S keys.
 
     Attributes:
-        blocks: Numbers of the keys in each of B blocks.
+        blocks: Numbers of the keys in each of B blocks; empty if there are
+            none.
         result: The attention, (1, H, L, C).
     """
 
     def __init__(self, inputs: AttentionInputs) -> None:
-        query, value = inputs.query[0], inputs.value[0]
-        heads, length, _ = query.shape
-        keys, channels = value.shape[1:]
-        numbers = torch.arange(keys, device=query.device)
-        self.blocks = list(numbers.tensor_split(num_blocks(keys)))
-        self._idle = torch.zeros_like(numbers)
+        query, value = inputs.query, inputs.value
+        self.blocks: list[Tensor] = []
+        self._parts = self._totals = query[:0]
         # Heads of a token side by side, as layers behind read them.
-        shape = len(self.blocks), length, heads, channels
-        self._parts = query.new_empty(shape).transpose(1, 2)
-        exact = query.dtype == torch.float64
-        self._totals = query.new_empty(
-            self._parts.shape[:-1],
-            dtype=query.dtype if exact else torch.float32,
+        shape = 1, query.shape[2], query.shape[1], value.shape[3]
+        self.result = query.new_empty(shape).transpose(1, 2)
+        #: Frames since each key changed.
+        self._idle = torch.zeros(
+            value.shape[2], dtype=torch.int64, device=value.device
         )
-        self.result = query.new_empty((1, *shape[1:])).transpose(1, 2)
 
     def update(
         self, inputs: AttentionInputs, queries: Tensor, keys: Tensor
@@ -211,9 +204,62 @@ class KeyBlocks:
         Returns:
             MACs of the products that were computed.
         """
-        stale = self._deal(keys)
-        rows = queries.nonzero().flatten()
+        changed, again = int(keys.sum()), int((keys & (self._idle == 0)).sum())
+        self._idle += 1
+        self._idle[keys] = 0
+        stale = self._find_stale(keys) if changed else set()
+        if changed and len(stale) == len(self.blocks):
+            if 2 * changed > len(keys) or 2 * again < changed:
+                self.blocks = []
+                self._parts = self._totals = self.result[:0]
+                self.result[:] = inputs.attend()
+                return inputs.products
+            if not self.blocks:
+                self._begin(inputs)
+            stale = set(range(len(self.blocks)))
+        if stale:
+            self._deal(sorted(stale))
+        return self._compute(inputs, queries.nonzero().flatten(), stale)
+
+    def _find_stale(self, keys: Tensor) -> set[int]:
+        """Number the blocks in which a key changed."""
+        found = [keys[block].any() for block in self.blocks]
+        return {n for n, any_ in enumerate(found) if bool(any_)}
+
+    def _begin(self, inputs: AttentionInputs) -> None:
+        """Make room for blocks."""
+        numbers = torch.arange(len(self._idle), device=self._idle.device)
+        self.blocks = list(numbers.tensor_split(num_blocks(len(numbers))))
+        _, heads, length, channels = self.result.shape
+        shape = len(self.blocks), length, heads, channels
+        self._parts = self.result.new_empty(shape).transpose(1, 2)
+        exact = self.result.dtype == torch.float64
+        self._totals = self.result.new_empty(
+            self._parts.shape[:-1],
+            dtype=torch.float64 if exact else torch.float32,
+        )
+
+    def _deal(self, stale: list[int]) -> None:
+        """Deal the keys of some blocks to these blocks anew."""
+        sizes = [len(self.blocks[number]) for number in stale]
+        dealt = torch.cat([self.blocks[number] for number in stale])
+        order = self._idle[dealt].argsort(stable=True)
+        blocks = dealt[order].split(sizes)
+        for number, block in zip(stale, blocks, strict=True):
+            self.blocks[number] = block.sort().values
+
+    def _compute(
+        self, inputs: AttentionInputs, rows: Tensor, stale: set[int]
+    ) -> int:
+        """Compute blocks for all queries, and others for some of them.
+
+        Returns:
+            MACs of the products.
+        """
         some, macs = inputs.of_queries(rows), 0
+        if not self.blocks and len(rows):
+            self.result[:, :, rows] = some.attend()
+            return some.products
         for number, block in enumerate(self.blocks):
             if number in stale:
                 inner, place = inputs.of_keys(block), slice(None)
@@ -227,26 +273,10 @@ class KeyBlocks:
             macs += inner.products
         if stale:
             self.result[0] = merge(self._parts, self._totals)
-        elif len(rows):
+        elif len(rows) and self.blocks:
             parts, totals = self._parts[:, :, rows], self._totals[..., rows]
             self.result[0][:, rows] = merge(parts, totals)
         return macs
-
-    def _deal(self, keys: Tensor) -> set[int]:
-        """Deal keys to the blocks that changed; returns their numbers."""
-        self._idle += 1
-        self._idle[keys] = 0
-        found = torch.stack([keys[block].any() for block in self.blocks])
-        stale = found.nonzero().flatten().tolist()
-        if stale:
-            sizes = [len(self.blocks[number]) for number in stale]
-            dealt = torch.cat([self.blocks[number] for number in stale])
-            order = self._idle[dealt].argsort(stable=True)
-            for number, block in zip(
-                stale, dealt[order].split(sizes), strict=True
-            ):
-                self.blocks[number] = block.sort().values
-        return {*stale}
 
     @property
     def nbytes(self) -> int:
