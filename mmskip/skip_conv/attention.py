@@ -19,8 +19,11 @@ tell, without a gate of its own:
 All of it is ours; the paper has no transformers.
 """
 
+import ast
+import inspect
 import math
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any
 
@@ -55,6 +58,20 @@ WINDOW_CLASSES = {
 SEQUENCE_CLASSES = {
     ('mmaction.models.backbones.uniformer', 'Attention'),
     ('mmaction.models.backbones.vit_mae', 'Attention'),
+}
+#: What multiplies tokens with tokens, beside the operator ``@``.
+_PRODUCTS = {
+    'baddbmm',
+    'bmm',
+    'einsum',
+    'matmul',
+    'scaled_dot_product_attention',
+}
+#: Base classes of the hosts that multiply tokens without a softmax.
+_OTHER_PRODUCTS = {
+    ('mmcv.cnn.bricks.non_local', '_NonLocalNd'),
+    ('mmpose.models.utils.rtmcc_block', 'RTMCCBlock'),
+    ('mmpose.models.utils.transformer', 'GAUEncoder'),
 }
 
 
@@ -453,6 +470,95 @@ def find_attention(model: nn.Module) -> dict[nn.Module, nn.Module]:
         if _path(type(module)) in WINDOW_CLASSES | SEQUENCE_CLASSES
         and type(module.qkv) is nn.Linear
     }
+
+
+def find_unread_weights(model: nn.Module) -> set[nn.Module]:
+    """Find attention of torch whose weights nobody looks at.
+
+    Hosts ask for them, as it is torch's default, and take the first of what
+    is returned, ``self.attn(...)[0]``.
+    """
+    unread, read = set(), {model}
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.MultiheadAttention):
+                drops = _takes_first(type(module), name)
+                (unread if drops else read).add(child)
+    return unread - read
+
+
+@cache
+def _takes_first(kind: type, name: str) -> bool:
+    """Tell if all that a class does with a child is ``self.name(...)[0]``."""
+    calls, firsts = 0, 0
+    for node in _nodes_of(kind):
+        if _is_child(node, name):
+            calls += 1
+        elif isinstance(node, ast.Subscript):
+            index, call = node.slice, node.value
+            firsts += (
+                isinstance(index, ast.Constant)
+                and index.value == 0
+                and isinstance(call, ast.Call)
+                and _is_child(call.func, name)
+            )
+    return 0 < calls == firsts
+
+
+def _is_child(node: ast.AST, name: str) -> bool:
+    """Tell if an expression is ``self.name``, which is read."""
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr == name
+        and isinstance(node.ctx, ast.Load)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == 'self'
+    )
+
+
+@cache
+def multiplies_tokens(kind: type) -> bool:
+    """Tell if modules of a class multiply tokens with tokens themselves.
+
+    That is told by its source: a method has both a product and a softmax.
+    """
+    own = kind.__mro__
+    if not _OTHER_PRODUCTS.isdisjoint(map(_path, own)):
+        return True
+    return any(
+        _multiplies(method) and _normalises(method)
+        for method in _nodes_of(kind)
+        if isinstance(method, ast.FunctionDef)
+    )
+
+
+def _multiplies(method: ast.FunctionDef) -> bool:
+    return any(
+        (isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult))
+        or (isinstance(node, ast.Attribute) and node.attr in _PRODUCTS)
+        for node in ast.walk(method)
+    )
+
+
+def _normalises(method: ast.FunctionDef) -> bool:
+    names = {'scaled_dot_product_attention', 'softmax', 'Softmax'}
+    return any(
+        isinstance(node, ast.Attribute) and node.attr in names
+        for node in ast.walk(method)
+    )
+
+
+def _nodes_of(kind: type) -> Iterator[ast.AST]:
+    """Parse the methods of a class and of those below torch's module."""
+    own = kind.__mro__
+    for base in own[: own.index(nn.Module)] if nn.Module in own else ():
+        if base.__module__.startswith(('torch.', 'mmengine.')):
+            continue
+        try:
+            source = textwrap.dedent(inspect.getsource(base))
+        except (OSError, TypeError):  # made at run time
+            continue
+        yield from ast.walk(ast.parse(source))
 
 
 def _path(kind: type) -> tuple[str, str]:
