@@ -168,7 +168,7 @@ class KeyBlocks:
 
     Where that does not help, the attention is computed whole, and there are
     no blocks: if a key changed in each of them, and either most keys did, or
-    most of those that did had not in the frame before.
+    most of those that did had not when keys changed before.
 
     Args:
         inputs: Inputs of one sample, with S keys.
@@ -186,7 +186,7 @@ class KeyBlocks:
         # Heads of a token side by side, as layers behind read them.
         shape = 1, query.shape[2], query.shape[1], value.shape[3]
         self.result = query.new_empty(shape).transpose(1, 2)
-        #: Frames since each key changed.
+        #: Frames with other keys since each of them changed.
         self._idle = torch.zeros(
             value.shape[2], dtype=torch.int64, device=value.device
         )
@@ -204,29 +204,31 @@ class KeyBlocks:
         Returns:
             MACs of the products that were computed.
         """
-        changed, again = int(keys.sum()), int((keys & (self._idle == 0)).sum())
+        changed, rows = int(keys.sum()), queries.nonzero().flatten()
+        if not changed:
+            return self._compute(inputs, rows, set())
+        again = int((keys & (self._idle == 0)).sum())
         self._idle += 1
         self._idle[keys] = 0
-        stale = self._find_stale(keys) if changed else set()
-        if changed and len(stale) == len(self.blocks):
+        stale = self._find_stale(keys)
+        if len(stale) == len(self.blocks):
             if 2 * changed > len(keys) or 2 * again < changed:
                 self.blocks = []
                 self._parts = self._totals = self.result[:0]
                 self.result[:] = inputs.attend()
                 return inputs.products
             if not self.blocks:
-                self._begin(inputs)
+                self._begin()
             stale = set(range(len(self.blocks)))
-        if stale:
-            self._deal(sorted(stale))
-        return self._compute(inputs, queries.nonzero().flatten(), stale)
+        self._deal(sorted(stale))
+        return self._compute(inputs, rows, stale)
 
     def _find_stale(self, keys: Tensor) -> set[int]:
         """Number the blocks in which a key changed."""
         found = [keys[block].any() for block in self.blocks]
         return {n for n, any_ in enumerate(found) if bool(any_)}
 
-    def _begin(self, inputs: AttentionInputs) -> None:
+    def _begin(self) -> None:
         """Make room for blocks."""
         numbers = torch.arange(len(self._idle), device=self._idle.device)
         self.blocks = list(numbers.tensor_split(num_blocks(len(numbers))))
