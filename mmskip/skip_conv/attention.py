@@ -31,7 +31,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from torch.overrides import handle_torch_function, has_torch_function_unary
+from torch.overrides import handle_torch_function
 
 from mmskip.core import Converted
 from mmskip.reading import InputError
@@ -168,7 +168,7 @@ class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
             Output (N, L, C), and weights (N, heads, L, S) or None.
         """
         binding = self.query._binding
-        is_traced = has_torch_function_unary(tokens[0])
+        is_traced = not isinstance(tokens[0], Tensor)
         if is_traced and not need_weights:
             name = binding.name_around(self.query)
             return attend_all(
@@ -288,7 +288,7 @@ def attend(
     Returns:
         (W, N, C), the heads side by side.
     """
-    if has_torch_function_unary(qkv):  # it is traced
+    if not isinstance(qkv, Tensor):  # it is traced
         arguments = qkv, num_heads, scale, bias, mask
         return handle_torch_function(attend, (qkv,), *arguments, name=name)
     windows, tokens, channels = qkv.shape
@@ -327,7 +327,7 @@ def attend_all(
     Returns:
         (N, L, H * C).
     """
-    if has_torch_function_unary(query):  # it is traced
+    if not isinstance(query, Tensor):  # it is traced
         arguments = query, key, value, num_heads, mask, scale, name
         return handle_torch_function(attend_all, (query,), *arguments)
     tokens = query, key, value
@@ -432,7 +432,7 @@ class SkipSequenceMixin(SkipAttentionMixin):
             return super().forward(x)
         tokens = self.project(x).chunk(3, -1)
         heads, scale = self.num_heads, self.scale
-        if has_torch_function_unary(x):  # it is traced
+        if not isinstance(x, Tensor):  # it is traced
             name = binding.name_around(self.qkv)
             result = attend_all(*tokens, heads, scale=scale, name=name)
         else:

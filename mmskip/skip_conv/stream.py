@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.overrides import has_torch_function_unary
 
 from mmskip.core import (
     GateCost,
@@ -171,7 +170,7 @@ class Binding:
             *options: What else :func:`.attention.attend` takes.
         """
         name = self.name_around(layer)
-        if not has_torch_function_unary(qkv):
+        if isinstance(qkv, Tensor):
             macs = window_macs(qkv)
             self.count_products(name, macs, macs)
         return attend(qkv, *options, name=name)
@@ -428,7 +427,7 @@ class StreamBinding(Binding):
         self, layer: SkipConvMixin, qkv: Tensor, *options: Any
     ) -> Tensor:
         """Compute the windows in which a token was computed anew."""
-        is_traced = has_torch_function_unary(qkv)
+        is_traced = not isinstance(qkv, Tensor)
         if is_traced or self.num_frames > 1 or torch.is_grad_enabled():
             return super().attend(layer, qkv, *options)
         site = self.site_of(layer)
