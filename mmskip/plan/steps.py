@@ -10,7 +10,12 @@ from torch.utils import _pytree
 
 from mmskip.core import is_channels_last
 from mmskip.native import library as native
-from mmskip.skip_conv.attention import attend, masks_of
+from mmskip.skip_conv.attention import attend, masks_of, window_macs
+from mmskip.skip_conv.kept_attention import (
+    AttentionInputs,
+    KeptAttention,
+    results_of,
+)
 
 #: Places where a value differs from the frame before: a bool tensor
 #: (N, 1, H, W), True for anywhere, or False for nowhere.
@@ -279,6 +284,9 @@ class RowStep(PythonStep):
         known: True if the result of the frame before is in it.
     """
 
+    #: Share of changed tokens from which all are computed.
+    most = _MOST
+
     def __init__(self, target: int, result: Tensor, known: bool) -> None:
         self.target = target
         self.result = result
@@ -307,7 +315,7 @@ class RowStep(PythonStep):
             places = change.nonzero().flatten()
             if not len(places):
                 change = False
-            elif len(places) > _MOST * len(change):
+            elif len(places) > self.most * len(change):
                 self.compute(frame, None)
             else:
                 self.compute(frame, places)
@@ -417,6 +425,34 @@ class TokenStep(RowStep):
 
 
 class AttentionStep(RowStep):
+    """Computes products of tokens with tokens, which are counted.
+
+    Args:
+        name: Name of the attention.
+        dense: MACs of all products.
+        *result: What :class:`RowStep` takes.
+
+    Attributes:
+        executed: MACs of those that were computed in this frame.
+        nbytes: Bytes that are kept beside the result.
+    """
+
+    most = 1.0
+    nbytes = 0
+
+    def __init__(self, name: str, dense: int, *result: Any) -> None:
+        super().__init__(*result)
+        self.name = name
+        self.dense = dense
+        self.executed = 0
+
+    def run(self, frame: FrameValues, always: bool) -> None:
+        """Bring the result up to date."""
+        self.executed = 0
+        super().run(frame, always)
+
+
+class WindowStep(AttentionStep):
     """Computes attention in the windows of which a token changed.
 
     Args:
@@ -424,7 +460,7 @@ class AttentionStep(RowStep):
         mask: Masks of w windows, (w * N, N), or None.
         windows: W.
         options: What :func:`.attention.attend` takes between the two.
-        *result: What :class:`RowStep` takes.
+        *others: What :class:`AttentionStep` takes.
     """
 
     def __init__(
@@ -433,9 +469,9 @@ class AttentionStep(RowStep):
         mask: Rows | None,
         windows: int,
         options: Sequence[Any],
-        *result: Any,
+        *others: Any,
     ) -> None:
-        super().__init__(*result)
+        super().__init__(*others)
         self._source = source
         self._mask = mask
         self._windows = windows
@@ -460,11 +496,89 @@ class AttentionStep(RowStep):
         if places is not None:
             windows = places[::tokens] // tokens
             qkv, mask = qkv[windows], masks_of(mask, windows)
+        self.executed = window_macs(qkv)
         done = attend(qkv, *self._options, mask).flatten(0, 1)
         if places is None:
             self.rows.copy_(done)
         else:
             self.rows.index_copy_(0, places, done)
+
+
+class SequenceStep(AttentionStep):
+    """Computes attention over all tokens, where they changed.
+
+    Args:
+        sources: Queries (N * L, C), keys and values (N * S, C).
+        samples: N.
+        num_heads: Number of heads.
+        mask: See :class:`.kept_attention.AttentionInputs`.
+        scale: The same.
+        *others: What :class:`AttentionStep` takes.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Rows],
+        samples: int,
+        num_heads: int,
+        mask: Tensor | None,
+        scale: float | None,
+        *others: Any,
+    ) -> None:
+        super().__init__(*others)
+        self._sources = sources
+        self._samples = samples
+        self._options = num_heads, mask, scale
+        self._kept: KeptAttention | None = None
+        self._changes: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are kept beside the result."""
+        return 0 if self._kept is None else self._kept.nbytes
+
+    def run(self, frame: FrameValues, always: bool) -> None:
+        """Bring the result up to date."""
+        self._changes = None
+        super().run(frame, always)
+
+    def change(self, frame: FrameValues) -> Tensor | bool:
+        """Tell which tokens of the result change."""
+        maps = []
+        for source in self._sources:
+            change = source.change(frame)
+            if isinstance(change, bool):
+                size = len(source.read(frame))
+                change = torch.full((size,), change)
+            maps.append(change.view(self._samples, -1))
+        queries, keys = maps[0], maps[1] | maps[2]
+        self._changes = queries, keys
+        return (queries | keys.any(1, keepdim=True)).flatten()
+
+    def compute(self, frame: FrameValues, places: Tensor | None) -> None:
+        """Compute what changed, see :class:`.KeptAttention`."""
+        self.keep(frame)
+        done = self._kept.output.transpose(1, 2).flatten(2).flatten(0, 1)
+        if places is None:
+            self.rows.copy_(done)
+        else:
+            self.rows.index_copy_(0, places, done[places])
+
+    def keep(self, frame: FrameValues) -> None:
+        """Compute what changed, or all, and keep it for the next frame."""
+        tokens = [
+            source.read(frame).unflatten(0, (self._samples, -1))
+            for source in self._sources
+        ]
+        inputs = AttentionInputs.of_tokens(tokens, *self._options)
+        changes, kept = self._changes, self._kept
+        if changes is None:
+            kept = None
+            changes = tuple(
+                torch.ones(x.shape[:2], dtype=torch.bool) for x in tokens[:2]
+            )
+        self._kept = KeptAttention.of(kept, inputs, changes, results_of, True)
+        self.executed = self._kept.macs
 
 
 class ViewStep(PythonStep):

@@ -17,19 +17,21 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from mmskip.skip_conv import SkipLinearMixin
-from mmskip.skip_conv.attention import attend
+from mmskip.skip_conv.attention import attend, attend_all
 
 from .graph import compute
 from .kinds import Sum, are_tokens, find_sums, is_image, is_row_wise
 from .lower import NodeCall, NotPlannedError, Planner
+from .record import products_of
 from .steps import (
-    AttentionStep,
     FollowTokens,
     MoveStep,
     Rows,
     RowStep,
+    SequenceStep,
     TokenStep,
     ViewStep,
+    WindowStep,
 )
 
 #: Methods that move numbers and compute none.
@@ -185,7 +187,9 @@ class TokenPlanner(Planner):
             super()._add_other(node)
             self._rows[node] = Rows(self._numbers[node], True)
         elif node.target is attend:
-            self._add_attention(node, inputs[0])
+            self._add_windows(node, inputs[0])
+        elif self._keeps(node, inputs):
+            self._add_sequence(node)
         elif self._moves(node) and self._origin(inputs[0]):
             self._add_move(node, inputs[0])
         elif is_row_wise(node, inputs, self._module, self._values) and all(
@@ -320,7 +324,7 @@ class TokenPlanner(Planner):
             TokenStep(function, sources, *result)
         )
 
-    def _add_attention(self, node: fx.Node, origin: fx.Node) -> None:
+    def _add_windows(self, node: fx.Node, origin: fx.Node) -> None:
         *options, bias, mask = node.args[1:]
         if not {origin, mask}.issuperset(self._inputs(node)):
             raise NotPlannedError(f'{node.name} reads no tokens')
@@ -332,7 +336,35 @@ class TokenPlanner(Planner):
         result = self._result(node, value.reshape(-1, value.shape[-1]))
         rows = self._tokens(origin, as_image=False)
         options = [*options, bias]
-        step = AttentionStep(rows, mask, len(value), options, *result)
+        known = node.kwargs['name'], products_of(node, self._values), *result
+        step = WindowStep(rows, mask, len(value), options, *known)
+        self._rows[node] = self._add_rows(step)
+
+    def _keeps(self, node: fx.Node, inputs: Sequence[fx.Node]) -> bool:
+        """Tell if a node attends over tokens, by a mask that stays."""
+        return (
+            node.target is attend_all
+            and {*node.args[:3]} == {*inputs}
+            and all(map(self._origin, inputs))
+        )
+
+    def _add_sequence(self, node: fx.Node) -> None:
+        *tokens, num_heads, mask, scale = node.args
+        value = self._values[node]
+        sources = [self._tokens(n, as_image=False) for n in tokens]
+        result = self._result(node, value.reshape(-1, value.shape[-1]))
+        step = SequenceStep(
+            sources,
+            len(value),
+            num_heads,
+            None if mask is None else self._values[mask],
+            scale,
+            node.kwargs['name'],
+            products_of(node, self._values),
+            *result,
+        )
+        if not self._begins:
+            step.keep(self._frame)
         self._rows[node] = self._add_rows(step)
 
     def _result(

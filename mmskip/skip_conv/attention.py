@@ -328,8 +328,10 @@ def attend_all(
         (N, L, H * C).
     """
     if not isinstance(query, Tensor):  # it is traced
-        arguments = query, key, value, num_heads, mask, scale, name
-        return handle_torch_function(attend_all, (query,), *arguments)
+        arguments = query, key, value, num_heads, mask, scale
+        return handle_torch_function(
+            attend_all, (query,), *arguments, name=name
+        )
     tokens = query, key, value
     inputs = AttentionInputs.of_tokens(tokens, num_heads, mask, scale)
     return inputs.attend().transpose(1, 2).flatten(2)
