@@ -191,9 +191,7 @@ def convert(
     _refuse_wrapped(model, conversion)
     for module, name in chosen.items():
         conversion.apply(name, module)
-    report.on_reference.update(_not_native(model, report.converted))
-    report.dense_products.update(conversion.dense_products(model))
-    return report
+    return _complete(report, model, conversion)
 
 
 def revert(model: nn.Module) -> None:
@@ -455,6 +453,15 @@ def _nothing_matched(report: ConversionReport, model: nn.Module) -> str:
         f'{len(report.left_dense)} candidates; nothing was changed. '
         f'Check include and exclude. Candidates:\n{candidates}'
     )
+
+
+def _complete(
+    report: ConversionReport, model: nn.Module, conversion: Conversion
+) -> ConversionReport:
+    """Add to a report what is known when all is converted."""
+    report.on_reference.update(_not_native(model, report.converted))
+    report.dense_products.update(conversion.dense_products(model))
+    return report
 
 
 def _refuse_wrapped(model: nn.Module, conversion: Conversion) -> None:
