@@ -36,7 +36,7 @@ from torch.overrides import handle_torch_function
 from mmskip.core import Converted
 from mmskip.reading import InputError
 
-from .kept_attention import AttentionInputs, results_of
+from .kept_attention import AttentionInputs, results_of, writable
 from .linear import (
     LAYERS,
     PROJECTIONS,
@@ -370,6 +370,7 @@ def attend_again(
     if len(windows):
         *others, masks = options
         masks = masks_of(masks, windows)
+        kept = writable(kept)
         kept[windows] = attend(qkv[windows], *others, masks)
     return kept
 

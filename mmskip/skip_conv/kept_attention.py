@@ -5,7 +5,7 @@ of keys. All of it is ours; the paper has no transformers.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -185,11 +185,9 @@ class KeyBlocks:
         self._parts = self._totals = query[:0]
         # Heads of a token side by side, as layers behind read them.
         shape = 1, query.shape[2], query.shape[1], value.shape[3]
-        self.result = query.new_empty(shape).transpose(1, 2)
+        self.result = _empty(shape, query).transpose(1, 2)
         #: Frames with other keys since each of them changed.
-        self._idle = torch.zeros(
-            value.shape[2], dtype=torch.int64, device=value.device
-        )
+        self._idle = _empty(value.shape[2:3], query, torch.int64).zero_()
 
     def update(
         self, inputs: AttentionInputs, queries: Tensor, keys: Tensor
@@ -234,12 +232,10 @@ class KeyBlocks:
         self.blocks = list(numbers.tensor_split(num_blocks(len(numbers))))
         _, heads, length, channels = self.result.shape
         shape = len(self.blocks), length, heads, channels
-        self._parts = self.result.new_empty(shape).transpose(1, 2)
+        self._parts = _empty(shape, self.result).transpose(1, 2)
         exact = self.result.dtype == torch.float64
-        self._totals = self.result.new_empty(
-            self._parts.shape[:-1],
-            dtype=torch.float64 if exact else torch.float32,
-        )
+        dtype = torch.float64 if exact else torch.float32
+        self._totals = _empty(self._parts.shape[:-1], self.result, dtype)
 
     def _deal(self, stale: list[int]) -> None:
         """Deal the keys of some blocks to these blocks anew."""
@@ -285,6 +281,21 @@ class KeyBlocks:
         """Bytes that it takes."""
         kept = self._parts, self._totals, self._idle, self.result
         return sum(x.nbytes for x in (*kept, *self.blocks))
+
+
+def _empty(
+    shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Make a tensor that may be written into in all modes."""
+    with torch.inference_mode(False):
+        return like.new_empty(tuple(shape), dtype=dtype)
+
+
+def writable(tensor: Tensor) -> Tensor:
+    """Copy a tensor of inference mode, into which others may not write."""
+    if tensor.is_inference() and not torch.is_inference_mode_enabled():
+        return tensor.clone()
+    return tensor
 
 
 def num_blocks(keys: int) -> int:
@@ -390,10 +401,12 @@ class KeptAttention:
             inner = chosen(some)
             self.macs = inner.products
             place = some if samples > 1 else (..., some, slice(None))
-            kept = self.output, self.weights
-            for old, new in zip(kept, attend(inner), strict=True):
-                if old is not None:
-                    old[place] = new
+            self.output = writable(self.output)
+            output, weights = attend(inner)
+            self.output[place] = output
+            if weights is not None:
+                self.weights = writable(self.weights)
+                self.weights[place] = weights
 
     @property
     def nbytes(self) -> int:

@@ -265,6 +265,19 @@ def test_a_clip_is_a_stream(make):
     assert count.dense == count.executed == len(frames) * WHOLE
 
 
+@pytest.mark.parametrize('shortest', [4, 128], ids=['blocks', 'whole'])
+@pytest.mark.parametrize('make', ALL)
+def test_a_stream_goes_on_in_another_mode(monkeypatch, make, shortest):
+    monkeypatch.setattr(kept_attention, 'SHORTEST_BLOCK', shortest)
+    dense, net = pair_of(make, torch.float32)
+    modes = torch.inference_mode, torch.no_grad
+
+    with mmskip.stream(net):
+        for index, frame in enumerate(video(2, torch.float32)):
+            with modes[index // 2 % 2]():
+                close(net(frame), dense(frame))
+
+
 @pytest.mark.parametrize('make', SEQUENCES)
 def test_attention_of_a_host_learns_in_a_clip(make):
     dense, net = pair_of(make, gate=OPEN)
