@@ -544,9 +544,10 @@ class SequenceStep(AttentionStep):
 
     def change(self, frame: FrameValues) -> Tensor | bool:
         """Tell which tokens of the result change."""
-        maps = []
-        for source in self._sources:
-            change = source.change(frame)
+        changes, maps = [s.change(frame) for s in self._sources], []
+        if all(change is False for change in changes):
+            return False
+        for source, change in zip(self._sources, changes, strict=True):
             if isinstance(change, bool):
                 size = len(source.read(frame))
                 change = torch.full((size,), change)

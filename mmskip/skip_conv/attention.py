@@ -481,7 +481,7 @@ def find_unread_weights(model: nn.Module) -> set[nn.Module]:
     Hosts ask for them, as it is torch's default, and take the first of what
     is returned, ``self.attn(...)[0]``.
     """
-    unread, read = set(), {model}
+    unread, read = set(), set()
     for module in model.modules():
         for name, child in module.named_children():
             if isinstance(child, nn.MultiheadAttention):

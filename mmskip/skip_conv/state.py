@@ -290,6 +290,7 @@ class StreamState:
         self.weight_changes = 0
         self.slots: dict[CallSite, SkipMemory | HeldMemory] = {}
         self.attention: dict[CallSite, Any] = {}
+        self._attended: dict[CallSite, int] = {}
         self.last_images: Any = None
         self.lost_motion = 0
         self.restart: str | None = None
@@ -344,6 +345,7 @@ class StreamState:
         self.weight_changes = 0
         self.slots.clear()
         self.attention.clear()
+        self._attended.clear()
         self.last_images = None
         self.lost_motion = 0
         self._masks.clear()
@@ -386,6 +388,20 @@ class StreamState:
     def last_mask(self, site: CallSite) -> Tensor | None:
         """Give the outputs that a call site computed, without a copy."""
         return self._masks.get(site)
+
+    def recall_attention(self, site: CallSite) -> Any:
+        """Give what attention returned in the frame before, else None.
+
+        Which tokens have changed is known from one frame to the next only.
+        """
+        if self._attended.get(site) != self.frames - 1:
+            return None
+        return self.attention.get(site)
+
+    def keep_attention(self, site: CallSite, kept: Any) -> None:
+        """Remember what attention returned in this frame."""
+        self.attention[site] = kept
+        self._attended[site] = self.frames
 
     def memory_of(self, site: CallSite) -> SkipMemory | None:
         """Give the memory of a call site, whatever holds it."""

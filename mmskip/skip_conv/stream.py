@@ -198,9 +198,9 @@ class Binding:
         return attend(inputs)
 
     @property
-    def is_counted(self) -> bool:
-        """True if MACs are counted."""
-        return next(iter(self.names))._ledger is not None
+    def ledger(self) -> Any:
+        """Ledger in which MACs are counted, or None."""
+        return next(iter(self.names))._ledger
 
     def count_products(self, name: str, dense: int, executed: int) -> None:
         """Count the products of an attention, if MACs are counted.
@@ -210,9 +210,8 @@ class Binding:
             dense: MACs of all products.
             executed: MACs of those that were computed.
         """
-        ledger = next(iter(self.names))._ledger
-        if ledger is not None:
-            ledger.record_products(name, dense, executed)
+        if self.ledger is not None:
+            self.ledger.record_products(name, dense, executed)
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -432,15 +431,16 @@ class StreamBinding(Binding):
             return super().attend(layer, qkv, *options)
         site = self.site_of(layer)
         changed = self.state.last_mask(site).reshape(len(qkv), -1).any(1)
-        kept, ran = self.state.attention, changed
-        if site not in kept:
-            ran = torch.ones_like(changed)
-        kept[site] = attend_again(kept.get(site), ran, qkv, *options)
-        if self.is_counted:
+        kept = self.state.recall_attention(site)
+        if kept is None:
+            changed = torch.ones_like(changed)
+        kept = attend_again(kept, changed, qkv, *options)
+        self.state.keep_attention(site, kept)
+        if self.ledger is not None:
             dense = window_macs(qkv)
-            executed = window_macs(qkv[:1]) * int(ran.sum())
+            executed = window_macs(qkv[:1]) * int(changed.sum())
             self.count_products(self.name_around(layer), dense, executed)
-        return kept[site]
+        return kept
 
     def reuse(
         self,
@@ -458,13 +458,13 @@ class StreamBinding(Binding):
             self.state.last_mask(site).reshape(samples, -1) for site in sites
         )
         kept = KeptAttention.of(
-            self.state.attention.get(sites[0]),
+            self.state.recall_attention(sites[0]),
             inputs,
             (queries, keys | values),
             attend,
             in_blocks,
         )
-        self.state.attention[sites[0]] = kept
+        self.state.keep_attention(sites[0], kept)
         name = self.name_around(layers[0])
         self.count_products(name, inputs.products, kept.macs)
         weights = kept.weights

@@ -278,6 +278,25 @@ def test_a_stream_goes_on_in_another_mode(monkeypatch, make, shortest):
                 close(net(frame), dense(frame))
 
 
+@pytest.mark.parametrize('make', ALL)
+def test_what_changes_while_nothing_is_kept_is_not_missed(make):
+    """With gradients an attention is computed, and not kept."""
+    dense, net = pair_of(make)
+    frame = torch.randn(1, TOKENS, WIDTH).double()
+
+    with mmskip.stream(net):
+        for tokens, gradients in (
+            ([], False),
+            ([5], False),
+            ([1], True),
+            ([9], False),
+            ([9], False),
+        ):
+            frame = frame_with(frame, tokens)
+            with torch.set_grad_enabled(gradients):
+                close(net(frame), dense(frame))
+
+
 @pytest.mark.parametrize('make', SEQUENCES)
 def test_attention_of_a_host_learns_in_a_clip(make):
     dense, net = pair_of(make, gate=OPEN)
