@@ -29,7 +29,10 @@ from mmskip.core import (
 from mmskip.core.counting import ProductMacs
 from mmskip.plan import accelerate, propagate_changes
 from mmskip.skip_conv import SkipConversion, SkipConvMixin, StreamState, stream
-from mmskip.skip_conv.attention import SkipAttentionMixin
+from mmskip.skip_conv.attention import (
+    SkipAttentionMixin,
+    SkipMultiheadAttention,
+)
 
 from .errors import one_line
 from .zoo_models import (
@@ -470,7 +473,8 @@ def _tell_macs(
     for (name, kind), macs in products.macs().items():
         module = modules[name]
         what = f'{type(module).__name__.removeprefix("Skip")}: {kind}'
-        is_converted = isinstance(module, SkipAttentionMixin)
+        kinds = SkipAttentionMixin, SkipMultiheadAttention
+        is_converted = isinstance(module, kinds)
         what = CONVERTED if is_converted else what
         yield name.partition('.')[0], what, macs
 

@@ -52,6 +52,9 @@ class Conversion(Protocol):
     def apply(self, name: str, module: nn.Module) -> None:
         """Convert one layer in place."""
 
+    def dense_products(self, model: nn.Module) -> dict[str, str]:
+        """Say why attention is computed whole, by name, when all is done."""
+
 
 class ConvConversion:
     """Shares among the conversions of convolutions what concerns them all."""
@@ -66,6 +69,10 @@ class ConvConversion:
     def layers_of(self, name: str, module: nn.Module) -> list[str]:
         """Name the layers that a module becomes: itself."""
         return [name]
+
+    def dense_products(self, model: nn.Module) -> dict[str, str]:
+        """Say why attention is computed whole; most are for layers alone."""
+        return {}
 
 
 def refuse_unknown(
@@ -105,18 +112,23 @@ class ConversionReport:
         left_dense: Reason why each other layer that multiplies stays.
         on_reference: Reason why a converted layer will not run on the native
             backend, though that is the active one.
+        dense_products: Reason why a module that multiplies tokens with
+            tokens, an attention, computes these products whole.
     """
 
     conversion: str
     converted: list[str] = field(default_factory=list)
     left_dense: dict[str, str] = field(default_factory=dict)
     on_reference: dict[str, str] = field(default_factory=dict)
+    dense_products: dict[str, str] = field(default_factory=dict)
 
     def __str__(self) -> str:
         total = len(self.converted) + len(self.left_dense)
         done = f'converted {len(self.converted)} of {total} layers'
         lines = [f'{self.conversion}: {done}']
         lines += list_reasons('left dense', self.left_dense)
+        what = 'attention products computed whole'
+        lines += list_reasons(what, self.dense_products)
         lines += list_reasons('not native, no time saved', self.on_reference)
         return '\n'.join(lines)
 
@@ -179,8 +191,7 @@ def convert(
     _refuse_wrapped(model, conversion)
     for module, name in chosen.items():
         conversion.apply(name, module)
-    report.on_reference.update(_not_native(model, report.converted))
-    return report
+    return _complete(report, model, conversion)
 
 
 def revert(model: nn.Module) -> None:
@@ -442,6 +453,15 @@ def _nothing_matched(report: ConversionReport, model: nn.Module) -> str:
         f'{len(report.left_dense)} candidates; nothing was changed. '
         f'Check include and exclude. Candidates:\n{candidates}'
     )
+
+
+def _complete(
+    report: ConversionReport, model: nn.Module, conversion: Conversion
+) -> ConversionReport:
+    """Add to a report what is known when all is converted."""
+    report.on_reference.update(_not_native(model, report.converted))
+    report.dense_products.update(conversion.dense_products(model))
+    return report
 
 
 def _refuse_wrapped(model: nn.Module, conversion: Conversion) -> None:

@@ -73,6 +73,7 @@ class MacLedger:
         self.frames = 0
         self._names = names
         self._entries: dict[str, _Entry] = {}
+        self._products: dict[str, _Entry] = {}
         self._uncounted: Counter[str] = Counter()
         self._batch = 0
         self._in_forward = False
@@ -197,6 +198,19 @@ class MacLedger:
         """Add MACs of an operation that is no layer of the dense model."""
         self._entries.setdefault(name, _Entry()).overhead += macs
 
+    def record_products(self, name: str, dense: int, executed: int) -> None:
+        """Add the products of tokens with tokens in an attention.
+
+        Args:
+            name: Name of the attention.
+            dense: MACs of all of them.
+            executed: MACs of those that were computed.
+        """
+        if not self._is_paused:
+            entry = self._products.setdefault(name, _Entry())
+            entry.dense += dense
+            entry.executed += executed
+
     def record_uncounted(self, name: str, calls: int = 1) -> None:
         """Note an operation whose MACs are not known."""
         if calls and not self._is_paused:
@@ -222,6 +236,15 @@ class MacLedger:
     def by_module(self) -> dict[str, MacCount]:
         """Give the counts of each layer that ran, over all frames, as ints."""
         return {name: entry.count() for name, entry in self._entries.items()}
+
+    def products(self) -> dict[str, MacCount]:
+        """Give the MACs of products of tokens with tokens, by attention.
+
+        They are those of a converted model's attention in a stream or clip,
+        over all frames, as ints. They are in no layer, and not in
+        :meth:`total`.
+        """
+        return {name: entry.count() for name, entry in self._products.items()}
 
     def uncounted(self) -> dict[str, int]:
         """List operations that were met and not counted, with their calls.

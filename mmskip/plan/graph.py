@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import _disable_current_modes
 
 from mmskip.native.library import LEAKY_RELU
 from mmskip.skip_conv import SkipConvMixin, SkipLinearMixin
-from mmskip.skip_conv.attention import SkipLinearApart
+from mmskip.skip_conv.linear import SkipLinearApart
 
 try:
     from mmcv.cnn.bricks import DropPath

@@ -26,7 +26,7 @@ from mmskip.skip_conv.layer import FrameMacs
 from mmskip.skip_conv.native_layer import NativeCall
 from mmskip.skip_conv.state import CallSite, Contents
 
-from .steps import FrameValues, NativeSteps, Step
+from .steps import AttentionStep, FrameValues, NativeSteps, Step
 
 
 class Slot(NamedTuple):
@@ -170,6 +170,7 @@ class Plan:
         self.runs = 0
         self.counts = Counter(conv.layer for conv in self.convs)
         self._dense = sum(conv.macs.dense for conv in self.convs)
+        self._attention = [s for s in steps if isinstance(s, AttentionStep)]
         self._first = {c.layer: c.site[1] for c in reversed(self.convs)}
         # What is looked at in every frame.
         self._masks = {conv.site: conv.mask for conv in self.convs}
@@ -278,8 +279,11 @@ class Plan:
 
     def memory_beside(self, slots: Mapping[CallSite, SkipMemory]) -> int:
         """Count the bytes of the plan that are not in slots of a stream."""
-        return self.nbytes + sum(
-            conv.nbytes for conv in self.convs if conv.site not in slots
+        kept = sum(step.nbytes for step in self._attention)
+        return (
+            self.nbytes
+            + kept
+            + sum(conv.nbytes for conv in self.convs if conv.site not in slots)
         )
 
     def _begin(self, inputs: Sequence[Tensor]) -> Any:
@@ -314,6 +318,8 @@ class Plan:
         if ledger is not None:
             for conv, number in zip(self.convs, computed, strict=True):
                 conv.layer.record_frame(conv.macs, number, is_reference)
+            for step in self._attention:
+                ledger.record_products(step.name, step.dense, step.executed)
         binding.count(self.counts)
         self.runs += 1
         return copy_slots(self._result, self._frame.own)

@@ -16,6 +16,8 @@ from torch.utils import _pytree
 
 from mmskip.native import library as native
 from mmskip.skip_conv import SkipConvMixin, StreamBinding
+from mmskip.skip_conv.attention import attend, attend_all, window_macs
+from mmskip.skip_conv.kept_attention import AttentionInputs
 from mmskip.skip_conv.state import CallSite
 
 from .graph import activation_of, apart, compute, find_constants
@@ -132,6 +134,9 @@ def record(
             values[node] = fx.map_arg(node.args[0], values.__getitem__)
         else:
             values[node] = compute(node, module, values.__getitem__)
+        if node.target in (attend, attend_all):
+            macs = products_of(node, values)
+            binding.count_products(node.kwargs['name'], macs, macs)
         before = None
         if node in sites:
             part = module.get_submodule(node.target)
@@ -144,6 +149,19 @@ def record(
         if is_mean(node, module, values):
             values[node] = native.mean(values[node.args[0]])
     return values
+
+
+def products_of(node: fx.Node, values: dict[fx.Node, Any]) -> int:
+    """Count the MACs of all products of an attention.
+
+    Args:
+        node: Call of ``attend`` or ``attend_all``.
+        values: Values of the nodes of the graph.
+    """
+    given = fx.map_arg(node.args, values.__getitem__)
+    if node.target is attend:
+        return window_macs(given[0])
+    return AttentionInputs.of_tokens(given[:3], given[3]).products
 
 
 def sites_of(

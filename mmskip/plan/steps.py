@@ -10,7 +10,6 @@ from torch.utils import _pytree
 
 from mmskip.core import is_channels_last
 from mmskip.native import library as native
-from mmskip.skip_conv.attention import attend, masks_of
 
 #: Places where a value differs from the frame before: a bool tensor
 #: (N, 1, H, W), True for anywhere, or False for nowhere.
@@ -279,6 +278,9 @@ class RowStep(PythonStep):
         known: True if the result of the frame before is in it.
     """
 
+    #: Share of changed tokens from which all are computed.
+    most = _MOST
+
     def __init__(self, target: int, result: Tensor, known: bool) -> None:
         self.target = target
         self.result = result
@@ -307,7 +309,7 @@ class RowStep(PythonStep):
             places = change.nonzero().flatten()
             if not len(places):
                 change = False
-            elif len(places) > _MOST * len(change):
+            elif len(places) > self.most * len(change):
                 self.compute(frame, None)
             else:
                 self.compute(frame, places)
@@ -417,54 +419,31 @@ class TokenStep(RowStep):
 
 
 class AttentionStep(RowStep):
-    """Computes attention in the windows of which a token changed.
+    """Computes products of tokens with tokens, which are counted.
 
     Args:
-        source: Queries, keys and values, (W * N, 3 * C) of W windows.
-        mask: Masks of w windows, (w * N, N), or None.
-        windows: W.
-        options: What :func:`.attention.attend` takes between the two.
+        name: Name of the attention.
+        dense: MACs of all products.
         *result: What :class:`RowStep` takes.
+
+    Attributes:
+        executed: MACs of those that were computed in this frame.
+        nbytes: Bytes that are kept beside the result.
     """
 
-    def __init__(
-        self,
-        source: Rows,
-        mask: Rows | None,
-        windows: int,
-        options: Sequence[Any],
-        *result: Any,
-    ) -> None:
+    most = 1.0
+    nbytes = 0
+
+    def __init__(self, name: str, dense: int, *result: Any) -> None:
         super().__init__(*result)
-        self._source = source
-        self._mask = mask
-        self._windows = windows
-        self._options = options
+        self.name = name
+        self.dense = dense
+        self.executed = 0
 
-    def change(self, frame: FrameValues) -> Tensor | bool:
-        """Tell which tokens of the result change: those of whole windows."""
-        if self._mask is not None and self._mask.change(frame) is not False:
-            return True
-        change = self._source.change(frame)
-        if isinstance(change, bool):
-            return change
-        change = change.view(self._windows, -1)
-        return change.any(1, keepdim=True).expand_as(change).flatten()
-
-    def compute(self, frame: FrameValues, places: Tensor | None) -> None:
-        """Compute windows."""
-        qkv = self._source.read(frame).unflatten(0, (self._windows, -1))
-        tokens, mask = qkv.shape[1], None
-        if self._mask is not None:
-            mask = self._mask.read(frame).unflatten(0, (-1, tokens))
-        if places is not None:
-            windows = places[::tokens] // tokens
-            qkv, mask = qkv[windows], masks_of(mask, windows)
-        done = attend(qkv, *self._options, mask).flatten(0, 1)
-        if places is None:
-            self.rows.copy_(done)
-        else:
-            self.rows.index_copy_(0, places, done)
+    def run(self, frame: FrameValues, always: bool) -> None:
+        """Bring the result up to date."""
+        self.executed = 0
+        super().run(frame, always)
 
 
 class ViewStep(PythonStep):

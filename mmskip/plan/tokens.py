@@ -17,14 +17,26 @@ import torch.nn.functional as F
 from torch import Tensor, fx, nn
 
 from mmskip.skip_conv import SkipLinearMixin
-from mmskip.skip_conv.attention import attend
+from mmskip.skip_conv.attention import (
+    attend,
+    attend_all,
+    masks_of,
+    window_macs,
+)
+from mmskip.skip_conv.kept_attention import (
+    AttentionInputs,
+    KeptAttention,
+    results_of,
+)
 
 from .graph import compute
 from .kinds import Sum, are_tokens, find_sums, is_image, is_row_wise
 from .lower import NodeCall, NotPlannedError, Planner
+from .record import products_of
 from .steps import (
     AttentionStep,
     FollowTokens,
+    FrameValues,
     MoveStep,
     Rows,
     RowStep,
@@ -185,7 +197,9 @@ class TokenPlanner(Planner):
             super()._add_other(node)
             self._rows[node] = Rows(self._numbers[node], True)
         elif node.target is attend:
-            self._add_attention(node, inputs[0])
+            self._add_windows(node, inputs[0])
+        elif self._keeps(node, inputs):
+            self._add_sequence(node)
         elif self._moves(node) and self._origin(inputs[0]):
             self._add_move(node, inputs[0])
         elif is_row_wise(node, inputs, self._module, self._values) and all(
@@ -320,7 +334,7 @@ class TokenPlanner(Planner):
             TokenStep(function, sources, *result)
         )
 
-    def _add_attention(self, node: fx.Node, origin: fx.Node) -> None:
+    def _add_windows(self, node: fx.Node, origin: fx.Node) -> None:
         *options, bias, mask = node.args[1:]
         if not {origin, mask}.issuperset(self._inputs(node)):
             raise NotPlannedError(f'{node.name} reads no tokens')
@@ -332,7 +346,35 @@ class TokenPlanner(Planner):
         result = self._result(node, value.reshape(-1, value.shape[-1]))
         rows = self._tokens(origin, as_image=False)
         options = [*options, bias]
-        step = AttentionStep(rows, mask, len(value), options, *result)
+        known = node.kwargs['name'], products_of(node, self._values), *result
+        step = WindowStep(rows, mask, len(value), options, *known)
+        self._rows[node] = self._add_rows(step)
+
+    def _keeps(self, node: fx.Node, inputs: Sequence[fx.Node]) -> bool:
+        """Tell if a node attends over tokens, by a mask that stays."""
+        return (
+            node.target is attend_all
+            and {*node.args[:3]} == {*inputs}
+            and all(map(self._origin, inputs))
+        )
+
+    def _add_sequence(self, node: fx.Node) -> None:
+        *tokens, num_heads, mask, scale = node.args
+        value = self._values[node]
+        sources = [self._tokens(n, as_image=False) for n in tokens]
+        result = self._result(node, value.reshape(-1, value.shape[-1]))
+        step = SequenceStep(
+            sources,
+            len(value),
+            num_heads,
+            None if mask is None else self._values[mask],
+            scale,
+            node.kwargs['name'],
+            products_of(node, self._values),
+            *result,
+        )
+        if not self._begins:
+            step.keep(self._frame)
         self._rows[node] = self._add_rows(step)
 
     def _result(
@@ -419,6 +461,136 @@ class TokenPlanner(Planner):
             return False
         steps = places.diff(dim=1)
         return bool(((steps == 1) | (steps == 0)).all())
+
+
+class WindowStep(AttentionStep):
+    """Computes attention in the windows of which a token changed.
+
+    Args:
+        source: Queries, keys and values, (W * N, 3 * C) of W windows.
+        mask: Masks of w windows, (w * N, N), or None.
+        windows: W.
+        options: What :func:`.attention.attend` takes between the two.
+        *others: What :class:`AttentionStep` takes.
+    """
+
+    def __init__(
+        self,
+        source: Rows,
+        mask: Rows | None,
+        windows: int,
+        options: Sequence[Any],
+        *others: Any,
+    ) -> None:
+        super().__init__(*others)
+        self._source = source
+        self._mask = mask
+        self._windows = windows
+        self._options = options
+
+    def change(self, frame: FrameValues) -> Tensor | bool:
+        """Tell which tokens of the result change: those of whole windows."""
+        if self._mask is not None and self._mask.change(frame) is not False:
+            return True
+        change = self._source.change(frame)
+        if isinstance(change, bool):
+            return change
+        change = change.view(self._windows, -1)
+        return change.any(1, keepdim=True).expand_as(change).flatten()
+
+    def compute(self, frame: FrameValues, places: Tensor | None) -> None:
+        """Compute windows."""
+        qkv = self._source.read(frame).unflatten(0, (self._windows, -1))
+        tokens, mask = qkv.shape[1], None
+        if self._mask is not None:
+            mask = self._mask.read(frame).unflatten(0, (-1, tokens))
+        if places is not None:
+            windows = places[::tokens] // tokens
+            qkv, mask = qkv[windows], masks_of(mask, windows)
+        self.executed = window_macs(qkv)
+        done = attend(qkv, *self._options, mask).flatten(0, 1)
+        if places is None:
+            self.rows.copy_(done)
+        else:
+            self.rows.index_copy_(0, places, done)
+
+
+class SequenceStep(AttentionStep):
+    """Computes attention over all tokens, where they changed.
+
+    Args:
+        sources: Queries (N * L, C), keys and values (N * S, C).
+        samples: N.
+        num_heads: Number of heads.
+        mask: See :class:`.kept_attention.AttentionInputs`.
+        scale: The same.
+        *others: What :class:`AttentionStep` takes.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[Rows],
+        samples: int,
+        num_heads: int,
+        mask: Tensor | None,
+        scale: float | None,
+        *others: Any,
+    ) -> None:
+        super().__init__(*others)
+        self._sources = sources
+        self._samples = samples
+        self._options = num_heads, mask, scale
+        self._kept: KeptAttention | None = None
+        self._changes: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that are kept beside the result."""
+        return 0 if self._kept is None else self._kept.nbytes
+
+    def run(self, frame: FrameValues, always: bool) -> None:
+        """Bring the result up to date."""
+        self._changes = None
+        super().run(frame, always)
+
+    def change(self, frame: FrameValues) -> Tensor | bool:
+        """Tell which tokens of the result change."""
+        changes, maps = [s.change(frame) for s in self._sources], []
+        if all(change is False for change in changes):
+            return False
+        for source, change in zip(self._sources, changes, strict=True):
+            if isinstance(change, bool):
+                size = len(source.read(frame))
+                change = torch.full((size,), change)
+            maps.append(change.view(self._samples, -1))
+        queries, keys = maps[0], maps[1] | maps[2]
+        self._changes = queries, keys
+        return (queries | keys.any(1, keepdim=True)).flatten()
+
+    def compute(self, frame: FrameValues, places: Tensor | None) -> None:
+        """Compute what changed, see :class:`.KeptAttention`."""
+        self.keep(frame)
+        done = self._kept.output.transpose(1, 2).flatten(2).flatten(0, 1)
+        if places is None:
+            self.rows.copy_(done)
+        else:
+            self.rows.index_copy_(0, places, done[places])
+
+    def keep(self, frame: FrameValues) -> None:
+        """Compute what changed, or all, and keep it for the next frame."""
+        tokens = [
+            source.read(frame).unflatten(0, (self._samples, -1))
+            for source in self._sources
+        ]
+        inputs = AttentionInputs.of_tokens(tokens, *self._options)
+        changes, kept = self._changes, self._kept
+        if changes is None:
+            kept = None
+            changes = tuple(
+                torch.ones(x.shape[:2], dtype=torch.bool) for x in tokens[:2]
+            )
+        self._kept = KeptAttention.of(kept, inputs, changes, results_of, True)
+        self.executed = self._kept.macs
 
 
 def _distinct(origins: Tensor) -> Tensor:

@@ -34,7 +34,6 @@ from .motion import (
     warp_memory,
 )
 from .native_layer import MEMORY_RULES, SkipParams
-from .policy import StreamPolicy
 from .reference import (
     HeldMemory,
     SkipMemory,
@@ -43,7 +42,7 @@ from .reference import (
     skip_conv,
     skip_frames,
 )
-from .state import StreamState
+from .state import StreamPolicy, StreamState
 from .stream import Binding, ClipBinding, StreamBinding, clip, stream, streams
 
 __all__ = [

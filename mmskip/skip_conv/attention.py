@@ -1,4 +1,4 @@
-"""Attention, whose projections skip, and of which windows skip as a whole.
+"""Attention, whose projections skip, and of which unchanged parts stay.
 
 torch's ``MultiheadAttention`` keeps the weights of its projections to itself
 and never calls a layer; other attention modules have a layer and multiply by
@@ -6,34 +6,47 @@ its weight (``F.linear(x, self.qkv.weight, bias)``). Both become layers as
 those of :mod:`.linear`, which read the weights where they are: parameters
 and their names stay.
 
-Attention within windows, as Swin transformers of mmdet, mmpose and mmaction2
-have it, is computed where a token changed. A window's result depends on its
-own tokens only: where the layer in front (``qkv``) has computed none of them
-anew, the result is what it was, without a gate of its own. All of it is
-ours; the paper has no transformers.
+The products of queries with keys, and of their weights with values, are
+computed again where a query, a key or a value changed, as the layers in front
+tell, without a gate of its own:
+
+- Within windows, as Swin transformers of mmdet, mmpose and mmaction2 have
+  them, a window is computed if one of its tokens changed.
+- Over all tokens, a query that changed is computed. So that a key that
+  changed does not mean all of them, keys are kept in blocks, see
+  :class:`KeyBlocks`.
+
+All of it is ours; the paper has no transformers.
 """
 
+import ast
+import inspect
 import math
-from collections.abc import Callable, Iterable, Sequence
+import textwrap
+from collections.abc import Iterator, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from torch.overrides import handle_torch_function, has_torch_function_unary
+from torch.overrides import handle_torch_function
 
 from mmskip.core import Converted
-from mmskip.core.counting import Reading, read_apart, route_products
-from mmskip.native import address_of, is_exact_inference
 from mmskip.reading import InputError
 
-from .linear import SkipLinearMixin
+from .kept_attention import AttentionInputs, results_of, writable
+from .linear import (
+    LAYERS,
+    PROJECTIONS,
+    Projection,
+    SkipLinearApart,
+    SkipLinearMixin,
+    SkipOutProjection,
+    SkipProjection,
+)
 
-#: The layers that an attention becomes, in the order of its weights.
-PROJECTIONS = ('query', 'key', 'value')
-LAYERS = (*PROJECTIONS, 'out_proj')
 #: Classes of the hosts that are ``proj(attention(qkv(x)))`` over windows.
 WINDOW_CLASSES = {
     ('mmaction.models.backbones.swin', 'WindowAttention3D'),
@@ -41,97 +54,41 @@ WINDOW_CLASSES = {
     ('mmpose.models.backbones.hrformer', 'WindowMSA'),
     ('mmpose.models.backbones.swin', 'WindowMSA'),
 }
-
-
-class Projection(nn.Module):
-    """Multiplies by a part of the weights that an attention keeps.
-
-    Args:
-        attention: The attention, which is in no list of this module's
-            children.
-        name: ``query``, ``key`` or ``value``.
-    """
-
-    def __init__(self, attention: nn.MultiheadAttention, name: str) -> None:
-        super().__init__()
-        self.__dict__['keeper'] = attention
-        self.out_features = attention.embed_dim
-        start = PROJECTIONS.index(name) * self.out_features
-        self.rows = slice(start, start + self.out_features)
-        self.source = 'in_proj_weight'
-        if attention.in_proj_weight is None:
-            self.source = f'{name[0]}_proj_weight'
-        self.in_features = getattr(attention, self.source).shape[1]
-        self.train(attention.training)
-        self._views: dict[str, tuple[Tensor, int, Tensor]] = {}
-
-    @property
-    def weight(self) -> Tensor:
-        """Weight (out_features, in_features)."""
-        whole = self.source == 'in_proj_weight'
-        return self._view(self.source, self.rows if whole else slice(None))
-
-    @property
-    def bias(self) -> Tensor | None:
-        """Bias (out_features,), None if the attention has none."""
-        return self._view('in_proj_bias', self.rows)
-
-    def _view(self, name: str, rows: slice) -> Tensor | None:
-        """Take rows of a parameter: the same object as long as it stays.
-
-        A view that may get a gradient is made anew.
-        """
-        source = getattr(self.keeper, name)
-        if source is None:
-            return None
-        if torch.is_grad_enabled() and source.requires_grad:
-            return source[rows]
-        kept = self._views.get(name)
-        address = address_of(source)
-        if kept is None or kept[0] is not source or kept[1] != address:
-            kept = source, address, source.detach()[rows]
-            self._views[name] = kept
-        return kept[2]
-
-    def forward(self, input: Tensor) -> Tensor:
-        """Multiply tokens (..., in_features)."""
-        return F.linear(input, self.weight, self.bias)
-
-    def extra_repr(self) -> str:
-        return f'{self.in_features}, {self.out_features}'
-
-
-class SkipProjection(SkipLinearMixin, Projection):
-    """Skips the computation of unchanged tokens in a projection."""
-
-    dense_class = Projection
-
-    def held_weights(self) -> tuple[Tensor | None, Tensor | None]:
-        """Give weight and bias, which are the same objects as last time."""
-        return self.weight, self.bias
-
-    def __getstate__(self) -> dict:
-        return {**super().__getstate__(), '_views': {}}
-
-
-# Each names torch's class as a base of its own, see SKIP_CLASSES.
-class SkipOutProjection(
-    SkipLinearMixin, NonDynamicallyQuantizableLinear, nn.Linear
-):
-    """Skips in the last layer of an attention."""
-
-    dense_class = NonDynamicallyQuantizableLinear
+#: The same, over all tokens of a sample.
+SEQUENCE_CLASSES = {
+    ('mmaction.models.backbones.uniformer', 'Attention'),
+    ('mmaction.models.backbones.vit_mae', 'Attention'),
+}
+#: What multiplies tokens with tokens, beside the operator ``@``.
+_PRODUCTS = {
+    'baddbmm',
+    'bmm',
+    'einsum',
+    'matmul',
+    'scaled_dot_product_attention',
+}
+#: Base classes of the hosts that multiply tokens without a softmax.
+_OTHER_PRODUCTS = {
+    ('mmcv.cnn.bricks.non_local', '_NonLocalNd'),
+    ('mmpose.models.utils.rtmcc_block', 'RTMCCBlock'),
+    ('mmpose.models.utils.transformer', 'GAUEncoder'),
+}
 
 
 class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
     """Projects, in a stream or clip, only tokens that changed.
 
-    The attention of a query is computed again where the query, or any key or
-    value changed: then all of its weights differ, and scores that stay would
-    take more memory than they save. In a batch of several sequences it is
-    computed again for those with a change. Outside of ``stream`` and ``clip``
-    it is torch's, bit for bit.
+    The products behind are computed again for what changed, see
+    :class:`KeptAttention`. Weights need all scores of a query: where they are
+    asked for (``need_weights``), a key that changed means all queries. They
+    are not computed, and None is returned, where the module around is known
+    to drop them: most hosts ask for them and take the output alone.
+
+    Outside of ``stream`` and ``clip`` it is torch's, bit for bit.
     """
+
+    #: True if the module around drops the weights.
+    drops_weights = False
 
     def split(self) -> list[SkipLinearMixin]:
         """Make the layers; they have no gates yet."""
@@ -146,6 +103,7 @@ class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
         """Give torch's attention back, in place."""
         for name in PROJECTIONS:
             delattr(self, name)
+        self.__dict__.pop('drops_weights', None)
         self.__class__ = nn.MultiheadAttention
 
     def forward(
@@ -182,24 +140,12 @@ class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
             )
         tokens = [self._by_sample(x) for x in (query, key, value)]
         layers = (self.query, self.key, self.value)
-        q, k, v = (
-            layer(x).unflatten(-1, (self.num_heads, -1)).transpose(1, 2)
-            for layer, x in zip(layers, tokens, strict=True)
+        tokens = [layer(x) for layer, x in zip(layers, tokens, strict=True)]
+        mask = self._merged_mask(attn_mask, key_padding_mask, tokens[0])
+        output, weights = self._attend_to(
+            tokens, mask, need_weights and not self.drops_weights
         )
-        mask = self._merged_mask(attn_mask, key_padding_mask, q)
-
-        inputs = q, k, v, mask
-
-        def attend(some: Tensor | None) -> tuple[Tensor, Tensor | None]:
-            chosen = inputs if some is None else _choose(some, *inputs)
-            return self._attend(*chosen, need_weights)
-
-        if has_torch_function_unary(q):  # it is traced
-            output, weights = attend(None)
-        else:
-            known = q.shape, k.shape, need_weights, mask
-            output, weights = self.query._binding.reuse(layers, known, attend)
-        output = self.out_proj(output.transpose(1, 2).flatten(2))
+        output = self.out_proj(output)
         if weights is not None and average_attn_weights:
             weights = weights.mean(1)
         if query.dim() == 2:
@@ -207,6 +153,41 @@ class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
         if not self.batch_first:
             output = output.transpose(0, 1).contiguous()
         return output, weights
+
+    def _attend_to(
+        self, tokens: Sequence[Tensor], mask: Tensor | None, need_weights: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """Compute what is between the projections and the last layer.
+
+        Args:
+            tokens: Queries (N, L, C), keys and values (N, S, C).
+            mask: See :meth:`_merged_mask`.
+            need_weights: True if weights are returned, too.
+
+        Returns:
+            Output (N, L, C), and weights (N, heads, L, S) or None.
+        """
+        binding = self.query._binding
+        is_traced = not isinstance(tokens[0], Tensor)
+        if is_traced and not need_weights:
+            name = binding.name_around(self.query)
+            return attend_all(
+                *tokens, self.num_heads, mask=mask, name=name
+            ), None
+        inputs = AttentionInputs.of_tokens(tokens, self.num_heads, mask)
+
+        def attend(some: AttentionInputs) -> tuple[Tensor, Tensor | None]:
+            return self._attend(*some[:4], need_weights)
+
+        if is_traced:
+            output, weights = attend(inputs)
+        else:
+            drops = self.training and self.dropout > 0.0
+            layers = self.query, self.key, self.value
+            output, weights = binding.reuse(
+                layers, inputs, attend, not (need_weights or drops)
+            )
+        return output.transpose(1, 2).flatten(2), weights
 
     def _by_sample(self, x: Tensor) -> Tensor:
         """Lay tokens out as (N, L, C)."""
@@ -223,7 +204,7 @@ class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
             attn_mask: (L, S) or (N * heads, L, S), added to scores; where it
                 is bool and True, nothing is attended to.
             padding: (N, S) or (S,), the same for keys.
-            q: Queries (N, heads, L, C).
+            q: Queries (N, L, C).
 
         Returns:
             A sum that is of the shape (N, heads, L, S) when it is broadcast.
@@ -272,139 +253,6 @@ class SkipMultiheadAttention(Converted, nn.MultiheadAttention):
         return weights @ v, weights
 
 
-class KeptAttention(NamedTuple):
-    """Keeps what an attention returned in the frame before.
-
-    Attributes:
-        output: (N, heads, L, C).
-        weights: (N, heads, L, S), if they were asked for.
-        known: Sizes of queries and keys, whether weights were asked for, and
-            the mask.
-    """
-
-    output: Tensor
-    weights: Tensor | None
-    known: tuple[torch.Size, torch.Size, bool, Tensor | None]
-
-    @classmethod
-    def of(
-        cls,
-        kept: 'KeptAttention | None',
-        masks: Sequence[Tensor],
-        known: tuple,
-        attend: Callable[[Tensor | None], tuple[Tensor, Tensor | None]],
-    ) -> 'KeptAttention':
-        """Compute an attention again where something changed.
-
-        Args:
-            kept: That of the frame before, or None; it is used up.
-            masks: Which queries, keys and values were computed anew.
-            known: As ``known`` above.
-            attend: Function that computes it for what :func:`_choose` takes,
-                or, of None, for all.
-        """
-        samples = known[0][0]
-        queries, *others = (mask.reshape(samples, -1) for mask in masks)
-        if samples > 1:
-            changed = torch.cat([queries, *others], 1).any(1)
-            is_whole = bool(changed.all())
-        else:
-            changed = queries[0]
-            is_whole = any(bool(other.any()) for other in others)
-        if kept is None or not kept.fits(known) or is_whole:
-            return cls(*attend(None), known)
-        if changed.any():
-            some = changed.nonzero().flatten()
-            kept.replace(some, attend(some))
-        return kept
-
-    def fits(self, known: tuple) -> bool:
-        """Tell if all but the tokens is what it was."""
-        *rest, mask = known
-        *others, kept = self.known
-        if mask is None or kept is None or mask is kept:
-            return rest == others and mask is kept
-        return rest == others and torch.equal(mask, kept)
-
-    def replace(self, some: Tensor, fresh: tuple) -> None:
-        """Write results, see :func:`_choose`, in place."""
-        place = some if len(self.output) > 1 else (..., some, slice(None))
-        for kept, new in zip(self[:2], fresh, strict=True):
-            if kept is not None:
-                kept[place] = new
-
-    @property
-    def nbytes(self) -> int:
-        """Bytes that it takes."""
-        weights = 0 if self.weights is None else self.weights.nbytes
-        return self.output.nbytes + weights
-
-
-def _choose(
-    some: Tensor, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-    """Take what some results of an attention are computed from.
-
-    Args:
-        some: Numbers of samples; of one sample, numbers of its queries.
-        q: Queries (N, heads, L, C).
-        k: Keys (N, heads, S, C).
-        v: Values, the same.
-        mask: (L, S), (N, heads, L, S), or what is broadcast to that.
-    """
-    if len(q) > 1:
-        if mask is not None and mask.dim() == 4 and len(mask) > 1:
-            mask = mask[some]
-        return q[some], k[some], v[some], mask
-    if mask is not None and mask.shape[-2] > 1:
-        mask = mask[..., some, :]
-    return q[..., some, :], k, v, mask
-
-
-class SkipLinearApart(SkipLinearMixin, nn.Linear):
-    """Skips in a layer by whose weight the forward around it multiplies.
-
-    The bias is that of the last product; its parameters are in the module
-    that multiplies, ``keeper``.
-    """
-
-    dense_class = nn.Linear
-
-    @property
-    def bias(self) -> Tensor | None:
-        """Bias (out_features,) of the last product, or the layer's own."""
-        return self.__dict__.get('_joint', self._parameters['bias'])
-
-    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
-        """Compute ``F.linear(x, self.weight, bias)`` in a stream or clip."""
-        kept = self.bias
-        # The same object for the same values is what prepared calls ask for.
-        if not (
-            is_exact_inference()
-            and isinstance(kept, Tensor)
-            and isinstance(bias, Tensor)
-            and kept.device == bias.device
-            and kept.dtype == bias.dtype
-            and torch.equal(kept, bias)
-        ):
-            self.__dict__['_joint'] = bias
-        return self(x)
-
-    def held_weights(self) -> tuple[Tensor | None, Tensor | None]:
-        """Give the weight, and the bias that :meth:`multiply` keeps."""
-        return self._parameters.get('weight'), self.bias
-
-    def revert(self) -> None:
-        """Give a plain layer back, in place."""
-        self.__dict__.pop('_joint', None)
-        super().revert()
-
-    def __getstate__(self) -> dict:
-        state = super().__getstate__()
-        state.pop('_joint', None)
-        return state
-
-
 def attention_refusal(attention: nn.MultiheadAttention) -> str | None:
     """Say why an attention stays as it is, None if it can be converted."""
     kind, last = type(attention), attention.out_proj
@@ -419,52 +267,13 @@ def attention_refusal(attention: nn.MultiheadAttention) -> str | None:
     return None
 
 
-def weights_read_apart(
-    model: nn.Module,
-) -> tuple[dict[nn.Module, nn.Module], dict[nn.Module, str]]:
-    """Find layers whose weights others read, past the layer.
-
-    Args:
-        model: Any model.
-
-    Returns:
-        For each layer that can be a :class:`SkipLinearApart`, the module
-        that multiplies; for the others, the reason why they cannot be
-        converted.
-    """
-    readers, reasons = {}, {}
-    for layer, reader, multiplies in read_apart(model):
-        if multiplies and type(layer) is nn.Linear and layer not in readers:
-            readers[layer] = reader
-        else:
-            kind = type(reader).__name__
-            reasons[layer] = f'{kind} reads its weight, and never calls it'
-    return readers, reasons
-
-
-def route_to_layers(layers: Iterable[nn.Module]) -> list[Any]:
-    """Let layers compute where others multiply by their weights.
-
-    Args:
-        layers: Converted layers of a model.
-
-    Returns:
-        Handles with ``remove()``.
-    """
-    readings = (
-        Reading(layer, layer.keeper, True)
-        for layer in layers
-        if isinstance(layer, SkipLinearApart)
-    )
-    return route_products(readings, SkipLinearApart.multiply)
-
-
 def attend(
     qkv: Tensor,
     num_heads: int,
     scale: float,
     bias: Tensor | None,
     mask: Tensor | None,
+    name: str = '',
 ) -> Tensor:
     """Compute the attention of each window.
 
@@ -474,13 +283,14 @@ def attend(
         scale: Factor of the products of queries and keys.
         bias: Added to them, (H, N, N), the same in all windows.
         mask: Added to them, (w, N, N), of every w windows in their order.
+        name: Name of the module, for plans.
 
     Returns:
         (W, N, C), the heads side by side.
     """
-    if has_torch_function_unary(qkv):  # it is traced
+    if not isinstance(qkv, Tensor):  # it is traced
         arguments = qkv, num_heads, scale, bias, mask
-        return handle_torch_function(attend, (qkv,), *arguments)
+        return handle_torch_function(attend, (qkv,), *arguments, name=name)
     windows, tokens, channels = qkv.shape
     parts = qkv.reshape(windows, tokens, 3, num_heads, -1)
     query, key, value = parts.permute(2, 0, 3, 1, 4)
@@ -492,6 +302,45 @@ def attend(
         query, key, value, mask, scale=scale
     )
     return result.transpose(1, 2).reshape(windows, tokens, channels // 3)
+
+
+def attend_all(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    num_heads: int,
+    mask: Tensor | None = None,
+    scale: float | None = None,
+    name: str = '',
+) -> Tensor:
+    """Compute the attention over all tokens of each sample.
+
+    Args:
+        query: Queries (N, L, H * C), heads side by side.
+        key: Keys (N, S, H * C).
+        value: Values, the same.
+        num_heads: Number of heads H.
+        mask: See :class:`AttentionInputs`.
+        scale: The same.
+        name: Name of the module, for plans.
+
+    Returns:
+        (N, L, H * C).
+    """
+    if not isinstance(query, Tensor):  # it is traced
+        arguments = query, key, value, num_heads, mask, scale
+        return handle_torch_function(
+            attend_all, (query,), *arguments, name=name
+        )
+    tokens = query, key, value
+    inputs = AttentionInputs.of_tokens(tokens, num_heads, mask, scale)
+    return inputs.attend().transpose(1, 2).flatten(2)
+
+
+def window_macs(qkv: Tensor) -> int:
+    """Count the MACs of both products in windows, see :func:`attend`."""
+    windows, tokens, channels = qkv.shape
+    return windows * tokens**2 * 2 * (channels // 3)
 
 
 def masks_of(mask: Tensor | None, windows: Tensor) -> Tensor | None:
@@ -521,17 +370,29 @@ def attend_again(
     if len(windows):
         *others, masks = options
         masks = masks_of(masks, windows)
+        kept = writable(kept)
         kept[windows] = attend(qkv[windows], *others, masks)
     return kept
 
 
 class SkipAttentionMixin(Converted):
-    """Makes a module of attention within windows skip what did not change.
+    """Makes a module ``proj(attention(qkv(x)))`` skip what did not change.
 
     It remembers nothing outside of streams, and is the host's module then.
     """
 
     dense_class: type
+
+    def revert(self) -> None:
+        """Give the host's module back, in place."""
+        self.__class__ = self.dense_class
+
+    def __reduce_ex__(self, protocol: int) -> tuple:
+        return _make, (self.dense_class,), self.__dict__
+
+
+class SkipWindowsMixin(SkipAttentionMixin):
+    """Makes attention within windows skip those without a change."""
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
         """Run in a stream or clip, else as the host's.
@@ -559,29 +420,152 @@ class SkipAttentionMixin(Converted):
         index = self.relative_position_index[:tokens, :tokens].reshape(-1)
         return table[index].reshape(tokens, tokens, -1).permute(2, 0, 1)
 
-    def revert(self) -> None:
-        """Give the host's module back, in place."""
-        self.__class__ = self.dense_class
 
-    def __reduce_ex__(self, protocol: int) -> tuple:
-        return _make, (self.dense_class,), self.__dict__
+class SkipSequenceMixin(SkipAttentionMixin):
+    """Makes attention over all tokens compute again what changed."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Run in a stream or clip, else as the host's.
+
+        Args:
+            x: Tokens (N, L, C) of N samples.
+        """
+        binding = self.qkv._binding
+        if binding is None or self.training:
+            return super().forward(x)
+        tokens = self.project(x).chunk(3, -1)
+        heads, scale = self.num_heads, self.scale
+        if not isinstance(x, Tensor):  # it is traced
+            name = binding.name_around(self.qkv)
+            result = attend_all(*tokens, heads, scale=scale, name=name)
+        else:
+            inputs = AttentionInputs.of_tokens(tokens, heads, scale=scale)
+            layers = (self.qkv,) * 3
+            result, _ = binding.reuse(layers, inputs, results_of, True)
+            result = result.transpose(1, 2).flatten(2)
+        return self.proj(result)
+
+    def project(self, x: Tensor) -> Tensor:
+        """Make queries, keys and values (N, L, 3 * C), side by side."""
+        if not isinstance(self.qkv, SkipLinearApart):
+            return self.qkv(x)
+        bias = None
+        if hasattr(self, 'q_bias'):
+            bias = self.q_bias, torch.zeros_like(self.v_bias), self.v_bias
+            bias = torch.cat(bias)
+        return self.qkv.multiply(x, bias)
 
 
 @cache
 def skip_class(kind: type) -> type:
     """Make the class that attention of a kind gets in a conversion."""
+    is_windowed = _path(kind) in WINDOW_CLASSES
+    mixin = SkipWindowsMixin if is_windowed else SkipSequenceMixin
     members = {'dense_class': kind, '__module__': __name__}
-    return type(f'Skip{kind.__name__}', (SkipAttentionMixin, kind), members)
+    return type(f'Skip{kind.__name__}', (mixin, kind), members)
 
 
 def find_attention(model: nn.Module) -> dict[nn.Module, nn.Module]:
-    """Find modules of attention within windows, by their ``qkv`` layer."""
+    """Find attention that can skip, by its ``qkv`` layer."""
     return {
         module.qkv: module
         for module in model.modules()
-        if (type(module).__module__, type(module).__name__) in WINDOW_CLASSES
+        if _path(type(module)) in WINDOW_CLASSES | SEQUENCE_CLASSES
         and type(module.qkv) is nn.Linear
     }
+
+
+def find_unread_weights(model: nn.Module) -> set[nn.Module]:
+    """Find attention of torch whose weights nobody looks at.
+
+    Hosts ask for them, as it is torch's default, and take the first of what
+    is returned, ``self.attn(...)[0]``.
+    """
+    unread, read = set(), set()
+    for module in model.modules():
+        for name, child in module.named_children():
+            if isinstance(child, nn.MultiheadAttention):
+                drops = _takes_first(type(module), name)
+                (unread if drops else read).add(child)
+    return unread - read
+
+
+@cache
+def _takes_first(kind: type, name: str) -> bool:
+    """Tell if all that a class does with a child is ``self.name(...)[0]``."""
+    calls, firsts = 0, 0
+    for node in _nodes_of(kind):
+        if _is_child(node, name):
+            calls += 1
+        elif isinstance(node, ast.Subscript):
+            index, call = node.slice, node.value
+            firsts += (
+                isinstance(index, ast.Constant)
+                and index.value == 0
+                and isinstance(call, ast.Call)
+                and _is_child(call.func, name)
+            )
+    return 0 < calls == firsts
+
+
+def _is_child(node: ast.AST, name: str) -> bool:
+    """Tell if an expression is ``self.name``, which is read."""
+    return (
+        isinstance(node, ast.Attribute)
+        and node.attr == name
+        and isinstance(node.ctx, ast.Load)
+        and isinstance(node.value, ast.Name)
+        and node.value.id == 'self'
+    )
+
+
+@cache
+def multiplies_tokens(kind: type) -> bool:
+    """Tell if modules of a class multiply tokens with tokens themselves.
+
+    That is told by its source: a method has both a product and a softmax.
+    """
+    own = kind.__mro__
+    if not _OTHER_PRODUCTS.isdisjoint(map(_path, own)):
+        return True
+    return any(
+        _multiplies(method) and _normalises(method)
+        for method in _nodes_of(kind)
+        if isinstance(method, ast.FunctionDef)
+    )
+
+
+def _multiplies(method: ast.FunctionDef) -> bool:
+    return any(
+        (isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult))
+        or (isinstance(node, ast.Attribute) and node.attr in _PRODUCTS)
+        for node in ast.walk(method)
+    )
+
+
+def _normalises(method: ast.FunctionDef) -> bool:
+    names = {'scaled_dot_product_attention', 'softmax', 'Softmax'}
+    return any(
+        isinstance(node, ast.Attribute) and node.attr in names
+        for node in ast.walk(method)
+    )
+
+
+def _nodes_of(kind: type) -> Iterator[ast.AST]:
+    """Parse the methods of a class and of those below torch's module."""
+    own = kind.__mro__
+    for base in own[: own.index(nn.Module)] if nn.Module in own else ():
+        if base.__module__.startswith(('torch.', 'mmengine.')):
+            continue
+        try:
+            source = textwrap.dedent(inspect.getsource(base))
+        except (OSError, TypeError):  # made at run time
+            continue
+        yield from ast.walk(ast.parse(source))
+
+
+def _path(kind: type) -> tuple[str, str]:
+    return kind.__module__, kind.__name__
 
 
 def _make(kind: type) -> Any:

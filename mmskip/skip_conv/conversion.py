@@ -7,17 +7,22 @@ from mmskip.core.convert import ROI_REASON
 from mmskip.registry import MODELS, build_own
 
 from .attention import (
-    LAYERS,
-    SkipLinearApart,
+    SkipAttentionMixin,
     SkipMultiheadAttention,
     attention_refusal,
     find_attention,
+    find_unread_weights,
+    multiplies_tokens,
     skip_class,
-    weights_read_apart,
 )
 from .gates import as_gate
 from .layer import SKIP_CLASSES, SkipConvMixin
-from .linear import SKIP_LINEAR_CLASSES
+from .linear import (
+    LAYERS,
+    SKIP_LINEAR_CLASSES,
+    SkipLinearApart,
+    weights_read_apart,
+)
 from .native_layer import MEMORY_RULES
 
 COSTLY_REASON = (
@@ -93,10 +98,12 @@ class SkipConversion(ConvConversion):
         self._read_apart: dict[nn.Module, str] = {}
         self._attention: dict[nn.Module, nn.Module] = {}
         self._last_layers: set[nn.Module] = set()
+        self._unread: set[nn.Module] = set()
 
     def survey(self, model: nn.Module) -> None:
         """Look at a model before its layers are asked for one by one."""
         self._attention = find_attention(model)
+        self._unread = find_unread_weights(model)
         self._readers, self._read_apart = weights_read_apart(model)
         self._last_layers = {
             module.out_proj
@@ -149,6 +156,8 @@ class SkipConversion(ConvConversion):
         layers = [module]
         if isinstance(module, nn.MultiheadAttention):
             module.__class__ = SkipMultiheadAttention
+            if module in self._unread:
+                module.drops_weights = True
             layers = module.split()
         elif module in self._readers:
             module.__class__ = SkipLinearApart
@@ -163,6 +172,23 @@ class SkipConversion(ConvConversion):
         names = self.layers_of(name, module)
         for layer_name, layer in zip(names, layers, strict=True):
             self._equip(layer_name, layer)
+
+    def dense_products(self, model: nn.Module) -> dict[str, str]:
+        """Say why modules compute products of tokens whole in each frame."""
+        reasons = {}
+        for name, module in model.named_modules():
+            kind = type(module)
+            if isinstance(
+                module, (SkipAttentionMixin, SkipMultiheadAttention)
+            ):
+                continue
+            if isinstance(module, nn.MultiheadAttention):
+                reasons[name] = 'its projections stay dense'
+            elif module in self._attention.values():
+                reasons[name] = 'its qkv stays dense'
+            elif multiplies_tokens(kind):
+                reasons[name] = f'{kind.__name__} is not known'
+        return reasons
 
     def _equip(self, name: str, layer: SkipConvMixin) -> None:
         """Give a layer its gate, and what else it needs to skip."""

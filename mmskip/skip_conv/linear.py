@@ -7,11 +7,17 @@ its place from frame to frame at a call site: the order of tokens, windows
 that are cut out, rolled or merged, make no difference.
 """
 
+from collections.abc import Iterable
 from functools import lru_cache
+from typing import Any
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
-from mmskip.native import ConvGeometry
+from mmskip.core.counting import Reading, read_apart, route_products
+from mmskip.native import ConvGeometry, address_of, is_exact_inference
 from mmskip.reading import InputError
 from mmskip.registry import MODELS
 
@@ -20,6 +26,9 @@ from .layer import SkipConvMixin
 from .native_layer import NativeCall
 from .reference import SkipMemory
 
+#: The layers that an attention becomes, in the order of its weights.
+PROJECTIONS = ('query', 'key', 'value')
+LAYERS = (*PROJECTIONS, 'out_proj')
 #: Rows of tokens are this long at most, so that threads share them.
 LONGEST_ROW = 64
 #: Shortest row that a long sequence is folded to.
@@ -167,3 +176,167 @@ else:
         dense_class = MMCVLinear
 
     SKIP_LINEAR_CLASSES += (SkipMMCVLinear,)
+
+
+class Projection(nn.Module):
+    """Multiplies by a part of the weights that an attention keeps.
+
+    Args:
+        attention: The attention, which is in no list of this module's
+            children.
+        name: ``query``, ``key`` or ``value``.
+    """
+
+    def __init__(self, attention: nn.MultiheadAttention, name: str) -> None:
+        super().__init__()
+        self.__dict__['keeper'] = attention
+        self.out_features = attention.embed_dim
+        start = PROJECTIONS.index(name) * self.out_features
+        self.rows = slice(start, start + self.out_features)
+        self.source = 'in_proj_weight'
+        if attention.in_proj_weight is None:
+            self.source = f'{name[0]}_proj_weight'
+        self.in_features = getattr(attention, self.source).shape[1]
+        self.train(attention.training)
+        self._views: dict[str, tuple[Tensor, int, Tensor]] = {}
+
+    @property
+    def weight(self) -> Tensor:
+        """Weight (out_features, in_features)."""
+        whole = self.source == 'in_proj_weight'
+        return self._view(self.source, self.rows if whole else slice(None))
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Bias (out_features,), None if the attention has none."""
+        return self._view('in_proj_bias', self.rows)
+
+    def _view(self, name: str, rows: slice) -> Tensor | None:
+        """Take rows of a parameter: the same object as long as it stays.
+
+        A view that may get a gradient is made anew.
+        """
+        source = getattr(self.keeper, name)
+        if source is None:
+            return None
+        if torch.is_grad_enabled() and source.requires_grad:
+            return source[rows]
+        kept = self._views.get(name)
+        address = address_of(source)
+        if kept is None or kept[0] is not source or kept[1] != address:
+            kept = source, address, source.detach()[rows]
+            self._views[name] = kept
+        return kept[2]
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Multiply tokens (..., in_features)."""
+        return F.linear(input, self.weight, self.bias)
+
+    def extra_repr(self) -> str:
+        return f'{self.in_features}, {self.out_features}'
+
+
+class SkipProjection(SkipLinearMixin, Projection):
+    """Skips the computation of unchanged tokens in a projection."""
+
+    dense_class = Projection
+
+    def held_weights(self) -> tuple[Tensor | None, Tensor | None]:
+        """Give weight and bias, which are the same objects as last time."""
+        return self.weight, self.bias
+
+    def __getstate__(self) -> dict:
+        return {**super().__getstate__(), '_views': {}}
+
+
+# Each names torch's class as a base of its own, see SKIP_CLASSES.
+class SkipOutProjection(
+    SkipLinearMixin, NonDynamicallyQuantizableLinear, nn.Linear
+):
+    """Skips in the last layer of an attention."""
+
+    dense_class = NonDynamicallyQuantizableLinear
+
+
+class SkipLinearApart(SkipLinearMixin, nn.Linear):
+    """Skips in a layer by whose weight the forward around it multiplies.
+
+    The bias is that of the last product; its parameters are in the module
+    that multiplies, ``keeper``.
+    """
+
+    dense_class = nn.Linear
+
+    @property
+    def bias(self) -> Tensor | None:
+        """Bias (out_features,) of the last product, or the layer's own."""
+        return self.__dict__.get('_joint', self._parameters['bias'])
+
+    def multiply(self, x: Tensor, bias: Tensor | None) -> Tensor:
+        """Compute ``F.linear(x, self.weight, bias)`` in a stream or clip."""
+        kept = self.bias
+        # The same object for the same values is what prepared calls ask for.
+        if not (
+            is_exact_inference()
+            and isinstance(kept, Tensor)
+            and isinstance(bias, Tensor)
+            and kept.device == bias.device
+            and kept.dtype == bias.dtype
+            and torch.equal(kept, bias)
+        ):
+            self.__dict__['_joint'] = bias
+        return self(x)
+
+    def held_weights(self) -> tuple[Tensor | None, Tensor | None]:
+        """Give the weight, and the bias that :meth:`multiply` keeps."""
+        return self._parameters.get('weight'), self.bias
+
+    def revert(self) -> None:
+        """Give a plain layer back, in place."""
+        self.__dict__.pop('_joint', None)
+        super().revert()
+
+    def __getstate__(self) -> dict:
+        state = super().__getstate__()
+        state.pop('_joint', None)
+        return state
+
+
+def weights_read_apart(
+    model: nn.Module,
+) -> tuple[dict[nn.Module, nn.Module], dict[nn.Module, str]]:
+    """Find layers whose weights others read, past the layer.
+
+    Args:
+        model: Any model.
+
+    Returns:
+        For each layer that can be a :class:`SkipLinearApart`, the module
+        that multiplies; for the others, the reason why they cannot be
+        converted.
+    """
+    readers, reasons = {}, {}
+    for layer, reader, multiplies in read_apart(model):
+        if multiplies and type(layer) is nn.Linear and layer not in readers:
+            readers[layer] = reader
+        else:
+            kind = type(reader).__name__
+            reasons[layer] = f'{kind} reads its weight, and never calls it'
+    return readers, reasons
+
+
+def route_to_layers(layers: Iterable[nn.Module]) -> list[Any]:
+    """Let layers compute where others multiply by their weights.
+
+    Args:
+        layers: Converted layers of a model.
+
+    Returns:
+        Handles with ``remove()``.
+    """
+    readings = (
+        Reading(layer, layer.keeper, True)
+        for layer in layers
+        if isinstance(layer, SkipLinearApart)
+    )
+    return route_products(readings, SkipLinearApart.multiply)

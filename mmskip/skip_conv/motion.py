@@ -42,9 +42,8 @@ from mmskip.options import check_least
 from mmskip.registry import MODELS
 
 from .layer import SkipConvMixin
-from .policy import find_images
 from .reference import SkipMemory
-from .state import StreamState
+from .state import StreamState, find_images
 
 # Share of the tracked points that one model has to explain.
 LEAST_SHARE = 0.5

@@ -17,7 +17,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
-from torch.overrides import has_torch_function_unary
 
 from mmskip.core import (
     GateCost,
@@ -31,14 +30,20 @@ from mmskip.native import active_backend, is_exact_inference, is_in_backward
 from mmskip.native import library as native
 from mmskip.reading import InputError
 
-from .attention import KeptAttention, attend, attend_again, route_to_layers
+from .attention import attend, attend_again, window_macs
+from .kept_attention import Attend, AttentionInputs, KeptAttention
 from .layer import SkipConvMixin, run_frames, unfold
-from .linear import SkipLinearMixin
+from .linear import SkipLinearMixin, route_to_layers
 from .loss import LateCosts
 from .motion import MotionFollower
-from .policy import count_images, find_images
 from .reference import ClipMemory
-from .state import CallSite, StreamState, WeightWatch
+from .state import (
+    CallSite,
+    StreamState,
+    WeightWatch,
+    count_images,
+    find_images,
+)
 
 #: What clips in training go on from, by call site.
 ClipState = dict[CallSite, ClipMemory]
@@ -152,6 +157,10 @@ class Binding:
         output = _swap(output, of_each, self.num_frames)
         return follow_layout(output, x, layer.weight)
 
+    def name_around(self, layer: nn.Module) -> str:
+        """Name the module that a layer is a child of."""
+        return self.names[layer].rpartition('.')[0]
+
     def attend(
         self, layer: SkipConvMixin, qkv: Tensor, *options: Any
     ) -> Tensor:
@@ -162,26 +171,49 @@ class Binding:
             qkv: Its result (W, N, 3 * C) for the tokens of W windows.
             *options: What else :func:`.attention.attend` takes.
         """
-        return attend(qkv, *options)
+        name = self.name_around(layer)
+        if isinstance(qkv, Tensor):
+            macs = window_macs(qkv)
+            self.count_products(name, macs, macs)
+        return attend(qkv, *options, name=name)
 
     def reuse(
         self,
         layers: Sequence[SkipConvMixin],
-        known: tuple,
-        attend: Callable[[Tensor | None], tuple[Tensor, Tensor | None]],
+        inputs: AttentionInputs,
+        attend: Attend,
+        in_blocks: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Compute the attention of queries to keys.
 
         Args:
             layers: Layers that made queries, keys and values.
-            known: All else that it depends on, see :class:`KeptAttention`.
-            attend: Function that computes it for queries with some numbers,
-                or for all.
+            inputs: What they made, and all else that it depends on.
+            attend: Function that computes it, see :class:`KeptAttention`.
+            in_blocks: True if keys may be taken block by block.
 
         Returns:
             Output (N, heads, L, C), and the weights if they are asked for.
         """
-        return attend(None)
+        macs = inputs.products
+        self.count_products(self.name_around(layers[0]), macs, macs)
+        return attend(inputs)
+
+    @property
+    def ledger(self) -> Any:
+        """Ledger in which MACs are counted, or None."""
+        return next(iter(self.names))._ledger
+
+    def count_products(self, name: str, dense: int, executed: int) -> None:
+        """Count the products of an attention, if MACs are counted.
+
+        Args:
+            name: Name of the attention.
+            dense: MACs of all products.
+            executed: MACs of those that were computed.
+        """
+        if self.ledger is not None:
+            self.ledger.record_products(name, dense, executed)
 
     def _run(self, layer: SkipConvMixin, x: Tensor) -> Tensor:
         raise NotImplementedError
@@ -404,30 +436,47 @@ class StreamBinding(Binding):
         self, layer: SkipConvMixin, qkv: Tensor, *options: Any
     ) -> Tensor:
         """Compute the windows in which a token was computed anew."""
-        is_traced = has_torch_function_unary(qkv)
+        is_traced = not isinstance(qkv, Tensor)
         if is_traced or self.num_frames > 1 or torch.is_grad_enabled():
-            return attend(qkv, *options)
+            return super().attend(layer, qkv, *options)
         site = self.site_of(layer)
-        mask = self.state.last_mask(site).reshape(len(qkv), -1)
-        kept = self.state.attention
-        kept[site] = attend_again(kept.get(site), mask.any(1), qkv, *options)
-        return kept[site]
+        changed = self.state.last_mask(site).reshape(len(qkv), -1).any(1)
+        kept = self.state.recall_attention(site)
+        if kept is None:
+            changed = torch.ones_like(changed)
+        kept = attend_again(kept, changed, qkv, *options)
+        self.state.keep_attention(site, kept)
+        if self.ledger is not None:
+            dense = window_macs(qkv)
+            executed = window_macs(qkv[:1]) * int(changed.sum())
+            self.count_products(self.name_around(layer), dense, executed)
+        return kept
 
     def reuse(
         self,
         layers: Sequence[SkipConvMixin],
-        known: tuple,
-        attend: Callable[[Tensor | None], tuple[Tensor, Tensor | None]],
+        inputs: AttentionInputs,
+        attend: Attend,
+        in_blocks: bool,
     ) -> tuple[Tensor, Tensor | None]:
         """Compute it again where something changed, see the layer."""
-        if self.num_frames > 1 or torch.is_grad_enabled():
-            return attend(None)
+        if self.num_frames > 1 or not is_exact_inference():
+            return super().reuse(layers, inputs, attend, in_blocks)
         sites = [self.site_of(layer) for layer in layers]
-        masks = [self.state.last_mask(site) for site in sites]
-        kept = KeptAttention.of(
-            self.state.attention.get(sites[0]), masks, known, attend
+        samples = len(inputs.query)
+        queries, keys, values = (
+            self.state.last_mask(site).reshape(samples, -1) for site in sites
         )
-        self.state.attention[sites[0]] = kept
+        kept = KeptAttention.of(
+            self.state.recall_attention(sites[0]),
+            inputs,
+            (queries, keys | values),
+            attend,
+            in_blocks,
+        )
+        self.state.keep_attention(sites[0], kept)
+        name = self.name_around(layers[0])
+        self.count_products(name, inputs.products, kept.macs)
         weights = kept.weights
         return kept.output, None if weights is None else weights.clone()
 

@@ -12,12 +12,16 @@ from tests.apis.zoo.models import deformable, detector, resnet
 
 POSE = 'body_2d_keypoint/topdown_heatmap/coco/'
 JOINT = 'recognition/timesformer/timesformer_jointST'
+MVIT = 'recognition/mvit/mvit-small-p244'
+VIDEOMAE = 'recognition/videomae/vit-base-p16_videomae-k400-pre'
 SAMPLE = [
     ('mmdet', 'dcn/mask-rcnn_r50-dconv-c3-c5_fpn_1x_coco'),
     ('mmdet', 'pvt/retinanet_pvt-t_fpn_1x_coco'),
     ('mmdet', 'yolox/yolox_tiny_8xb8-300e_coco'),
     ('mmpose', f'{POSE}td-hm_pvt-s_8xb64-210e_coco-256x192'),
     ('mmaction', f'{JOINT}_8xb8-8x32x1-15e_kinetics400-rgb'),
+    ('mmaction', f'{MVIT}_32xb16-16x4x1-200e_kinetics400-rgb'),
+    ('mmaction', f'{VIDEOMAE}_16x4x1_kinetics-400'),
 ]
 PAGE = Path(__file__).resolve().parents[2] / 'docs' / 'zoo.md'
 

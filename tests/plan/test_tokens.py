@@ -11,6 +11,7 @@ from torch.utils import _pytree
 import mmskip
 from mmskip.native import library as native
 from mmskip.plan.graph import is_shape, trace
+from mmskip.skip_conv import kept_attention
 from tests.hosts.test_transformers import FAMILIES, converted, walk
 
 pytestmark = pytest.mark.skipif(
@@ -276,3 +277,56 @@ def test_tokens_of_four_dimensions_are_no_images():
     outputs, planned_macs, _ = run(planned, video)
     assert_like(outputs, expected, 1e-6)
     assert planned_macs.by_module() == macs.by_module()
+
+
+class Transformer(nn.Module):
+    """Attends over all tokens of an image, twice."""
+
+    def __init__(self, width=8):
+        super().__init__()
+        self.embed = nn.Conv2d(3, width, 4, 4)
+        self.norm = nn.LayerNorm(width)
+        self.attn = nn.MultiheadAttention(width, 2, batch_first=True)
+        self.inner = nn.Linear(width, width)
+        self.cross = nn.MultiheadAttention(width, 2)
+        self.query = nn.Linear(width, width)
+
+    def forward(self, image):
+        x = self.norm(self.embed(image).flatten(2).transpose(1, 2))
+        x = x + self.attn(x, x, x, need_weights=False)[0]
+        x = x + F.gelu(self.inner(x))
+        query = self.query(x[:, :9]).transpose(0, 1)
+        x = x.transpose(0, 1)
+        mask = torch.ones(9, len(x), device=x.device).tril(20) == 0
+        return self.cross(query, x, x, attn_mask=mask, need_weights=False)[0]
+
+
+@pytest.mark.parametrize('shortest', [4, 128], ids=['blocks', 'whole'])
+@pytest.mark.parametrize('threshold', [-1.0, 0.0, 0.3])
+@pytest.mark.parametrize('images', [1, 2])
+def test_a_plan_attends_as_the_layers_do(
+    monkeypatch, shortest, threshold, images
+):
+    monkeypatch.setattr(kept_attention, 'SHORTEST_BLOCK', shortest)
+    torch.manual_seed(0)
+    video = make_video(6)
+    if images == 2:
+        video = [torch.cat(x) for x in zip(video, video[::-1], strict=True)]
+    layers, planned = (gated(Transformer(), threshold) for _ in range(2))
+    planned.load_state_dict(layers.state_dict())
+    report = mmskip.accelerate(planned)
+    expected, macs, _ = run(layers, video)
+    outputs, planned_macs, state = run(planned, video)
+
+    assert_like(outputs, expected, 1e-6)
+    assert planned_macs.by_module() == macs.by_module()
+    assert planned_macs.products() == macs.products()
+    assert {*macs.products()} == {'attn', 'cross'}
+    assert report.plans.rows['']['in a plan'] == len(video) - 1
+    if threshold == 0.0 and images == 1:
+        count = macs.products()['attn']
+        assert count.executed < count.dense
+    # Another video begins in the plan that is there.
+    state.reset()
+    assert_like(run(planned, video, state)[0], expected, 1e-6)
+    assert state.nbytes > 0

@@ -113,3 +113,20 @@ def test_copies_and_pickles_skip_and_revert(swin):
             torch.testing.assert_close(output, wanted, rtol=1e-9, atol=1e-9)
         for output, wanted in zip(net(changed), expected, strict=True):
             assert torch.equal(output, wanted)
+
+
+def test_what_changes_while_nothing_is_kept_is_not_missed(swin):
+    frame, changed = make_frames()
+    again = changed.clone()
+    again[:, :, -4:, -4:] += 1.0
+    with mmskip.stream(swin):
+        for image, gradients in (
+            (frame, False),
+            (changed, True),
+            (again, False),
+        ):
+            with torch.set_grad_enabled(gradients):
+                found = swin(image)
+
+    for output, expected in zip(found, stock('Swin')(again), strict=True):
+        torch.testing.assert_close(output, expected, rtol=1e-9, atol=1e-9)
