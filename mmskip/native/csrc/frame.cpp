@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <memory>
 
 #include "arguments.h"
 #include "share_rows.h"
@@ -90,16 +91,47 @@ bool Frame::stays_active() const {
       (total_ > 0 && std::memchr(residuals_.changed, 1, size) != nullptr);
 }
 
+bool Frame::may_fire(int64_t row) const {
+  const int64_t stream = row / g_.out_height, h = row % g_.out_height;
+  if (reads_frames() ||
+      rule_.fires_at_rest(rule_.scale_by_stream ? stream : 0)) {
+    return rule_.forced == nullptr ||
+        std::memchr(rule_.forced + h * g_.out_width, 1, g_.out_width) !=
+        nullptr;
+  }
+  for (int64_t k = 0; k < g_.kernel_height; ++k) {
+    const int64_t from =
+        h * g_.stride_height + k * g_.dilation_height - g_.top;
+    if (0 <= from && from < g_.height &&
+        counts_[stream * g_.height + from] > 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void Frame::decide(uint8_t* mask) const {
   const int64_t rows = g_.streams * g_.out_height;
-  std::vector<float> sums(g_.streams * g_.out_size());
+  // Written before it is read: not filled with zeros.
+  const std::unique_ptr<float[]> sums(new float[rows * g_.out_width]);
   const int64_t work = std::max<int64_t>(g_.out_width * g_.positions(), 1);
   const int64_t grain = std::max<int64_t>(kGrainFloats / work, 1);
   const int64_t step = gate_.kernel ? g_.streams * g_.padded_size() : 0;
   share_rows(rows, grain, [&](int64_t begin, int64_t end) {
-    kernels_.support_sum(
-        g_, residuals_.scores, step, sums.data(), begin, end);
-    kernels_.threshold(g_, rule_, sums.data(), mask, begin, end);
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t first = row;
+      while (row < end && may_fire(row)) {
+        ++row;
+      }
+      if (first < row) {
+        kernels_.support_sum(
+            g_, residuals_.scores, step, sums.get(), first, row);
+        kernels_.threshold(g_, rule_, sums.get(), mask, first, row);
+      }
+      if (row < end) {
+        std::memset(mask + row * g_.out_width, 0, g_.out_width);
+      }
+    }
   });
   grow(mask);
 }

@@ -119,6 +119,8 @@ class Frame {
   template <typename Run>
   void share_outputs(const Run& run) const;
   bool fires_at_rest() const;
+  // False for rows of outputs of which none fires.
+  bool may_fire(int64_t row) const;
   bool reads_frames() const;
   void grow(uint8_t* mask) const;
   int64_t input_grain() const;
