@@ -265,28 +265,18 @@ MMSKIP_INLINE int64_t sum_largest_tile(
   return 1;
 }
 
-// Channels [first, first + count) of an output.
+// Channels [first, first + count) of an output; `signal` is where what is
+// given to the activation is kept of the output, null if nowhere.
 template <ActivationKind kind, bool biased, typename T>
 MMSKIP_INLINE void finish_output(
     const Convolution<T>& job,
     const float* sums,
     int64_t index,
+    ValueOf<T>* signal,
     int64_t first,
     int64_t count) {
-  const Geometry& g = *job.geometry;
-  ValueOf<T>* to = job.output + index * g.out_channels + first;
-  ValueOf<T>* signal = nullptr;
-  if (job.signal != nullptr) {
-    const int64_t row = index / g.out_width;
-    const int64_t stream = row / g.out_height, h = row % g.out_height;
-    if (h % job.signal_step == 0) {
-      const int64_t rows =
-          (g.out_height + job.signal_step - 1) / job.signal_step;
-      const int64_t at = (stream * rows + h / job.signal_step) * g.out_width +
-          index % g.out_width;
-      signal = job.signal + at * g.out_channels + first;
-    }
-  }
+  ValueOf<T>* to = job.output + index * job.geometry->out_channels + first;
+  signal = signal == nullptr ? nullptr : signal + first;
   for (int64_t c = 0; c < count; c += kLanes) {
     const int64_t left = count - c;
     if (left >= kLanes) {
@@ -314,20 +304,6 @@ MMSKIP_INLINE void finish_output(
   }
 }
 
-// The bias is added, unless sums are biased already.
-template <bool biased, typename T>
-MMSKIP_INLINE void finish(
-    const Convolution<T>& job,
-    const float* sums,
-    int64_t index,
-    int64_t first,
-    int64_t count) {
-  for_kind(job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
-    finish_output<decltype(known)::kind, biased>(
-        job, sums, index, first, count);
-  });
-}
-
 // What the outputs of a chunk have in common.
 template <typename T>
 struct Chunk {
@@ -335,11 +311,27 @@ struct Chunk {
   const Runs& runs;
   // Where the runs begin, from the first element that an output reads on.
   const int64_t* offsets;
-  // The outputs, and the first elements that they read.
+  // The outputs, the first elements that they read, and where their signals
+  // are kept.
   const int32_t* active;
   const T* const* base;
+  ValueOf<T>* const* signals;
   int64_t size;
 };
+
+// Output `at` of a chunk. The bias is added, unless sums are biased already.
+template <bool biased, typename T>
+MMSKIP_INLINE void finish(
+    const Chunk<T>& chunk,
+    const float* sums,
+    int64_t at,
+    int64_t first,
+    int64_t count) {
+  for_kind(chunk.job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
+    finish_output<decltype(known)::kind, biased>(
+        chunk.job, sums, chunk.active[at], chunk.signals[at], first, count);
+  });
+}
 
 // A block of channels.
 template <typename T>
@@ -386,8 +378,7 @@ void convolve_in_vectors(
     }
     for (int64_t i = 0; i < done; ++i) {
       finish<false>(
-          chunk.job, sums.of[i], chunk.active[at + i], block.first,
-          block.count);
+          chunk, sums.of[i], at + i, block.first, block.count);
     }
     at += done;
   }
@@ -427,8 +418,8 @@ void convolve_in_tiles(
         chunk.runs, block.weight, sums.of);
     for (int64_t i = at; i < end; ++i) {
       finish<false>(
-          chunk.job, sums.of[chunk.active[i] - first], chunk.active[i],
-          block.first, block.count);
+          chunk, sums.of[chunk.active[i] - first], i, block.first,
+          block.count);
     }
   }
 }
@@ -534,7 +525,7 @@ void convolve_side_by_side(const Chunk<T>& chunk, int64_t at) {
       }
     }
     for (int64_t i = 0; i < outputs; ++i) {
-      finish<true>(job, sums[i], chunk.active[at + i], first, count);
+      finish<true>(chunk, sums[i], at + i, first, count);
     }
   }
 }
@@ -573,6 +564,34 @@ void convolve_depthwise(const Chunk<T>& chunk) {
   }
 }
 
+// A row of outputs.
+template <typename T>
+struct OutputRow {
+  OutputRow(const Convolution<T>& job, int64_t index) {
+    const Geometry& g = *job.geometry;
+    const int64_t row = index / g.out_width;
+    const int64_t stream = row / g.out_height, h = row % g.out_height;
+    begin = row * g.out_width;
+    end = begin + g.out_width;
+    image = job.image +
+        (stream * g.padded_size() + h * g.stride_height * g.padded_width()) *
+            g.in_channels;
+    if (job.signal != nullptr && h % job.signal_step == 0) {
+      const int64_t rows =
+          (g.out_height + job.signal_step - 1) / job.signal_step;
+      signal = job.signal +
+          (stream * rows + h / job.signal_step) * g.out_width *
+              g.out_channels;
+    }
+  }
+
+  // Its outputs.
+  int64_t begin, end;
+  // The first element that the first one reads, and where its signal is kept.
+  const T* image;
+  ValueOf<T>* signal = nullptr;
+};
+
 // Outputs [begin, end), in chunks whose places are looked up once.
 template <typename T, typename Run>
 MMSKIP_INLINE void for_chunks(
@@ -583,15 +602,25 @@ MMSKIP_INLINE void for_chunks(
   for (int64_t i = 0; i < runs.count; ++i) {
     offsets[i] = runs.offset(g, i);
   }
+  const int64_t step = g.stride_width * g.in_channels;
   const T* base[kChunk];
+  ValueOf<T>* signals[kChunk];
   for (int64_t at = begin; at < end; at += kChunk) {
     const int64_t size = end - at < kChunk ? end - at : kChunk;
     const int32_t* active = job.active + at;
+    // They ascend, so a row is looked up once.
+    OutputRow<T> row(job, active[0]);
     for (int64_t i = 0; i < size; ++i) {
-      base[i] = job.image + first_read(g, active[i]);
+      if (active[i] >= row.end) {
+        row = OutputRow<T>(job, active[i]);
+      }
+      const int64_t w = active[i] - row.begin;
+      base[i] = row.image + w * step;
+      signals[i] =
+          row.signal == nullptr ? nullptr : row.signal + w * g.out_channels;
       prefetch(job.output + active[i] * g.out_channels, g.out_channels);
     }
-    run(Chunk<T>{job, runs, offsets, active, base, size});
+    run(Chunk<T>{job, runs, offsets, active, base, signals, size});
   }
 }
 

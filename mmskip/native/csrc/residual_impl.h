@@ -382,6 +382,29 @@ void compare_rows(const Comparison<T>& job, int64_t begin, int64_t end) {
   }
 }
 
+template <typename T>
+void sum_row_steps(
+    const T* row, int64_t width, int64_t channels, float* sums) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t left = channels - c;
+    const auto read = [&](int64_t w) MMSKIP_ALWAYS {
+      const T* from = row + w * channels + c;
+      return left >= kLanes ? load(from) : load_some(from, left);
+    };
+    Vector sum = {}, before = read(0);
+    for (int64_t w = 1; w < width; ++w) {
+      const Vector now = read(w);
+      sum += magnitude_of(now - before, false);
+      before = now;
+    }
+    if (left >= kLanes) {
+      store(sums + c, sum);
+    } else {
+      store_some(sums + c, sum, left);
+    }
+  }
+}
+
 inline void round_values(
     const BFloat16* from, const Grid& given, int64_t count, uint8_t* to) {
   const Grid grid = given;  // what is stored as bytes might be a part of it
