@@ -338,7 +338,6 @@ class Planner:
             memory = self._add_anew(node, source, target, mask, result)
         else:
             native.add_conv(source, target, call.site, mask, result)
-        native.watch(layer.weight)
         self._convs.append(
             PlannedConv(
                 layer,

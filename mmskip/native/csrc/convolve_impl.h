@@ -265,28 +265,18 @@ MMSKIP_INLINE int64_t sum_largest_tile(
   return 1;
 }
 
-// Channels [first, first + count) of an output.
+// Channels [first, first + count) of an output; `signal` is where what is
+// given to the activation is kept of the output, null if nowhere.
 template <ActivationKind kind, bool biased, typename T>
 MMSKIP_INLINE void finish_output(
     const Convolution<T>& job,
     const float* sums,
     int64_t index,
+    ValueOf<T>* signal,
     int64_t first,
     int64_t count) {
-  const Geometry& g = *job.geometry;
-  ValueOf<T>* to = job.output + index * g.out_channels + first;
-  ValueOf<T>* signal = nullptr;
-  if (job.signal != nullptr) {
-    const int64_t row = index / g.out_width;
-    const int64_t stream = row / g.out_height, h = row % g.out_height;
-    if (h % job.signal_step == 0) {
-      const int64_t rows =
-          (g.out_height + job.signal_step - 1) / job.signal_step;
-      const int64_t at = (stream * rows + h / job.signal_step) * g.out_width +
-          index % g.out_width;
-      signal = job.signal + at * g.out_channels + first;
-    }
-  }
+  ValueOf<T>* to = job.output + index * job.geometry->out_channels + first;
+  signal = signal == nullptr ? nullptr : signal + first;
   for (int64_t c = 0; c < count; c += kLanes) {
     const int64_t left = count - c;
     if (left >= kLanes) {
@@ -314,20 +304,6 @@ MMSKIP_INLINE void finish_output(
   }
 }
 
-// The bias is added, unless sums are biased already.
-template <bool biased, typename T>
-MMSKIP_INLINE void finish(
-    const Convolution<T>& job,
-    const float* sums,
-    int64_t index,
-    int64_t first,
-    int64_t count) {
-  for_kind(job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
-    finish_output<decltype(known)::kind, biased>(
-        job, sums, index, first, count);
-  });
-}
-
 // What the outputs of a chunk have in common.
 template <typename T>
 struct Chunk {
@@ -335,11 +311,27 @@ struct Chunk {
   const Runs& runs;
   // Where the runs begin, from the first element that an output reads on.
   const int64_t* offsets;
-  // The outputs, and the first elements that they read.
+  // The outputs, the first elements that they read, and where their signals
+  // are kept.
   const int32_t* active;
   const T* const* base;
+  ValueOf<T>* const* signals;
   int64_t size;
 };
+
+// Output `at` of a chunk. The bias is added, unless sums are biased already.
+template <bool biased, typename T>
+MMSKIP_INLINE void finish(
+    const Chunk<T>& chunk,
+    const float* sums,
+    int64_t at,
+    int64_t first,
+    int64_t count) {
+  for_kind(chunk.job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
+    finish_output<decltype(known)::kind, biased>(
+        chunk.job, sums, chunk.active[at], chunk.signals[at], first, count);
+  });
+}
 
 // A block of channels.
 template <typename T>
@@ -386,8 +378,7 @@ void convolve_in_vectors(
     }
     for (int64_t i = 0; i < done; ++i) {
       finish<false>(
-          chunk.job, sums.of[i], chunk.active[at + i], block.first,
-          block.count);
+          chunk, sums.of[i], at + i, block.first, block.count);
     }
     at += done;
   }
@@ -427,73 +418,179 @@ void convolve_in_tiles(
         chunk.runs, block.weight, sums.of);
     for (int64_t i = at; i < end; ++i) {
       finish<false>(
-          chunk.job, sums.of[chunk.active[i] - first], chunk.active[i],
-          block.first, block.count);
+          chunk, sums.of[chunk.active[i] - first], i, block.first,
+          block.count);
     }
   }
 }
 
 #endif
 
-// One filter per channel: channels [first, first + vectors * kLanes).
-template <int vectors, typename T>
-MMSKIP_INLINE void sum_channelwise(
+// Outputs side by side that share what they read, one filter per channel.
+constexpr int kSideBySide = kTile >= 8 ? 8 : 4;
+
+// Channels [first, first + count) of `outputs` outputs side by side, of layers
+// with as many channels as filters. In a row of the kernel each input is read
+// once, and each weight; `width` is that of the kernel.
+template <int outputs, int width, typename T>
+MMSKIP_INLINE void sum_side_by_side(
+    const Convolution<T>& job,
+    const int64_t* rows,
+    const T* from,
+    int64_t first,
+    int64_t count,
+    float (*to)[kBlock]) {
+  const Geometry& g = *job.geometry;
+  const int64_t C = g.in_channels;
+  const auto read = [&](const auto* at) MMSKIP_ALWAYS {
+    return count >= kLanes ? load(at) : load_some(at, count);
+  };
+  Vector sums[outputs];
+  const Vector bias = read(job.bias + first);
+#pragma GCC unroll 8
+  for (int i = 0; i < outputs; ++i) {
+    sums[i] = bias;
+  }
+  for (int64_t row = 0; row < g.kernel_height; ++row) {
+    const T* x = from + rows[row * width] + first;
+    const T* w = job.weight + row * width * C + first;
+    Vector weights[width];
+#pragma GCC unroll 8
+    for (int t = 0; t < width; ++t) {
+      weights[t] = read(w + t * C);
+    }
+#pragma GCC unroll 16
+    for (int column = 0; column < outputs + width - 1; ++column) {
+      const Vector value = read(x + column * C);
+#pragma GCC unroll 8
+      for (int t = 0; t < width; ++t) {
+        if (0 <= column - t && column - t < outputs) {
+          sums[column - t] += value * weights[t];
+        }
+      }
+    }
+  }
+#pragma GCC unroll 8
+  for (int i = 0; i < outputs; ++i) {
+    store(to[i], sums[i]);
+  }
+}
+
+// One output of any such layer.
+template <typename T>
+MMSKIP_INLINE void sum_alone(
     const Convolution<T>& job,
     const Runs& runs,
     const int64_t* offsets,
     const T* from,
     int64_t first,
-    float* sums) {
-  Vector total[vectors];
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) {
-    total[v] = load(job.bias + first + v * kLanes);
-  }
+    int64_t count,
+    float* to) {
+  const auto read = [&](const auto* at) MMSKIP_ALWAYS {
+    return count >= kLanes ? load(at) : load_some(at, count);
+  };
+  Vector sums = read(job.bias + first);
   for (int64_t t = 0; t < runs.count; ++t) {
-    const T* x = from + offsets[t] + first;
-    const T* w = job.weight + t * job.geometry->in_channels + first;
-#pragma GCC unroll 8
-    for (int v = 0; v < vectors; ++v) {
-      total[v] += load(x + v * kLanes) * load(w + v * kLanes);
-    }
+    sums += read(from + offsets[t] + first) *
+        read(job.weight + t * job.geometry->in_channels + first);
   }
-#pragma GCC unroll 8
-  for (int v = 0; v < vectors; ++v) {
-    store(sums + v * kLanes, total[v]);
+  store(to, sums);
+}
+
+// All channels of `outputs` outputs of a chunk, which lie side by side.
+template <int outputs, typename T>
+void convolve_side_by_side(const Chunk<T>& chunk, int64_t at) {
+  const Convolution<T>& job = chunk.job;
+  const Geometry& g = *job.geometry;
+  const int64_t C = g.in_channels;
+  float sums[outputs][kBlock];
+  for (int64_t first = 0; first < C; first += kBlock) {
+    const int64_t count = C - first < kBlock ? C - first : kBlock;
+    for (int64_t c = 0; c < count; c += kLanes) {
+      const auto sum = [&](auto width) MMSKIP_ALWAYS {
+        sum_side_by_side<outputs, decltype(width)::value>(
+            job, chunk.offsets, chunk.base[at], first + c, count - c,
+            reinterpret_cast<float(*)[kBlock]>(&sums[0][c]));
+      };
+      if (outputs == 1) {
+        sum_alone(
+            job, chunk.runs, chunk.offsets, chunk.base[at], first + c,
+            count - c, &sums[0][c]);
+      } else if (g.kernel_width == 3) {
+        sum(Constant<3>{});
+      } else if (g.kernel_width == 5) {
+        sum(Constant<5>{});
+      } else {
+        sum(Constant<7>{});
+      }
+    }
+    for (int64_t i = 0; i < outputs; ++i) {
+      finish<true>(chunk, sums[i], at + i, first, count);
+    }
   }
 }
 
-// All channels of an output.
+// Outputs of layers with one filter per channel. Of those that lie side by
+// side, the last ones may be computed twice: to the same values.
 template <typename T>
-MMSKIP_INLINE void convolve_depthwise(
-    const Convolution<T>& job,
-    const Runs& runs,
-    const int64_t* offsets,
-    const T* from,
-    int64_t index) {
-  const int64_t C = job.geometry->in_channels;
-  for (int64_t first = 0; first < C; first += kBlock) {
-    const int64_t count = C - first < kBlock ? C - first : kBlock;
-    float sums[kBlock];
-    int64_t c = 0;
-    if (count == kBlock) {
-      sum_channelwise<kBlock / kLanes>(job, runs, offsets, from, first, sums);
-      c = count;
+void convolve_depthwise(const Chunk<T>& chunk) {
+  const Geometry& g = *chunk.job.geometry;
+  const int64_t width = g.kernel_width;
+  const bool shares = g.stride_width == 1 && g.dilation_width == 1 &&
+      (width == 3 || width == 5 || width == 7);
+  constexpr int few = kSideBySide / 2;
+  for (int64_t at = 0, end; at < chunk.size; at = end) {
+    end = at + 1;
+    while (shares && end < chunk.size && end - at < kChunk &&
+           chunk.active[end] == chunk.active[end - 1] + 1 &&
+           chunk.active[end] % g.out_width != 0) {
+      ++end;
     }
-    for (; c + kLanes <= count; c += kLanes) {
-      sum_channelwise<1>(job, runs, offsets, from, first + c, sums + c);
-    }
-    for (; c < count; ++c) {
-      float sum = job.bias[first + c];
-      for (int64_t t = 0; t < runs.count; ++t) {
-        sum += to_float(from[offsets[t] + first + c]) *
-            to_float(job.weight[t * C + first + c]);
+    for (int64_t i = at; i < end;) {
+      const int64_t left = end - i, whole = end - at;
+      if (left >= kSideBySide || (whole >= kSideBySide && left > few)) {
+        const int64_t begin = left < kSideBySide ? end - kSideBySide : i;
+        convolve_side_by_side<kSideBySide>(chunk, begin);
+        i = begin + kSideBySide;
+      } else if (left >= few || (whole >= few && left > 1)) {
+        const int64_t begin = left < few ? end - few : i;
+        convolve_side_by_side<few>(chunk, begin);
+        i = begin + few;
+      } else {
+        convolve_side_by_side<1>(chunk, i);
+        ++i;
       }
-      sums[c] = sum;
     }
-    finish<true>(job, sums, index, first, count);
   }
 }
+
+// A row of outputs.
+template <typename T>
+struct OutputRow {
+  OutputRow(const Convolution<T>& job, int64_t index) {
+    const Geometry& g = *job.geometry;
+    const int64_t row = index / g.out_width;
+    const int64_t stream = row / g.out_height, h = row % g.out_height;
+    begin = row * g.out_width;
+    end = begin + g.out_width;
+    image = job.image +
+        (stream * g.padded_size() + h * g.stride_height * g.padded_width()) *
+            g.in_channels;
+    if (job.signal != nullptr && h % job.signal_step == 0) {
+      const int64_t rows =
+          (g.out_height + job.signal_step - 1) / job.signal_step;
+      signal = job.signal +
+          (stream * rows + h / job.signal_step) * g.out_width *
+              g.out_channels;
+    }
+  }
+
+  // Its outputs.
+  int64_t begin, end;
+  // The first element that the first one reads, and where its signal is kept.
+  const T* image;
+  ValueOf<T>* signal = nullptr;
+};
 
 // Outputs [begin, end), in chunks whose places are looked up once.
 template <typename T, typename Run>
@@ -505,15 +602,25 @@ MMSKIP_INLINE void for_chunks(
   for (int64_t i = 0; i < runs.count; ++i) {
     offsets[i] = runs.offset(g, i);
   }
+  const int64_t step = g.stride_width * g.in_channels;
   const T* base[kChunk];
+  ValueOf<T>* signals[kChunk];
   for (int64_t at = begin; at < end; at += kChunk) {
     const int64_t size = end - at < kChunk ? end - at : kChunk;
     const int32_t* active = job.active + at;
+    // They ascend, so a row is looked up once.
+    OutputRow<T> row(job, active[0]);
     for (int64_t i = 0; i < size; ++i) {
-      base[i] = job.image + first_read(g, active[i]);
+      if (active[i] >= row.end) {
+        row = OutputRow<T>(job, active[i]);
+      }
+      const int64_t w = active[i] - row.begin;
+      base[i] = row.image + w * step;
+      signals[i] =
+          row.signal == nullptr ? nullptr : row.signal + w * g.out_channels;
       prefetch(job.output + active[i] * g.out_channels, g.out_channels);
     }
-    run(Chunk<T>{job, runs, offsets, active, base, size});
+    run(Chunk<T>{job, runs, offsets, active, base, signals, size});
   }
 }
 
@@ -529,11 +636,7 @@ void convolve_outputs(
     if (g.groups > 1 && g.groups == g.in_channels &&
         g.groups == g.out_channels) {
       for_chunks(job, begin, end, [](const Chunk<T>& chunk) {
-        for (int64_t i = 0; i < chunk.size; ++i) {
-          convolve_depthwise(
-              chunk.job, chunk.runs, chunk.offsets, chunk.base[i],
-              chunk.active[i]);
-        }
+        convolve_depthwise(chunk);
       });
       return;
     }

@@ -47,7 +47,8 @@ uint64_t hash_some(const uint8_t* data, int64_t bytes, int64_t words) {
   const uint64_t step = bytes / sizeof(uint32_t) / words;
   uint64_t hash = bytes;
   for (int64_t i = 0; i < words; ++i) {
-    const uint64_t place = i * step + (i * kOdd >> 33) % step;
+    // A part of a step, without a division.
+    const uint64_t place = i * step + ((i * kOdd >> 32) * step >> 32);
     hash = mixed(hash, word_at<uint32_t>(data, place));
   }
   return hash;

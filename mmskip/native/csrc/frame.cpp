@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <numeric>
 
 #include "arguments.h"
 #include "share_rows.h"
@@ -16,6 +17,27 @@ constexpr int64_t kGrainFloats = 1 << 15;
 constexpr int64_t kGrainMacs = 1 << 18;
 // Outputs handed out at a time: a multiple of every register tile.
 constexpr int64_t kShare = 96;
+
+// What frames of a thread work on one after the other: not taken from the
+// system and filled with zeros for each.
+struct Scratch {
+  std::vector<int32_t> counts, active;
+  std::vector<float> sums;
+  std::vector<uint8_t> transmitted;
+};
+
+Scratch& scratch() {
+  static thread_local Scratch of_thread;
+  return of_thread;
+}
+
+template <typename T>
+T* room_for(int64_t count, std::vector<T>& in) {
+  if (static_cast<int64_t>(in.size()) < count) {
+    in.resize(count);
+  }
+  return in.data();
+}
 
 int64_t share_of(int64_t total, int64_t threads) {
   const int64_t fair = std::max<int64_t>((total + threads - 1) / threads, 1);
@@ -37,7 +59,7 @@ Frame::Frame(
       block_size_(block_size),
       kernels_(kernels()),
       residuals_(residuals),
-      counts_(g_.streams * g_.height) {}
+      counts_(room_for(g_.streams * g_.height, scratch().counts)) {}
 
 template <typename T>
 void Frame::compare(
@@ -55,7 +77,7 @@ void Frame::compare(
       gate_.input,
       residuals_.scores,
       residuals_.changed,
-      counts_.data()};
+      counts_};
   const int64_t rows = g_.streams * g_.height;
   share_rows(rows, input_grain(), [&](int64_t begin, int64_t end) {
     image_kernels<T>().compare(job, begin, end);
@@ -77,8 +99,9 @@ bool Frame::fires_at_rest() const {
 
 bool Frame::is_idle() const {
   return !fires_at_rest() &&
-      std::all_of(
-          counts_.begin(), counts_.end(), [](int32_t n) { return n == 0; });
+      std::all_of(counts_, counts_ + g_.streams * g_.height, [](int32_t n) {
+           return n == 0;
+         });
 }
 
 bool Frame::stays_active() const {
@@ -90,37 +113,81 @@ bool Frame::stays_active() const {
       (total_ > 0 && std::memchr(residuals_.changed, 1, size) != nullptr);
 }
 
+bool Frame::may_fire(int64_t row) const {
+  const int64_t stream = row / g_.out_height, h = row % g_.out_height;
+  if (reads_frames() ||
+      rule_.fires_at_rest(rule_.scale_by_stream ? stream : 0)) {
+    return rule_.forced == nullptr ||
+        std::memchr(rule_.forced + h * g_.out_width, 1, g_.out_width) !=
+        nullptr;
+  }
+  for (int64_t k = 0; k < g_.kernel_height; ++k) {
+    const int64_t from =
+        h * g_.stride_height + k * g_.dilation_height - g_.top;
+    if (0 <= from && from < g_.height &&
+        counts_[stream * g_.height + from] > 0) {
+      return true;
+    }
+  }
+  return false;
+}
+
 void Frame::decide(uint8_t* mask) const {
   const int64_t rows = g_.streams * g_.out_height;
-  std::vector<float> sums(g_.streams * g_.out_size());
   const int64_t work = std::max<int64_t>(g_.out_width * g_.positions(), 1);
   const int64_t grain = std::max<int64_t>(kGrainFloats / work, 1);
   const int64_t step = gate_.kernel ? g_.streams * g_.padded_size() : 0;
+  // An output that reads one input has its score.
+  float* const sums = is_pointwise()
+      ? residuals_.scores
+      : room_for(rows * g_.out_width, scratch().sums);
   share_rows(rows, grain, [&](int64_t begin, int64_t end) {
-    kernels_.support_sum(
-        g_, residuals_.scores, step, sums.data(), begin, end);
-    kernels_.threshold(g_, rule_, sums.data(), mask, begin, end);
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t first = row;
+      while (row < end && may_fire(row)) {
+        ++row;
+      }
+      if (first < row && !is_pointwise()) {
+        kernels_.support_sum(g_, residuals_.scores, step, sums, first, row);
+      }
+      if (first < row) {
+        kernels_.threshold(g_, rule_, sums, mask, first, row);
+      }
+      if (row < end) {
+        std::memset(mask + row * g_.out_width, 0, g_.out_width);
+      }
+    }
   });
   grow(mask);
+}
+
+bool Frame::is_pointwise() const {
+  return g_.positions() == 1 && g_.in_size() == g_.out_size() &&
+      g_.padded_size() == g_.in_size();
 }
 
 template <typename T>
 void Frame::transmit(
     uint8_t* mask, const ValueOf<T>* x, const Reference<T>& reference) {
-  std::vector<uint8_t> transmitted(g_.streams * g_.padded_size());
+  if (is_pointwise()) {  // what is wanted is what is transmitted
+    renew(x, reference, mask);
+    return;
+  }
+  uint8_t* const transmitted =
+      room_for(g_.streams * g_.padded_size(), scratch().transmitted);
   const int64_t work =
       g_.padded_width() * (g_.kernel_height + g_.kernel_width);
   const int64_t grain = std::max<int64_t>(kGrainFloats / work, 1);
   const int64_t in_rows = g_.streams * g_.padded_height();
   share_rows(in_rows, grain, [&](int64_t begin, int64_t end) {
-    transmit_inputs(g_, mask, transmitted.data(), begin, end);
+    transmit_inputs(g_, mask, transmitted, begin, end);
   });
   const int64_t out_rows = g_.streams * g_.out_height;
   share_rows(out_rows, grain, [&](int64_t begin, int64_t end) {
-    touched_outputs(g_, transmitted.data(), mask, begin, end);
+    touched_outputs(g_, transmitted, mask, begin, end);
   });
   grow(mask);
-  renew(x, reference, transmitted.data());
+  renew(x, reference, transmitted);
 }
 
 template <typename T>
@@ -132,47 +199,62 @@ void Frame::renew(
   const int64_t step = g_.streams * g_.padded_size();
   const int64_t maps =
       reads_frames() ? 0 : score_maps(g_, gate_.kernel != nullptr);
-  share_rows(rows, input_grain(), [&](int64_t begin, int64_t end) {
+  const auto is_renewed = [&](int64_t i) {
+    return residuals_.changed[i] &&
+        (transmitted == nullptr || transmitted[i]);
+  };
+  // The next position from i on that is renewed.
+  const auto next = [&](int64_t i, int64_t end) {
+    while (i < end && !is_renewed(i)) {
+      uint64_t eight = 1;
+      if (i + 8 <= end) {
+        std::memcpy(&eight, residuals_.changed + i, sizeof(eight));
+      }
+      i += eight == 0 ? 8 : 1;
+    }
+    return i;
+  };
+  const int64_t changed =
+      std::accumulate(counts_, counts_ + rows, INT64_C(0));
+  const int64_t grain =
+      changed * C < 2 * kGrainFloats ? rows : input_grain();
+  share_rows(rows, grain, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) {
       if (counts_[row] == 0) {
         continue;
       }
       const int64_t padded = g_.padded_row(row);
-      const auto renewed = [&](int64_t i) {
-        return residuals_.changed[i] && (transmitted == nullptr || transmitted[i]);
-      };
-      for (int64_t i = padded; i < padded + g_.width; ++i) {
+      for (int64_t i = padded; i < padded + g_.width;) {
         // What is renewed side by side is copied at once.
-        const int64_t first = i;
-        while (i < padded + g_.width && renewed(i)) {
+        const int64_t first = next(i, padded + g_.width);
+        i = first;
+        while (i < padded + g_.width && is_renewed(i)) {
+          residuals_.changed[i] = 0;
+          for (int64_t k = 0; k < maps; ++k) {
+            residuals_.scores[k * step + i] = 0;
+          }
           ++i;
         }
-        const int64_t count = i - first;
-        if (count == 0) {
-          continue;
+        if (i == first) {
+          break;
         }
         const int64_t at = row * g_.width + first - padded;
         put_values(
-            x + at * C, reference.grid, count * C,
+            x + at * C, reference.grid, (i - first) * C,
             reference.image + (reference.is_padded ? first : at) * C);
-        std::memset(residuals_.changed + first, 0, count);
-        for (int64_t k = 0; k < maps; ++k) {
-          std::memset(
-              residuals_.scores + k * step + first, 0, count * sizeof(float));
-        }
       }
     }
   });
 }
 
 void Frame::list(const uint8_t* mask) {
-  active_.resize(g_.streams * g_.out_size() + 1);
+  active_ = room_for(g_.streams * g_.out_size() + 1, scratch().active);
   total_ = 0;
   listed_.resize(g_.streams);
   for (int64_t n = 0; n < g_.streams; ++n) {
     const int64_t first = n * g_.out_size();
     listed_[n] =
-        compact(mask + first, g_.out_size(), first, active_.data() + total_);
+        compact(mask + first, g_.out_size(), first, active_ + total_);
     total_ += listed_[n];
   }
 }
@@ -200,7 +282,7 @@ void Frame::accumulate(
       results.output,
       results.activated,
       results.activation,
-      active_.data()};
+      active_};
   const bool depthwise = is_depthwise(g_);
   share_outputs([&](int64_t begin, int64_t end, int64_t first, int64_t last) {
     if (depthwise) {
@@ -214,7 +296,7 @@ void Frame::accumulate(
 template <typename T>
 void Frame::convolve(Convolution<T> job) const {
   job.geometry = &g_;
-  job.active = active_.data();
+  job.active = active_;
   share_outputs([&](int64_t begin, int64_t end, int64_t first, int64_t last) {
     image_kernels<T>().convolve(job, begin, end, first, last);
   });

@@ -119,6 +119,10 @@ class Frame {
   template <typename Run>
   void share_outputs(const Run& run) const;
   bool fires_at_rest() const;
+  // True if each output reads the input at its place, and no other.
+  bool is_pointwise() const;
+  // False for rows of outputs of which none fires.
+  bool may_fire(int64_t row) const;
   bool reads_frames() const;
   void grow(uint8_t* mask) const;
   int64_t input_grain() const;
@@ -129,8 +133,10 @@ class Frame {
   const int64_t block_size_;
   const Kernels& kernels_;
   const Residuals residuals_;
-  std::vector<int32_t> counts_;
-  std::vector<int32_t> active_;
+  // By row of the input how many positions have changed; the outputs to
+  // compute. Both are of the thread, which has one frame at a time.
+  int32_t* const counts_;
+  int32_t* active_ = nullptr;
   std::vector<int64_t> listed_;
   int64_t total_ = 0;
 };

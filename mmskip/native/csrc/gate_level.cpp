@@ -1,31 +1,16 @@
 #include "gate_level.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
 
 #include "arguments.h"
+#include "isa.h"
 
 namespace mmskip {
 namespace {
 
 // The least level; as in gate_mask.py.
 constexpr double kLeast = 1e-6;
-
-float number(float value) {
-  return value;
-}
-
-float number(uint8_t value) {
-  return value;
-}
-
-float number(BFloat16 value) {
-  const uint32_t bits = static_cast<uint32_t>(value.bits) << 16;
-  float result;
-  std::memcpy(&result, &bits, sizeof(result));
-  return result;
-}
 
 } // namespace
 
@@ -34,19 +19,13 @@ float level(const Signal<T>& signal, const float* norms) {
   const int64_t channels = signal.channels, width = signal.width;
   const int64_t count = signal.rows * (width - 1);
   std::vector<double> sums(channels);
-  // Floats are enough for a row, and compilers add several at once.
+  // Floats are enough for a row.
   std::vector<float> of_row(channels);
   for (int64_t row = 0; row < signal.rows; ++row) {
-    std::fill(of_row.begin(), of_row.end(), 0.0f);
-    float* to = of_row.data();
-    for (int64_t w = 1; w < width; ++w) {
-      const T* x = signal.first + row * signal.step + w * channels;
-      for (int64_t c = 0; c < channels; ++c) {
-        to[c] += std::abs(number(x[c]) - number(x[c - channels]));
-      }
-    }
+    image_kernels<T>().sum_steps(
+        signal.first + row * signal.step, width, channels, of_row.data());
     for (int64_t c = 0; c < channels; ++c) {
-      sums[c] += to[c];
+      sums[c] += of_row[c];
     }
   }
   double power = 0;

@@ -339,6 +339,11 @@ struct ImageKernels {
   // Rows [begin, end) of the input, of all streams.
   void (*compare)(const Comparison<T>& job, int64_t begin, int64_t end);
 
+  // Of a row of an image, (width, channels): the sums of how much neighbours
+  // differ, (channels).
+  void (*sum_steps)(
+      const T* row, int64_t width, int64_t channels, float* sums);
+
   // Rows [begin, end) of the image, of all streams.
   void (*follow)(const Following<T>& job, int64_t begin, int64_t end);
   void (*sum_rows)(const RowSums<T>& job, int64_t begin, int64_t end);
@@ -363,6 +368,9 @@ struct ByteKernels {
 
   void (*compare)(
       const Comparison<uint8_t>& job, int64_t begin, int64_t end);
+
+  void (*sum_steps)(
+      const uint8_t* row, int64_t width, int64_t channels, float* sums);
 
   // The bytes nearest to so many values; a NaN becomes 0.
   void (*round)(

@@ -22,10 +22,10 @@
 #include "support_impl.h"
 
 #define MMSKIP_IMAGES                                                       \
-  {MMSKIP_NAME, compare_rows, follow_rows, sum_changed_rows, add_rows,      \
-   pool_rows, convolve_outputs}
+  {MMSKIP_NAME, compare_rows, sum_row_steps, follow_rows, sum_changed_rows, \
+   add_rows, pool_rows, convolve_outputs}
 #define MMSKIP_BYTE_IMAGES \
-  {MMSKIP_NAME, compare_rows, round_values, convolve_outputs}
+  {MMSKIP_NAME, compare_rows, sum_row_steps, round_values, convolve_outputs}
 
 namespace mmskip {
 

@@ -39,6 +39,14 @@ void grow_blocks(
   }
 }
 
+namespace {
+
+bool is_any(const uint8_t* row, int64_t width) {
+  return std::memchr(row, 1, width) != nullptr;
+}
+
+} // namespace
+
 void transmit_inputs(
     const Geometry& g,
     const uint8_t* mask,
@@ -47,6 +55,9 @@ void transmit_inputs(
     int64_t end) {
   const int64_t padded = g.padded_width(), stride = g.stride_width;
   const int64_t reach = (g.kernel_width - 1) * g.dilation_width;
+  // True if each column of the image is read by some output of a row.
+  const bool is_all_read = g.dilation_width == 1 && g.kernel_width >= stride &&
+      (g.out_width - 1) * stride + g.kernel_width >= g.left + g.width;
   // What the outputs want of a row: 1 where none of them reads, by its first
   // position in the kernel.
   std::vector<uint8_t> wanted(reach + padded);
@@ -59,7 +70,10 @@ void transmit_inputs(
       continue;
     }
     std::fill(wanted.begin(), wanted.end(), 1);
-    for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
+    // Where a row of outputs wants nothing, no input that it reads is wanted
+    // by all.
+    bool is_wanted = true;
+    for (int64_t kh = 0; is_wanted && kh < g.kernel_height; ++kh) {
       const int64_t from = h - kh * g.dilation_height;
       if (from < 0 || from % g.stride_height != 0 ||
           from / g.stride_height >= g.out_height) {
@@ -67,9 +81,14 @@ void transmit_inputs(
       }
       const uint8_t* own =
           mask + (stream * g.out_height + from / g.stride_height) * g.out_width;
+      is_wanted = !is_all_read || is_any(own, g.out_width);
       for (int64_t w = 0; w < g.out_width; ++w) {
         wanted[reach + w * stride] &= own[w];
       }
+    }
+    if (!is_wanted) {
+      std::memset(to, 0, padded);
+      continue;
     }
     std::memset(to, 1, padded);
     for (int64_t kw = 0; kw < g.kernel_width; ++kw) {
@@ -96,12 +115,22 @@ void touched_outputs(
     const int64_t stream = row / g.out_height;
     const int64_t top = row % g.out_height * g.stride_height;
     const uint8_t* from = transmitted + (stream * g.padded_height() + top) * padded;
+    uint8_t* to = mask + row * g.out_width;
     std::fill(rows.begin(), rows.end(), 0);
+    bool is_touched = false;
     for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
       const uint8_t* line = from + kh * g.dilation_height * padded;
+      if (!is_any(line, padded)) {
+        continue;
+      }
+      is_touched = true;
       for (int64_t w = 0; w < padded; ++w) {
         rows[w] |= line[w];
       }
+    }
+    if (!is_touched) {
+      std::memset(to, 0, g.out_width);
+      continue;
     }
     std::fill(touched.begin(), touched.end(), 0);
     for (int64_t kw = 0; kw < g.kernel_width; ++kw) {
@@ -110,7 +139,6 @@ void touched_outputs(
         touched[w] |= shifted[w];
       }
     }
-    uint8_t* to = mask + row * g.out_width;
     for (int64_t w = 0; w < g.out_width; ++w) {
       to[w] = touched[w * g.stride_width];
     }
@@ -121,6 +149,18 @@ int64_t compact(
     const uint8_t* mask, int64_t size, int64_t first, int32_t* active) {
   int64_t count = 0, i = 0;
   while (i < size) {
+    // Most of it is 0.
+    uint64_t words[4];
+    while (i + 32 <= size) {
+      std::memcpy(words, mask + i, sizeof(words));
+      if (((words[0] | words[1]) | (words[2] | words[3])) != 0) {
+        break;
+      }
+      i += 32;
+    }
+    if (i == size) {
+      break;
+    }
     uint64_t eight = 1;
     if (i + 8 <= size) {
       std::memcpy(&eight, mask + i, 8);

@@ -69,6 +69,26 @@ void sum_rows(MeanStep& step, const at::Tensor& image, const uint8_t* map) {
       });
 }
 
+// From sums of rows, (N, H, C), to means of images, (N, C).
+void take_mean(
+    const std::vector<float>& sums, const at::Tensor& image, float* mean) {
+  const int64_t channels = image.size(1), height = image.size(2);
+  const double size = static_cast<double>(height * image.size(3));
+  std::vector<double> total(channels);
+  for (int64_t n = 0; n < image.size(0); ++n) {
+    std::fill(total.begin(), total.end(), 0.0);
+    for (int64_t h = 0; h < height; ++h) {
+      const float* row = sums.data() + (n * height + h) * channels;
+      for (int64_t c = 0; c < channels; ++c) {
+        total[c] += row[c];
+      }
+    }
+    for (int64_t c = 0; c < channels; ++c) {
+      mean[n * channels + c] = static_cast<float>(total[c] / size);
+    }
+  }
+}
+
 // Null: anywhere.
 const uint8_t* map_of(const Value& from, bool known) {
   const bool mapped = known && from.change == Change::kMapped;
@@ -122,7 +142,6 @@ void Plan::run_step(MeanStep& step) {
     return;
   }
   const at::Tensor image = image_of(from, step.sizes, step.result);
-  const int64_t channels = image.size(1), height = image.size(2);
   const uint8_t* map = map_of(from, step.known);
   if (step.result.scalar_type() == at::kFloat) {
     sum_rows<float>(step, image, map);
@@ -130,15 +149,13 @@ void Plan::run_step(MeanStep& step) {
     sum_rows<BFloat16>(step, image, map);
   }
   step.known = true;
-  const at::Tensor sums = at::from_blob(
-      step.sums.data(), {image.size(0), height, channels}, at::kFloat);
-  const at::Tensor mean = sums.sum({1})
-                              .div_(static_cast<double>(height * image.size(3)))
-                              .to(step.result.scalar_type())
-                              .view(step.result.sizes());
+  const at::Tensor mean =
+      at::empty(step.result.sizes(), image.options().dtype(at::kFloat));
+  take_mean(step.sums, image, mean.mutable_data_ptr<float>());
+  const at::Tensor rounded = mean.to(step.result.scalar_type());
   // Rounded, it may be what it was.
-  const bool stays = from.change == Change::kMapped && mean.equal(step.result);
-  step.result.copy_(mean);
+  const bool stays = from.change == Change::kMapped && rounded.equal(step.result);
+  step.result.copy_(rounded);
   to.change = stays ? Change::kNowhere : Change::kAnywhere;
 }
 

@@ -33,25 +33,94 @@ void check_type(const at::Tensor& image, const at::Tensor& result) {
       image.scalar_type(), " on ", image.device());
 }
 
+// Copies values, which may be few: then a call would take longer than they do.
+template <typename T>
+void copy_values(const T* from, int64_t count, T* to) {
+  if (count > 16) {
+    std::memcpy(to, from, count * sizeof(T));
+    return;
+  }
+  int64_t i = 0;
+  for (; i + 4 <= count; i += 4) {
+    std::memcpy(to + i, from + i, 4 * sizeof(T));
+  }
+  for (; i < count; ++i) {
+    to[i] = from[i];
+  }
+}
+
+// Copies some rows and columns of a map; returns whether any of it is set.
+bool crop_map(const uint8_t* from, int64_t height, int64_t width,
+              const CropStep& step, at::Tensor& mask) {
+  const std::vector<int64_t>&rows = step.rows, &columns = step.columns;
+  const int64_t out_width = mask.size(3);
+  bool any = false;
+  for (int64_t row = 0; row < mask.size(0) * mask.size(2); ++row) {
+    const int64_t h = rows[0] + row % mask.size(2) * rows[2];
+    const uint8_t* line = from + (row / mask.size(2) * height + h) * width;
+    uint8_t* to = bytes(mask) + row * out_width;
+    if (std::memchr(line, 1, width) == nullptr) {
+      std::memset(to, 0, out_width);
+      continue;
+    }
+    int64_t w = 0;
+    // Every other one of eight, packed in three steps.
+    for (; columns[2] == 2 && columns[0] + 2 * w + 8 <= width &&
+         w + 4 <= out_width;
+         w += 4) {
+      uint64_t eight;
+      std::memcpy(&eight, line + columns[0] + 2 * w, sizeof(eight));
+      eight &= UINT64_C(0x00ff00ff00ff00ff);
+      eight = (eight | eight >> 8) & UINT64_C(0x0000ffff0000ffff);
+      const uint32_t four = static_cast<uint32_t>(eight | eight >> 16);
+      std::memcpy(to + w, &four, sizeof(four));
+    }
+    for (; w < out_width; ++w) {
+      to[w] = line[columns[0] + w * columns[2]];
+    }
+    any = any || std::memchr(to, 1, out_width) != nullptr;
+  }
+  return any;
+}
+
 // Copies the channels of positions that have changed, or of all, to where
 // they begin in wider images. The image may have any strides.
 template <typename T>
 void copy_channels(
     const at::Tensor& image, const uint8_t* changed, T* to, int64_t step) {
   const int64_t channels = image.size(1), height = image.size(2),
-                width = image.size(3), across = image.stride(1);
+                width = image.size(3), across = image.stride(1),
+                beside = image.stride(3);
   const T* from = static_cast<const T*>(image.const_data_ptr());
   const auto copy_row = [&](int64_t at) {
+    const int64_t some = changed == nullptr
+        ? width
+        : std::count(changed + at * width, changed + (at + 1) * width, 1);
+    if (some == 0) {
+      return;
+    }
+    // Of few channels here and there: a branch for each position would be
+    // guessed wrong too often.
+    const bool scattered = changed != nullptr && across == 1 &&
+        channels <= 4 && 8 * some >= width && some < width;
     const T* line = from + at / height * image.stride(0) +
         at % height * image.stride(2);
     for (int64_t w = 0; w < width; ++w) {
-      if (changed != nullptr && !changed[at * width + w]) {
+      const T* pixel = line + w * beside;
+      T* begin = to + (at * width + w) * step;
+      if (scattered) {
+        const bool is_new = changed[at * width + w] != 0;
+        for (int64_t c = 0; c < channels; ++c) {
+          const T now = pixel[c], before = begin[c];
+          begin[c] = is_new ? now : before;
+        }
         continue;
       }
-      const T* pixel = line + w * image.stride(3);
-      T* begin = to + (at * width + w) * step;
+      if (some < width && !changed[at * width + w]) {
+        continue;
+      }
       if (across == 1) {
-        std::memcpy(begin, pixel, channels * sizeof(T));
+        copy_values(pixel, channels, begin);
         continue;
       }
       for (int64_t c = 0; c < channels; ++c) {
@@ -322,9 +391,10 @@ void Plan::run_step(CropStep& step) {
   if (from.change != Change::kMapped) {
     return;
   }
-  step.mask.copy_(crop(from.map, step));
   to.map = step.mask;
-  if (std::memchr(bytes(step.mask), 1, step.mask.numel()) == nullptr) {
+  if (!crop_map(
+          bytes(from.map), from.tensor.size(2), from.tensor.size(3), step,
+          step.mask)) {
     to.change = Change::kNowhere;
   }
 }

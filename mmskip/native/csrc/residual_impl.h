@@ -20,15 +20,22 @@ MMSKIP_INLINE Vector residual_of(
   return to_grid(load(x), grid) - load(reference);
 }
 
+// The same of the first `count` values; of the others it is 0.
 template <typename T>
-MMSKIP_INLINE float one_residual_of(
-    const ValueOf<T>* x, const T* reference, const Grid&) {
-  return to_float(*x) - to_float(*reference);
+MMSKIP_INLINE Vector some_residuals_of(
+    const ValueOf<T>* x, const T* reference, const Grid&, int64_t count) {
+  return load_some(x, count) - load_some(reference, count);
 }
 
-MMSKIP_INLINE float one_residual_of(
-    const BFloat16* x, const uint8_t* reference, const Grid& grid) {
-  return one_to_grid(to_float(*x), grid) - to_float(*reference);
+MMSKIP_INLINE Vector some_residuals_of(
+    const BFloat16* x,
+    const uint8_t* reference,
+    const Grid& grid,
+    int64_t count) {
+  const Vector residual = to_grid(load_some(x, count), grid) -
+      load_some(reference, count);
+  // Behind them is the zero of the grid.
+  return choose(before(count), residual, Vector{});
 }
 
 // A sum of so many steps, or of their squares.
@@ -60,11 +67,11 @@ MMSKIP_INLINE bool differs(
     found[0] |= reinterpret_cast<Bits>(
         residual_of(x + i, reference + i, grid) != Vector{});
   }
-  bool rest = false;
-  for (; i < count; ++i) {
-    rest |= !(one_residual_of(x + i, reference + i, grid) == 0);
+  if (i < count) {
+    found[1] |= reinterpret_cast<Bits>(
+        some_residuals_of(x + i, reference + i, grid, count - i) != Vector{});
   }
-  return rest || any((found[0] | found[1]) | (found[2] | found[3]));
+  return any((found[0] | found[1]) | (found[2] | found[3]));
 }
 
 // The score that a norm gate gives a position; returns whether that has
@@ -89,47 +96,38 @@ MMSKIP_INLINE bool measure(
       store(reference + c, residual);
     }
   }
-  float sum = total(sums);
-  bool rest = false;
-  for (; c < C; ++c) {
-    const float residual = one_residual_of(x + c, reference + c, job.grid);
-    sum += squared ? residual * residual : __builtin_fabsf(residual);
-    rest |= !(residual == 0);
+  if (c < C) {
+    const Vector residual =
+        some_residuals_of(x + c, reference + c, job.grid, C - c);
+    sums += magnitude_of(residual, squared);
+    found |= reinterpret_cast<Bits>(residual != Vector{});
     if (subtract) {
-      store_one(reference + c, residual);
+      store_some(reference + c, residual, C - c);
     }
   }
-  *score = in_steps<T>(sum, job.grid, squared) / static_cast<float>(C);
-  return rest || any(found);
+  *score =
+      in_steps<T>(total(sums), job.grid, squared) / static_cast<float>(C);
+  return any(found);
 }
 
 // Positions of a learned gate's kernel whose products are summed at a time.
 constexpr int kProducts = 4;
 
-// The values that a learned gate reads in channels c, c + 1, ...
+// What a learned gate reads of `count` values; behind them are zeros.
 template <GateInput input, typename T>
 MMSKIP_INLINE Vector seen(
-    const ValueOf<T>* x, const T* reference, const Grid& grid, int64_t c) {
+    const ValueOf<T>* x, const T* reference, const Grid& grid, int64_t count) {
+  const bool whole = count >= kLanes;
   if (input == GateInput::kFrame) {
-    return load(x + c);
+    return whole ? load(x) : load_some(x, count);
   }
-  Vector residual = residual_of(x + c, reference + c, grid);
+  Vector residual = whole ? residual_of(x, reference, grid)
+                          : some_residuals_of(x, reference, grid, count);
   if constexpr (sizeof(T) == 1) {
     residual *= grid.step;
   }
   return input == GateInput::kMagnitude ? magnitude_of(residual, false)
                                         : residual;
-}
-
-template <GateInput input, typename T>
-MMSKIP_INLINE float seen_one(
-    const ValueOf<T>* x, const T* reference, const Grid& grid, int64_t c) {
-  if (input == GateInput::kFrame) {
-    return to_float(x[c]);
-  }
-  const float residual = in_steps<T>(
-      one_residual_of(x + c, reference + c, grid), grid, false);
-  return input == GateInput::kMagnitude ? __builtin_fabsf(residual) : residual;
 }
 
 // The products of one input position with `count` positions of the kernel.
@@ -143,20 +141,19 @@ MMSKIP_INLINE void products(
     int64_t step) {
   const int64_t C = job.geometry->in_channels;
   Vector sums[count] = {};
-  int64_t c = 0;
-  for (; c + kLanes <= C; c += kLanes) {
-    const Vector value = seen<input>(x, reference, job.grid, c);
+  for (int64_t c = 0; c < C; c += kLanes) {
+    const int64_t left = C - c;
+    const Vector value = seen<input>(x + c, reference + c, job.grid, left);
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
-      sums[k] += value * load(gate + k * C + c);
+      const float* from = gate + k * C + c;
+      sums[k] +=
+          value * (left >= kLanes ? load(from) : load_some(from, left));
     }
   }
+#pragma GCC unroll 4
   for (int k = 0; k < count; ++k) {
-    float sum = total(sums[k]);
-    for (int64_t rest = c; rest < C; ++rest) {
-      sum += seen_one<input>(x, reference, job.grid, rest) * gate[k * C + rest];
-    }
-    scores[k * step] = sum;
+    scores[k * step] = total(sums[k]);
   }
 }
 
@@ -236,6 +233,63 @@ MMSKIP_INLINE bool compare_position(
   return false;
 }
 
+// Values that are compared before they are looked at one by one, and up to
+// how many channels a position has none of its own.
+constexpr int64_t kCompared = 256, kFewChannels = 8;
+
+// True if a norm gate looks at values of so few channels that positions share
+// vectors.
+template <typename T>
+MMSKIP_INLINE bool shares_vectors(const Comparison<T>& job) {
+  return job.gate == nullptr && !job.subtract &&
+      job.geometry->in_channels <= kFewChannels;
+}
+
+// Positions [left, right) of a row that share vectors; returns how many have
+// changed.
+template <typename T>
+MMSKIP_INLINE int32_t compare_positions(
+    const Comparison<T>& job,
+    const ValueOf<T>* x,
+    const T* reference,
+    int64_t padded,
+    int64_t left,
+    int64_t right) {
+  const int64_t C = job.geometry->in_channels;
+  const int64_t most = kCompared / C;
+  const bool squared = job.order == 2;
+  int32_t count = 0;
+  for (int64_t begin = left; begin < right; begin += most) {
+    const int64_t end = begin + most < right ? begin + most : right;
+    const int64_t first = begin * C, size = (end - begin) * C;
+    float magnitudes[kCompared + kLanes];
+    uint8_t others[kCompared + kLanes];
+    for (int64_t i = 0; i < size; i += kLanes) {
+      const int64_t at = first + i, some = size - i;
+      const Vector residual = some >= kLanes
+          ? residual_of(x + at, reference + at, job.grid)
+          : some_residuals_of(x + at, reference + at, job.grid, some);
+      const Bits other = reinterpret_cast<Bits>(residual != Vector{});
+      store(magnitudes + i, magnitude_of(residual, squared));
+      store(others + i, choose(other, splat(1), Vector{}));
+    }
+    for (int64_t w = begin; w < end; ++w) {
+      const int64_t at = (w - begin) * C;
+      float sum = 0;
+      uint8_t changed = 0;
+      for (int64_t c = at; c < at + C; ++c) {
+        sum += magnitudes[c];
+        changed |= others[c];
+      }
+      job.scores[padded + w] =
+          in_steps<T>(sum, job.grid, squared) / static_cast<float>(C);
+      job.changed[padded + w] = changed;
+      count += changed;
+    }
+  }
+  return count;
+}
+
 // A row of which candidates are known.
 template <typename T>
 MMSKIP_INLINE int32_t compare_candidates(
@@ -256,6 +310,14 @@ MMSKIP_INLINE int32_t compare_candidates(
     }
     if (candidates[w] == 0) {
       count += job.changed[padded + w];
+      continue;
+    }
+    if (shares_vectors(job)) {
+      const int64_t first = w;
+      while (w + 1 < width && candidates[w + 1] != 0) {
+        ++w;
+      }
+      count += compare_positions(job, x, reference, padded, first, w + 1);
       continue;
     }
     if (reads_frames) {
@@ -293,6 +355,10 @@ MMSKIP_INLINE int32_t compare_row(
             (right - left) * C)) {
       continue;
     }
+    if (shares_vectors(job)) {
+      count += compare_positions(job, x, reference, padded, left, right);
+      continue;
+    }
     for (int64_t w = left; w < right; ++w) {
       count += compare_position(job, x + w * C, reference + w * C, padded + w);
     }
@@ -316,6 +382,29 @@ void compare_rows(const Comparison<T>& job, int64_t begin, int64_t end) {
   }
 }
 
+template <typename T>
+void sum_row_steps(
+    const T* row, int64_t width, int64_t channels, float* sums) {
+  for (int64_t c = 0; c < channels; c += kLanes) {
+    const int64_t left = channels - c;
+    const auto read = [&](int64_t w) MMSKIP_ALWAYS {
+      const T* from = row + w * channels + c;
+      return left >= kLanes ? load(from) : load_some(from, left);
+    };
+    Vector sum = {}, before = read(0);
+    for (int64_t w = 1; w < width; ++w) {
+      const Vector now = read(w);
+      sum += magnitude_of(now - before, false);
+      before = now;
+    }
+    if (left >= kLanes) {
+      store(sums + c, sum);
+    } else {
+      store_some(sums + c, sum, left);
+    }
+  }
+}
+
 inline void round_values(
     const BFloat16* from, const Grid& given, int64_t count, uint8_t* to) {
   const Grid grid = given;  // what is stored as bytes might be a part of it
@@ -323,59 +412,85 @@ inline void round_values(
   for (; i + kLanes <= count; i += kLanes) {
     store(to + i, to_grid(load(from + i), grid));
   }
-  for (; i < count; ++i) {
-    store_one(to + i, one_to_grid(to_float(from[i]), grid));
+  if (i < count) {
+    store_some(to + i, to_grid(load_some(from + i, count - i), grid), count - i);
   }
 }
 
-// True if a copy is not what an image is rounded to.
+// Tells if values of a copy are not what an image is rounded to, and, if
+// `others` is given, which.
 template <typename T>
-MMSKIP_INLINE bool is_other(const float* image, const T* copy, int64_t count) {
-  int64_t i = 0;
-  Bits found[2] = {};
-  for (; i + 2 * kLanes <= count; i += 2 * kLanes) {
-    found[0] |= reinterpret_cast<Bits>(
-        as_stored<T>(load(image + i)) - load(copy + i) != Vector{});
-    found[1] |= reinterpret_cast<Bits>(
-        as_stored<T>(load(image + i + kLanes)) - load(copy + i + kLanes) !=
-        Vector{});
+MMSKIP_INLINE bool find_others(
+    const float* image, const T* copy, int64_t count, uint8_t* others) {
+  Bits found = {};
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int64_t left = count - i;
+    const Vector residual = left >= kLanes
+        ? as_stored<T>(load(image + i)) - load(copy + i)
+        : as_stored<T>(load_some(image + i, left)) - load_some(copy + i, left);
+    const Bits other = reinterpret_cast<Bits>(residual != Vector{});
+    if (others != nullptr) {
+      store(others + i, choose(other, splat(1), Vector{}));
+    }
+    found |= other;
   }
-  bool rest = false;
-  for (; i < count; ++i) {
-    rest |= !(one_as_stored<T>(image[i]) - to_float(copy[i]) == 0);
+  return any(found);
+}
+
+// Positions [left, right) of a row, which have no more than kCompared values,
+// or a single one; returns how many have changed.
+template <typename T>
+MMSKIP_INLINE int32_t follow_positions(
+    const float* image,
+    T* copy,
+    uint8_t* mask,
+    int64_t left,
+    int64_t right,
+    int64_t C) {
+  uint8_t others[kCompared + kLanes];
+  const int64_t count = (right - left) * C;
+  image += left * C;
+  copy += left * C;
+  const bool single = right - left == 1;
+  if (!find_others(image, copy, count, single ? nullptr : others)) {
+    __builtin_memset(mask + left, 0, right - left);
+    return 0;
   }
-  return rest || any(found[0] | found[1]);
+  int32_t changed = single;
+  mask[left] = single;
+  for (int64_t w = left; !single && w < right; ++w) {
+    uint8_t any_other = 0;
+    for (int64_t c = 0; c < C; ++c) {
+      any_other |= others[(w - left) * C + c];
+    }
+    mask[w] = any_other;
+    changed += any_other;
+  }
+  // What has not changed is what it is rounded to.
+  int64_t c = 0;
+  for (; c + kLanes <= count; c += kLanes) {
+    store(copy + c, load(image + c));
+  }
+  if (c < count) {
+    store_some(copy + c, load_some(image + c, count - c), count - c);
+  }
+  return changed;
 }
 
 template <typename T>
 void follow_rows(const Following<T>& job, int64_t begin, int64_t end) {
   const int64_t C = job.channels, width = job.width;
-  const int64_t run = C >= 256 ? 1 : 256 / C;
+  const int64_t run = C >= kCompared ? 1 : kCompared / C;
   for (int64_t row = begin; row < end; ++row) {
     const float* image = job.image + row * width * C;
     T* copy = job.copy + row * width * C;
     uint8_t* mask = job.mask + row * width;
-    int32_t count = 0;
+    job.counts[row] = 0;
     for (int64_t left = 0; left < width; left += run) {
       const int64_t right = left + run < width ? left + run : width;
-      if (!is_other(image + left * C, copy + left * C, (right - left) * C)) {
-        __builtin_memset(mask + left, 0, right - left);
-        continue;
-      }
-      for (int64_t w = left; w < right; ++w) {
-        mask[w] = is_other(image + w * C, copy + w * C, C);
-        count += mask[w];
-      }
-      // What has not changed is what it is rounded to.
-      int64_t c = left * C;
-      for (; c + kLanes <= right * C; c += kLanes) {
-        store(copy + c, load(image + c));
-      }
-      for (; c < right * C; ++c) {
-        store_one(copy + c, image[c]);
-      }
+      job.counts[row] +=
+          follow_positions(image, copy, mask, left, right, C);
     }
-    job.counts[row] = count;
   }
 }
 

@@ -23,6 +23,12 @@ typedef uint8_t LooseBytes
 
 constexpr int kLanes = MMSKIP_BYTES / 4;
 
+// A number as a type.
+template <int its_value>
+struct Constant {
+  static constexpr int value = its_value;
+};
+
 #define MMSKIP_ALWAYS __attribute__((always_inline))
 #define MMSKIP_INLINE inline MMSKIP_ALWAYS
 
@@ -144,6 +150,25 @@ MMSKIP_INLINE Vector as_floats(Bits sums) {
   return __builtin_convertvector(sums, Vector);
 }
 
+// The larger and the smaller of numbers that are no NaN.
+MMSKIP_INLINE Vector larger(Vector a, Vector b) {
+#if defined(__AVX2__)
+  __asm__("vmaxps %1, %0, %0" : "+v"(a) : "v"(b));
+  return a;
+#else
+  return choose(b > a, b, a);
+#endif
+}
+
+MMSKIP_INLINE Vector smaller(Vector a, Vector b) {
+#if defined(__AVX2__)
+  __asm__("vminps %1, %0, %0" : "+v"(a) : "v"(b));
+  return a;
+#else
+  return choose(b < a, b, a);
+#endif
+}
+
 // The places on a grid that are nearest to numbers, of two the even one.
 MMSKIP_INLINE Vector to_grid(Vector value, const Grid& grid) {
   // Numbers from 2^23 on are whole. It is added to what was chosen, so that
@@ -152,17 +177,9 @@ MMSKIP_INLINE Vector to_grid(Vector value, const Grid& grid) {
   const Vector low = splat(-grid.zero), high = splat(255 - grid.zero);
   Vector x = value * grid.inverse;
   x = choose(x == x, x, Vector{});
-  x = choose(low > x, low, x);
-  x = choose(high < x, high, x);
-  return ((x + whole) - whole) + grid.zero;
-}
-
-// What is read again of a number that was stored in an image of this type.
-template <typename T>
-MMSKIP_INLINE float one_as_stored(float value) {
-  T stored;
-  store_one(&stored, value);
-  return to_float(stored);
+  x = smaller(larger(x, low), high);
+  // Both differences are whole, so nothing is rounded but the sum.
+  return (x + whole) - (whole - grid.zero);
 }
 
 MMSKIP_INLINE float to_float(uint8_t value) {
@@ -173,9 +190,71 @@ MMSKIP_INLINE void store_one(uint8_t* to, float value) {
   *to = static_cast<uint8_t>(value);
 }
 
-MMSKIP_INLINE float one_to_grid(float value, const Grid& grid) {
-  return to_grid(splat(value), grid)[0];
+// True in the first `count` lanes.
+MMSKIP_INLINE Bits before(int64_t count) {
+  Bits lanes;
+  for (int i = 0; i < kLanes; ++i) {
+    lanes[i] = i;
+  }
+  return lanes < static_cast<int32_t>(count);
 }
+
+#if defined(__AVX512F__)
+
+// The first `count` lanes.
+MMSKIP_INLINE uint16_t first_lanes(int64_t count) {
+  return static_cast<uint16_t>((1u << count) - 1);
+}
+
+// Lanes behind the first `count` are 0; nothing there is read or written.
+MMSKIP_INLINE Vector load_some(const float* from, int64_t count) {
+  Vector value;
+  __asm__("vmovups %1, %0%{%2%}%{z%}"
+          : "=v"(value)
+          : "m"(*reinterpret_cast<const Loose*>(from)),
+            "Yk"(first_lanes(count)));
+  return value;
+}
+
+MMSKIP_INLINE Vector load_some(const BFloat16* from, int64_t count) {
+  Words words;
+  __asm__("vpmovzxwd %1, %0%{%2%}%{z%}"
+          : "=v"(words)
+          : "m"(*reinterpret_cast<const LooseHalves*>(from)),
+            "Yk"(first_lanes(count)));
+  return reinterpret_cast<Vector>(words << 16);
+}
+
+MMSKIP_INLINE Vector load_some(const uint8_t* from, int64_t count) {
+  Bits words;
+  __asm__("vpmovzxbd %1, %0%{%2%}%{z%}"
+          : "=v"(words)
+          : "m"(*reinterpret_cast<const LooseBytes*>(from)),
+            "Yk"(first_lanes(count)));
+  return __builtin_convertvector(words, Vector);
+}
+
+MMSKIP_INLINE void store_some(float* to, Vector value, int64_t count) {
+  __asm__("vmovups %1, %0%{%2%}"
+          : "+m"(*reinterpret_cast<Loose*>(to))
+          : "v"(value), "Yk"(first_lanes(count)));
+}
+
+MMSKIP_INLINE void store_some(BFloat16* to, Vector value, int64_t count) {
+  const Words words = round_words(value) >> 16;
+  __asm__("vpmovdw %1, %0%{%2%}"
+          : "+m"(*reinterpret_cast<LooseHalves*>(to))
+          : "v"(words), "Yk"(first_lanes(count)));
+}
+
+MMSKIP_INLINE void store_some(uint8_t* to, Vector value, int64_t count) {
+  const Bits words = __builtin_convertvector(value, Bits);
+  __asm__("vpmovdb %1, %0%{%2%}"
+          : "+m"(*reinterpret_cast<LooseBytes*>(to))
+          : "v"(words), "Yk"(first_lanes(count)));
+}
+
+#else
 
 template <typename T>
 MMSKIP_INLINE Vector load_some(const T* from, int64_t count) {
@@ -193,6 +272,8 @@ MMSKIP_INLINE void store_some(T* to, Vector value, int64_t count) {
   }
 }
 
+#endif
+
 MMSKIP_INLINE Vector magnitude_of(Vector residual, bool squared) {
   if (squared) {
     return residual * residual;
@@ -209,24 +290,37 @@ MMSKIP_INLINE void prefetch(const T* from, int64_t count) {
   }
 }
 
+typedef float FourFloats __attribute__((vector_size(16)));
+typedef int32_t FourBits __attribute__((vector_size(16)));
+
 // Lanes are combined four at a time: one after the other, each would have to
 // wait for the one before.
 MMSKIP_INLINE bool any(Bits bits) {
-  int32_t four[4] = {};
-  for (int i = 0; i < kLanes; i += 4) {
-    for (int k = 0; k < 4; ++k) {
-      four[k] |= bits[i + k];
-    }
+#if defined(__AVX512F__)
+  uint16_t lanes;
+  __asm__("vptestmd %1, %1, %0" : "=Yk"(lanes) : "v"(bits));
+  return lanes != 0;
+#else
+  FourBits quarters[kLanes / 4];
+  __builtin_memcpy(quarters, &bits, sizeof(bits));
+  FourBits all = quarters[0];
+#pragma GCC unroll 4
+  for (int i = 1; i < kLanes / 4; ++i) {
+    all |= quarters[i];
   }
-  return ((four[0] | four[1]) | (four[2] | four[3])) != 0;
+  uint64_t halves[2];
+  __builtin_memcpy(halves, &all, sizeof(all));
+  return (halves[0] | halves[1]) != 0;
+#endif
 }
 
 MMSKIP_INLINE float total(Vector value) {
-  float four[4] = {};
-  for (int i = 0; i < kLanes; i += 4) {
-    for (int k = 0; k < 4; ++k) {
-      four[k] += value[i + k];
-    }
+  FourFloats quarters[kLanes / 4];
+  __builtin_memcpy(quarters, &value, sizeof(value));
+  FourFloats four = quarters[0];
+#pragma GCC unroll 4
+  for (int i = 1; i < kLanes / 4; ++i) {
+    four += quarters[i];
   }
   return (four[0] + four[1]) + (four[2] + four[3]);
 }
