@@ -394,6 +394,23 @@ def test_a_crop_is_a_view_and_its_changes_are_cropped():
         assert plan.change(1) == change
 
 
+@pytest.mark.parametrize('begin', [0, 1])
+@pytest.mark.parametrize('step', [1, 2, 3])
+def test_maps_of_crops_are_those_of_their_places(begin, step):
+    plan = native.new_plan(2)
+    plan.put(0, image(2, 3, 11, 37))
+    rows, columns = [begin, 11, step], [begin, 37, step]
+    plan.add_crop(0, 1, rows, columns)
+    changed = torch.rand(2, 1, 11, 37) < 0.3
+    changed[0, 0, :7] = False
+
+    plan.mark(0, MAPPED, changed)
+    plan.run(0, 1)
+
+    expected = changed[:, :, begin::step, begin::step]
+    assert torch.equal(plan.map(1), expected)
+
+
 def test_crops_without_rows_or_steps_are_refused():
     plan = native.new_plan(2)
     plan.put(0, image(1, 3, 6, 8))

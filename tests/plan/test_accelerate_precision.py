@@ -339,3 +339,78 @@ def test_what_cannot_be_is_refused():
     mmskip.accelerate(net)
     with pytest.raises(ValueError, match='accelerate'):
         mmskip.accelerate(net)
+
+
+def runs_of_all_lengths(size):
+    """A mask of which row h has h outputs side by side, and one more."""
+    mask = torch.zeros(size, size, dtype=torch.bool)
+    for h in range(size):
+        first = h // 3
+        mask[h, first : first + h] = True
+        mask[h, -1] = True
+    return mask
+
+
+@pytest.mark.parametrize('channels', [3, 8, 24, 40])
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+@pytest.mark.parametrize('groups', ['one', 'all'])
+@pytest.mark.parametrize('width', [1, 3, 5, 7])
+def test_outputs_side_by_side_are_those_of_torch(
+    width, groups, precision, channels
+):
+    conv = nn.Conv2d(
+        channels,
+        channels,
+        width,
+        padding=width // 2,
+        groups=channels if groups == 'all' else 1,
+    )
+    for parameter in conv.parameters():
+        parameter.data.mul_(9).round_()
+    dense = copy.deepcopy(conv)
+    net = converted(
+        nn.Sequential(conv), dict(type='InputNormGate', threshold=-1)
+    )
+    mmskip.accelerate(net, precision)
+    video = [torch.randn(2, channels, 18, 18).round() for _ in range(3)]
+    mask = runs_of_all_lengths(18)
+    net[0].force_mask(mask)
+
+    outputs = run(net, video)
+
+    expected = dense(video[0])
+    for x, output in zip(video, outputs, strict=True):
+        now = dense(x)
+        expected = now if x is video[0] else torch.where(mask, now, expected)
+        if precision == 'bfloat16':
+            assert torch.equal(output, rounded(expected))
+        else:
+            assert torch.equal(output, expected)
+
+
+@pytest.mark.parametrize('channels', [1, 3, 5, 17, 255, 257, 300])
+@pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
+def test_changes_are_found_in_any_number_of_channels(precision, channels):
+    conv = nn.Conv2d(channels, 4, 1, bias=False)
+    conv.weight.data.mul_(9).round_()
+    net = converted(
+        nn.Sequential(conv), dict(type='InputNormGate', threshold=0)
+    )
+    mmskip.accelerate(net, precision)
+    first = torch.randn(2, channels, 9, 70).round()
+    changed = torch.rand(2, 1, 9, 70) < 0.1
+    changed[:, :, 2:5] = False
+    second = first.clone()
+    # In one channel of each position that changed.
+    channel = torch.randint(channels, changed.shape)
+    second.scatter_add_(1, channel, changed.float())
+    state = StreamState()
+
+    outputs = run(net, [first, first, second], state)
+
+    (mask,) = state.last_masks().values()
+    assert torch.equal(mask, changed)
+    for x, output in zip((first, first, second), outputs, strict=True):
+        assert torch.equal(
+            output, rounded(conv(x)) if precision == 'bfloat16' else conv(x)
+        )
