@@ -131,6 +131,7 @@ def test_after_an_interrupt_the_files_are_complete(run, monkeypatch, kind):
         original(totals, result)
         if totals.frames == 3:
             signal.raise_signal(signal.Signals[kind])
+            time.sleep(0.2)  # until the main thread has heard it
 
     monkeypatch.setattr(run.tool.apis.StreamTotals, 'add', add)
     code, out, _ = run(path, '--out', 'o.mp4', '--json', 'o.json')
