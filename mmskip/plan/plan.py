@@ -79,7 +79,7 @@ class PlannedConv:
         return self._memory.nbytes
 
     def settings(self) -> Iterator[tuple[dict[str, Any], str]]:
-        """List where that is which must stay; weights may be written."""
+        """List the dicts and keys of the settings that must stay."""
         layer = self.layer
         yield layer._parameters, 'weight'
         yield layer._parameters, 'bias'
@@ -91,9 +91,9 @@ class PlannedConv:
 
     @property
     def asks_gate(self) -> bool:
-        """True if the gate has to be asked whether it is what it was.
+        """True if only the gate itself knows whether it has changed.
 
-        A norm gate forgets its parameters if it gets others.
+        A norm gate drops its parameters when one of its settings changes.
         """
         return type(self.layer.gate).params is not NormGate.params
 

@@ -54,7 +54,7 @@ class StreamForward:
 
     def trains(self) -> bool:
         """Tell if a module is in training mode, and acts differently then."""
-        # Without steps of Python: it is asked in every frame.
+        # No Python loop: it is asked in every frame.
         return any(map(operator.attrgetter('training'), self._moded))
 
     def run_plain(self, *args: Any, **kwargs: Any) -> Any:

@@ -460,7 +460,7 @@ class StreamState:
         self._masks.update(masks)
 
     def has_noted(self, masks: Mapping[CallSite, Tensor]) -> bool:
-        """Tell if call sites computed last what they say, and nothing else."""
+        """Tell if these masks are those of the last calls at their sites."""
         noted = map(self._masks.get, masks)
         return all(map(operator.is_, noted, masks.values()))
 
@@ -499,11 +499,11 @@ class StreamState:
 
 
 class Contents:
-    """Notes what dicts hold under their keys, to tell if that is still there.
+    """Notes what dicts hold under some keys, to tell if it is still there.
 
-    It is asked in every frame about each setting of each layer: hundreds of
-    steps of Python would cost as much as a small network. ``dict.get`` and
-    ``is`` are called without any.
+    A plan asks this in every frame for each setting of each layer. A Python
+    loop over hundreds of them would cost as much as a small network, so
+    ``map`` calls ``dict.get`` and ``is`` from C.
 
     Args:
         entries: Dicts and keys.

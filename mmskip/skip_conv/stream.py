@@ -406,7 +406,7 @@ class StreamBinding(Binding):
 
     def count(self, calls: Mapping[nn.Module, int]) -> None:
         """Count calls that are made elsewhere."""
-        if self._calls.keys().isdisjoint(calls):  # without steps of Python
+        if self._calls.keys().isdisjoint(calls):  # no Python loop
             self._calls.update(calls)
             return
         for module, number in calls.items():

@@ -442,11 +442,8 @@ MMSKIP_INLINE void sum_side_by_side(
     float (*to)[kBlock]) {
   const Geometry& g = *job.geometry;
   const int64_t C = g.in_channels;
-  const auto read = [&](const auto* at) MMSKIP_ALWAYS {
-    return count >= kLanes ? load(at) : load_some(at, count);
-  };
   Vector sums[outputs];
-  const Vector bias = read(job.bias + first);
+  const Vector bias = load_up_to(job.bias + first, count);
 #pragma GCC unroll 8
   for (int i = 0; i < outputs; ++i) {
     sums[i] = bias;
@@ -457,11 +454,11 @@ MMSKIP_INLINE void sum_side_by_side(
     Vector weights[width];
 #pragma GCC unroll 8
     for (int t = 0; t < width; ++t) {
-      weights[t] = read(w + t * C);
+      weights[t] = load_up_to(w + t * C, count);
     }
 #pragma GCC unroll 16
     for (int column = 0; column < outputs + width - 1; ++column) {
-      const Vector value = read(x + column * C);
+      const Vector value = load_up_to(x + column * C, count);
 #pragma GCC unroll 8
       for (int t = 0; t < width; ++t) {
         if (0 <= column - t && column - t < outputs) {
@@ -486,13 +483,11 @@ MMSKIP_INLINE void sum_alone(
     int64_t first,
     int64_t count,
     float* to) {
-  const auto read = [&](const auto* at) MMSKIP_ALWAYS {
-    return count >= kLanes ? load(at) : load_some(at, count);
-  };
-  Vector sums = read(job.bias + first);
+  const T* weight = job.weight + first;
+  Vector sums = load_up_to(job.bias + first, count);
   for (int64_t t = 0; t < runs.count; ++t) {
-    sums += read(from + offsets[t] + first) *
-        read(job.weight + t * job.geometry->in_channels + first);
+    sums += load_up_to(from + offsets[t] + first, count) *
+        load_up_to(weight + t * job.geometry->in_channels, count);
   }
   store(to, sums);
 }

@@ -60,16 +60,10 @@ MMSKIP_INLINE void pool_window(
     for (int64_t h = rows.first; h < rows.last; ++h) {
       const T* line = image + h * job.width * C + c;
       for (int64_t w = columns.first; w < columns.last; ++w) {
-        const T* from = line + w * C;
-        take_maximum(
-            left >= kLanes ? load(from) : load_some(from, left), maximum);
+        take_maximum(load_up_to(line + w * C, left), maximum);
       }
     }
-    if (left >= kLanes) {
-      store(to + c, maximum);
-    } else {
-      store_some(to + c, maximum, left);
-    }
+    store_up_to(to + c, maximum, left);
   }
 }
 

@@ -117,12 +117,12 @@ constexpr int kProducts = 4;
 template <GateInput input, typename T>
 MMSKIP_INLINE Vector seen(
     const ValueOf<T>* x, const T* reference, const Grid& grid, int64_t count) {
-  const bool whole = count >= kLanes;
   if (input == GateInput::kFrame) {
-    return whole ? load(x) : load_some(x, count);
+    return load_up_to(x, count);
   }
-  Vector residual = whole ? residual_of(x, reference, grid)
-                          : some_residuals_of(x, reference, grid, count);
+  Vector residual = count >= kLanes
+      ? residual_of(x, reference, grid)
+      : some_residuals_of(x, reference, grid, count);
   if constexpr (sizeof(T) == 1) {
     residual *= grid.step;
   }
@@ -146,9 +146,7 @@ MMSKIP_INLINE void products(
     const Vector value = seen<input>(x + c, reference + c, job.grid, left);
 #pragma GCC unroll 4
     for (int k = 0; k < count; ++k) {
-      const float* from = gate + k * C + c;
-      sums[k] +=
-          value * (left >= kLanes ? load(from) : load_some(from, left));
+      sums[k] += value * load_up_to(gate + k * C + c, left);
     }
   }
 #pragma GCC unroll 4
@@ -387,21 +385,13 @@ void sum_row_steps(
     const T* row, int64_t width, int64_t channels, float* sums) {
   for (int64_t c = 0; c < channels; c += kLanes) {
     const int64_t left = channels - c;
-    const auto read = [&](int64_t w) MMSKIP_ALWAYS {
-      const T* from = row + w * channels + c;
-      return left >= kLanes ? load(from) : load_some(from, left);
-    };
-    Vector sum = {}, before = read(0);
+    Vector sum = {}, before = load_up_to(row + c, left);
     for (int64_t w = 1; w < width; ++w) {
-      const Vector now = read(w);
+      const Vector now = load_up_to(row + w * channels + c, left);
       sum += magnitude_of(now - before, false);
       before = now;
     }
-    if (left >= kLanes) {
-      store(sums + c, sum);
-    } else {
-      store_some(sums + c, sum, left);
-    }
+    store_up_to(sums + c, sum, left);
   }
 }
 
@@ -425,9 +415,8 @@ MMSKIP_INLINE bool find_others(
   Bits found = {};
   for (int64_t i = 0; i < count; i += kLanes) {
     const int64_t left = count - i;
-    const Vector residual = left >= kLanes
-        ? as_stored<T>(load(image + i)) - load(copy + i)
-        : as_stored<T>(load_some(image + i, left)) - load_some(copy + i, left);
+    const Vector residual = as_stored<T>(load_up_to(image + i, left)) -
+        load_up_to(copy + i, left);
     const Bits other = reinterpret_cast<Bits>(residual != Vector{});
     if (others != nullptr) {
       store(others + i, choose(other, splat(1), Vector{}));
@@ -467,12 +456,8 @@ MMSKIP_INLINE int32_t follow_positions(
     changed += any_other;
   }
   // What has not changed is what it is rounded to.
-  int64_t c = 0;
-  for (; c + kLanes <= count; c += kLanes) {
-    store(copy + c, load(image + c));
-  }
-  if (c < count) {
-    store_some(copy + c, load_some(image + c, count - c), count - c);
+  for (int64_t c = 0; c < count; c += kLanes) {
+    store_up_to(copy + c, load_up_to(image + c, count - c), count - c);
   }
   return changed;
 }

@@ -274,6 +274,21 @@ MMSKIP_INLINE void store_some(T* to, Vector value, int64_t count) {
 
 #endif
 
+// The next values, of which no more than `count` are there.
+template <typename T>
+MMSKIP_INLINE Vector load_up_to(const T* from, int64_t count) {
+  return count >= kLanes ? load(from) : load_some(from, count);
+}
+
+template <typename T>
+MMSKIP_INLINE void store_up_to(T* to, Vector value, int64_t count) {
+  if (count >= kLanes) {
+    store(to, value);
+  } else {
+    store_some(to, value, count);
+  }
+}
+
 MMSKIP_INLINE Vector magnitude_of(Vector residual, bool squared) {
   if (squared) {
     return residual * residual;
