@@ -1,6 +1,7 @@
 #include "layout.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "share_rows.h"
 
@@ -38,6 +39,32 @@ void transpose(
       });
 }
 
+// Values of a share of a copy: a page of floats.
+constexpr int64_t kCopied = 1024;
+
+float as_float(float value) {
+  return value;
+}
+
+float as_float(at::BFloat16 value) {
+  const uint32_t bits = static_cast<uint32_t>(value.x) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof(result));
+  return result;
+}
+
+template <typename T>
+void copy_floats(const T* from, float* to, int64_t count) {
+  share_rows(
+      (count + kCopied - 1) / kCopied, grain_of(kCopied),
+      [&](int64_t begin, int64_t end) {
+        const int64_t last = std::min(end * kCopied, count);
+        for (int64_t i = begin * kCopied; i < last; ++i) {
+          to[i] = as_float(from[i]);
+        }
+      });
+}
+
 } // namespace
 
 bool is_channels_last(const at::Tensor& image) {
@@ -62,6 +89,20 @@ at::Tensor contiguous_copy(const at::Tensor& image) {
   transpose(
       image.const_data_ptr<float>(), result.mutable_data_ptr<float>(),
       image.size(0), image.size(2) * image.size(3), image.size(1));
+  return result;
+}
+
+at::Tensor float_copy(const at::Tensor& values) {
+  TORCH_CHECK(
+      values.is_non_overlapping_and_dense(),
+      "expected values without gaps between them");
+  at::Tensor result = at::empty_like(values, values.options().dtype(at::kFloat));
+  float* const to = result.mutable_data_ptr<float>();
+  if (values.scalar_type() == at::kFloat) {
+    copy_floats(values.const_data_ptr<float>(), to, values.numel());
+  } else {
+    copy_floats(values.const_data_ptr<at::BFloat16>(), to, values.numel());
+  }
   return result;
 }
 

@@ -16,4 +16,7 @@ at::Tensor to_channels_last(const at::Tensor& image);
 // An image that is channels last as a contiguous copy.
 at::Tensor contiguous_copy(const at::Tensor& image);
 
+// Values in float32 or bfloat16 as a copy in float32, in the same order.
+at::Tensor float_copy(const at::Tensor& values);
+
 } // namespace mmskip
