@@ -92,8 +92,8 @@ class SiteOf final : public PlannedSite {
     image_ = new_padded<T>(geometry_, grid_);
     const at::Tensor input = memory[0].to(kType<Value>).contiguous(kLast);
     copy_inside(geometry_, data<Value>(input), grid_, data<T>(image_));
-    if (layer_->gate->norms) {
-      // Rows of the output: it is not kept, and the level is that of them.
+    if (layer_->gate->norms && !activation_.is_none()) {
+      // Rows of the output: it is kept activated, and the level is of these.
       signal_ = memory[1]
                     .slice(2, 0, geometry_.out_height, step_)
                     .to(kType<Value>)
@@ -139,7 +139,7 @@ class SiteOf final : public PlannedSite {
     frame.convolve(job_for(result));
     level_.renew(
         frame.counts(), geometry_.out_size(),
-        [this](int64_t n) { return level_of(n); });
+        [&](int64_t n) { return level_of(n, result); });
     return {frame.total(), frame.stays_active()};
   }
 
@@ -168,7 +168,7 @@ class SiteOf final : public PlannedSite {
     const at::Tensor image = laid_out(x);
     copy_inside(geometry_, data<Value>(image), grid_, data<T>(image_));
     convolve_all<T>(geometry_, job_for(result));
-    level_.begin([this](int64_t n) { return level_of(n); });
+    level_.begin([&](int64_t n) { return level_of(n, result); });
   }
 
  private:
@@ -219,12 +219,15 @@ class SiteOf final : public PlannedSite {
   }
 
   // The level of a stream's signal: the output's, else the input's.
-  float level_of(int64_t stream) const {
+  float level_of(int64_t stream, const at::Tensor& result) const {
     const Geometry& g = geometry_;
-    if (signal_.defined()) {
-      const int64_t rows = signal_.size(2), row = g.out_width * g.out_channels;
+    if (layer_->gate->norms) {
+      const at::Tensor& signal = signal_.defined() ? signal_ : result;
+      const int64_t step = signal_.defined() ? 1 : step_;
+      const int64_t height = signal.size(2), row = g.out_width * g.out_channels;
       return level<Value>(
-          {data<Value>(signal_) + stream * rows * row, rows, row, g.out_width,
+          {data<Value>(signal) + stream * height * row,
+           (height + step - 1) / step, step * row, g.out_width,
            g.out_channels},
           layer_->gate->norms->const_data_ptr<float>());
     }
