@@ -22,7 +22,12 @@ from .gates import (
     OutputNormGate,
     as_gate,
 )
-from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
+from .layer import (
+    SkipConv2d,
+    SkipConv3d,
+    SkipConvMixin,
+    SkipConvTranspose2d,
+)
 from .linear import SkipLinear, SkipLinearMixin
 from .loss import GateCostLoss
 from .motion import (
@@ -65,6 +70,7 @@ __all__ = [
     'SkipConv2d',
     'SkipConv3d',
     'SkipConvMixin',
+    'SkipConvTranspose2d',
     'SkipConversion',
     'SkipLinear',
     'SkipLinearMixin',

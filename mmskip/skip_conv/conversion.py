@@ -16,7 +16,7 @@ from .attention import (
     skip_class,
 )
 from .gates import as_gate
-from .layer import SKIP_CLASSES, SkipConvMixin
+from .layer import SKIP_CLASSES, SkipConvMixin, transposed_refusal
 from .linear import (
     LAYERS,
     SKIP_LINEAR_CLASSES,
@@ -133,12 +133,14 @@ class SkipConversion(ConvConversion):
             reason = attention_refusal(module)
         else:
             reason = refuse_unknown(module, self._skip_class)
+        if reason is None and isinstance(module, nn.ConvTranspose2d):
+            reason = transposed_refusal(module)
         if reason is not None:
             return reason
         if module in self._read_apart:
             return self._read_apart[module]
         if self.motion is not None and (
-            is_linear or isinstance(module, nn.Conv3d)
+            is_linear or isinstance(module, (nn.Conv3d, nn.ConvTranspose2d))
         ):
             return 'motion compensation is for 2-D convolutions'
         if self._is_costly and not is_attention and is_cheap(module):

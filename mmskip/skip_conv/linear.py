@@ -59,8 +59,7 @@ class SkipLinearMixin(SkipConvMixin):
         """Number of features of a result."""
         return self.out_features
 
-    @staticmethod
-    def kernel_of(weight: Tensor) -> Tensor:
+    def kernel_of(self, weight: Tensor) -> Tensor:
         """View the weight (C_out, C_in) as a kernel (C_out, C_in, 1, 1)."""
         return weight[:, :, None, None]
 

@@ -8,8 +8,26 @@ from mmskip.skip_conv import GateParams
 
 
 @st.composite
+def transposed_layers(draw):
+    """Any transposed convolution that the native backend takes."""
+    channels, outputs = draw(st.integers(1, 70)), draw(st.integers(1, 70))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    kernel = tuple(s + draw(st.integers(0, 4)) for s in stride)
+    edges = tuple(
+        (before, k - s - before)
+        for k, s in zip(kernel, stride, strict=True)
+        for before in [draw(st.integers(0, k - s))]
+    )
+    geometry = ConvGeometry(stride, edges, (1, 1), transposed=True)
+    size = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    return geometry, (outputs, channels, *kernel), channels, size
+
+
+@st.composite
 def layers(draw):
     """Any convolution that the native backend takes."""
+    if draw(st.sampled_from([False, False, False, True])):
+        return draw(transposed_layers())
     groups = draw(st.sampled_from([1, 1, 1, 2, 5, 'depthwise']))
     if groups == 'depthwise':
         groups = channels = outputs = draw(st.integers(1, 70))
