@@ -12,12 +12,14 @@ def transposed_layers(draw):
     """Any transposed convolution that the native backend takes."""
     channels, outputs = draw(st.integers(1, 70)), draw(st.integers(1, 70))
     stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
-    kernel = tuple(s + draw(st.integers(0, 4)) for s in stride)
-    edges = tuple(
-        (before, k - s - before)
-        for k, s in zip(kernel, stride, strict=True)
-        for before in [draw(st.integers(0, k - s))]
-    )
+    before = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    # What torch calls output_padding.
+    more = [
+        draw(st.integers(0, min(s - 1, 2 * p)))
+        for s, p in zip(stride, before, strict=True)
+    ]
+    edges = tuple((p, p - m) for p, m in zip(before, more, strict=True))
+    kernel = tuple(s + a + b for s, (a, b) in zip(stride, edges, strict=True))
     geometry = ConvGeometry(stride, edges, (1, 1), transposed=True)
     size = draw(st.integers(1, 12)), draw(st.integers(1, 12))
     return geometry, (outputs, channels, *kernel), channels, size
