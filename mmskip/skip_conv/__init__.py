@@ -22,13 +22,8 @@ from .gates import (
     OutputNormGate,
     as_gate,
 )
-from .layer import (
-    SkipConv2d,
-    SkipConv3d,
-    SkipConvMixin,
-    SkipConvTranspose2d,
-)
-from .linear import SkipLinear, SkipLinearMixin
+from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
+from .linear import SkipConvTranspose2d, SkipLinear, SkipLinearMixin
 from .loss import GateCostLoss
 from .motion import (
     WARP_MACS,

@@ -16,11 +16,13 @@ from .attention import (
     skip_class,
 )
 from .gates import as_gate
-from .layer import SKIP_CLASSES, SkipConvMixin, transposed_refusal
+from .layer import SKIP_CLASSES, SkipConvMixin
 from .linear import (
     LAYERS,
     SKIP_LINEAR_CLASSES,
+    SKIP_TRANSPOSED_CLASSES,
     SkipLinearApart,
+    transposed_refusal,
     weights_read_apart,
 )
 from .native_layer import MEMORY_RULES
@@ -92,7 +94,8 @@ class SkipConversion(ConvConversion):
                 '(interpolate=False) or the other memory'
             )
         self.linear = linear
-        classes = SKIP_CLASSES + (SKIP_LINEAR_CLASSES if linear else ())
+        classes = SKIP_CLASSES + SKIP_TRANSPOSED_CLASSES
+        classes += SKIP_LINEAR_CLASSES if linear else ()
         self._skip_class = {kind.dense_class: kind for kind in classes}
         self._readers: dict[nn.Module, nn.Module] = {}
         self._read_apart: dict[nn.Module, str] = {}

@@ -3,7 +3,6 @@
 Skip-Convolutions for Efficient Video Processing (CVPR 2021), Eq. 3.
 """
 
-import math
 from collections.abc import Collection
 from typing import Any, NamedTuple
 
@@ -25,7 +24,7 @@ from mmskip.native import (
     is_in_backward,
 )
 from mmskip.native import library as native
-from mmskip.native.geometry import conv_geometry, swap_channels
+from mmskip.native.geometry import conv_geometry
 from mmskip.reading import InputError
 from mmskip.registry import MODELS
 
@@ -562,116 +561,11 @@ class SkipConv3d(SkipConvMixin, nn.Conv3d):
         self.set_skip(gate, memory)
 
 
-class SkipConvTransposeMixin(SkipConvMixin):
-    """Makes a transposed convolution compute only what changed, in a stream.
-
-    An output fires for itself, by the inputs that it reads: of a kernel of 4
-    with a stride of 2 that is 2 x 2 of them, others for the four outputs of
-    each input (the phases). Its MACs are weight.numel() / (stride x stride).
-    """
-
-    def set_skip(self, gate: dict | Gate, memory: str) -> None:
-        """Give a plain layer its gate; see :meth:`SkipConvMixin.set_skip`.
-
-        Raises:
-            ValueError: There is no skipping in such a layer.
-        """
-        reason = transposed_refusal(self)
-        if reason is not None:
-            raise ValueError(
-                f'expected another layer than {reason}, got '
-                f'kernel_size={self.kernel_size}, stride={self.stride}, '
-                f'padding={self.padding}; leave it dense'
-            )
-        super().set_skip(gate, memory)
-
-    def kernel_of(self, weight: Tensor) -> Tensor:
-        """View the weight (C_in, C_out, ...) as operators take kernels."""
-        return swap_channels(weight, self.groups)
-
-    def forward(
-        self, input: Tensor, output_size: list[int] | None = None
-    ) -> Tensor:
-        """Run under the binding if there is one, else as the torch layer.
-
-        Raises:
-            InputError: The output is to have another size than that of the
-                layer, see ``torch.nn.ConvTranspose2d``.
-        """
-        if output_size is not None:
-            own = [
-                n * s
-                for n, s in zip(input.shape[-2:], self.stride, strict=True)
-            ]
-            if list(output_size[-2:]) != own:
-                raise InputError(
-                    f'expected an output_size of {own}, got '
-                    f'{list(output_size)}; leave a layer dense (exclude) '
-                    'that is asked for others'
-                )
-        return super().forward(input)
-
-    def _gate_macs(self, size: torch.Size, output: torch.Size) -> int:
-        # The kernel is applied to inputs.
-        return super()._gate_macs(size, torch.Size((*output[:2], *size[2:])))
-
-
-def transposed_refusal(layer: nn.Module) -> str | None:
-    """Say why a transposed convolution stays dense, None if it can skip.
-
-    Args:
-        layer: A transposed convolution.
-    """
-    what = 'a transposed convolution'
-    if layer.groups > 1:
-        return f'{what} in groups'
-    if set(layer.dilation) != {1}:
-        return f'{what} with dilation'
-    for k, s, before, more in zip(
-        layer.kernel_size,
-        layer.stride,
-        layer.padding,
-        layer.output_padding,
-        strict=True,
-    ):
-        if k < s:
-            return f'{what} with outputs that read no input'
-        if k - s != 2 * before - more:
-            return f'{what} whose output is not stride times its input'
-    if layer.weight.numel() % math.prod(layer.stride):
-        return f'{what} whose outputs have no whole number of MACs'
-    return None
-
-
-@MODELS.register_module()
-class SkipConvTranspose2d(SkipConvTransposeMixin, nn.ConvTranspose2d):
-    """Skips, like :class:`SkipConv2d`, in a ``ConvTranspose2d``.
-
-    Its output is ``stride`` times as large as its input, as in the heads of
-    SimpleBaseline, CenterNet and Mask R-CNN.
-
-    Args:
-        *args: Passed on to ``torch.nn.ConvTranspose2d``.
-        gate: A gate or its config.
-        memory: ``previous`` (the paper) or ``accumulated``.
-        **kwargs: Passed on to ``torch.nn.ConvTranspose2d``.
-    """
-
-    dense_class = nn.ConvTranspose2d
-
-    def __init__(
-        self, *args, gate: dict | Gate, memory: str = 'previous', **kwargs
-    ) -> None:
-        super().__init__(*args, **kwargs)
-        self.set_skip(gate, memory)
-
-
-SKIP_CLASSES = (SkipConv2d, SkipConv3d, SkipConvTranspose2d)
+SKIP_CLASSES = (SkipConv2d, SkipConv3d)
 try:
     from mmcv.cnn.bricks import Conv2d as MMCVConv2d
     from mmcv.cnn.bricks import Conv2dAdaptivePadding
     from mmcv.cnn.bricks import Conv3d as MMCVConv3d
-    from mmcv.cnn.bricks import ConvTranspose2d as MMCVConvTranspose2d
 except ImportError:  # mmcv is optional: torch and mmengine suffice
     pass
 else:
@@ -686,13 +580,6 @@ else:
         """Skips in mmcv's ``Conv3d`` wrapper."""
 
         dense_class = MMCVConv3d
-
-    class SkipMMCVConvTranspose2d(
-        SkipConvTransposeMixin, MMCVConvTranspose2d, nn.ConvTranspose2d
-    ):
-        """Skips in mmcv's ``ConvTranspose2d`` wrapper."""
-
-        dense_class = MMCVConvTranspose2d
 
     class SkipConv2dAdaptivePadding(
         SkipConvMixin, Conv2dAdaptivePadding, nn.Conv2d
@@ -717,9 +604,4 @@ else:
                 pairs.append((needed // 2, needed - needed // 2))
             return super().geometry(x)._replace(padding=tuple(pairs))
 
-    SKIP_CLASSES += (
-        SkipMMCVConv2d,
-        SkipMMCVConv3d,
-        SkipMMCVConvTranspose2d,
-        SkipConv2dAdaptivePadding,
-    )
+    SKIP_CLASSES += (SkipMMCVConv2d, SkipMMCVConv3d, SkipConv2dAdaptivePadding)

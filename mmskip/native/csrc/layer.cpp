@@ -115,9 +115,10 @@ std::vector<Phase> phases_of(
     for (int64_t column = 0; column < g.stride[1]; ++column) {
       const Reads columns(column, weight.size(3), g.stride[1], g.padding[2]);
       // The larger a position, the earlier the input that is read there.
-      const at::Tensor part = weight.slice(2, rows.low, std::nullopt, g.stride[0])
-                                  .slice(3, columns.low, std::nullopt, g.stride[1])
-                                  .flip({2, 3});
+      const at::Tensor part =
+          weight.slice(2, rows.low, std::nullopt, g.stride[0])
+              .slice(3, columns.low, std::nullopt, g.stride[1])
+              .flip({2, 3});
       phases.push_back(
           {c10::make_intrusive<Layer>(
                part, bias, plain, gate, true, std::nullopt),

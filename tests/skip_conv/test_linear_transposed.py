@@ -278,13 +278,19 @@ def test_conversion_and_the_way_back():
     assert list(net.state_dict()) == keys
 
 
-def test_an_output_size_is_its_own():
-    _, twin = pair(LAYERS['4x4 by 2'], gate=EXACT)
+def test_an_output_size_is_its_own_in_streams():
+    plain, twin = pair(LAYERS['4x4 by 2'], gate=EXACT)
     x = whole_numbers(1, 4, *SIZE)
 
-    assert torch.equal(twin(x, output_size=[10, 14]), twin(x))
-    with pytest.raises(InputError, match=r'\[10, 14\], got \[11, 14\]'):
-        twin(x, output_size=[11, 14])
+    with mmskip.count_macs(twin) as macs:
+        odd = twin(x, output_size=[11, 14])
+
+    assert torch.equal(odd, plain(x, output_size=[11, 14]))
+    assert macs.total().dense == 5 * 7 * 4 * 8 * 16
+    with torch.no_grad(), mmskip.stream(twin):
+        assert torch.equal(twin(x, output_size=[10, 14]), plain(x))
+        with pytest.raises(InputError, match=r'\[10, 14\].*got \[11, 14\]'):
+            twin(x, output_size=[11, 14])
 
 
 @torch.no_grad()
