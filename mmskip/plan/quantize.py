@@ -192,13 +192,16 @@ class Observed:
 
     def _error(self, step: float, zero: int) -> float:
         weight = self._layer.weight.detach()
-        scale = weight.flatten(1).abs().amax(1) / MOST_WEIGHT
+        # A transposed convolution has its output channels second.
+        axis = 1 if self._layer.transposed else 0
+        others = [dim for dim in range(weight.dim()) if dim != axis]
+        scale = weight.abs().amax(others) / MOST_WEIGHT
         scale = torch.where(scale > 0, scale, torch.ones(()))
         rounded = torch.fake_quantize_per_channel_affine(
             weight,
             scale,
             torch.zeros_like(scale, dtype=torch.int32),
-            0,
+            axis,
             -MOST_WEIGHT,
             MOST_WEIGHT,
         )
@@ -296,6 +299,6 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
             isinstance(layer, SkipConvMixin)
             and layer.memory == 'accumulated'
             and layer.weight.dim() == 4
-            and layer.weight.shape[1] > 1
+            and layer.kernel.shape[1] > 1
         ):
             yield name, layer

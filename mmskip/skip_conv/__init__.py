@@ -23,7 +23,7 @@ from .gates import (
     as_gate,
 )
 from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
-from .linear import SkipLinear, SkipLinearMixin
+from .linear import SkipConvTranspose2d, SkipLinear, SkipLinearMixin
 from .loss import GateCostLoss
 from .motion import (
     WARP_MACS,
@@ -65,6 +65,7 @@ __all__ = [
     'SkipConv2d',
     'SkipConv3d',
     'SkipConvMixin',
+    'SkipConvTranspose2d',
     'SkipConversion',
     'SkipLinear',
     'SkipLinearMixin',
