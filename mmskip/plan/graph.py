@@ -271,8 +271,10 @@ class _Tracer(fx.Tracer):
         return super().create_arg(a)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, SkipConvMixin) or (
-            not m._modules and type(m).__module__.startswith(_LIBRARIES)
+        return (
+            isinstance(m, SkipConvMixin)
+            or getattr(m, 'packed', None) is not None
+            or (not m._modules and type(m).__module__.startswith(_LIBRARIES))
         )
 
     def run(self, args: tuple, kwargs: dict) -> fx.Graph:
@@ -503,9 +505,9 @@ def _resolve_writes(graph: fx.Graph, module: nn.Module) -> None:
         views = [
             user
             for user in target.users
-            if user < node and not (_is_fresh(user, module) or is_shape(user))
+            if user < node and not (is_fresh(user, module) or is_shape(user))
         ]
-        fresh = target in written or _is_fresh(target, module)
+        fresh = target in written or is_fresh(target, module)
         written.add(node)
         if not fresh or views:
             raise TraceError(
@@ -517,8 +519,13 @@ def _resolve_writes(graph: fx.Graph, module: nn.Module) -> None:
         )
 
 
-def _is_fresh(node: fx.Node, module: nn.Module) -> bool:
-    """Tell if a node returns a tensor of its own, and no view."""
+def is_fresh(node: fx.Node, module: nn.Module) -> bool:
+    """Tell if a node returns a tensor of its own, and no view.
+
+    Args:
+        node: Node of a graph.
+        module: Module of the graph.
+    """
     if node.op == 'call_module':
         kinds = type(module.get_submodule(node.target)).__mro__
         return any(kind.__module__ in _FRESH_MODULES for kind in kinds)
