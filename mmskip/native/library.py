@@ -21,6 +21,7 @@ _LIBRARY = Path(__file__).with_name('_native.so')
 #: its plans, as in csrc/library.cpp.
 _OPERATORS = {
     'fingerprint': 2,
+    'float_copy': 1,
     'instruction_sets': 0,
     'mix_options': 8,
     'relative_scale': 2,
@@ -112,6 +113,8 @@ LEAKY_RELU = 'leaky_relu:'
 soft_gate = None if MISSING else torch.ops.mmskip.soft_gate.default
 relative_scale = None if MISSING else torch.ops.mmskip.relative_scale.default
 mix_options = None if MISSING else torch.ops.mmskip.mix_options.default
+#: A copy in float32, in the order of its values, by the threads of plans.
+float_copy = None if MISSING else torch.ops.mmskip.float_copy.default
 #: Makes the plan of a module, see csrc/plan.h, for a number of values.
 new_plan = None if MISSING else torch.classes.mmskip.Plan
 

@@ -517,6 +517,13 @@ def copy_tensors(value: Any, kinds: Sequence[TensorKind | None]) -> Any:
 
 
 def _copy(tensor: Tensor, kind: TensorKind) -> Tensor:
+    if (
+        kind.dtype is torch.float32
+        and tensor.dtype in (torch.float32, torch.bfloat16)
+        and kind.layout is not torch.preserve_format
+        and tensor.is_contiguous(memory_format=kind.layout)
+    ):
+        return native.float_copy(tensor)
     if tensor.dtype is kind.dtype:
         return tensor.clone(memory_format=kind.layout)
     return tensor.to(kind.dtype, memory_format=kind.layout)

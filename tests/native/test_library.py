@@ -366,3 +366,25 @@ def test_results_do_not_depend_on_the_number_of_threads():
     for one, four in zip(*found, strict=True):
         assert torch.equal(one[0], four[0])
         assert torch.equal(one[1], four[1])
+
+
+@pytest.mark.parametrize(
+    'layout', [torch.contiguous_format, torch.channels_last]
+)
+@pytest.mark.parametrize('dtype', [torch.float32, torch.bfloat16])
+@pytest.mark.parametrize(
+    'shape', [(2, 5, 7, 9), (1, 80, 52, 52), (1, 1, 0, 3)]
+)
+def test_float_copies_are_those_of_torch(shape, dtype, layout):
+    values = torch.randn(shape).to(dtype, memory_format=layout)
+
+    copy = native.float_copy(values)
+
+    assert torch.equal(copy, values.float())
+    assert copy.stride() == values.stride()
+    assert copy.data_ptr() != values.data_ptr() or copy.numel() == 0
+
+
+def test_a_float_copy_of_a_part_is_refused():
+    with pytest.raises(RuntimeError, match='without gaps'):
+        native.float_copy(torch.zeros(4, 6)[:, ::2])

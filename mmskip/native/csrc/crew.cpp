@@ -3,10 +3,15 @@
 #include <ATen/Parallel.h>
 #include <c10/util/Exception.h>
 
+#include <algorithm>
+#include <chrono>
 #include <thread>
 
 namespace mmskip {
 namespace {
+
+using Clock = std::chrono::steady_clock;
+using Microseconds = std::chrono::microseconds;
 
 constexpr int kBits = 20;
 constexpr uint64_t kMask = (UINT64_C(1) << kBits) - 1;
@@ -45,50 +50,116 @@ class Patience {
 
   void renew() { spins_ = 0; }
 
+  // Waited for longer than any hand-off takes in threads that run.
+  bool is_long() const { return spins_ > kSpins; }
+
  private:
   int spins_ = 0;
 };
+
+// Waiting that says nothing about the machine.
+constexpr Microseconds kShortWait{500};
+
+// Whether the cores are busy with something else, as leaders found: they then
+// work alone, and try again after a while, a longer one each time it did not
+// go well.
+class Contention {
+ public:
+  // Whether leaders should do without helpers for now.
+  bool turns_away(Clock::time_point now) const {
+    return now.time_since_epoch().count() <
+        until_.load(std::memory_order_relaxed);
+  }
+
+  void learn(bool is_faster_alone, Clock::time_point now) {
+    const Clock::rep pause = pause_.load(std::memory_order_relaxed);
+    pause_.store(
+        is_faster_alone ? std::min(2 * pause, kLongest) : kShortest,
+        std::memory_order_relaxed);
+    until_.store(
+        is_faster_alone ? now.time_since_epoch().count() + pause : 0,
+        std::memory_order_relaxed);
+  }
+
+ private:
+  static constexpr Clock::rep kShortest =
+      Clock::duration(std::chrono::milliseconds(50)).count();
+  static constexpr Clock::rep kLongest = 32 * kShortest;
+
+  std::atomic<Clock::rep> until_{0}, pause_{kShortest};
+};
+
+Contention contention;
 
 } // namespace
 
 thread_local Crew* Crew::led = nullptr;
 
+// The crew that a thread leads while this lives.
+class Crew::Leading {
+ public:
+  explicit Leading(Crew* crew) { led = crew; }
+  ~Leading() {
+    led->dismissed_.store(true, std::memory_order_release);
+    led = nullptr;
+  }
+  Leading(const Leading&) = delete;
+  Leading& operator=(const Leading&) = delete;
+};
+
+bool Crew::can_lead() {
+  return at::get_num_threads() > 1 && !at::in_parallel_region() &&
+      led == nullptr;
+}
+
 void Crew::start(Lead lead, const void* job) {
-  const int64_t threads = at::get_num_threads();
-  if (threads < 2 || at::in_parallel_region() || led != nullptr) {
+  if (!can_lead()) {
     lead(job);
     return;
   }
   Crew crew;
-  struct Leading {
-    explicit Leading(Crew* crew) : crew(crew) { led = crew; }
-    ~Leading() {
-      led = nullptr;
-      crew->dismissed_.store(true, std::memory_order_release);
-    }
-    Crew* crew;
-  };
-  at::parallel_for(0, threads, 1, [&](int64_t begin, int64_t) {
+  if (contention.turns_away(crew.begun_)) {
+    crew.is_alone_ = true;
+    const Leading leading(&crew);
+    lead(job);
+    return;
+  }
+  Clock::time_point led_until;
+  at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t begin, int64_t) {
     if (begin > 0) {
       crew.help();
       return;
     }
     const Leading leading(&crew);
     lead(job);
+    led_until = Clock::now();
   });
+  // The region ends when the last helper has heard of it.
+  const auto ended = Clock::now();
+  crew.waited_ += ended - led_until;
+  if (ended - crew.begun_ > kShortWait) {
+    contention.learn(crew.is_faster_alone(ended), ended);
+  }
+}
+
+bool Crew::is_faster_alone(Clock::time_point now) const {
+  const auto total = now - begun_;
+  // The leader would have done the others' tasks in about the time of its own.
+  return waited_ > kShortWait &&
+      (total - waited_) * tasks_ < total * own_tasks_;
 }
 
 void Crew::hand_out(int64_t count, Task task, const void* job) {
   TORCH_INTERNAL_ASSERT(count <= static_cast<int64_t>(kMask));
-  if (led != nullptr && count > 1) {
+  if (count > 1 && led != nullptr && !led->is_alone_) {
     led->finish(count, task, job);
-    return;
-  }
-  at::parallel_for(0, count, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) {
+  } else if (count > 1 && can_lead()) {
+    run([&] { hand_out(count, task, job); });
+  } else {
+    for (int64_t i = 0; i < count; ++i) {
       task(job, i);
     }
-  });
+  }
 }
 
 bool Crew::take_one(uint64_t& ticket) {
@@ -127,11 +198,27 @@ void Crew::finish(int64_t count, Task task, const void* job) {
   ticket_.store(ticket_of(number, count), std::memory_order_release);
   uint64_t ticket = ticket_.load(std::memory_order_acquire);
   while (take_one(ticket)) {
+    ++own_tasks_;
     ticket = ticket_.load(std::memory_order_acquire);
   }
+  tasks_ += count;
+  wait_for(count);
+}
+
+void Crew::wait_for(int64_t count) {
   Patience patience;
+  Clock::time_point begun;
   while (done_.load(std::memory_order_acquire) < count) {
+    const bool was_long = patience.is_long();
     patience.wait();
+    if (patience.is_long() && !was_long) {
+      begun = Clock::now();
+    }
+  }
+  if (patience.is_long()) {
+    const auto now = Clock::now();
+    waited_ += now - begun;
+    is_alone_ = is_faster_alone(now);
   }
 }
 

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 
 namespace mmskip {
@@ -10,7 +11,8 @@ namespace mmskip {
 // others help with what it hands out. A parallel region for each step would
 // wait at its end for the slowest thread, which on a busy machine is one that
 // the system has stopped. Here the leader waits for those alone that are in
-// the middle of a task.
+// the middle of a task. Where even that takes most of the time, because other
+// programs keep the cores busy, the leader works alone for some frames.
 class Crew {
  public:
   // Runs lead() in one thread, with as many helpers as torch has threads.
@@ -20,8 +22,8 @@ class Crew {
   }
 
   // Runs task(i) for all i in [0, count), in any order, in all threads of the
-  // crew that this thread leads; without one in torch's threads. At most
-  // 2^20 tasks.
+  // crew that this thread leads; without one in a crew for these tasks. At
+  // most 2^20 tasks.
   template <typename Task>
   static void share(int64_t count, const Task& task) {
     hand_out(
@@ -36,13 +38,22 @@ class Crew {
   using Lead = void (*)(const void* job);
   using Task = void (*)(const void* job, int64_t index);
 
+  // Whether this thread may lead: it has others, and none of them leads it.
+  static bool can_lead();
   static void start(Lead lead, const void* job);
   static void hand_out(int64_t count, Task task, const void* job);
+
+  using Clock = std::chrono::steady_clock;
+  class Leading;
 
   void help();
   // Takes a task of the job in the ticket, if one is left.
   bool take_one(uint64_t& ticket);
   void finish(int64_t count, Task task, const void* job);
+  // Waits until so many tasks of the job are done.
+  void wait_for(int64_t count);
+  // Whether the leader, without helpers from the start, would be further now.
+  bool is_faster_alone(Clock::time_point now) const;
 
   // The crew that a thread leads.
   static thread_local Crew* led;
@@ -54,6 +65,14 @@ class Crew {
   // Of the job whose number is in the ticket.
   std::atomic<Task> task_{nullptr};
   std::atomic<const void*> job_{nullptr};
+
+  // What the leader alone reads and writes: whether it does without the
+  // others, since when it leads, how long it waited, and how many tasks of all
+  // were its own.
+  bool is_alone_ = false;
+  Clock::time_point begun_ = Clock::now();
+  Clock::duration waited_{0};
+  int64_t tasks_ = 1, own_tasks_ = 1;
 };
 
 } // namespace mmskip

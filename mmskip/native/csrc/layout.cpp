@@ -1,6 +1,7 @@
 #include "layout.h"
 
 #include <algorithm>
+#include <cstring>
 
 #include "isa.h"
 #include "share_rows.h"
@@ -35,6 +36,32 @@ void transpose(
               }
             }
           }
+        }
+      });
+}
+
+// Values of a share of a copy: a page of floats.
+constexpr int64_t kCopied = 1024;
+
+float as_float(float value) {
+  return value;
+}
+
+float as_float(at::BFloat16 value) {
+  const uint32_t bits = static_cast<uint32_t>(value.x) << 16;
+  float result;
+  std::memcpy(&result, &bits, sizeof(result));
+  return result;
+}
+
+template <typename T>
+void copy_floats(const T* from, float* to, int64_t count) {
+  share_rows(
+      (count + kCopied - 1) / kCopied, grain_of(kCopied),
+      [&](int64_t begin, int64_t end) {
+        const int64_t last = std::min(end * kCopied, count);
+        for (int64_t i = begin * kCopied; i < last; ++i) {
+          to[i] = as_float(from[i]);
         }
       });
 }
@@ -83,6 +110,20 @@ at::Tensor round_to_bytes(const at::Tensor& values, double step, int64_t zero) {
       0, values.numel(), kGrain, [&](int64_t begin, int64_t end) {
         byte_kernels().round(from + begin, grid, end - begin, to + begin);
       });
+  return result;
+}
+
+at::Tensor float_copy(const at::Tensor& values) {
+  TORCH_CHECK(
+      values.is_non_overlapping_and_dense(),
+      "expected values without gaps between them");
+  at::Tensor result = at::empty_like(values, values.options().dtype(at::kFloat));
+  float* const to = result.mutable_data_ptr<float>();
+  if (values.scalar_type() == at::kFloat) {
+    copy_floats(values.const_data_ptr<float>(), to, values.numel());
+  } else {
+    copy_floats(values.const_data_ptr<at::BFloat16>(), to, values.numel());
+  }
   return result;
 }
 

@@ -20,4 +20,7 @@ at::Tensor contiguous_copy(const at::Tensor& image);
 // (b - zero) * step, in the layout that it has.
 at::Tensor round_to_bytes(const at::Tensor& values, double step, int64_t zero);
 
+// Values in float32 or bfloat16 as a copy in float32, in the same order.
+at::Tensor float_copy(const at::Tensor& values);
+
 } // namespace mmskip
