@@ -144,12 +144,15 @@ def round_to_bytes(x: Tensor, grid: Grid) -> Tensor:
         grid: Step and zero.
 
     Returns:
-        In uint8, in the layout that ``x`` has.
+        In uint8; images that lie channels last stay so.
     """
     if x.dtype == torch.uint8:
         return x
     x = x.to(torch.bfloat16)
-    if not MISSING and x.is_non_overlapping_and_dense():
+    if not MISSING:
+        last = torch.channels_last
+        if x.dim() != 4 or not x.is_contiguous(memory_format=last):
+            x = x.contiguous()
         return torch.ops.mmskip.round_to_bytes(x, *grid)
     step, zero = grid
     whole = (x.float() / step).round_().add_(zero).clamp_(0, 255)
