@@ -215,7 +215,16 @@ def connect_low(model: nn.Module, report: DenseReport) -> None:
         model: What :func:`pack_low` made.
         report: Its report, in which frames are counted.
     """
-    _attach(model, '', report)
+    # What is around a part, and runs from end to end, goes past its forward.
+    for name, part in model.named_modules():
+        inside = list(part.modules())
+        if (
+            'forward' not in vars(part)
+            and not isinstance(part, (*_LOW, nn.ModuleList, nn.ModuleDict))
+            and any(map(is_low, inside))
+            and not any(map(_is_apart, inside))
+        ):
+            part.forward = LowForward(part, name, report)
     if not skip_convs(model):
         _join_policies(model, report)
         _take_turns(model, report)
@@ -332,7 +341,6 @@ class LowForward(StreamForward):
         super().__init__(module)
         self._name = name
         self._report = report
-        self._left_to_children = False
         inside = [
             part
             for part in module.modules()
@@ -345,7 +353,7 @@ class LowForward(StreamForward):
         leaves, spec = _pytree.tree_flatten((args, kwargs))
         inputs = [leaf for leaf in leaves if torch.is_tensor(leaf)]
         # A tracer passes no tensors.
-        if not inputs or self._left_to_children:
+        if not inputs:
             return self.run_plain(*args, **kwargs)
         why = self._why_not(inputs)
         run = None
@@ -394,21 +402,13 @@ class LowForward(StreamForward):
             known = f'arguments of more than {MOST_GRAPHS} kinds'
         if known is None:
             try:
-                graph = _Lowering(
-                    trace(self.module, args, kwargs), self.module
-                )
-                known = fx.GraphModule(self.module, graph.run()).forward
+                graph = trace(self.module, args, kwargs, ranked=True)
+                graph = _Lowering(graph, self.module).run()
+                known = fx.GraphModule(self.module, graph).forward
             except TraceError as error:
                 known = str(error)
             self._graphs[key] = known
-        if not isinstance(known, str):
-            return known, ''
-        # Its parts may do better.
-        self._left_to_children = True
-        for name, child in self.module.named_children():
-            own = f'{self._name}.{name}' if self._name else name
-            _attach(child, own, self._report)
-        return None, known
+        return (None, known) if isinstance(known, str) else (known, '')
 
 
 def _is_leaf(part: nn.Module) -> bool:
@@ -417,27 +417,6 @@ def _is_leaf(part: nn.Module) -> bool:
         isinstance(part, _LOW)
         or type(part).__module__.startswith(('torch.nn', 'mmcv.cnn'))
     )
-
-
-def _attach(module: nn.Module, name: str, report: DenseReport) -> None:
-    """Replace the forwards of the parts with layers of a lower precision."""
-    if 'forward' in vars(module) and not isinstance(
-        module.forward, StreamForward
-    ):
-        return
-    if isinstance(module, _LOW) or not any(map(is_low, module.modules())):
-        return
-    containers = (nn.ModuleList, nn.ModuleDict)
-    if (
-        'forward' in vars(module)
-        or isinstance(module, containers)
-        or any(map(_is_apart, module.modules()))
-    ):
-        for child_name, child in module.named_children():
-            own = f'{name}.{child_name}' if name else child_name
-            _attach(child, own, report)
-    else:
-        module.forward = LowForward(module, name, report)
 
 
 def is_low(module: nn.Module) -> bool:

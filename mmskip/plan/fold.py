@@ -201,6 +201,7 @@ class PackedConv2d(nn.Conv2d):
         activation: Name of the activation that is a part of the layer.
     """
 
+    dense_class = nn.Conv2d
     packed: PackedKernels
     activation: str | None = None
 
@@ -240,6 +241,7 @@ class PackedConvTranspose2d(nn.ConvTranspose2d):
         activation: Name of the activation that is a part of the layer.
     """
 
+    dense_class = nn.ConvTranspose2d
     packed: LowKernels
     activation: str | None = None
 
@@ -279,6 +281,7 @@ class PackedLinear(nn.Linear):
         activation: Name of the activation that is a part of the layer.
     """
 
+    dense_class = nn.Linear
     packed: LowKernels
     activation: str | None = None
 
@@ -307,6 +310,7 @@ class PlanarConv3d(nn.Conv3d):
         activation: Name of the activation that is a part of the layer.
     """
 
+    dense_class = nn.Conv3d
     packed: PackedKernels | None = None
     activation: str | None = None
 
