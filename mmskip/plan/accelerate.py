@@ -130,18 +130,12 @@ def accelerate(
     and nothing else is computed, see
     :func:`mmskip.plan.propagate_changes`. There is no way back.
 
-    A lower precision takes less memory, and less has to be moved. Because
-    layers with ``memory='accumulated'`` compute an output anew from what was
-    transmitted, whatever it was before, errors of rounding do not build up.
-    Parts with ``memory='previous'``, a running sum, stay in float32. In
-    ``bfloat16`` images and kernels are stored in it, and products are summed
-    in float32. In ``int8`` layers remember bytes, see
-    :mod:`mmskip.plan.quantize`.
-
-    Layers that are not converted, of a plain model or e.g. in the head on
-    boxes of a two-stage detector, run densely in that precision, wherever
-    they are called, see :mod:`mmskip.plan.dense`; the report names it, and
-    those that stay in float32. What the model takes and returns is float32.
+    A lower precision takes less memory, and less has to be moved. Layers with
+    ``memory='accumulated'`` compute an output anew from what was transmitted,
+    so errors of rounding do not build up. Parts with ``memory='previous'``, a
+    running sum, stay in float32. Layers that are not converted (of a plain
+    model, of the head on boxes of a two-stage detector) run densely in that
+    precision, see :mod:`mmskip.plan.dense`. Results are in float32.
 
     Args:
         model: Any model in eval mode, converted or not.
@@ -151,36 +145,30 @@ def accelerate(
             such, or the path where it was saved.
 
     Returns:
-        A report, to be printed, best after some frames: what was folded,
-        what runs in plans, and why the rest does not.
+        A report to be printed, best after some frames.
 
     Raises:
-        InputError: The precision is another one, or a lower one than float32
-            is asked for of a model on a GPU, or of a converted one where no
-            plan can run; int8 without calibration, or that without int8; the
-            model runs in a lower precision already.
+        InputError: The precision is another one, or cannot run here; int8
+            without calibration, or that without int8; the model runs in a
+            lower precision already.
         ValueError: A batch norm is in training mode; the model is accelerated
             already.
     """
     refusal = _why_no_plan(model)
     _check_precision(model, precision, calibration, refusal)
-    if isinstance(calibration, (str, Path)):
-        # Before anything of the model is changed.
+    if isinstance(calibration, (str, Path)):  # before any change
         calibration = Calibration.load(calibration)
     if not refusal:
         check_convertible(model)
     lay_kernels_last(model)
     folding = fold(model)
-    notes = _slow_instructions(precision)
-    if refusal:
-        notes.insert(0, f'no plan: {refusal}')
-    grids = {}
+    notes = [f'no plan: {refusal}'] if refusal else []
+    notes += _slow_instructions(precision)
     if calibration is not None:
         calibration = apply_calibration(model, calibration)
-        grids = {k: v[:2] for k, v in calibration.in_int8().items()}
     dense, plans = None, None
     if precision != 'float32':
-        dense = pack_low(model, grids)
+        dense = pack_low(model, calibration.in_int8() if calibration else {})
     elif refusal:
         dense = run_densely(model)
     if not refusal:

@@ -10,7 +10,7 @@ in its place, in which layers hand each other bfloat16 or bytes.
 
 import operator
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -22,7 +22,7 @@ from torch.utils import _pytree
 from mmskip.core import CountedWhole, in_turns, list_reasons, samples_together
 from mmskip.core.counting import read_apart
 from mmskip.native import LowKernels, PackedKernels, is_exact_inference
-from mmskip.native.library import Grid, round_to_bytes
+from mmskip.native.library import round_to_bytes
 from mmskip.skip_conv import SkipConvMixin
 from mmskip.sof_net import StopOrForwardHead
 from mmskip.va_red2 import DynamicConvMixin
@@ -183,15 +183,15 @@ def run_densely(model: nn.Module) -> DenseReport:
     return report
 
 
-def pack_low(model: nn.Module, grids: dict[str, Grid]) -> DenseReport:
+def pack_low(model: nn.Module, grids: Mapping[str, tuple]) -> DenseReport:
     """Give layers that are not skipped kernels of a lower precision, in place.
 
     Activations that read nothing else become a part of them.
 
     Args:
         model: Folded model in eval mode, on the CPU.
-        grids: Grids of the inputs of those that multiply bytes, by name. The
-            others multiply in bfloat16.
+        grids: For those that multiply bytes, by name, step and zero of their
+            inputs and what else is known. The others multiply in bfloat16.
 
     Returns:
         A report of all layers that are not skipped.
@@ -199,7 +199,8 @@ def pack_low(model: nn.Module, grids: dict[str, Grid]) -> DenseReport:
     report = DenseReport()
     report.left = refused_layers(model)
     for name, layer in list(low_layers(model)):
-        grid = grids.get(name)
+        # Its error is of no use here.
+        grid = tuple(grids[name][:2]) if name in grids else None
         if type(layer) in _PACKED:
             layer.__class__ = _PACKED[type(layer)]
         layer.packed = LowKernels(grid)
