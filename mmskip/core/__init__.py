@@ -19,20 +19,18 @@ from .layer import (
     GateCost,
     SelfCounting,
     dense_macs,
+    draw_gate,
     follow_layout,
     follow_mode,
     in_turns,
     is_channels_last,
     lay_kernels_last,
-    samples_together,
-)
-from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
-from .straight_through import (
-    draw_gate,
     open_gate,
     sample_gate,
+    samples_together,
     straight_through,
 )
+from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 
 __all__ = [
     'ConvConversion',

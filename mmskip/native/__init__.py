@@ -1,13 +1,6 @@
 """The C++ library and its Python face: operators, geometry, backends."""
 
-from .geometry import (
-    ConvGeometry,
-    PackedKernels,
-    activate,
-    convolve,
-    cover_sum,
-    support_sum,
-)
+from .geometry import ConvGeometry, convolve, cover_sum, support_sum
 from .library import (
     activate_,
     active_backend,
@@ -17,9 +10,12 @@ from .library import (
     is_in_backward,
     runs_native,
 )
+from .packed import Finish, LowKernels, PackedKernels, activate
 
 __all__ = [
     'ConvGeometry',
+    'Finish',
+    'LowKernels',
     'PackedKernels',
     'activate',
     'activate_',

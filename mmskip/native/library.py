@@ -8,6 +8,7 @@ or is of other sources, :data:`MISSING` says why, and torch runs instead.
 
 import os
 import zlib
+from functools import lru_cache
 from pathlib import Path
 
 import torch
@@ -24,6 +25,7 @@ _OPERATORS = {
     'instruction_sets': 0,
     'mix_options': 8,
     'relative_scale': 2,
+    'round_to_bytes': 3,
     'soft_gate': 8,
 }
 _METHODS = {
@@ -91,6 +93,11 @@ def _check_count(name: str, schema: torch.FunctionSchema, count: int) -> None:
         )
 
 
+#: The largest weight in bytes, as in csrc/kernels.h: two products of it with
+#: the largest input can be added in 16 bits, as CPUs with AVX2 do.
+MOST_WEIGHT = 63
+#: Numbers that bytes stand for: byte b is (b - zero) * step, of (step, zero).
+Grid = tuple[float, int]
 #: Reason why there is no native backend; empty if there is one.
 MISSING = _load()
 #: Activations that layers apply to their outputs, by the library's names.
@@ -121,6 +128,35 @@ def instruction_sets() -> tuple[str, str, str]:
     """
     floats, halves, bytes_ = torch.ops.mmskip.instruction_sets()
     return floats, halves, bytes_
+
+
+@lru_cache(maxsize=1)
+def has_halves() -> bool:
+    """Tell if oneDNN multiplies in bfloat16 on this CPU."""
+    return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+
+
+def round_to_bytes(x: Tensor, grid: Grid) -> Tensor:
+    """Round numbers to the bytes that stand for them; bytes stay.
+
+    Args:
+        x: Float32 or bfloat16, on the CPU.
+        grid: Step and zero.
+
+    Returns:
+        In uint8; images that lie channels last stay so.
+    """
+    if x.dtype == torch.uint8:
+        return x
+    x = x.to(torch.bfloat16)
+    if not MISSING:
+        last = torch.channels_last
+        if x.dim() != 4 or not x.is_contiguous(memory_format=last):
+            x = x.contiguous()
+        return torch.ops.mmskip.round_to_bytes(x, *grid)
+    step, zero = grid
+    whole = (x.float() / step).round_().add_(zero).clamp_(0, 255)
+    return whole.to(torch.uint8)
 
 
 def silu(x: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from .accelerate import (
     propagate_changes,
 )
 from .dataflow import find_readers
+from .dense import DenseReport
 from .fold import (
     FoldReport,
     PackedConv2d,
@@ -31,6 +32,7 @@ __all__ = [
     'PRECISIONS',
     'AccelerationReport',
     'Calibration',
+    'DenseReport',
     'FoldReport',
     'PackedConv2d',
     'PlanarConv3d',

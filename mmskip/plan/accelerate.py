@@ -16,6 +16,7 @@ from torch.utils import _pytree
 from mmskip.core import lay_kernels_last
 from mmskip.native import active_backend
 from mmskip.native import library as native
+from mmskip.reading import InputError
 from mmskip.skip_conv import (
     SkipConvMixin,
     SkipLinearMixin,
@@ -24,7 +25,8 @@ from mmskip.skip_conv import (
 )
 from mmskip.skip_conv.state import CallSite
 
-from .fold import FoldReport, fold, run_densely
+from .dense import DenseReport, connect_low, is_low, pack_low, run_densely
+from .fold import FoldReport, fold
 from .graph import TraceError, apart, trace
 from .lower import NotPlannedError, Planner
 from .plan import Plan, Postponed
@@ -87,6 +89,8 @@ class AccelerationReport:
         plans: What runs in plans and what does not, and why; it fills while
             frames run. None if nothing can.
         notes: Reasons why the model is not as fast as it could be.
+        dense: Layers that are not skipped, and in which precision they run;
+            None if nothing was done to them.
         calibration: Layers in int8, and those that lose too much in it; None
             with another precision.
     """
@@ -96,20 +100,20 @@ class AccelerationReport:
         folding: FoldReport,
         plans: PropagationReport | None,
         notes: Sequence[str],
+        dense: DenseReport | None = None,
         calibration: Calibration | None = None,
     ) -> None:
         self.folding = folding
         self.plans = plans
         self.notes = list(notes)
+        self.dense = dense
         self.calibration = calibration
 
     def __str__(self) -> str:
-        lines = [str(self.folding), *self.notes]
-        if self.calibration is not None:
-            lines.append(str(self.calibration))
-        if self.plans is not None:
-            lines.append(str(self.plans))
-        return '\n'.join(lines)
+        parts = [self.folding, *self.notes]
+        parts += [self.calibration, self.dense, self.plans]
+        texts = [str(part) for part in parts if part is not None]
+        return '\n'.join(filter(None, texts))
 
 
 def accelerate(
@@ -126,13 +130,12 @@ def accelerate(
     and nothing else is computed, see
     :func:`mmskip.plan.propagate_changes`. There is no way back.
 
-    A lower precision takes less memory, and less has to be moved. Because
-    layers with ``memory='accumulated'`` compute an output anew from what was
-    transmitted, whatever it was before, errors of rounding do not build up.
-    Parts with ``memory='previous'``, a running sum, stay in float32, and so
-    do layers that are not converted. In ``bfloat16`` images and kernels are
-    stored in it, and products are summed in float32. In ``int8`` layers
-    remember bytes, see :mod:`mmskip.plan.quantize`.
+    A lower precision takes less memory, and less has to be moved. Layers with
+    ``memory='accumulated'`` compute an output anew from what was transmitted,
+    so errors of rounding do not build up. Parts with ``memory='previous'``, a
+    running sum, stay in float32. Layers that are not converted (of a plain
+    model, of the head on boxes of a two-stage detector) run densely in that
+    precision, see :mod:`mmskip.plan.dense`. Results are in float32.
 
     Args:
         model: Any model in eval mode, converted or not.
@@ -142,62 +145,76 @@ def accelerate(
             such, or the path where it was saved.
 
     Returns:
-        A report, to be printed, best after some frames: what was folded,
-        what runs in plans, and why the rest does not.
+        A report to be printed, best after some frames.
 
     Raises:
-        ValueError: The precision is another one, or a lower one than float32
-            is asked for where no plan can run; int8 without calibration, or
-            that without int8; a batch norm is in training mode; the model is
-            accelerated already.
+        InputError: The precision is another one, or cannot run here; int8
+            without calibration, or that without int8; the model runs in a
+            lower precision already.
+        ValueError: A batch norm is in training mode; the model is accelerated
+            already.
     """
     refusal = _why_no_plan(model)
-    _check_precision(precision, calibration, refusal)
-    if isinstance(calibration, (str, Path)):
-        # Before anything of the model is changed.
+    _check_precision(model, precision, calibration, refusal)
+    if isinstance(calibration, (str, Path)):  # before any change
         calibration = Calibration.load(calibration)
     if not refusal:
         check_convertible(model)
     lay_kernels_last(model)
     folding = fold(model)
-    if refusal:
-        notes = [f'no plan: {refusal}', *run_densely(model)]
-        return AccelerationReport(folding, None, notes)
+    notes = [f'no plan: {refusal}'] if refusal else []
+    notes += _slow_instructions(precision)
     if calibration is not None:
         calibration = apply_calibration(model, calibration)
-    plans = propagate_changes(model, PRECISIONS[precision])
-    notes = _slow_instructions(precision)
-    return AccelerationReport(folding, plans, notes, calibration)
+    dense, plans = None, None
+    if precision != 'float32':
+        dense = pack_low(model, calibration.in_int8() if calibration else {})
+    elif refusal:
+        dense = run_densely(model)
+    if not refusal:
+        plans = propagate_changes(model, PRECISIONS[precision])
+    if precision != 'float32':
+        connect_low(model, dense)
+    return AccelerationReport(folding, plans, notes, dense, calibration)
 
 
-def _check_precision(precision: str, calibration: Any, refusal: str) -> None:
+def _check_precision(
+    model: nn.Module, precision: str, calibration: Any, refusal: str
+) -> None:
     """Refuse a precision that there is not, or not for this model.
 
     Args:
-        precision: That of :func:`accelerate`.
+        model: That of :func:`accelerate`.
+        precision: The same.
         calibration: The same.
         refusal: Why the model can have no plan.
 
     Raises:
-        ValueError: See :func:`accelerate`.
+        InputError: See :func:`accelerate`.
     """
     if precision not in PRECISIONS:
-        raise ValueError(
+        raise InputError(
             f'expected precision to be one of {", ".join(PRECISIONS)}, got '
             f'{precision!r}'
         )
-    if refusal and precision != 'float32':
-        raise ValueError(
-            f'expected a model that can have a plan for {precision!r}, got '
-            f"one where {refusal}; use precision='float32'"
+    why = refusal if skip_convs(model) else _why_not_here(model)
+    if why and precision != 'float32':
+        raise InputError(
+            f'expected a model that can run in {precision!r}, got '
+            f"one where {why}; use precision='float32'"
         )
     if (precision == 'int8') != (calibration is not None):
-        raise ValueError(
+        raise InputError(
             "expected calibration with precision='int8' and with no other, "
             f'got {precision!r} and '
             f'{"none" if calibration is None else "one"}; give it about 16 '
             'frames, or the path of what `mmskip calibrate --precision int8` '
             'wrote'
+        )
+    if any(map(is_low, model.modules())):
+        raise InputError(
+            'expected a model that is not accelerated, got one in a lower '
+            'precision; build it anew'
         )
 
 
@@ -219,10 +236,16 @@ def _why_no_plan(model: nn.Module) -> str:
     """Say why a model can have no plan; nothing if it can."""
     if not skip_convs(model):
         return 'no layer is a Skip-Convolution'
-    if not all(p.is_cpu for p in model.parameters()):
-        return 'the model is not on the CPU'
+    if why := _why_not_here(model):
+        return why
     if active_backend() != 'native':
         return 'the native backend does not run'
+    return ''
+
+
+def _why_not_here(model: nn.Module) -> str:
+    if not all(parameter.is_cpu for parameter in model.parameters()):
+        return 'the model is not on the CPU'
     return ''
 
 

@@ -3,13 +3,11 @@
 Batch norms go into the layers before them, activations become a part of the
 Skip-Convolutions before them, and 3-D layers that extend along one plane run
 as 2-D ones. Which layer an operation belongs to is read from the forwards of
-the model, see :mod:`mmskip.plan.dataflow`. Layers of models that can have no
-plan are then prepared to compute densely and fast (:func:`run_densely`).
+the model, see :mod:`mmskip.plan.dataflow`.
 """
 
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,29 +15,17 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmskip.compression import L0ConvMixin
-from mmskip.core import (
-    follow_layout,
-    in_turns,
-    is_channels_last,
-    list_reasons,
-    samples_together,
-)
-from mmskip.native import PackedKernels, convolve
+from mmskip.core import follow_layout, is_channels_last, list_reasons
+from mmskip.native import Finish, LowKernels, PackedKernels, convolve
 from mmskip.native.geometry import conv_geometry
+from mmskip.native.library import Grid
 from mmskip.skip_conv import Folding, NormGate, SkipConvMixin
-from mmskip.sof_net import StopOrForwardHead
 from mmskip.va_red2 import DynamicConvMixin
 
 from .dataflow import find_readers
 from .graph import activation_name
 
-try:
-    from mmskip.sof_net import list_stages
-except ImportError:  # mmaction is optional
-    list_stages = None
-
 #: Exact classes, as others may do more with their weights.
-_CONVS_2D = {nn.Conv2d}
 _CONVS_3D = {nn.Conv3d}
 _LAYERS = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear}
 try:
@@ -54,7 +40,6 @@ try:
 except ImportError:  # mmcv is optional: torch and mmengine suffice
     Swish = None
 else:
-    _CONVS_2D.add(Conv2d)
     _CONVS_3D.add(Conv3d)
     _LAYERS |= {Conv2d, Conv2dAdaptivePadding, Conv3d, ConvTranspose2d, Linear}
 _CONVERTED = (DynamicConvMixin, L0ConvMixin, SkipConvMixin)
@@ -209,75 +194,110 @@ def fold_activations(model: nn.Module) -> tuple[list[str], dict[str, str]]:
     return found.describe(changed, found.left)
 
 
-def run_densely(model: nn.Module) -> list[str]:
-    """Let the layers of a folded model compute densely and fast, in place.
-
-    - Convolutions keep their kernels as oneDNN reads them fastest, see
-      :class:`mmskip.native.PackedKernels`, beside the parameters.
-    - Activations that read nothing else become a part of them.
-    - Clips lie channels last, which 2-D convolutions along time and along
-      space both read as they are.
-    - The backbone of a recognizer runs a few samples at a time, see
-      :func:`mmskip.core.in_turns`.
-    - Policies of SoF-Net make one layer of two linear ones.
-
-    Args:
-        model: Model in eval mode.
-
-    Returns:
-        Sentences that say what was done; none for a model that is not on
-        the CPU or has Skip-Convolutions: nothing was.
-    """
-    if any(isinstance(m, SkipConvMixin) for m in model.modules()) or any(
-        not parameter.is_cpu for parameter in model.parameters()
-    ):
-        return []
-    names = [n for n, m in model.named_modules() if _pack(m)]
-    taken, _ = fold_activations(model)
-    policies = [m for m in model.modules() if isinstance(m, StopOrForwardHead)]
-    for policy in policies:
-        policy.join()
-    done = (
-        f'{len(names)} convolutions run on oneDNN, with kernels laid out '
-        f'once; {len(taken)} of them with their activation'
-    )
-    if policies:
-        done += f'; {len(policies)} policies make one layer of two'
-    backbone = getattr(model, 'backbone', None)
-    if (
-        not isinstance(backbone, nn.Module)
-        or not hasattr(model, 'cls_head')
-        or 'forward' in vars(backbone)
-    ):
-        return [done]
-    backbone.forward = _InTurns(backbone)
-    return [done, 'the backbone runs a few samples at a time']
-
-
 class PackedConv2d(nn.Conv2d):
     """Convolves by oneDNN, with its kernels laid out once.
+
+    Attributes:
+        packed: The kernels, which also know the precision.
+        activation: Name of the activation that is a part of the layer.
+    """
+
+    dense_class = nn.Conv2d
+    packed: PackedKernels
+    activation: str | None = None
+
+    def forward(
+        self,
+        input: Tensor,
+        addend: Tensor | None = None,
+        activation: str | None = None,
+        grid: Grid | None = None,
+        overwrites: bool = False,
+    ) -> Tensor:
+        """Convolve (N, C, H, W), or (C, H, W).
+
+        Only a :class:`LowForward` gives the other arguments, those of
+        :class:`mmskip.native.Finish`.
+        """
+        if input.dim() == 3:
+            return self(input[None])[0]
+        kernels, operands = self.packed, (input, self.weight, self.bias)
+        how = self.stride, self.padding, self.dilation, self.groups
+        activation = activation or self.activation
+        if not isinstance(kernels, LowKernels):
+            return kernels.conv2d(*operands, *how, activation)
+        stride, padding, dilation, groups = how
+        return kernels.convolve(
+            *operands,
+            (padding, stride, dilation, groups),
+            Finish(activation, addend, grid, overwrites),
+        )
+
+
+class PackedConvTranspose2d(nn.ConvTranspose2d):
+    """Does a transposed convolution by oneDNN, in a lower precision.
 
     Attributes:
         packed: The kernels.
         activation: Name of the activation that is a part of the layer.
     """
 
-    packed: PackedKernels
+    dense_class = nn.ConvTranspose2d
+    packed: LowKernels
     activation: str | None = None
 
-    def forward(self, input: Tensor) -> Tensor:
+    def forward(
+        self,
+        input: Tensor,
+        output_size: list[int] | None = None,
+        activation: str | None = None,
+    ) -> Tensor:
         """Convolve (N, C, H, W), or (C, H, W)."""
         if input.dim() == 3:
-            return self(input[None])[0]
-        return self.packed.conv2d(
+            return self(input[None], output_size)[0]
+        more = self._output_padding(
+            input,
+            output_size,
+            self.stride,
+            self.padding,
+            self.kernel_size,
+            2,
+            self.dilation,
+        )
+        how = self.padding, tuple(more), self.stride, self.dilation
+        return self.packed.transpose(
             input,
             self.weight,
             self.bias,
-            self.stride,
-            self.padding,
-            self.dilation,
-            self.groups,
-            self.activation,
+            (*how, self.groups),
+            Finish(activation or self.activation),
+        )
+
+
+class PackedLinear(nn.Linear):
+    """Multiplies by a matrix that is laid out once, in a lower precision.
+
+    Attributes:
+        packed: The matrix.
+        activation: Name of the activation that is a part of the layer.
+    """
+
+    dense_class = nn.Linear
+    packed: LowKernels
+    activation: str | None = None
+
+    def forward(
+        self,
+        input: Tensor,
+        activation: str | None = None,
+        grid: Grid | None = None,
+    ) -> Tensor:
+        """Multiply (..., C)."""
+        return self.packed.multiply(
+            input,
+            self.weight,
+            self.bias,
+            Finish(activation or self.activation, grid=grid),
         )
 
 
@@ -291,6 +311,7 @@ class PlanarConv3d(nn.Conv3d):
         activation: Name of the activation that is a part of the layer.
     """
 
+    dense_class = nn.Conv3d
     packed: PackedKernels | None = None
     activation: str | None = None
 
@@ -362,6 +383,15 @@ def is_planar(conv: nn.Module) -> bool:
     return conv.padding_mode == 'zeros' and (time == 1 or max(plane) == 1)
 
 
+def is_flat(conv: nn.Module) -> bool:
+    """Tell if a 3-D convolution always runs as a 2-D one."""
+    padding = conv_geometry(conv).padding
+    return is_planar(conv) and all(
+        size > 1 or amounts == (0, 0)
+        for size, amounts in zip(conv.kernel_size, padding, strict=True)
+    )
+
+
 def is_planar_pool(module: nn.Module) -> bool:
     """Tell if a maximum over clips is one over each frame."""
     if type(module) is not nn.MaxPool3d or module.return_indices:
@@ -391,73 +421,6 @@ def replace(model: nn.Module, names: list[str], new: nn.Module) -> None:
     for name in names:
         parent, _, own = name.rpartition('.')
         setattr(model.get_submodule(parent), own, new.eval())
-
-
-def _pack(layer: nn.Module) -> bool:
-    """Give a layer kernels of its own layout; returns if it takes them."""
-    if 'forward' in vars(layer):
-        return False
-    if type(layer) in _CONVS_2D:
-        if layer.padding_mode != 'zeros' or isinstance(layer.padding, str):
-            return False
-        layer.__class__ = PackedConv2d
-    elif not isinstance(layer, (DynamicConvMixin, PlanarConv3d)) or not (
-        layer.weight.dim() == 4 or _is_flat(layer)
-    ):
-        return False
-    layer.packed = PackedKernels()
-    if layer.weight.dim() == 5:
-        layer.weight.data = layer.weight.data.contiguous(
-            memory_format=torch.channels_last_3d
-        )
-    return True
-
-
-def _is_flat(conv: nn.Module) -> bool:
-    """Tell if a 3-D convolution always runs as a 2-D one."""
-    padding = conv_geometry(conv).padding
-    return is_planar(conv) and all(
-        size > 1 or amounts == (0, 0)
-        for size, amounts in zip(conv.kernel_size, padding, strict=True)
-    )
-
-
-class _InTurns:
-    """Runs the forward of a backbone on a few samples at a time.
-
-    Args:
-        backbone: The backbone.
-    """
-
-    def __init__(self, backbone: nn.Module) -> None:
-        self.backbone = backbone
-        self.treats_frames_alone = _treats_frames_alone(backbone)
-
-    def __call__(self, x: Tensor, *args: Any, **kwargs: Any) -> Any:
-        forward = partial(
-            type(self.backbone).forward, self.backbone, *args, **kwargs
-        )
-        alone = x.dim() == 5 or self.treats_frames_alone
-        if torch.is_grad_enabled() or not x.is_cpu or not alone:
-            return type(self.backbone).forward(
-                self.backbone, x, *args, **kwargs
-            )
-        return in_turns(forward, x, samples_together(x.shape[1:]))
-
-
-def _treats_frames_alone(backbone: nn.Module) -> bool:
-    """Tell if the frames of a batch do not mix in a backbone of images."""
-    if list_stages is None or any(
-        # What they did is told sample by sample, of whole batches.
-        isinstance(module, DynamicConvMixin)
-        for module in backbone.modules()
-    ):
-        return False
-    try:
-        list_stages(backbone)
-    except (TypeError, ValueError):
-        return False
-    return True
 
 
 def _is_layer(module: nn.Module) -> bool:

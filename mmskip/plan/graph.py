@@ -2,7 +2,7 @@
 
 import contextlib
 import operator
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Set
 from contextlib import contextmanager
 from threading import Lock, get_ident
 from typing import Any
@@ -37,6 +37,9 @@ _IN_PLACE = {
 #: Methods and attributes of a tensor that tell nothing of its values.
 _SHAPE_METHODS = {'size', 'dim', 'numel', 'ndimension'}
 _SHAPE_ATTRIBUTES = {'shape', 'ndim', 'dtype', 'device'}
+#: Those of them that are the same for images of all sizes.
+_RANK_METHODS = {'dim', 'ndimension'}
+_RANK_ATTRIBUTES = {'ndim', 'dtype', 'device'}
 #: Methods that take values out of a tensor.
 _VALUE_METHODS = {'item', 'tolist', 'numpy', 'data_ptr'}
 #: Methods that depend on where a tensor keeps them.
@@ -46,7 +49,10 @@ _VIEWS = {'view': 'reshape', 'view_as': 'reshape_as'}
 #: Functions that make tensors whose size depends on values.
 _SELECTIONS = {'argwhere', 'masked_select', 'nonzero', 'unique'}
 #: Functions whose result is a tensor of its own.
-_FRESH = {*_IN_PLACE, *_IN_PLACE.values(), torch.cat, F.interpolate, F.relu}
+_FRESH = {
+    *(*_IN_PLACE, *_IN_PLACE.values()),
+    *(torch.cat, F.interpolate, F.relu, F.batch_norm),
+}
 #: Files of torch's modules whose result is a tensor of its own, too.
 _FRESH_MODULES = {
     f'torch.nn.modules.{name}'
@@ -90,7 +96,9 @@ class TraceError(ValueError):
     """Says why a module's forward is no fixed graph of what is supported."""
 
 
-def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
+def trace(
+    module: nn.Module, args: tuple, kwargs: dict, ranked: bool = False
+) -> fx.Graph:
     """Record the operations of a module's forward, none of them in place.
 
     Skip-Convolutions and the smallest modules of torch and mmcv are nodes.
@@ -100,12 +108,14 @@ def trace(module: nn.Module, args: tuple, kwargs: dict) -> fx.Graph:
         module: Module in eval mode.
         args: Arguments of a call; all but tensors are constants of the graph.
         kwargs: Keyword arguments of the call.
+        ranked: True makes the numbers of dimensions, and types, constants of
+            the graph, so that forwards may branch on them; sizes stay nodes.
 
     Raises:
         TraceError: Its forward depends on values, or writes into its inputs
             or into parts of tensors.
     """
-    sizes = None
+    sizes = Sizes(_RANK_METHODS, _RANK_ATTRIBUTES) if ranked else None
     if any(isinstance(part, SkipLinearMixin) for part in module.modules()):
         # Tokens are counted, cut into windows and padded by their number.
         sizes = Sizes()
@@ -228,7 +238,10 @@ class _Tracer(fx.Tracer):
         self._proxies: dict[str, fx.Proxy] = {}
 
     def proxy(self, node: fx.Node) -> fx.Proxy:
-        return (_Proxy if self.sizes is None else _SizedProxy)(node, self)
+        if self.sizes is None:
+            return _Proxy(node, self)
+        kind = _SizedProxy if 'size' in self.sizes.methods else _RankedProxy
+        return kind(node, self)
 
     def create_proxy(
         self,
@@ -244,7 +257,7 @@ class _Tracer(fx.Tracer):
         if (
             sizes is not None
             and kind == 'call_method'
-            and target in _SHAPE_METHODS
+            and target in sizes.methods
             and sizes.is_tensor(args[0])
         ):
             return getattr(sizes.of(args[0]), target)(*args[1:], **kwargs)
@@ -271,8 +284,10 @@ class _Tracer(fx.Tracer):
         return super().create_arg(a)
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        return isinstance(m, SkipConvMixin) or (
-            not m._modules and type(m).__module__.startswith(_LIBRARIES)
+        return (
+            isinstance(m, SkipConvMixin)
+            or getattr(m, 'packed', None) is not None
+            or (not m._modules and type(m).__module__.startswith(_LIBRARIES))
         )
 
     def run(self, args: tuple, kwargs: dict) -> fx.Graph:
@@ -358,11 +373,21 @@ class Sizes:
 
     They are found with tensors that have sizes and hold no numbers.
 
+    Args:
+        methods: Methods of a tensor that are answered while it is traced.
+        attributes: Attributes of the same kind.
+
     Attributes:
         is_busy: True while one is found.
     """
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        methods: Set[str] = frozenset(_SHAPE_METHODS),
+        attributes: Set[str] = frozenset(_SHAPE_ATTRIBUTES),
+    ) -> None:
+        self.methods = methods
+        self.attributes = attributes
         self.is_busy = False
         self._mode = FakeTensorMode(allow_non_fake_inputs=True)
         self._values: dict[fx.Node, Any] = {}
@@ -435,14 +460,18 @@ class _Proxy(fx.Proxy):
     __ipow__ = _update(operator.ipow)
 
 
-class _SizedProxy(_Proxy):
-    """Tells sizes, too, where they are known."""
+class _RankedProxy(_Proxy):
+    """Tells what is known of a tensor, too."""
 
     def __getattr__(self, name: str) -> Any:
         sizes = self.tracer.sizes
-        if name in _SHAPE_ATTRIBUTES and sizes.is_tensor(self):
+        if name in sizes.attributes and sizes.is_tensor(self):
             return getattr(sizes.of(self), name)
         return super().__getattr__(name)
+
+
+class _SizedProxy(_RankedProxy):
+    """Counts its parts, where their number is known."""
 
     def __len__(self) -> int:
         return len(self.tracer.sizes.of(self))
@@ -503,9 +532,9 @@ def _resolve_writes(graph: fx.Graph, module: nn.Module) -> None:
         views = [
             user
             for user in target.users
-            if user < node and not (_is_fresh(user, module) or is_shape(user))
+            if user < node and not (is_fresh(user, module) or is_shape(user))
         ]
-        fresh = target in written or _is_fresh(target, module)
+        fresh = target in written or is_fresh(target, module)
         written.add(node)
         if not fresh or views:
             raise TraceError(
@@ -517,8 +546,13 @@ def _resolve_writes(graph: fx.Graph, module: nn.Module) -> None:
         )
 
 
-def _is_fresh(node: fx.Node, module: nn.Module) -> bool:
-    """Tell if a node returns a tensor of its own, and no view."""
+def is_fresh(node: fx.Node, module: nn.Module) -> bool:
+    """Tell if a node returns a tensor of its own, and no view.
+
+    Args:
+        node: Node of a graph.
+        module: Module of the graph.
+    """
     if node.op == 'call_module':
         kinds = type(module.get_submodule(node.target)).__mro__
         return any(kind.__module__ in _FRESH_MODULES for kind in kinds)

@@ -22,11 +22,13 @@ from torch import Tensor, nn
 from torch.ao.quantization.observer import HistogramObserver
 from torch.func import functional_call
 
+from mmskip.native.library import MOST_WEIGHT
+from mmskip.native.packed import weight_scales
+from mmskip.reading import InputError
 from mmskip.skip_conv import SkipConvMixin
 
-#: The largest weight in bytes, as in csrc/kernels.h: two products of it with
-#: the largest input can be added in 16 bits, as CPUs with AVX2 do.
-MOST_WEIGHT = 63
+from .dense import low_layers
+
 #: The error above which a layer stays in bfloat16, of its output's norm.
 MOST_ERROR = 0.1
 #: Frames that are enough to know the values of a camera.
@@ -128,22 +130,28 @@ def observed_inputs(model: nn.Module) -> Iterator[dict[str, 'Observed']]:
     """Note the values that layers read while the model runs densely.
 
     Args:
-        model: A converted model in eval mode, folded, outside of any stream.
+        model: A model in eval mode, folded, outside of any stream.
 
     Yields:
         What was seen, by layer; it fills while frames run.
 
     Raises:
-        ValueError: The model has no layer that int8 is for.
+        InputError: The model has no layer that int8 is for.
     """
     seen: dict[str, Observed] = {}
     hooks = []
     layers = dict(_layers(model))
-    if not layers:
-        raise ValueError(
+    skipping = [m for m in model.modules() if isinstance(m, SkipConvMixin)]
+    if skipping and not any(layer in skipping for layer in layers.values()):
+        raise InputError(
             "expected convolutions of images with memory='accumulated', "
             'whose outputs are computed anew, got none; convert the model '
             'with it to run it in int8'
+        )
+    if not layers:
+        raise InputError(
+            'expected convolutions of images or linear layers, which int8 is '
+            "for, got none; use precision='bfloat16'"
         )
     for name, layer in layers.items():
 
@@ -193,10 +201,8 @@ class Observed:
     def _error(self, step: float, zero: int) -> float:
         weight = self._layer.weight.detach()
         # A transposed convolution has its output channels second.
-        axis = 1 if self._layer.transposed else 0
-        others = [dim for dim in range(weight.dim()) if dim != axis]
-        scale = weight.abs().amax(others) / MOST_WEIGHT
-        scale = torch.where(scale > 0, scale, torch.ones(()))
+        axis = int(getattr(self._layer, 'transposed', False))
+        scale = weight_scales(weight.transpose(0, axis))
         rounded = torch.fake_quantize_per_channel_affine(
             weight,
             scale,
@@ -223,7 +229,7 @@ def calibrate(
     """Run frames through a model, to know the values of its layers.
 
     Args:
-        model: A converted model in eval mode; fold it first.
+        model: A model in eval mode, converted or not; fold it first.
         frames: The model's argument, or a tuple of them, for each frame.
             About :data:`FEW_FRAMES` of the camera that it is for are enough,
             of different hours.
@@ -264,7 +270,7 @@ def apply_calibration(
     """Tell layers on which grids to keep their inputs.
 
     Args:
-        model: A converted model in eval mode, folded.
+        model: A model in eval mode, folded.
         calibration: A calibration, or frames to make one of.
 
     Returns:
@@ -285,7 +291,9 @@ def apply_calibration(
             f'{", ".join(list(calibration.grids)[:3])}, ...'
         )
     for name, layer in layers.items():
-        layer.input_grid = few[name][:2] if name in few else None
+        # Others have their grid from the calibration when they are packed.
+        if isinstance(layer, SkipConvMixin):
+            layer.input_grid = few[name][:2] if name in few else None
     return calibration
 
 
@@ -294,11 +302,13 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
     A filter of one channel has too few products to gain from bytes.
     """
+    dense = dict(low_layers(model))
     for name, layer in model.named_modules():
-        if (
-            isinstance(layer, SkipConvMixin)
-            and layer.memory == 'accumulated'
-            and layer.weight.dim() == 4
-            and layer.kernel.shape[1] > 1
-        ):
+        if isinstance(layer, SkipConvMixin):
+            kernel = layer.kernel
+            takes = layer.memory == 'accumulated' and layer.weight.dim() == 4
+        else:
+            kernel = layer.weight
+            takes = name in dense and not isinstance(layer, nn.ConvTranspose2d)
+        if takes and kernel.shape[1] > 1:
             yield name, layer

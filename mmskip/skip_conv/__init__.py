@@ -1,6 +1,6 @@
 """Skip-Convolutions (CVPR 2021): compute what changed since the last frame."""
 
-from .conversion import SkipConversion
+from .conversion import GateCostLoss, SkipConversion
 from .gate_mask import (
     Folding,
     GateParams,
@@ -24,7 +24,6 @@ from .gates import (
 )
 from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
 from .linear import SkipConvTranspose2d, SkipLinear, SkipLinearMixin
-from .loss import GateCostLoss
 from .motion import (
     WARP_MACS,
     HomographyMotion,

@@ -31,10 +31,10 @@ from mmskip.native import library as native
 from mmskip.reading import InputError
 
 from .attention import attend, attend_again, window_macs
+from .conversion import LateCosts
 from .kept_attention import Attend, AttentionInputs, KeptAttention
 from .layer import SkipConvMixin, run_frames, unfold
 from .linear import SkipLinearMixin, route_to_layers
-from .loss import LateCosts
 from .motion import MotionFollower
 from .reference import ClipMemory
 from .state import (

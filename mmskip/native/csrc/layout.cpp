@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "isa.h"
 #include "share_rows.h"
 
 namespace mmskip {
@@ -89,6 +90,26 @@ at::Tensor contiguous_copy(const at::Tensor& image) {
   transpose(
       image.const_data_ptr<float>(), result.mutable_data_ptr<float>(),
       image.size(0), image.size(2) * image.size(3), image.size(1));
+  return result;
+}
+
+at::Tensor round_to_bytes(const at::Tensor& values, double step, int64_t zero) {
+  TORCH_CHECK(
+      values.scalar_type() == at::kBFloat16 &&
+          values.is_non_overlapping_and_dense(),
+      "expected bfloat16 without gaps, got ", values.scalar_type(),
+      " with strides ", values.strides());
+  at::Tensor result = at::empty_like(values, values.options().dtype(at::kByte));
+  const auto* from = reinterpret_cast<const BFloat16*>(
+      values.const_data_ptr<at::BFloat16>());
+  uint8_t* to = result.mutable_data_ptr<uint8_t>();
+  const auto size = static_cast<float>(step);
+  const Grid grid{size, static_cast<float>(zero), 1 / size};
+  // In torch's threads: they have just convolved, and still wait for work.
+  at::parallel_for(
+      0, values.numel(), kGrain, [&](int64_t begin, int64_t end) {
+        byte_kernels().round(from + begin, grid, end - begin, to + begin);
+      });
   return result;
 }
 

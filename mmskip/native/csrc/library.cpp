@@ -15,6 +15,7 @@ namespace mmskip {
 TORCH_LIBRARY(mmskip, m) {
   m.def("relative_scale(Tensor signal, Tensor? norms) -> Tensor");
   m.def("fingerprint(Tensor tensor, int words) -> int");
+  m.def("round_to_bytes(Tensor values, float step, int zero) -> Tensor");
   m.def("float_copy(Tensor values) -> Tensor");
   m.def("instruction_sets() -> str[]", [] {
     return std::vector<std::string>{
@@ -79,6 +80,7 @@ TORCH_LIBRARY(mmskip, m) {
 TORCH_LIBRARY_IMPL(mmskip, CPU, m) {
   m.impl("relative_scale", relative_scale);
   m.impl("fingerprint", fingerprint);
+  m.impl("round_to_bytes", round_to_bytes);
   m.impl("float_copy", float_copy);
   m.impl("soft_gate", soft_gate);
   m.impl("mix_options", mix_options);

@@ -8,7 +8,7 @@ from torch import nn
 
 import mmskip
 from mmskip.core import layer
-from mmskip.native import geometry
+from mmskip.native import packed as kernels
 from mmskip.plan import PackedConv2d, PlanarConv3d
 from tests.sof_net.nets import build, tsn_config
 
@@ -17,7 +17,7 @@ pytest.importorskip('mmaction')
 
 @pytest.fixture(autouse=True)
 def small_ones_are_packed(monkeypatch):
-    monkeypatch.setattr(geometry, 'LEAST', 0)
+    monkeypatch.setattr(kernels, 'LEAST', 0)
 
 
 class Block(nn.Module):
