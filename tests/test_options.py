@@ -52,6 +52,7 @@ NECESSARY_OF = {
     'NarrowResNet': dict(depth=18),
     'SkipConv2d': dict(in_channels=4, out_channels=4, kernel_size=1),
     'SkipConv3d': dict(in_channels=4, out_channels=4, kernel_size=1),
+    'SkipConvTranspose2d': dict(in_channels=4, out_channels=4, kernel_size=1),
     'SkipLinear': dict(in_features=4, out_features=4),
     'DynamicConv2d': dict(in_channels=4, out_channels=4, kernel_size=1),
     'DynamicConv3d': dict(in_channels=4, out_channels=4, kernel_size=1),

@@ -91,7 +91,7 @@ def refuse_unknown(
     """
     if isinstance(module, nn.Linear) and nn.Linear not in known:
         return 'not a convolution'
-    if isinstance(module, _ConvTransposeNd):
+    if isinstance(module, _ConvTransposeNd) and type(module) not in known:
         return 'transposed convolution'
     if 'forward' in module.__dict__:
         return 'its forward is replaced on the instance'

@@ -103,7 +103,12 @@ def dense_macs(conv: nn.Module, output_shape: torch.Size) -> int:
     """Count the MACs of a convolution with an output of shape (N, C, ...).
 
     Positions x C_out x C_in / groups x K; padded taps count, bias does not.
+    The outputs of a transposed one share the K positions of its kernel out
+    among as many of them as its stride says.
     """
+    if getattr(conv, 'transposed', False):
+        positions = output_shape.numel() // conv.out_channels
+        return positions * conv.weight.numel() // math.prod(conv.stride)
     return output_shape.numel() * conv.weight[0].numel()
 
 

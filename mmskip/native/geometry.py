@@ -23,6 +23,9 @@ class ConvGeometry(NamedTuple):
         dilation: Spacing of the kernel per spatial dimension.
         groups: Number of channel groups.
         padding_mode: ``zeros``, ``reflect``, ``replicate`` or ``circular``.
+        transposed: It is the transposed one of the convolution with all of
+            the above, from that one's outputs to its inputs. What torch calls
+            its ``output_padding`` is taken from the padding after.
     """
 
     stride: tuple[int, ...]
@@ -30,6 +33,15 @@ class ConvGeometry(NamedTuple):
     dilation: tuple[int, ...]
     groups: int = 1
     padding_mode: str = 'zeros'
+    transposed: bool = False
+
+    @property
+    def phases(self) -> int:
+        """Among so many outputs the positions of a kernel are shared out.
+
+        Each output of an ordinary convolution reads through all of them.
+        """
+        return math.prod(self.stride) if self.transposed else 1
 
 
 def pad(x: Tensor, geometry: ConvGeometry) -> Tensor:
@@ -65,6 +77,8 @@ def convolve(
         conv2d: Function that runs the 2-D ones, with the arguments of
             ``torch.nn.functional.conv2d``.
     """
+    if geometry.transposed:
+        return _convolve_transposed(x, weight, bias, geometry)
     symmetric = all(a == b for a, b in geometry.padding)
     if symmetric and geometry.padding_mode == 'zeros':
         # The convolution pads by itself, without a copy of the input.
@@ -102,6 +116,9 @@ def support_sum(
         (N, 1, ...) of the output's spatial size. Padding counts as the
         convolution pads (zeros, or the mirrored values).
     """
+    if geometry.transposed:
+        size = output_size(x.shape[2:], kernel_size, geometry)
+        return _CoverSum.apply(x, kernel_size, _adjoint(geometry), size)
     return _SupportSum.apply(x, kernel_size, geometry)
 
 
@@ -125,6 +142,8 @@ def cover_sum(
     Returns:
         (N, 1, *input_size).
     """
+    if geometry.transposed:
+        return _SupportSum.apply(y, kernel_size, _adjoint(geometry))
     return _CoverSum.apply(y, kernel_size, geometry, input_size)
 
 
@@ -204,11 +223,8 @@ def _fold_padding(
 ) -> Tensor:
     """Add what lies on the padding to the inputs that it was made of."""
     if geometry.padding_mode == 'zeros':
-        for dim, (size, (before, _)) in enumerate(
-            zip(input_size, geometry.padding, strict=True), start=2
-        ):
-            padded = padded.narrow(dim, before, size)
-        return padded
+        amounts = [-p for pair in reversed(geometry.padding) for p in pair]
+        return F.pad(padded, amounts)
     # Index of the input that each padded position copies; exact in float64.
     count = math.prod(input_size)
     index = torch.arange(count, dtype=torch.float64, device=padded.device)
@@ -224,6 +240,18 @@ def output_size(
     geometry: ConvGeometry,
 ) -> tuple[int, ...]:
     """Compute the spatial size of the convolution's output."""
+    if geometry.transposed:
+        return tuple(
+            (size - 1) * s + d * (k - 1) + 1 - a - b
+            for size, k, (a, b), d, s in zip(
+                input_size,
+                kernel_size,
+                geometry.padding,
+                geometry.dilation,
+                geometry.stride,
+                strict=True,
+            )
+        )
     return tuple(
         (size + a + b - d * (k - 1) - 1) // s + 1
         for size, k, (a, b), d, s in zip(
@@ -239,6 +267,16 @@ def output_size(
 
 def conv_geometry(conv: nn.Module) -> ConvGeometry:
     """Read the geometry of a torch convolution, whatever names its padding."""
+    if getattr(conv, 'transposed', False):
+        pairs = tuple(
+            (amount, amount - more)
+            for amount, more in zip(
+                conv.padding, conv.output_padding, strict=True
+            )
+        )
+        return ConvGeometry(
+            conv.stride, pairs, conv.dilation, conv.groups, 'zeros', True
+        )
     if conv.padding_mode == 'zeros' and not isinstance(conv.padding, str):
         # Torch reads it then, even if changed after construction.
         pairs = tuple((amount, amount) for amount in conv.padding)
@@ -248,6 +286,37 @@ def conv_geometry(conv: nn.Module) -> ConvGeometry:
         pairs = tuple(zip(amounts[::2], amounts[1::2], strict=True))[::-1]
     return ConvGeometry(
         conv.stride, pairs, conv.dilation, conv.groups, conv.padding_mode
+    )
+
+
+def swap_channels(weight: Tensor, groups: int) -> Tensor:
+    """Turn the kernel of a transposed convolution into an ordinary order.
+
+    Torch keeps it as (C_in, C_out / groups, ...); what comes out is
+    (C_out, C_in / groups, ...), and the other way round. With one group it is
+    a view.
+    """
+    split = weight.unflatten(0, (groups, -1))
+    return split.transpose(1, 2).flatten(0, 1)
+
+
+def _adjoint(geometry: ConvGeometry) -> ConvGeometry:
+    return geometry._replace(transposed=not geometry.transposed)
+
+
+def _convolve_transposed(
+    x: Tensor, weight: Tensor, bias: Tensor | None, geometry: ConvGeometry
+) -> Tensor:
+    run = F.conv_transpose2d if x.dim() == 4 else F.conv_transpose3d
+    return run(
+        x,
+        swap_channels(weight, geometry.groups),
+        bias,
+        geometry.stride,
+        [before for before, _ in geometry.padding],
+        [before - after for before, after in geometry.padding],
+        geometry.groups,
+        geometry.dilation,
     )
 
 

@@ -78,7 +78,7 @@ def _check_age() -> None:
         _check_count(f'Plan.{name}', plan._get_method(name).schema, count)
     # Classes take the arguments of this version, or raise RuntimeError.
     classes = torch.classes.mmskip
-    geometry = classes.ConvGeometry((1, 1), (0, 0, 0, 0), (1, 1), 1)
+    geometry = classes.ConvGeometry((1, 1), (0, 0, 0, 0), (1, 1), 1, False)
     gate = classes.Gate(0.0, 1, 1, None, None, None, 'residual')
     pixel = torch.zeros(1, 1, 1, 1)
     layer = classes.Layer(pixel, None, geometry, gate, False, None)

@@ -27,12 +27,13 @@ from .graph import activation_name
 
 #: Exact classes, as others may do more with their weights.
 _CONVS_3D = {nn.Conv3d}
-_LAYERS = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear}
+_LAYERS = {nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose2d, nn.Linear}
 try:
     from mmcv.cnn.bricks import (
         Conv2d,
         Conv2dAdaptivePadding,
         Conv3d,
+        ConvTranspose2d,
         Linear,
         Swish,
     )
@@ -40,7 +41,7 @@ except ImportError:  # mmcv is optional: torch and mmengine suffice
     Swish = None
 else:
     _CONVS_3D.add(Conv3d)
-    _LAYERS |= {Conv2d, Conv2dAdaptivePadding, Conv3d, Linear}
+    _LAYERS |= {Conv2d, Conv2dAdaptivePadding, Conv3d, ConvTranspose2d, Linear}
 _CONVERTED = (DynamicConvMixin, L0ConvMixin, SkipConvMixin)
 _FORWARDS = {_BatchNorm.forward, nn.SyncBatchNorm.forward}
 
@@ -438,8 +439,11 @@ def _refusal(layer: nn.Module, norm: _BatchNorm) -> str | None:
         return 'the weights it would change are computed in each call'
     if norm.running_var is None:
         return 'it keeps no statistics'
-    if norm.num_features != len(weight):
-        return f'it has {norm.num_features} channels, not {len(weight)}'
+    outputs = len(weight)
+    if getattr(layer, 'transposed', False):
+        outputs = layer.out_channels
+    if norm.num_features != outputs:
+        return f'it has {norm.num_features} channels, not {outputs}'
     gate = getattr(layer, 'gate', None)
     by_output = isinstance(gate, NormGate) and gate.kind == 'output_norm'
     if by_output and gate.folded is not None:
@@ -471,13 +475,23 @@ def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
     gate = getattr(layer, 'gate', None)
     if isinstance(gate, NormGate) and gate.kind == 'output_norm':
         gate.folded = Folding(factor.to(weight), shift.to(weight))
-    wide = factor.view(-1, *[1] * (weight.dim() - 1))
     new_bias = shift if bias is None else bias * factor + shift
     trains = weight.requires_grad
-    for name, new in (('weight', weight * wide), ('bias', new_bias)):
+    for name, new in (('weight', _scaled(layer, factor)), ('bias', new_bias)):
         # Channels last stays.
         new = nn.Parameter(new.to(weight.dtype), requires_grad=trains)
         setattr(layer, name, new)
+
+
+def _scaled(layer: nn.Module, factor: Tensor) -> Tensor:
+    """Multiply each filter of a layer by a factor of its own."""
+    weight = layer.weight
+    if not getattr(layer, 'transposed', False):
+        return weight * factor.view(-1, *[1] * (weight.dim() - 1))
+    # (C_in, C_out / groups, ...).
+    split = weight.unflatten(0, (layer.groups, -1))
+    shape = layer.groups, 1, -1, *[1] * (weight.dim() - 2)
+    return (split * factor.view(shape)).flatten(0, 1)
 
 
 def _takes_activation(module: nn.Module) -> bool:

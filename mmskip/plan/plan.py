@@ -205,8 +205,12 @@ class Plan:
         return (
             not any(conv.site in slots for conv in self.convs)
             and self._holds(binding)
-            and self._fixed.has_its_values()
-            and all(conv.has_its_weights() for conv in self.convs)
+            and (binding.goes_on or self._has_its_values())
+        )
+
+    def _has_its_values(self) -> bool:
+        return self._fixed.has_its_values() and all(
+            conv.has_its_weights() for conv in self.convs
         )
 
     def _holds(self, binding: StreamBinding) -> bool:

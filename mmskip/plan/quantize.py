@@ -200,12 +200,14 @@ class Observed:
 
     def _error(self, step: float, zero: int) -> float:
         weight = self._layer.weight.detach()
-        scale = weight_scales(weight)
+        # A transposed convolution has its output channels second.
+        axis = int(getattr(self._layer, 'transposed', False))
+        scale = weight_scales(weight.transpose(0, axis))
         rounded = torch.fake_quantize_per_channel_affine(
             weight,
             scale,
             torch.zeros_like(scale, dtype=torch.int32),
-            0,
+            axis,
             -MOST_WEIGHT,
             MOST_WEIGHT,
         )
@@ -303,8 +305,10 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     dense = dict(low_layers(model))
     for name, layer in model.named_modules():
         if isinstance(layer, SkipConvMixin):
+            kernel = layer.kernel
             takes = layer.memory == 'accumulated' and layer.weight.dim() == 4
         else:
+            kernel = layer.weight
             takes = name in dense and not isinstance(layer, nn.ConvTranspose2d)
-        if takes and layer.weight.shape[1] > 1:
+        if takes and kernel.shape[1] > 1:
             yield name, layer

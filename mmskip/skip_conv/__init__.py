@@ -23,7 +23,7 @@ from .gates import (
     as_gate,
 )
 from .layer import SkipConv2d, SkipConv3d, SkipConvMixin
-from .linear import SkipLinear, SkipLinearMixin
+from .linear import SkipConvTranspose2d, SkipLinear, SkipLinearMixin
 from .motion import (
     WARP_MACS,
     HomographyMotion,
@@ -64,6 +64,7 @@ __all__ = [
     'SkipConv2d',
     'SkipConv3d',
     'SkipConvMixin',
+    'SkipConvTranspose2d',
     'SkipConversion',
     'SkipLinear',
     'SkipLinearMixin',

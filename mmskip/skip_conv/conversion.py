@@ -31,7 +31,9 @@ from .layer import SKIP_CLASSES, SkipConvMixin
 from .linear import (
     LAYERS,
     SKIP_LINEAR_CLASSES,
+    SKIP_TRANSPOSED_CLASSES,
     SkipLinearApart,
+    transposed_refusal,
     weights_read_apart,
 )
 from .native_layer import MEMORY_RULES
@@ -103,7 +105,8 @@ class SkipConversion(ConvConversion):
                 '(interpolate=False) or the other memory'
             )
         self.linear = linear
-        classes = SKIP_CLASSES + (SKIP_LINEAR_CLASSES if linear else ())
+        classes = SKIP_CLASSES + SKIP_TRANSPOSED_CLASSES
+        classes += SKIP_LINEAR_CLASSES if linear else ()
         self._skip_class = {kind.dense_class: kind for kind in classes}
         self._readers: dict[nn.Module, nn.Module] = {}
         self._read_apart: dict[nn.Module, str] = {}
@@ -144,12 +147,14 @@ class SkipConversion(ConvConversion):
             reason = attention_refusal(module)
         else:
             reason = refuse_unknown(module, self._skip_class)
+        if reason is None and isinstance(module, nn.ConvTranspose2d):
+            reason = transposed_refusal(module)
         if reason is not None:
             return reason
         if module in self._read_apart:
             return self._read_apart[module]
         if self.motion is not None and (
-            is_linear or isinstance(module, nn.Conv3d)
+            is_linear or isinstance(module, (nn.Conv3d, nn.ConvTranspose2d))
         ):
             return 'motion compensation is for 2-D convolutions'
         if self._is_costly and not is_attention and is_cheap(module):

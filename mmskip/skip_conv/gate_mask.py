@@ -75,7 +75,9 @@ class GateParams(NamedTuple):
     folded: Folding | None = None
 
 
-def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
+def gate_scale(
+    gate: GateParams, weight: Tensor, geometry: ConvGeometry | None = None
+) -> Tensor:
     """Compute the factor by which a gate multiplies the residual's norm.
 
     1 for Eq. 5 and 8. For Eq. 7 the norm of the kernel, ``|w|_p``,
@@ -83,6 +85,12 @@ def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
     filter, so that the statistic estimates the mean absolute change of an
     output channel whatever the number of channels, the kernel size and the
     groups.
+
+    Args:
+        gate: The gate.
+        weight: Kernel (C_out, C_in / groups, ...).
+        geometry: Geometry of the layer, if it is a transposed one: its
+            filters are those of one phase.
 
     Returns:
         A scalar tensor of the kernel's dtype.
@@ -93,10 +101,13 @@ def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
         weight = gate.folded.undo_weight(weight)
     power = weight.detach().abs().pow(gate.order)
     # Not the sum over all filters: it overflows in half precision.
-    return (power.mean() * weight[0].numel()).pow(1 / gate.order)
+    size = weight[0].numel() / (1 if geometry is None else geometry.phases)
+    return (power.mean() * size).pow(1 / gate.order)
 
 
-def signal_norms(gate: GateParams, weight: Tensor) -> Tensor | None:
+def signal_norms(
+    gate: GateParams, weight: Tensor, geometry: ConvGeometry | None = None
+) -> Tensor | None:
     """Tell what a residual of norm 1 does to each channel of the signal.
 
     The signal of Eq. 5 is the layer's input, that of Eq. 7 its output, whose
@@ -105,13 +116,15 @@ def signal_norms(gate: GateParams, weight: Tensor) -> Tensor | None:
     Args:
         gate: A norm gate.
         weight: Kernel (C_out, C_in / groups, ...).
+        geometry: See :func:`gate_scale`.
 
     Returns:
         (C_out,), float32; None, for ones, of Eq. 5.
     """
     if gate.kind == 'input_norm':
         return None
-    norms = gate_scale(gate, weight).float().expand(len(weight))
+    scale = gate_scale(gate, weight, geometry)
+    norms = scale.float().expand(len(weight))
     if gate.folded is not None:
         norms = norms * gate.folded.factor.to(norms).abs()
     return norms.clamp_min(1e-12)
@@ -164,8 +177,19 @@ def support_power(
     power = power.mean(1, keepdim=True)
     if is_pointwise(kernel_size, geometry):
         return power
-    positions = math.prod(kernel_size)
-    return support_sum(power, kernel_size, geometry) / positions
+    return support_sum(power, kernel_size, geometry) / num_positions(
+        kernel_size, geometry
+    )
+
+
+def num_positions(
+    kernel_size: tuple[int, ...], geometry: ConvGeometry
+) -> float:
+    """Tell how many positions of the input an output reads.
+
+    Outputs of a transposed convolution read so many on average.
+    """
+    return math.prod(kernel_size) / geometry.phases
 
 
 def is_pointwise(kernel_size: tuple[int, ...], geometry: ConvGeometry) -> bool:
@@ -218,7 +242,8 @@ class _LogPower(Function):
         grad = grad / power
         if not is_pointwise(kernel_size, geometry):
             grad = cover_sum(grad, kernel_size, geometry, residual.shape[2:])
-        grad *= ctx.order / (residual.shape[1] * math.prod(kernel_size))
+        count = residual.shape[1] * num_positions(kernel_size, geometry)
+        grad *= ctx.order / count
         values = residual if ctx.order == 2 else residual.sign()
         return values * grad, None, None, None
 

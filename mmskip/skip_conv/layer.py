@@ -100,8 +100,7 @@ class SkipConvMixin(SelfCounting, Converted):
         """Number of dimensions of a batch of inputs (N, C_in, ...)."""
         return self.weight.dim()
 
-    @staticmethod
-    def kernel_of(weight: Tensor) -> Tensor:
+    def kernel_of(self, weight: Tensor) -> Tensor:
         """View the weight as the operators take it, (C_out, C_in, ...)."""
         return weight
 
@@ -396,12 +395,15 @@ class SkipConvMixin(SelfCounting, Converted):
             mask: Bool (N, 1, ...), of the size of those of computed outputs.
         """
         output = torch.Size((len(mask), self.out_channels, *mask.shape[2:]))
-        kernel = self.kernel.shape[2:].numel()
         return FrameMacs(
             dense_macs(self, output),
-            self.weight[0].numel() * self.out_channels,
-            self.gate.macs(size, output, kernel),
+            dense_macs(self, torch.Size((1, self.out_channels))),
+            self._gate_macs(size, output),
         )
+
+    def _gate_macs(self, size: torch.Size, output: torch.Size) -> int:
+        """Count the MACs of the gate; sizes are those of a batch."""
+        return self.gate.macs(size, output, self.kernel.shape[2:].numel())
 
     def record_frame(
         self,
@@ -441,9 +443,8 @@ class SkipConvMixin(SelfCounting, Converted):
     ) -> None:
         macs = dense_macs(self, output[:, 0].shape)
         later = frames.shape[1] - references
-        per_output = self.weight[0].numel() * self.out_channels
+        per_output = dense_macs(self, torch.Size((1, self.out_channels)))
         fired = sum(mask.detach().sum().long() for mask, _ in drawn)
-        kernel = self.kernel.shape[2:].numel()
         sizes = frames[:, 0].shape, output[:, 0].shape
         if references:
             self._ledger.record(self, macs, macs, reference=macs)
@@ -451,7 +452,7 @@ class SkipConvMixin(SelfCounting, Converted):
             self,
             macs * later,
             fired * per_output,
-            overhead=self.gate.macs(*sizes, kernel) * later,
+            overhead=self._gate_macs(*sizes) * later,
         )
 
 

@@ -1,12 +1,14 @@
-"""Linear layers that compute, inside a stream or clip, only changed tokens.
+"""Linear layers and transposed convolutions that skip what did not change.
 
-A linear layer over tokens is a 1x1 convolution over positions (ours: the
-paper of Skip-Convolutions has no transformers), so gates, memory, MACs and
-kernels are those of :mod:`mmskip.skip_conv.layer`. A position is what stays in
-its place from frame to frame at a call site: the order of tokens, windows
-that are cut out, rolled or merged, make no difference.
+Both are convolutions whose weights lie in another order, so gates, memory,
+MACs and kernels are those of :mod:`mmskip.skip_conv.layer`. A linear layer
+over tokens is a 1x1 convolution over positions (ours: the paper of
+Skip-Convolutions has no transformers). A position is what stays in its place
+from frame to frame at a call site: the order of tokens, windows that are cut
+out, rolled or merged, make no difference.
 """
 
+import math
 from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
@@ -17,7 +19,13 @@ from torch import Tensor, nn
 from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 
 from mmskip.core.counting import Reading, read_apart, route_products
-from mmskip.native import ConvGeometry, address_of, is_exact_inference
+from mmskip.native import (
+    ConvGeometry,
+    activate_,
+    address_of,
+    is_exact_inference,
+)
+from mmskip.native.geometry import swap_channels
 from mmskip.reading import InputError
 from mmskip.registry import MODELS
 
@@ -59,8 +67,7 @@ class SkipLinearMixin(SkipConvMixin):
         """Number of features of a result."""
         return self.out_features
 
-    @staticmethod
-    def kernel_of(weight: Tensor) -> Tensor:
+    def kernel_of(self, weight: Tensor) -> Tensor:
         """View the weight (C_out, C_in) as a kernel (C_out, C_in, 1, 1)."""
         return weight[:, :, None, None]
 
@@ -176,6 +183,131 @@ else:
         dense_class = MMCVLinear
 
     SKIP_LINEAR_CLASSES += (SkipMMCVLinear,)
+
+
+class SkipConvTransposeMixin(SkipConvMixin):
+    """Makes a transposed convolution compute only what changed, in a stream.
+
+    An output fires for itself, by the inputs that it reads: of a kernel of 4
+    with a stride of 2 that is 2 x 2 of them, others for the four outputs of
+    each input (the phases). Its MACs are weight.numel() / (stride x stride).
+    """
+
+    def set_skip(self, gate: dict | Gate, memory: str) -> None:
+        """Give a plain layer its gate; see :meth:`SkipConvMixin.set_skip`.
+
+        Raises:
+            ValueError: There is no skipping in such a layer.
+        """
+        reason = transposed_refusal(self)
+        if reason is not None:
+            raise ValueError(
+                f'expected another layer than {reason}, got '
+                f'kernel_size={self.kernel_size}, stride={self.stride}, '
+                f'padding={self.padding}; leave it dense'
+            )
+        super().set_skip(gate, memory)
+
+    def kernel_of(self, weight: Tensor) -> Tensor:
+        """View the weight (C_in, C_out, ...) as operators take kernels."""
+        return swap_channels(weight, self.groups)
+
+    def forward(
+        self, input: Tensor, output_size: list[int] | None = None
+    ) -> Tensor:
+        """Run under the binding if there is one, else as the torch layer.
+
+        Raises:
+            InputError: In a stream or clip, the output is to have a size that
+                is not stride times that of the input.
+        """
+        own = [
+            n * s for n, s in zip(input.shape[-2:], self.stride, strict=True)
+        ]
+        if output_size is None or list(output_size[-2:]) == own:
+            return super().forward(input)
+        if self._binding is not None:
+            raise InputError(
+                f'expected an output_size of {own} in a stream or clip, got '
+                f'{list(output_size)}; leave a layer dense (exclude) that is '
+                'asked for others'
+            )
+        output = self.dense_class.forward(self, input, output_size)
+        if self._ledger is not None:
+            macs = input.numel() * self.weight[0].numel()
+            self._ledger.record(self, macs, macs)
+        return activate_(output, self.activation)
+
+    def _gate_macs(self, size: torch.Size, output: torch.Size) -> int:
+        # The kernel is applied to inputs.
+        return super()._gate_macs(size, torch.Size((*output[:2], *size[2:])))
+
+
+def transposed_refusal(layer: nn.Module) -> str | None:
+    """Say why a transposed convolution stays dense, None if it can skip.
+
+    Args:
+        layer: A transposed convolution.
+    """
+    what = 'a transposed convolution'
+    if layer.groups > 1:
+        return f'{what} in groups'
+    if set(layer.dilation) != {1}:
+        return f'{what} with dilation'
+    for k, s, before, more in zip(
+        layer.kernel_size,
+        layer.stride,
+        layer.padding,
+        layer.output_padding,
+        strict=True,
+    ):
+        if k < s:
+            return f'{what} with outputs that read no input'
+        if k - s != 2 * before - more:
+            return f'{what} whose output is not stride times its input'
+    if layer.weight.numel() % math.prod(layer.stride):
+        return f'{what} whose outputs have no whole number of MACs'
+    return None
+
+
+@MODELS.register_module()
+class SkipConvTranspose2d(SkipConvTransposeMixin, nn.ConvTranspose2d):
+    """Skips, like :class:`SkipConv2d`, in a ``ConvTranspose2d``.
+
+    Its output is ``stride`` times as large as its input, as in the heads of
+    SimpleBaseline, CenterNet and Mask R-CNN.
+
+    Args:
+        *args: Passed on to ``torch.nn.ConvTranspose2d``.
+        gate: A gate or its config.
+        memory: ``previous`` (the paper) or ``accumulated``.
+        **kwargs: Passed on to ``torch.nn.ConvTranspose2d``.
+    """
+
+    dense_class = nn.ConvTranspose2d
+
+    def __init__(
+        self, *args, gate: dict | Gate, memory: str = 'previous', **kwargs
+    ) -> None:
+        super().__init__(*args, **kwargs)
+        self.set_skip(gate, memory)
+
+
+SKIP_TRANSPOSED_CLASSES = (SkipConvTranspose2d,)
+try:
+    from mmcv.cnn.bricks import ConvTranspose2d as MMCVConvTranspose2d
+except ImportError:  # mmcv is optional: torch and mmengine suffice
+    pass
+else:
+
+    class SkipMMCVConvTranspose2d(
+        SkipConvTransposeMixin, MMCVConvTranspose2d, nn.ConvTranspose2d
+    ):
+        """Skips in mmcv's ``ConvTranspose2d`` wrapper."""
+
+        dense_class = MMCVConvTranspose2d
+
+    SKIP_TRANSPOSED_CLASSES += (SkipMMCVConvTranspose2d,)
 
 
 class Projection(nn.Module):

@@ -63,6 +63,7 @@ def make_layer(params: SkipParams, norms: Tensor | None) -> torch.ScriptObject:
             [amount for pair in geometry.padding for amount in pair],
             geometry.dilation,
             geometry.groups,
+            geometry.transposed,
         ),
         classes.Gate(
             gate.threshold,
@@ -120,10 +121,9 @@ class LayerCache:
             self._params = params._replace(weight=weight.detach())
             self._mark = _mark_of(weight)
             self._fingerprint = _print_of(weight)
-            relative = params.gate.relative
-            self.norms = (
-                signal_norms(params.gate, weight) if relative else None
-            )
+            self.norms = None
+            if params.gate.relative:
+                self.norms = signal_norms(params.gate, weight, params.geometry)
         if params.geometry not in self._layers:
             layer = make_layer(params, self.norms)
             if self._forced is not None:

@@ -157,10 +157,11 @@ class ClipMemory(NamedTuple):
         """Begin with a reference frame ``x`` (B, C_in, ...)."""
         weight, bias, geometry, gate = params[:4]
         if not gate.relative:
-            return cls(None, gate_scale(gate, weight), _no_counts(x))
+            scale = gate_scale(gate, weight, geometry)
+            return cls(None, scale, _no_counts(x))
         with torch.no_grad():
             output = convolve(x, weight, bias, geometry)
-            scale = _fresh_scale(x, output, weight, gate)
+            scale = _fresh_scale(x, output, params)
         return cls(None, scale, _no_counts(x))
 
     def after(
@@ -190,7 +191,7 @@ class ClipMemory(NamedTuple):
         due = 2 * computed >= y[0, 0].numel()
         scale = self.scale
         if due.any():
-            fresh = _fresh_scale(x, y, params.weight, params.gate)
+            fresh = _fresh_scale(x, y, params)
             scale = torch.where(due.view(fresh.shape), fresh, scale)
         return ClipMemory(x, scale, computed.where(~due, 0))
 
@@ -232,7 +233,7 @@ def skip_conv(
         memory = memory._replace(
             input=reference, output=_own(output), exposed=None
         )
-        memory = _follow_level(memory, mask, params.weight, params.gate)
+        memory = _follow_level(memory, mask, params)
     return activate_(output, params.activation), mask, memory
 
 
@@ -344,7 +345,8 @@ def empty_memory(x: Tensor, output: Tensor, params: SkipParams) -> SkipMemory:
         for image in (x, output)
     ]
     if not params.gate.relative:
-        return SkipMemory(*images, gate_scale(params.gate, params.weight))
+        scale = gate_scale(params.gate, params.weight, params.geometry)
+        return SkipMemory(*images, scale)
     return SkipMemory(*images, x.new_ones(len(x), 1, 1, 1), _no_counts(x))
 
 
@@ -374,13 +376,14 @@ def _reference_frame(x, params, layers):
     mask = torch.ones_like(output[:, :1], dtype=torch.bool)
     images = _own(x, layout), _own(output, layout)
     if not gate.relative:
-        return output, mask, SkipMemory(*images, gate_scale(gate, weight))
+        scale = gate_scale(gate, weight, geometry)
+        return output, mask, SkipMemory(*images, scale)
     signal = _signal_of(*images, gate)
     if layers is not None:
         # Its sums are rounded in their own way.
         scale = native.relative_scale(signal, layers.norms)
     else:
-        scale = _fresh_scale(*images, weight, gate)
+        scale = _fresh_scale(*images, params)
     return output, mask, SkipMemory(*images, scale, _no_counts(x))
 
 
@@ -389,17 +392,18 @@ def _signal_of(x, output, gate):
     return x if gate.kind == 'input_norm' else output
 
 
-def _fresh_scale(x, output, weight, gate):
+def _fresh_scale(x, output, params):
     """Take the level of a relative gate from what is remembered."""
+    weight, _, geometry, gate = params[:4]
     signal = _signal_of(x, output, gate)
-    return relative_scale(signal, signal_norms(gate, weight))
+    return relative_scale(signal, signal_norms(gate, weight, geometry))
 
 
 def _no_counts(x):
     return torch.zeros(len(x), dtype=torch.int64, device=x.device)
 
 
-def _follow_level(memory, mask, weight, gate):
+def _follow_level(memory, mask, params):
     """Take a level anew where half of a frame's outputs were computed.
 
     So a first frame that is black, white or empty is forgotten, and day
@@ -409,7 +413,7 @@ def _follow_level(memory, mask, weight, gate):
         return memory
     computed = memory.computed + mask.flatten(1).sum(1)
     due = 2 * computed >= mask[0].numel()
-    fresh = _fresh_scale(memory.input, memory.output, weight, gate)
+    fresh = _fresh_scale(memory.input, memory.output, params)
     scale = torch.where(due.view(fresh.shape), fresh, memory.scale)
     return memory._replace(scale=scale, computed=computed.where(~due, 0))
 

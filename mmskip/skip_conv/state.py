@@ -335,6 +335,11 @@ class StreamState:
             if self.frames:
                 self._forget_frames()
 
+    @property
+    def is_in_midst(self) -> bool:
+        """True in a reference frame that the policy put among others."""
+        return self.watch is not None and self.restart not in (None, FIRST)
+
     def note_cost(self, executed: int, dense: int) -> None:
         """Tell the policy the MACs of a frame, and those of a dense one."""
         if self._memory is not None and self.restart is None and dense:

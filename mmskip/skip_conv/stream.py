@@ -226,6 +226,10 @@ class StreamBinding(Binding):
         model: A converted model.
         state: State that keeps the memory.
         num_frames: Consecutive frames of each stream in one batch.
+
+    Attributes:
+        goes_on: True in a reference frame that the policy put among others,
+            if no weight has changed: what was made of them is still right.
     """
 
     def __init__(
@@ -240,6 +244,7 @@ class StreamBinding(Binding):
         self.num_frames = num_frames
         self.restarts: frozenset[int] = frozenset()
         self._calls: dict[nn.Module, int] = {}
+        self.goes_on = False
         self._in_forward = False
         self._native = False
         self._executed = 0
@@ -324,6 +329,7 @@ class StreamBinding(Binding):
             if begins or name in gates:
                 layer.gate.refresh()
         state.forget({p.layer for p in changed if not p.is_gate})
+        self.goes_on = state.is_in_midst and not changed
         if (
             state.watch is not None
             and state.watch.is_native == self._native

@@ -147,7 +147,7 @@ def test_nothing_converted_lists_candidates_and_reasons():
         'line': nn.Conv1d(1, 1, 1),
     })  # fmt: skip
 
-    refused(net, '(?s)none of 2 candidates.*up: transposed.*line: Conv1d')
+    refused(net, '(?s)none of 2 candidates.*up: a transposed.*line: Conv1d')
 
 
 def test_a_model_without_convolutions_is_refused():

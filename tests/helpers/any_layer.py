@@ -8,8 +8,28 @@ from mmskip.skip_conv import GateParams
 
 
 @st.composite
+def transposed_layers(draw):
+    """Any transposed convolution that the native backend takes."""
+    channels, outputs = draw(st.integers(1, 70)), draw(st.integers(1, 70))
+    stride = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))
+    before = draw(st.tuples(st.integers(0, 2), st.integers(0, 2)))
+    # What torch calls output_padding.
+    more = [
+        draw(st.integers(0, min(s - 1, 2 * p)))
+        for s, p in zip(stride, before, strict=True)
+    ]
+    edges = tuple((p, p - m) for p, m in zip(before, more, strict=True))
+    kernel = tuple(s + a + b for s, (a, b) in zip(stride, edges, strict=True))
+    geometry = ConvGeometry(stride, edges, (1, 1), transposed=True)
+    size = draw(st.integers(1, 12)), draw(st.integers(1, 12))
+    return geometry, (outputs, channels, *kernel), channels, size
+
+
+@st.composite
 def layers(draw):
     """Any convolution that the native backend takes."""
+    if draw(st.sampled_from([False, False, False, True])):
+        return draw(transposed_layers())
     groups = draw(st.sampled_from([1, 1, 1, 2, 5, 'depthwise']))
     if groups == 'depthwise':
         groups = channels = outputs = draw(st.integers(1, 70))

@@ -13,8 +13,7 @@ from tests.helpers.stir import is_norm, stir
 from tests.hosts.host import default_scope, tensors, without_downloads
 
 FRAME = (1, 3, 64, 64)
-#: How many batch norms may stay: of layers with several, behind transposed
-#: convolutions.
+#: How many batch norms may stay: of layers with several.
 MODELS_OF = {
     'mmdet': {
         'rtmdet/rtmdet_tiny_8xb32-300e_coco': (FRAME, 12),
@@ -27,7 +26,7 @@ MODELS_OF = {
         'body_2d_keypoint/topdown_heatmap/coco/'
         'td-hm_litehrnet-18_8xb64-210e_coco-256x192': (FRAME, 0),
         'body_2d_keypoint/topdown_heatmap/coco/'
-        'td-hm_shufflenetv2_8xb64-210e_coco-256x192': (FRAME, 3),
+        'td-hm_shufflenetv2_8xb64-210e_coco-256x192': (FRAME, 0),
         'body_2d_keypoint/topdown_heatmap/coco/'
         'td-hm_hrnet-w32_8xb64-210e_coco-256x192': (FRAME, 0),
     },

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 import mmskip
-from mmskip import StreamState
+from mmskip import StreamPolicy, StreamState
 from mmskip.native import library as native
+from mmskip.plan.plan import PlannedConv
 from mmskip.skip_conv import MEMORY_RULES
 from tests.helpers.nets import SETTINGS, TinyNet, change_setting
 from tests.helpers.twins import (
@@ -176,6 +177,37 @@ def test_data_of_a_weight_that_is_replaced_is_noticed(memory):
     for x in eventful(1, *TinyNet.shape):
         both.show(x)
         both.both(_replace_data)
+
+
+@pytest.mark.parametrize('memory', MEMORY_RULES)
+@torch.no_grad()
+def test_a_weight_is_replaced_before_a_frame_of_the_policy(memory):
+    both = twins(TinyNet(), memory=memory)
+    policy = StreamPolicy(reset_interval=2, cut_share=None)
+    both.restart([StreamState(policy) for _ in range(2)])
+
+    for index, x in enumerate(eventful(1, *TinyNet.shape)):
+        if index == 4:
+            both.both(_replace_data)
+        both.show(x)
+
+    assert both.states[1].restarts['interval'] > 2
+
+
+@torch.no_grad()
+def test_frames_of_the_policy_trust_the_weights_as_others_do(monkeypatch):
+    both = twins(TinyNet())
+    policy = StreamPolicy(reset_interval=2, cut_share=None)
+    both.restart([StreamState(policy) for _ in range(2)])
+    video = eventful(1, *TinyNet.shape)
+    both.watch(video[:4])
+    monkeypatch.setattr(PlannedConv, 'has_its_weights', _fail)
+
+    both.watch(video[4:])
+
+    both.states[1].reset()
+    with pytest.raises(ArithmeticError):
+        both.watch(video[:1])
 
 
 def _replace_data(net):

@@ -112,7 +112,7 @@ class Neck(nn.Module):
         self.stem = nn.Conv2d(3, 16, 3, padding=1)
         self.left = nn.Conv2d(16, 16, 3, padding=1)
         self.right = nn.Conv2d(16, 16, 3, stride=2, padding=1)
-        self.dense = nn.ConvTranspose2d(32, 8, 2, 2)
+        self.dense = nn.ConvTranspose2d(32, 8, 2, 2, groups=2)
         self.last = nn.Conv2d(8, 8, 1)
         self.pool = nn.MaxPool2d(3, 2, 1)
         self.mean = nn.AdaptiveAvgPool2d(1)

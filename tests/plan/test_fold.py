@@ -75,7 +75,6 @@ def test_macs_stay_those_of_the_model():
         nn.Sequential(
             nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3, track_running_stats=False)
         ),
-        nn.Sequential(nn.ConvTranspose2d(3, 3, 1), nn.BatchNorm2d(3)),
     ],
     ids=str,
 )

@@ -38,7 +38,7 @@ def convert(**layers):
 @pytest.mark.parametrize(
     ('layer', 'reason'),
     [
-        (nn.ConvTranspose2d(2, 2, 2), 'transposed convolution'),
+        (nn.ConvTranspose1d(2, 2, 2), 'transposed convolution'),
         (nn.ConvTranspose3d(2, 2, 2), 'transposed convolution'),
         (nn.Conv1d(2, 2, 1), 'Conv1d is not a class known'),
         (Clipped(2, 2, 1), 'Clipped is not a class known'),

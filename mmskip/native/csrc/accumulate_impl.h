@@ -68,7 +68,8 @@ void run_tile(
       taps, num_taps, at, channel, channels, weight, sums);
 #pragma GCC unroll 16
   for (int i = 0; i < pixels; ++i) {
-    float* to = job.output + active[at + i] * g.out_channels + first;
+    float* to =
+        job.output + g.place_of(active[at + i]) * g.out_channels + first;
 #pragma GCC unroll 4
     for (int v = 0; v < vectors; ++v) {
       const int64_t left = count - v * kLanes;

@@ -112,7 +112,8 @@ inline void activate_outputs(
     int64_t count) {
   for_kind(job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
     for (int64_t i = 0; i < outputs; ++i) {
-      const int64_t at = active[i] * job.geometry->out_channels + first;
+      const Geometry& g = *job.geometry;
+      const int64_t at = g.place_of(active[i]) * g.out_channels + first;
       activate_floats<decltype(known)::kind>(
           job.activation, job.output + at, job.activated + at, count);
     }

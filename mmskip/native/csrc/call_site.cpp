@@ -141,7 +141,7 @@ std::tuple<at::Tensor, at::Tensor> CallSite::run(const at::Tensor& x) {
       x, {nullptr, changed.data(), scores.data()}, std::nullopt,
       reinterpret_cast<uint8_t*>(mask.mutable_data_ptr<bool>()));
   const bool channels_last =
-      is_channels_last(x) || is_channels_last(layer_->weight);
+      is_channels_last(x) || layer_->lies_last();
   return {activated_copy(output_, layer_->activation, channels_last), mask};
 }
 
@@ -189,13 +189,17 @@ std::pair<int64_t, bool> CallSite::update(
       gate.input};
   Frame frame(geometry_, rule, learned, residuals, gate.block_size);
   const int64_t count = update(
-      frame, image.const_data_ptr<float>(),
+      frame, image.const_data_ptr<float>(), residuals,
       activated ? activated->mutable_data_ptr<float>() : nullptr, mask);
   return {count, frame.stays_active()};
 }
 
 int64_t CallSite::update(
-    Frame& frame, const float* x, float* activated, uint8_t* mask) {
+    Frame& frame,
+    const float* x,
+    const Residuals& residuals,
+    float* activated,
+    uint8_t* mask) {
   const bool accumulated = layer_->accumulated;
   const Reference<float> reference{input_.mutable_data_ptr<float>()};
   frame.compare(x, reference, !accumulated);
@@ -210,10 +214,24 @@ int64_t CallSite::update(
     frame.transmit(mask, x, reference);
   }
   frame.list(mask);
-  frame.accumulate(
-      reference.image, layer_->packed.const_data_ptr<float>(),
-      accumulated ? layer_->start.const_data_ptr<float>() : nullptr,
-      {output_.mutable_data_ptr<float>(), activated, layer_->activation});
+  const Results results{
+      output_.mutable_data_ptr<float>(), activated, layer_->activation};
+  const float* bias =
+      accumulated ? layer_->start.const_data_ptr<float>() : nullptr;
+  if (!geometry_.transposed) {
+    frame.accumulate(
+        reference.image, layer_->packed.const_data_ptr<float>(), bias,
+        results);
+  }
+  for (const Phase& phase : layer_->phases) {
+    const Geometry own = phase.geometry_for(geometry_);
+    const Rule rule{};
+    Frame part(own, rule, {}, residuals, 1);
+    part.list(mask);
+    part.accumulate(
+        reference.image, phase.layer->packed.const_data_ptr<float>(), bias,
+        results);
+  }
   if (!accumulated) {
     frame.renew(x, reference);
   }

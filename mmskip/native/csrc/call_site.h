@@ -50,7 +50,12 @@ class CallSite : public torch::CustomClassHolder {
       uint8_t* mask);
 
  private:
-  int64_t update(Frame& frame, const float* x, float* activated, uint8_t* mask);
+  int64_t update(
+      Frame& frame,
+      const float* x,
+      const Residuals& residuals,
+      float* activated,
+      uint8_t* mask);
   // Of a relative gate, for the residuals of a stream.
   float level_of(int64_t stream) const;
 

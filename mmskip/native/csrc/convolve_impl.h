@@ -13,8 +13,8 @@ namespace {
 MMSKIP_INLINE int64_t first_read(const Geometry& g, int64_t index) {
   const int64_t stream = index / g.out_size();
   const int64_t place = index - stream * g.out_size();
-  const int64_t h = place / g.out_width * g.stride_height;
-  const int64_t w = place % g.out_width * g.stride_width;
+  const int64_t h = place / g.out_width * g.stride_height + g.unread_height;
+  const int64_t w = place % g.out_width * g.stride_width + g.unread_width;
   return (stream * g.padded_size() + h * g.padded_width() + w) *
       g.in_channels;
 }
@@ -265,17 +265,17 @@ MMSKIP_INLINE int64_t sum_largest_tile(
   return 1;
 }
 
-// Channels [first, first + count) of an output; `signal` is where what is
-// given to the activation is kept of the output, null if nowhere.
+// Channels [first, first + count) of an output, which lies at `to`; `signal` is
+// where what is given to the activation is kept of it, null if nowhere.
 template <ActivationKind kind, bool biased, typename T>
 MMSKIP_INLINE void finish_output(
     const Convolution<T>& job,
     const float* sums,
-    int64_t index,
+    ValueOf<T>* to,
     ValueOf<T>* signal,
     int64_t first,
     int64_t count) {
-  ValueOf<T>* to = job.output + index * job.geometry->out_channels + first;
+  to += first;
   signal = signal == nullptr ? nullptr : signal + first;
   for (int64_t c = 0; c < count; c += kLanes) {
     const int64_t left = count - c;
@@ -311,10 +311,11 @@ struct Chunk {
   const Runs& runs;
   // Where the runs begin, from the first element that an output reads on.
   const int64_t* offsets;
-  // The outputs, the first elements that they read, and where their signals
-  // are kept.
+  // The outputs, the first elements that they read, where they lie, and where
+  // their signals are kept.
   const int32_t* active;
   const T* const* base;
+  ValueOf<T>* const* outputs;
   ValueOf<T>* const* signals;
   int64_t size;
 };
@@ -329,7 +330,7 @@ MMSKIP_INLINE void finish(
     int64_t count) {
   for_kind(chunk.job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
     finish_output<decltype(known)::kind, biased>(
-        chunk.job, sums, chunk.active[at], chunk.signals[at], first, count);
+        chunk.job, sums, chunk.outputs[at], chunk.signals[at], first, count);
   });
 }
 
@@ -569,21 +570,30 @@ struct OutputRow {
     begin = row * g.out_width;
     end = begin + g.out_width;
     image = job.image +
-        (stream * g.padded_size() + h * g.stride_height * g.padded_width()) *
+        (stream * g.padded_size() +
+         (h * g.stride_height + g.unread_height) * g.padded_width() +
+         g.unread_width) *
             g.in_channels;
-    if (job.signal != nullptr && h % job.signal_step == 0) {
+    output = job.output + g.place_of(begin) * g.out_channels;
+    // Among the rows of all phases.
+    const int64_t at = h * g.row_step + g.first_row;
+    if (job.signal != nullptr && at % job.signal_step == 0) {
       const int64_t rows =
-          (g.out_height + job.signal_step - 1) / job.signal_step;
+          (g.out_height * g.row_step + job.signal_step - 1) / job.signal_step;
       signal = job.signal +
-          (stream * rows + h / job.signal_step) * g.out_width *
+          ((stream * rows + at / job.signal_step) * g.out_width *
+               g.column_step +
+           g.first_column) *
               g.out_channels;
     }
   }
 
   // Its outputs.
   int64_t begin, end;
-  // The first element that the first one reads, and where its signal is kept.
+  // The first element that the first one reads, where it lies, and where its
+  // signal is kept.
   const T* image;
+  ValueOf<T>* output;
   ValueOf<T>* signal = nullptr;
 };
 
@@ -598,7 +608,9 @@ MMSKIP_INLINE void for_chunks(
     offsets[i] = runs.offset(g, i);
   }
   const int64_t step = g.stride_width * g.in_channels;
+  const int64_t out_step = g.column_step * g.out_channels;
   const T* base[kChunk];
+  ValueOf<T>* outputs[kChunk];
   ValueOf<T>* signals[kChunk];
   for (int64_t at = begin; at < end; at += kChunk) {
     const int64_t size = end - at < kChunk ? end - at : kChunk;
@@ -611,11 +623,11 @@ MMSKIP_INLINE void for_chunks(
       }
       const int64_t w = active[i] - row.begin;
       base[i] = row.image + w * step;
-      signals[i] =
-          row.signal == nullptr ? nullptr : row.signal + w * g.out_channels;
-      prefetch(job.output + active[i] * g.out_channels, g.out_channels);
+      outputs[i] = row.output + w * out_step;
+      signals[i] = row.signal == nullptr ? nullptr : row.signal + w * out_step;
+      prefetch(outputs[i], g.out_channels);
     }
-    run(Chunk<T>{job, runs, offsets, active, base, signals, size});
+    run(Chunk<T>{job, runs, offsets, active, base, outputs, signals, size});
   }
 }
 

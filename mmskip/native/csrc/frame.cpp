@@ -23,7 +23,7 @@ constexpr int64_t kShare = 96;
 struct Scratch {
   std::vector<int32_t> counts, active;
   std::vector<float> sums;
-  std::vector<uint8_t> transmitted;
+  std::vector<uint8_t> transmitted, phase;
 };
 
 Scratch& scratch() {
@@ -122,8 +122,7 @@ bool Frame::may_fire(int64_t row) const {
         nullptr;
   }
   for (int64_t k = 0; k < g_.kernel_height; ++k) {
-    const int64_t from =
-        h * g_.stride_height + k * g_.dilation_height - g_.top;
+    const int64_t from = g_.row_read(h, k) - g_.top;
     if (0 <= from && from < g_.height &&
         counts_[stream * g_.height + from] > 0) {
       return true;
@@ -248,6 +247,12 @@ void Frame::renew(
 }
 
 void Frame::list(const uint8_t* mask) {
+  if (g_.row_step > 1 || g_.column_step > 1) {
+    uint8_t* const own =
+        room_for(g_.streams * g_.out_size(), scratch().phase);
+    take_phase(g_, mask, own);
+    mask = own;
+  }
   active_ = room_for(g_.streams * g_.out_size() + 1, scratch().active);
   total_ = 0;
   listed_.resize(g_.streams);

@@ -93,7 +93,7 @@ class Frame {
       const Reference<T>& reference,
       const uint8_t* transmitted = nullptr);
 
-  // Lists the outputs to compute.
+  // Lists the outputs to compute; of a phase, those of its own in a mask of all.
   void list(const uint8_t* mask);
   // How many they are, of each stream and altogether.
   const std::vector<int64_t>& counts() const { return listed_; }

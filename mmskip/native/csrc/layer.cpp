@@ -1,9 +1,11 @@
 #include "layer.h"
 
+#include <algorithm>
 #include <limits>
 #include <utility>
 
 #include "arguments.h"
+#include "layout.h"
 
 namespace mmskip {
 namespace {
@@ -61,6 +63,85 @@ std::optional<at::Tensor> filter_of(const std::optional<at::Tensor>& weight) {
   return weight->detach().contiguous(at::MemoryFormat::ChannelsLast);
 }
 
+// What the outputs of a phase read along an axis, of a kernel that is a stride
+// long or longer.
+struct Reads {
+  Reads(int64_t phase, int64_t kernel, int64_t stride, int64_t shift)
+      : low((phase + shift) % stride),
+        count((kernel - low + stride - 1) / stride),
+        last((phase + shift - low) / stride),
+        first(last - count + 1) {}
+
+  // The least position of the kernel among those that are stride apart, and
+  // how many there are.
+  int64_t low, count;
+  // The inputs that the first output of the phase reads there, from the one at
+  // the largest position on.
+  int64_t last, first;
+};
+
+void check_transposed(const at::Tensor& weight, const ConvGeometry& g) {
+  bool fits = g.groups == 1 && g.dilation[0] == 1 && g.dilation[1] == 1;
+  for (int64_t axis = 0; axis < 2; ++axis) {
+    const int64_t more = weight.size(2 + axis) - g.stride[axis];
+    const int64_t before = g.padding[2 * axis];
+    fits = fits && more >= 0 && before >= 0 &&
+        more == before + g.padding[2 * axis + 1];
+  }
+  TORCH_CHECK_VALUE(
+      fits, "expected a transposed convolution without groups and dilation, "
+      "of outputs that are stride times as large as inputs, got a kernel of ",
+      weight.sizes().slice(2), " with stride ", g.stride, " and padding ",
+      g.padding);
+}
+
+std::vector<Phase> phases_of(
+    const at::Tensor& weight,
+    const std::optional<at::Tensor>& bias,
+    const ConvGeometry& g) {
+  if (!g.transposed) {
+    return {};
+  }
+  check_transposed(weight, g);
+  const auto ones = std::vector<int64_t>{1, 1};
+  const auto none = std::vector<int64_t>{0, 0, 0, 0};
+  const auto plain =
+      c10::make_intrusive<ConvGeometry>(ones, none, ones, 1, false);
+  const auto gate = c10::make_intrusive<Gate>(
+      0, 1, 1, std::nullopt, std::nullopt, std::nullopt, "residual");
+  std::vector<Phase> phases;
+  for (int64_t row = 0; row < g.stride[0]; ++row) {
+    const Reads rows(row, weight.size(2), g.stride[0], g.padding[0]);
+    for (int64_t column = 0; column < g.stride[1]; ++column) {
+      const Reads columns(column, weight.size(3), g.stride[1], g.padding[2]);
+      // The larger a position, the earlier the input that is read there.
+      const at::Tensor part =
+          weight.slice(2, rows.low, std::nullopt, g.stride[0])
+              .slice(3, columns.low, std::nullopt, g.stride[1])
+              .flip({2, 3});
+      phases.push_back(
+          {c10::make_intrusive<Layer>(
+               part, bias, plain, gate, true, std::nullopt),
+           row, column, rows.first, columns.first});
+    }
+  }
+  return phases;
+}
+
+// Pads an axis of a transposed layer so that all of its phases can be read.
+void pad_for(
+    int64_t kernel,
+    int64_t stride,
+    int64_t shift,
+    int64_t& before,
+    int64_t& after) {
+  for (int64_t phase = 0; phase < stride; ++phase) {
+    const Reads reads(phase, kernel, stride, shift);
+    before = std::max(before, -reads.first);
+    after = std::max(after, reads.last);
+  }
+}
+
 int64_t out_size(
     int64_t padded, int64_t kernel, int64_t dilation, int64_t stride) {
   const int64_t reach = dilation * (kernel - 1) + 1;
@@ -73,14 +154,36 @@ ConvGeometry::ConvGeometry(
     std::vector<int64_t> stride,
     std::vector<int64_t> padding,
     std::vector<int64_t> dilation,
-    int64_t groups)
+    int64_t groups,
+    bool transposed)
     : stride(std::move(stride)),
       padding(std::move(padding)),
       dilation(std::move(dilation)),
-      groups(groups) {
+      groups(groups),
+      transposed(transposed) {
   check_list(this->stride, 2, 1, "stride");
-  check_list(this->padding, 4, 0, "padding");
+  // What lies after a transposed one may be cut off.
+  check_list(
+      this->padding, 4,
+      transposed ? std::numeric_limits<int64_t>::min() : 0, "padding");
   check_list(this->dilation, 2, 1, "dilation");
+}
+
+Geometry Phase::geometry_for(const Geometry& whole) const {
+  Geometry g = whole;
+  g.transposed = false;
+  g.kernel_height = layer->weight.size(2);
+  g.kernel_width = layer->weight.size(3);
+  g.stride_height = g.stride_width = 1;
+  g.out_height = whole.height;
+  g.out_width = whole.width;
+  g.unread_height = whole.top + first_height;
+  g.unread_width = whole.left + first_width;
+  g.first_row = row;
+  g.first_column = column;
+  g.row_step = whole.stride_height;
+  g.column_step = whole.stride_width;
+  return g;
 }
 
 Gate::Gate(
@@ -129,7 +232,11 @@ Layer::Layer(
     bool accumulated,
     const std::optional<std::string>& activation)
     : weight(weight.detach()),
-      packed(pack(this->weight, *geometry, at::kFloat)),
+      phases(phases_of(this->weight, bias, *geometry)),
+      packed(
+          geometry->transposed
+              ? at::Tensor()
+              : pack(this->weight, *geometry, at::kFloat)),
       bias(std::move(bias)),
       start(this->bias ? *this->bias
                        : at::zeros({weight.size(0)}, weight.options())),
@@ -191,18 +298,30 @@ Geometry Layer::geometry_for(at::IntArrayRef input) const {
   g.kernel_width = weight.size(3);
   g.stride_height = geometry->stride[0];
   g.stride_width = geometry->stride[1];
-  g.top = geometry->padding[0];
-  g.bottom = geometry->padding[1];
-  g.left = geometry->padding[2];
-  g.right = geometry->padding[3];
   g.dilation_height = geometry->dilation[0];
   g.dilation_width = geometry->dilation[1];
   g.groups = groups;
   g.out_channels = weight.size(0);
-  g.out_height = out_size(
-      g.padded_height(), g.kernel_height, g.dilation_height, g.stride_height);
-  g.out_width = out_size(
-      g.padded_width(), g.kernel_width, g.dilation_width, g.stride_width);
+  g.transposed = geometry->transposed;
+  if (g.transposed) {
+    g.shift_height = geometry->padding[0];
+    g.shift_width = geometry->padding[2];
+    pad_for(
+        g.kernel_height, g.stride_height, g.shift_height, g.top, g.bottom);
+    pad_for(g.kernel_width, g.stride_width, g.shift_width, g.left, g.right);
+    g.out_height = g.height * g.stride_height;
+    g.out_width = g.width * g.stride_width;
+  } else {
+    g.top = geometry->padding[0];
+    g.bottom = geometry->padding[1];
+    g.left = geometry->padding[2];
+    g.right = geometry->padding[3];
+    g.out_height = out_size(
+        g.padded_height(), g.kernel_height, g.dilation_height,
+        g.stride_height);
+    g.out_width = out_size(
+        g.padded_width(), g.kernel_width, g.dilation_width, g.stride_width);
+  }
   constexpr int64_t most = std::numeric_limits<int32_t>::max();
   TORCH_CHECK_VALUE(
       g.streams * g.out_size() * g.out_channels <= most &&
@@ -211,8 +330,18 @@ Geometry Layer::geometry_for(at::IntArrayRef input) const {
   return g;
 }
 
+bool Layer::lies_last() const {
+  return is_channels_last(
+      geometry->transposed ? weight.transpose(0, 1) : weight);
+}
+
 at::Tensor Layer::convolve(const at::Tensor& x) const {
   const std::vector<int64_t>& pad = geometry->padding;
+  if (geometry->transposed) {
+    return at::conv_transpose2d(
+        x, weight.transpose(0, 1), bias, geometry->stride,
+        {pad[0], pad[2]}, {pad[0] - pad[1], pad[2] - pad[3]}, 1);
+  }
   const bool even = pad[0] == pad[1] && pad[2] == pad[3];
   const at::Tensor image = even
       ? x

@@ -16,15 +16,18 @@ namespace mmskip {
 // The places that a convolution reads, as ConvGeometry in geometry.py.
 struct ConvGeometry : public torch::CustomClassHolder {
   // Stride and dilation are (height, width); padding, of zeros, is top,
-  // bottom, left and right.
+  // bottom, left and right. A transposed one goes from the outputs of such a
+  // convolution to its inputs, which are stride times as large.
   ConvGeometry(
       std::vector<int64_t> stride,
       std::vector<int64_t> padding,
       std::vector<int64_t> dilation,
-      int64_t groups);
+      int64_t groups,
+      bool transposed);
 
   const std::vector<int64_t> stride, padding, dilation;
   const int64_t groups;
+  const bool transposed;
 };
 
 // The gate that decides which outputs are computed, as GateParams in
@@ -61,6 +64,21 @@ struct ByteWeight {
   at::Tensor sums;
 };
 
+struct Layer;
+
+// The outputs of a transposed layer that lie stride apart. They are those of
+// an ordinary layer, which has a part of the kernel.
+struct Phase {
+  c10::intrusive_ptr<Layer> layer;
+  int64_t row, column;
+  // The first row and column of the input that the output at (row, column)
+  // reads; 0 or less, if the kernel is not applied far from its middle.
+  int64_t first_height, first_width;
+
+  // The same place in a transposed layer of this geometry.
+  Geometry geometry_for(const Geometry& whole) const;
+};
+
 struct Layer : public torch::CustomClassHolder {
   // Weight (C_out, C_in / groups, h, w), bias (C_out). What an activation
   // (see parse_activation) makes of outputs is returned; it is not remembered.
@@ -84,6 +102,9 @@ struct Layer : public torch::CustomClassHolder {
     return accumulated && weight.size(2) * weight.size(3) <= kMaxRuns;
   }
 
+  // True if the weight lies channels last, as torch keeps it.
+  bool lies_last() const;
+
   // Lets outputs fire in a bool mask (H_out, W_out) only, whatever the gate
   // finds there; for benchmarks, which need a given share of them. All that
   // has changed counts as transmitted then.
@@ -91,6 +112,8 @@ struct Layer : public torch::CustomClassHolder {
 
   std::optional<at::Tensor> forced;
   const at::Tensor weight;
+  // Of a transposed layer, of which nothing is packed itself.
+  const std::vector<Phase> phases;
   // The weight in the order in which the kernels read it.
   const at::Tensor packed;
   // The same of another type, float or bfloat16, and in bytes.

@@ -32,7 +32,7 @@ TORCH_LIBRARY(mmskip, m) {
   m.class_<ConvGeometry>("ConvGeometry")
       .def(torch::init<
            std::vector<int64_t>, std::vector<int64_t>, std::vector<int64_t>,
-           int64_t>());
+           int64_t, bool>());
   m.class_<Gate>("Gate").def(
       torch::init<
           double, int64_t, int64_t, std::optional<at::Tensor>,

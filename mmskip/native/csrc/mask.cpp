@@ -45,6 +45,88 @@ bool is_any(const uint8_t* row, int64_t width) {
   return std::memchr(row, 1, width) != nullptr;
 }
 
+// Of a transposed convolution: outputs side by side read others of the
+// kernel's positions.
+void transmit_to_phases(
+    const Geometry& g,
+    const uint8_t* mask,
+    uint8_t* transmitted,
+    int64_t begin,
+    int64_t end) {
+  const int64_t padded = g.padded_width();
+  std::vector<uint8_t> wanted(g.out_width);
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t stream = row / g.padded_height();
+    const int64_t h = row % g.padded_height() - g.top;
+    uint8_t* to = transmitted + row * padded;
+    std::memset(to, 0, padded);
+    if (h < 0 || h >= g.height) {
+      continue;
+    }
+    std::fill(wanted.begin(), wanted.end(), 1);
+    for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
+      const int64_t out = h * g.stride_height - g.shift_height + kh;
+      if (out < 0 || out >= g.out_height) {
+        continue;
+      }
+      const uint8_t* own = mask + (stream * g.out_height + out) * g.out_width;
+      for (int64_t w = 0; w < g.out_width; ++w) {
+        wanted[w] &= own[w];
+      }
+    }
+    if (!is_any(wanted.data(), g.out_width)) {
+      continue;
+    }
+    for (int64_t w = 0; w < g.width; ++w) {
+      const int64_t first = w * g.stride_width - g.shift_width;
+      const int64_t from = std::max<int64_t>(first, 0);
+      const int64_t to_end = std::min(first + g.kernel_width, g.out_width);
+      to[g.left + w] = std::all_of(
+          wanted.data() + from, wanted.data() + std::max(from, to_end),
+          [](uint8_t one) { return one != 0; });
+    }
+  }
+}
+
+void touched_phases(
+    const Geometry& g,
+    const uint8_t* transmitted,
+    uint8_t* mask,
+    int64_t begin,
+    int64_t end) {
+  const int64_t padded = g.padded_width();
+  std::vector<uint8_t> rows(padded);
+  for (int64_t row = begin; row < end; ++row) {
+    const int64_t stream = row / g.out_height;
+    uint8_t* to = mask + row * g.out_width;
+    std::memset(to, 0, g.out_width);
+    std::fill(rows.begin(), rows.end(), 0);
+    bool is_touched = false;
+    for (int64_t kh = 0; kh < g.kernel_height; ++kh) {
+      const int64_t read = g.row_read(row % g.out_height, kh);
+      if (read < 0) {
+        continue;
+      }
+      const uint8_t* line =
+          transmitted + (stream * g.padded_height() + read) * padded;
+      if (!is_any(line, padded)) {
+        continue;
+      }
+      is_touched = true;
+      for (int64_t w = 0; w < padded; ++w) {
+        rows[w] |= line[w];
+      }
+    }
+    for (int64_t kw = 0; is_touched && kw < g.kernel_width; ++kw) {
+      const uint8_t* from = rows.data() + g.first_column_read(kw);
+      uint8_t* out = to + g.first_reader(kw);
+      for (int64_t w = 0; w < g.width; ++w) {
+        out[w * g.stride_width] |= from[w];
+      }
+    }
+  }
+}
+
 } // namespace
 
 void transmit_inputs(
@@ -53,6 +135,10 @@ void transmit_inputs(
     uint8_t* transmitted,
     int64_t begin,
     int64_t end) {
+  if (g.transposed) {
+    transmit_to_phases(g, mask, transmitted, begin, end);
+    return;
+  }
   const int64_t padded = g.padded_width(), stride = g.stride_width;
   const int64_t reach = (g.kernel_width - 1) * g.dilation_width;
   // True if each column of the image is read by some output of a row.
@@ -108,6 +194,10 @@ void touched_outputs(
     uint8_t* mask,
     int64_t begin,
     int64_t end) {
+  if (g.transposed) {
+    touched_phases(g, transmitted, mask, begin, end);
+    return;
+  }
   const int64_t padded = g.padded_width();
   const int64_t reach = (g.kernel_width - 1) * g.dilation_width;
   std::vector<uint8_t> rows(padded), touched(padded - reach);
@@ -141,6 +231,18 @@ void touched_outputs(
     }
     for (int64_t w = 0; w < g.out_width; ++w) {
       to[w] = touched[w * g.stride_width];
+    }
+  }
+}
+
+void take_phase(const Geometry& g, const uint8_t* mask, uint8_t* own) {
+  const int64_t width = g.out_width, rows = g.streams * g.out_height;
+  for (int64_t row = 0; row < rows; ++row) {
+    const uint8_t* from = mask +
+        (row * g.row_step + g.first_row) * width * g.column_step +
+        g.first_column;
+    for (int64_t w = 0; w < width; ++w) {
+      own[row * width + w] = from[w * g.column_step];
     }
   }
 }

@@ -30,6 +30,9 @@ void touched_outputs(
     int64_t begin,
     int64_t end);
 
+// From the mask of all outputs of a transposed convolution to that of a phase.
+void take_phase(const Geometry& phase, const uint8_t* mask, uint8_t* own);
+
 // Appends the indices of a stream's outputs that fire; returns how many.
 int64_t compact(
     const uint8_t* mask, int64_t size, int64_t first, int32_t* active);

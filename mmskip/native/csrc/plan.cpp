@@ -338,9 +338,11 @@ void Plan::run(int64_t begin, int64_t end) {
 
 void Plan::begin(int64_t begin, int64_t end) {
   check_steps(begin, end);
-  for (int64_t i = begin; i < end; ++i) {
-    std::visit([this](auto& step) { begin_step(step); }, steps_[i]);
-  }
+  Crew::run([&] {
+    for (int64_t i = begin; i < end; ++i) {
+      std::visit([this](auto& step) { begin_step(step); }, steps_[i]);
+    }
+  });
 }
 
 } // namespace mmskip

@@ -63,13 +63,39 @@ void copy_inside(
       });
 }
 
+// An ordinary convolution: all of a layer, or a phase of a transposed one.
 template <typename T>
-void convolve_all(const Geometry& g, const Convolution<T>& job) {
-  const std::vector<uint8_t> all(g.streams * g.out_size(), 1);
+struct Part {
+  Geometry geometry;
+  Weights weights;
+};
+
+template <typename T>
+std::vector<Part<T>> parts_of(
+    const Layer& layer, const Geometry& geometry, const Grid& grid) {
+  std::vector<Part<T>> parts;
+  for (const Phase& phase : layer.phases) {
+    parts.push_back(
+        {phase.geometry_for(geometry), weights_of<T>(*phase.layer, grid)});
+  }
+  if (parts.empty()) {
+    parts.push_back({geometry, weights_of<T>(layer, grid)});
+  }
+  return parts;
+}
+
+// Computes the outputs in a mask: job_for(weights) is what is asked for.
+template <typename T, typename JobFor>
+void convolve_parts(
+    const std::vector<Part<T>>& parts,
+    const uint8_t* mask,
+    const JobFor& job_for) {
   const Rule rule{};
-  Frame frame(g, rule, {}, {}, 1);
-  frame.list(all.data());
-  frame.convolve(job);
+  for (const Part<T>& part : parts) {
+    Frame frame(part.geometry, rule, {}, {}, 1);
+    frame.list(mask);
+    frame.convolve(job_for(part.weights));
+  }
 }
 
 template <typename T>
@@ -87,13 +113,13 @@ class SiteOf final : public PlannedSite {
         level_(
             *layer_, geometry_, memory[2],
             memory.size() > 3 ? std::optional(memory[3]) : std::nullopt),
-        weights_(weights_of<T>(*layer_, grid)),
+        parts_(parts_of<T>(*layer_, geometry_, grid)),
         step_(level_step(geometry_.out_height)) {
     image_ = new_padded<T>(geometry_, grid_);
     const at::Tensor input = memory[0].to(kType<Value>).contiguous(kLast);
     copy_inside(geometry_, data<Value>(input), grid_, data<T>(image_));
-    if (layer_->gate->norms) {
-      // Rows of the output: it is not kept, and the level is that of them.
+    if (layer_->gate->norms && !activation_.is_none()) {
+      // Rows of the output: it is kept activated, and the level is of these.
       signal_ = memory[1]
                     .slice(2, 0, geometry_.out_height, step_)
                     .to(kType<Value>)
@@ -136,10 +162,14 @@ class SiteOf final : public PlannedSite {
       frame.transmit(mask, from, reference);
     }
     frame.list(mask);
-    frame.convolve(job_for(result));
+    if (geometry_.transposed) {
+      convolve(mask, result);
+    } else {
+      frame.convolve(job_for(parts_[0].weights, result));
+    }
     level_.renew(
         frame.counts(), geometry_.out_size(),
-        [this](int64_t n) { return level_of(n); });
+        [&](int64_t n) { return level_of(n, result); });
     return {frame.total(), frame.stays_active()};
   }
 
@@ -167,8 +197,10 @@ class SiteOf final : public PlannedSite {
   void begin(const at::Tensor& x, at::Tensor& result) override {
     const at::Tensor image = laid_out(x);
     copy_inside(geometry_, data<Value>(image), grid_, data<T>(image_));
-    convolve_all<T>(geometry_, job_for(result));
-    level_.begin([this](int64_t n) { return level_of(n); });
+    const std::vector<uint8_t> all(
+        geometry_.streams * geometry_.out_size(), 1);
+    convolve(all.data(), result);
+    level_.begin([&](int64_t n) { return level_of(n, result); });
   }
 
  private:
@@ -201,15 +233,22 @@ class SiteOf final : public PlannedSite {
     }
   }
 
-  Convolution<T> job_for(at::Tensor& result) const {
+  // Computes the outputs in a mask.
+  void convolve(const uint8_t* mask, at::Tensor& result) const {
+    convolve_parts(parts_, mask, [&](const Weights& weights) {
+      return job_for(weights, result);
+    });
+  }
+
+  Convolution<T> job_for(const Weights& weights, at::Tensor& result) const {
     at::Tensor signal = signal_;
     return {
         nullptr,
         data<T>(image_),
-        data<WeightOf<T>>(weights_.kernel),
-        weights_.bias.template const_data_ptr<float>(),
-        weights_.scale.defined()
-            ? weights_.scale.template const_data_ptr<float>()
+        data<WeightOf<T>>(weights.kernel),
+        weights.bias.template const_data_ptr<float>(),
+        weights.scale.defined()
+            ? weights.scale.template const_data_ptr<float>()
             : nullptr,
         activation_,
         data<Value>(result),
@@ -219,12 +258,15 @@ class SiteOf final : public PlannedSite {
   }
 
   // The level of a stream's signal: the output's, else the input's.
-  float level_of(int64_t stream) const {
+  float level_of(int64_t stream, const at::Tensor& result) const {
     const Geometry& g = geometry_;
-    if (signal_.defined()) {
-      const int64_t rows = signal_.size(2), row = g.out_width * g.out_channels;
+    if (layer_->gate->norms) {
+      const at::Tensor& signal = signal_.defined() ? signal_ : result;
+      const int64_t step = signal_.defined() ? 1 : step_;
+      const int64_t height = signal.size(2), row = g.out_width * g.out_channels;
       return level<Value>(
-          {data<Value>(signal_) + stream * rows * row, rows, row, g.out_width,
+          {data<Value>(signal) + stream * height * row,
+           (height + step - 1) / step, step * row, g.out_width,
            g.out_channels},
           layer_->gate->norms->const_data_ptr<float>());
     }
@@ -242,7 +284,7 @@ class SiteOf final : public PlannedSite {
   const Grid grid_;
   const Geometry geometry_;
   GateLevel level_;
-  const Weights weights_;
+  const std::vector<Part<T>> parts_;
   const int64_t step_;
   // What was transmitted, padded.
   at::Tensor image_;
@@ -265,12 +307,15 @@ at::Tensor convolve_anew(
   copy_inside<float>(
       g, to_channels_last(x).const_data_ptr<float>(), {},
       image.mutable_data_ptr<float>());
-  convolve_all<float>(
-      g,
-      {nullptr, image.const_data_ptr<float>(),
-       layer->packed.const_data_ptr<float>(),
-       layer->start.const_data_ptr<float>(), nullptr, Activation{},
-       output.mutable_data_ptr<float>(), nullptr, 1, nullptr});
+  const std::vector<uint8_t> all(g.streams * g.out_size(), 1);
+  convolve_parts(
+      parts_of<float>(*layer, g, {}), all.data(), [&](const Weights& weights) {
+        return Convolution<float>{
+            nullptr, image.const_data_ptr<float>(),
+            weights.kernel.const_data_ptr<float>(),
+            weights.bias.const_data_ptr<float>(), nullptr, Activation{},
+            output.mutable_data_ptr<float>(), nullptr, 1, nullptr};
+      });
   return output;
 }
 

@@ -44,8 +44,8 @@ struct Origin {
 MMSKIP_INLINE Origin origin_of(const Geometry& g, int64_t index) {
   const int64_t stream = index / g.out_size();
   const int64_t place = index - stream * g.out_size();
-  const int64_t h = place / g.out_width * g.stride_height;
-  const int64_t w = place % g.out_width * g.stride_width;
+  const int64_t h = place / g.out_width * g.stride_height + g.unread_height;
+  const int64_t w = place % g.out_width * g.stride_width + g.unread_width;
   return {
       stream * g.padded_size() + h * g.padded_width() + w,
       (stream * g.in_size() + (h - g.top) * g.width + w - g.left) *
@@ -130,9 +130,10 @@ MMSKIP_INLINE void look_up(
 // Outputs begin + [0, count), last written a frame ago.
 MMSKIP_INLINE void ask_for_outputs(
     const Accumulation& job, int64_t begin, int64_t count) {
-  const int64_t C = job.geometry->out_channels;
+  const Geometry& g = *job.geometry;
+  const int64_t C = g.out_channels;
   for (int64_t i = 0; i < count; ++i) {
-    const int64_t at = job.active[begin + i] * C;
+    const int64_t at = g.place_of(job.active[begin + i]) * C;
     prefetch(job.output + at, C);
     if (job.activated != nullptr) {
       prefetch(job.activated + at, C);

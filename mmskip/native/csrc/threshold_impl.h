@@ -40,7 +40,7 @@ void threshold_rows(
     int64_t begin,
     int64_t end) {
   const int64_t width = geometry.out_width;
-  const float positions = static_cast<float>(geometry.positions());
+  const float positions = geometry.mean_reads();
   for (int64_t row = begin; row < end; ++row) {
     const int64_t stream = row / geometry.out_height;
     const float scale = rule.scale[rule.scale_by_stream ? stream : 0];
