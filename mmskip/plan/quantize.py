@@ -305,10 +305,16 @@ def _layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     dense = dict(low_layers(model))
     for name, layer in model.named_modules():
         if isinstance(layer, SkipConvMixin):
-            kernel = layer.kernel
-            takes = layer.memory == 'accumulated' and layer.weight.dim() == 4
+            takes = (
+                layer.memory == 'accumulated'
+                and layer.weight.dim() == 4
+                and layer.kernel.shape[1] > 1
+            )
         else:
-            kernel = layer.weight
-            takes = name in dense and not isinstance(layer, nn.ConvTranspose2d)
-        if takes and kernel.shape[1] > 1:
+            takes = (
+                name in dense
+                and not isinstance(layer, nn.ConvTranspose2d)
+                and layer.weight.shape[1] > 1
+            )
+        if takes:
             yield name, layer
