@@ -116,12 +116,22 @@ def low_layers(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 def refused_layers(model: nn.Module) -> dict[str, str]:
     """Say why layers that are not skipped stay in float32, by name."""
     read = {reading.layer: reading.reader for reading in read_apart(model)}
+    # Gates and policies decide as in float32, or other things are computed.
+    whole = {
+        part: outer
+        for outer in model.modules()
+        if _is_apart(outer)
+        for part in outer.modules()
+        if part is not outer
+    }
     refused = {}
     for name, layer in model.named_modules():
         if not _is_layer(layer):
             continue
         why = _refusal(layer)
-        if layer in read:
+        if layer in whole:
+            why = f'a part of {type(whole[layer]).__name__}'
+        elif layer in read:
             why = f'{type(read[layer]).__name__} reads its weights'
         if why is not None:
             refused[name] = why

@@ -392,3 +392,14 @@ def test_the_forward_is_a_low_one_only_where_it_says_so(net, frames):
     plain, report = lowered(net, 'float32', frames)
     assert 'forward' not in vars(plain)
     assert not report.dense.layers
+
+
+def test_gates_decide_in_float32():
+    net = converted(nn.Sequential(nn.Conv2d(3, 8, 3)), dict(type='GumbelGate'))
+
+    report = mmskip.accelerate(net, 'bfloat16')
+
+    packed_layers = [m for m in net.modules() if hasattr(m, 'packed')]
+    assert not packed_layers
+    whys = set(report.dense.left.values())
+    assert whys <= {'a part of SkipConv2d'}
