@@ -136,7 +136,15 @@ def wheel_folder(cflags: str) -> Path:
         cflags,
     )
     key = hashlib.sha256('\n'.join(depends).encode()).hexdigest()[:16]
-    cache = run(sys.executable, '-m', 'pip', 'cache', 'dir').strip()
+    asked = subprocess.run(
+        (sys.executable, '-m', 'pip', 'cache', 'dir'),
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    # With PIP_NO_CACHE_DIR, as in a container, pip has none.
+    cache = asked.stdout.strip() or tempfile.gettempdir()
     return Path(cache, 'mmskip-wheels', key)
 
 
