@@ -165,7 +165,9 @@ def download(version: str, folder: Path) -> Path:
     )
     (sdist,) = folder.glob('mmcv-*.tar.gz')
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter='data')
+        # Python 3.11 has the filter since 3.11.4, and Debian 12 has 3.11.2.
+        careful = hasattr(tarfile, 'data_filter')
+        archive.extractall(folder, **({'filter': 'data'} if careful else {}))
     return folder / sdist.name.removesuffix('.tar.gz')
 
 
