@@ -136,7 +136,15 @@ def wheel_folder(cflags: str) -> Path:
         cflags,
     )
     key = hashlib.sha256('\n'.join(depends).encode()).hexdigest()[:16]
-    cache = run(sys.executable, '-m', 'pip', 'cache', 'dir').strip()
+    asked = subprocess.run(
+        (sys.executable, '-m', 'pip', 'cache', 'dir'),
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    # With PIP_NO_CACHE_DIR, as in a container, pip has none.
+    cache = asked.stdout.strip() or tempfile.gettempdir()
     return Path(cache, 'mmskip-wheels', key)
 
 
@@ -157,7 +165,9 @@ def download(version: str, folder: Path) -> Path:
     )
     (sdist,) = folder.glob('mmcv-*.tar.gz')
     with tarfile.open(sdist) as archive:
-        archive.extractall(folder, filter='data')
+        # Python 3.11 has the filter since 3.11.4, and Debian 12 has 3.11.2.
+        careful = hasattr(tarfile, 'data_filter')
+        archive.extractall(folder, **({'filter': 'data'} if careful else {}))
     return folder / sdist.name.removesuffix('.tar.gz')
 
 

@@ -49,7 +49,12 @@ from mmskip.apis.models import accelerate_model
 from mmskip.apis.people import PeoplePose
 from mmskip.native import active_backend
 from mmskip.reading import InputError
-from mmskip.video import LiveOptions, ShowWindows, check_outputs
+from mmskip.video import (
+    LiveOptions,
+    ShowWindows,
+    check_display,
+    check_outputs,
+)
 from mmskip.video.health import Metrics
 from mmskip.video.regions import read_polygon
 from mmskip.video.tracks import Tracker
@@ -169,7 +174,9 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         help='give objects an id that stays the same',
     )
     group.add_argument(
-        '--show', action='store_true', help='show the pictures in a window'
+        '--show',
+        action='store_true',
+        help='show the pictures in a window; close it or press q to end',
     )
     group.add_argument(
         '--metrics-port',
@@ -265,6 +272,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         console.print(f'warning: {text}', markup=False, soft_wrap=True)
 
     options = camera_options(args)
+    if args.show:
+        check_display()
     with ExitStack() as stack, ExitStack() as sources:
         live = LiveOptions(waits=args.wait)
         readers = open_sources(options, live, sources, warn)

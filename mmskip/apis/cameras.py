@@ -355,8 +355,7 @@ class Camera:
         for sink in self._taken:
             sink.write(result)
         self.totals.add(result)
-        if self.totals.frames <= 2:
-            self.nbytes = self._stream.nbytes
+        self.nbytes = self._stream.nbytes
         if self.totals.frames == self._max_frames:
             self.close()
         return result
@@ -522,10 +521,12 @@ class Cameras:
         try:
             if not camera.totals.frames:
                 self._check_memory(camera)
+            before = camera.nbytes
             result = camera.take_turn()
             if result is not None:
                 self._watch(camera, result)
-                if camera.totals.frames == 1:
+                # More people have streams of their own.
+                if camera.nbytes > before:
                     self._check_memory()
         except Exception as error:
             camera.error = camera.error or error

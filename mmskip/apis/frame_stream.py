@@ -47,7 +47,8 @@ class FramePipeline:
     Raises:
         ValueError: The model has no ``cfg``.
         UserError: The model takes clips instead of frames, the config has
-            no test pipeline, or ``bbox`` is empty or given to a detector.
+            no test pipeline, or ``bbox`` is empty or given to a detector;
+            at the first frame, one that is not within it.
     """
 
     def __init__(
@@ -136,8 +137,14 @@ class FramePipeline:
         height, width = image.shape[:2]
         if self._bbox is None:
             return np.array([[0, 0, width, height]], dtype=np.float32)
-        scale_x = width / self._first_shape[1]
-        scale_y = height / self._first_shape[0]
+        first_height, first_width = self._first_shape
+        end = first_width, first_height
+        if (self._bbox[:2] < 0).any() or (self._bbox[2:] > end).any():
+            raise UserError(
+                f'expected a bbox within the frame of {first_width} x '
+                f'{first_height}, got {" ".join(f"{x:g}" for x in self._bbox)}'
+            )
+        scale_x, scale_y = width / first_width, height / first_height
         scale = np.array([scale_x, scale_y, scale_x, scale_y], np.float32)
         return (self._bbox * scale)[None]
 

@@ -8,6 +8,7 @@ from .results import (
     ResultVideo,
     ShowWindow,
     ShowWindows,
+    check_display,
     check_outputs,
 )
 from .sources import LiveOptions, LiveReader, local_path, open_reader
@@ -30,6 +31,7 @@ __all__ = [
     'ShowWindows',
     'Tracker',
     'VideoWriter',
+    'check_display',
     'check_outputs',
     'local_path',
     'open_reader',

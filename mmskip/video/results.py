@@ -1,11 +1,12 @@
 """Results as pictures, and checks of where outputs may go."""
 
 import os
+import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -22,6 +23,11 @@ from .reader import FrameResult
 from .writer import VideoWriter, check_video_path
 
 GIGA = 1e9
+#: Pixels of a new window, at most.
+WINDOW_WIDTH, WINDOW_HEIGHT = 1280, 720
+#: What tells whether windows can be shown.
+TRIAL = "import cv2; cv2.namedWindow('mmskip'); cv2.destroyAllWindows()"
+TRIAL_SECONDS = 60
 
 
 def draw_result(result: FrameResult, drawer: PredictionDrawer) -> np.ndarray:
@@ -98,37 +104,75 @@ class ResultVideo:
         self._writer.write(partial(draw_result, result, self._drawer), moment)
 
 
+def check_display() -> None:
+    """Make sure that windows can be shown, before any work is done.
+
+    Raises:
+        InputError: There is no display, it cannot be opened, or OpenCV came
+            without windows.
+    """
+    reason = None
+    if not cv2.currentUIFramework():
+        reason = 'an OpenCV without windows'
+    elif sys.platform.startswith('linux'):
+        variables = ('DISPLAY', 'WAYLAND_DISPLAY')
+        displays = filter(None, map(os.environ.get, variables))
+        reason = _why_not_shown(next(displays, ''))
+    if reason is not None:
+        raise InputError(
+            f'cannot show pictures: expected a display, got {reason}; write a '
+            'video with --out instead, or log in with a display (ssh -X) and '
+            'install opencv-python rather than opencv-python-headless'
+        )
+
+
+@cache
+def _why_not_shown(display: str) -> str | None:
+    """Say why a display cannot be opened; None if it can.
+
+    Another process tries it: where a display is missing or broken, OpenCV
+    does not tell but ends the process.
+    """
+    if not display:
+        return 'none'
+    try:
+        tried = subprocess.run(
+            [sys.executable, '-c', TRIAL],
+            check=False,
+            capture_output=True,
+            text=True,
+            timeout=TRIAL_SECONDS,
+        )
+    except subprocess.TimeoutExpired:
+        return f'{display}, which does not answer'
+    if tried.returncode == 0:
+        return None
+    said = tried.stderr.strip().splitlines() or ['it cannot be opened']
+    return f'{display} ({said[0]})'
+
+
 class ShowWindow:
-    """A window that shows the frames as they come; ``q`` or Esc ends.
+    """A window that shows frames as they come.
+
+    Closing it, ``q`` and Esc end the run, as Ctrl-C does.
 
     Args:
         drawer: Draws the predictions.
         title: Of the window.
 
     Raises:
-        InputError: There is no display, or OpenCV came without windows.
+        InputError: See :func:`check_display`.
     """
 
     path = None
 
     def __init__(self, drawer: PredictionDrawer, title: str) -> None:
-        # OpenCV's own answer to a missing display is to end the process.
-        has_display = not sys.platform.startswith('linux') or any(
-            map(os.environ.get, ('DISPLAY', 'WAYLAND_DISPLAY'))
-        )
-        if not has_display or not cv2.currentUIFramework():
-            reason = 'an OpenCV without windows' if has_display else 'none'
-            raise InputError(
-                f'cannot show {title}: expected a display, got {reason}; '
-                'write a video with --out instead, or log in with a display '
-                '(ssh -X) and install opencv-python rather than '
-                'opencv-python-headless'
-            )
+        check_display()
         self._drawer = drawer
         self._title = title
+        self._is_open = False
 
     def __enter__(self) -> 'ShowWindow':
-        cv2.namedWindow(self._title, cv2.WINDOW_NORMAL)
         return self
 
     def __exit__(self, *_: Any) -> None:
@@ -140,10 +184,30 @@ class ShowWindow:
         """Show a frame.
 
         Raises:
-            KeyboardInterrupt: The user pressed ``q`` or Esc.
+            KeyboardInterrupt: See :meth:`attend`.
         """
-        cv2.imshow(self._title, draw_result(result, self._drawer))
-        if cv2.waitKey(1) & 0xFF in (ord('q'), 27):
+        image = draw_result(result, self._drawer)
+        if not self._is_open:
+            self._is_open = True
+            cv2.namedWindow(self._title, cv2.WINDOW_GUI_NORMAL)
+            height, width = image.shape[:2]
+            scale = min(1, WINDOW_WIDTH / width, WINDOW_HEIGHT / height)
+            size = round(scale * width), round(scale * height)
+            cv2.resizeWindow(self._title, *size)
+        cv2.imshow(self._title, image)
+        self.attend()
+
+    def attend(self) -> None:
+        """Let the window do what the user asks of it.
+
+        Raises:
+            KeyboardInterrupt: The user closed it, or pressed ``q`` or Esc.
+        """
+        if not self._is_open:
+            return
+        pressed = cv2.waitKey(1) & 0xFF in (ord('q'), 27)
+        visible = cv2.WND_PROP_VISIBLE
+        if pressed or cv2.getWindowProperty(self._title, visible) < 1:
             raise KeyboardInterrupt
 
 
@@ -169,13 +233,23 @@ class ShowWindows:
         self._open.close()
 
     def show(self, results: dict[str, FrameResult]) -> None:
-        """Show results by the names of their cameras, and forget them."""
+        """Show results by the names of their cameras, and forget them.
+
+        Call it also without results: a window of a camera that has none is
+        to hear its user all the same.
+
+        Raises:
+            KeyboardInterrupt: The user closed a window, or pressed ``q`` or
+                Esc.
+        """
         for name in list(results):
             if name not in self._windows:
                 drawer = PredictionDrawer(self._model, self._score_thr)
                 window = ShowWindow(drawer, name)
                 self._windows[name] = self._open.enter_context(window)
             self._windows[name].write(results.pop(name))
+        for window in self._windows.values():
+            window.attend()
 
 
 def check_outputs(

@@ -2,6 +2,7 @@
 
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,13 +25,24 @@ def moving_frames():
     return frames
 
 
+class Slow(FrameStream):
+    """Takes its time for a frame."""
+
+    def __init__(self, shared, pause):
+        super().__init__(shared)
+        self._pause = pause
+
+    def run(self, *prepared):
+        time.sleep(self._pause)
+        return super().run(*prepared)
+
+
 def watch(address, seconds, path, pause):
     """Run a slow model on a camera for a while; returns it, and the ages."""
     ages = []
 
     def note(one, _):
         ages.append(one.age)
-        time.sleep(pause)
 
     def make_sinks(one):
         return [ResultLog(path, 'camera', one.summary)]
@@ -38,7 +50,7 @@ def watch(address, seconds, path, pause):
     one = Camera(
         'camera',
         open_reader(address, lambda _: None, QUICK),
-        FrameStream,
+        partial(Slow, pause=pause),
         make_sinks,
         warn=lambda _: None,
     )

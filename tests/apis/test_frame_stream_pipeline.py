@@ -64,6 +64,13 @@ def test_the_box_of_a_pose_estimator_follows_the_size_of_the_frames():
         np.testing.assert_array_equal(sample.input_center, center)
 
 
+@pytest.mark.parametrize('bbox', [(70, 8, 90, 40), (50, 8, 65, 40)])
+def test_a_box_outside_of_the_frame_is_refused(bbox):
+    pipeline = FramePipeline(pose_model(), bbox)
+    with pytest.raises(UserError, match='within the frame of 64 x 48'):
+        pipeline(noise_frames(1)[0], 0)
+
+
 @pytest.mark.parametrize('bbox', [(8, 8, 8, 12), (0, 0, 1), (4, 4, 2, 9)])
 def test_an_empty_box_is_refused(bbox):
     with pytest.raises(UserError, match='expected a bbox x1 y1 x2 y2'):

@@ -12,10 +12,17 @@ from mmengine.structures import InstanceData
 from torch import nn
 
 import mmskip
-from mmskip.apis import FrameStream, PeoplePose, SharedModel, UserError
+from mmskip.apis import (
+    FrameStream,
+    PeoplePose,
+    SharedModel,
+    UserError,
+    open_reader,
+)
+from mmskip.apis.cameras import Camera, CameraError, Cameras
 from mmskip.apis.people import SteadyCrop
 from mmskip.video import Frame, Tracker
-from tests.apis.fakes import noise_frames, tiny_detector
+from tests.apis.fakes import noise_frames, tiny_detector, write_video
 
 pytest.importorskip('lap')
 pytest.importorskip('mmdet')
@@ -318,6 +325,41 @@ def test_it_begins_anew_after_a_loss_and_with_another_size(people, is_lost):
     assert third.restart == ('reconnect' if is_lost else 'size')
     assert third.cost.executed == third.cost.dense
     assert found(third).instances_id.tolist() == [2]
+
+
+def watched(path, max_memory=None):
+    """Run a camera that sees one person from its sixth frame on."""
+    camera = Camera(
+        'a',
+        open_reader(path),
+        lambda *shared: PeoplePose(
+            FrameStream(shared[0]), shared[1], Tracker(confirm=1)
+        ),
+    )
+    with Cameras(
+        detector(lambda index: [at(100)] if index > 4 else [], 0.0),
+        [camera],
+        pose=pose_model(0.0),
+        max_memory=max_memory,
+    ) as running:
+        for _ in running.wait():
+            pass
+    return camera
+
+
+def test_memory_of_those_who_come_later_counts(tmp_path):
+    path = write_video(tmp_path / 'a.avi', noise_frames(8, SIZE))
+    with SharedModel(detector(lambda _: [], 0.0)) as shared:
+        stream = FrameStream(shared)
+        stream(Frame(0, noise_frames(1, SIZE)[0]))
+        empty = stream.nbytes
+    camera = watched(path)
+    assert camera.error is None
+    assert camera.nbytes > empty
+    assert watched(path, camera.nbytes).error is None
+    refused = watched(path, camera.nbytes - 1)
+    assert isinstance(refused.error, CameraError)
+    assert refused.totals.frames == 6
 
 
 def test_models_of_other_kinds_are_refused():

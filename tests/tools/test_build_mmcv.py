@@ -1,6 +1,7 @@
 """Sources of mmcv, joined in a few translation units."""
 
 import importlib.util
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -70,3 +71,12 @@ def test_a_folder_without_sources_is_refused(build_mmcv, tmp_path):
     (tmp_path / build_mmcv.SOURCES).mkdir(parents=True)
     with pytest.raises(FileNotFoundError, match='source distribution'):
         build_mmcv.join_sources(tmp_path, 2)
+
+
+def test_without_a_cache_of_pip_the_wheel_has_a_place(build_mmcv, monkeypatch):
+    """As in the container, which keeps none."""
+    with_cache = build_mmcv.wheel_folder('-O1')
+    monkeypatch.setenv('PIP_NO_CACHE_DIR', '1')
+    without = build_mmcv.wheel_folder('-O1')
+    assert without.name == with_cache.name
+    assert without.is_relative_to(tempfile.gettempdir())

@@ -10,7 +10,13 @@ from mmengine.structures import BaseDataElement
 from mmskip.apis import ResultVideo, stream_video
 from mmskip.core import MacCount
 from mmskip.reading import InputError
-from mmskip.video import FrameResult, ShowWindow, check_outputs
+from mmskip.video import (
+    FrameResult,
+    ShowWindow,
+    ShowWindows,
+    check_outputs,
+)
+from mmskip.video import results as results_module
 from tests.apis.fakes import read_video, static_frames, tiny_detector
 
 
@@ -98,14 +104,18 @@ def write_all(sink, frames):
 class Window:
     """Stands for OpenCV's windows."""
 
-    def __init__(self, monkeypatch, keys):
+    def __init__(self, monkeypatch, keys, visible=1.0):
         self.shown = []
+        self.sizes = []
         self.keys = iter(keys)
-        monkeypatch.setenv('DISPLAY', ':0')
-        monkeypatch.setattr(cv2, 'currentUIFramework', lambda: 'QT')
+        monkeypatch.setattr(results_module, 'check_display', lambda: None)
         monkeypatch.setattr(cv2, 'namedWindow', lambda *_: None)
+        monkeypatch.setattr(
+            cv2, 'resizeWindow', lambda *a: self.sizes.append(a[1:])
+        )
         monkeypatch.setattr(cv2, 'imshow', lambda *a: self.shown.append(a))
         monkeypatch.setattr(cv2, 'waitKey', lambda _: next(self.keys))
+        monkeypatch.setattr(cv2, 'getWindowProperty', lambda *_: visible)
         monkeypatch.setattr(cv2, 'destroyWindow', self.shown.append)
 
 
@@ -116,6 +126,25 @@ def test_a_window_shows_frames_until_q(monkeypatch):
     assert [shown[0] for shown in window.shown[:3]] == ['door'] * 3
     assert window.shown[3:] == ['door']
     assert window.shown[0][1].shape == (48, 64, 3)
+    assert window.sizes == [(64, 48)]
+
+
+def test_a_window_that_is_closed_ends_the_run(monkeypatch):
+    window = Window(monkeypatch, [-1] * 9, visible=0.0)
+    with pytest.raises(KeyboardInterrupt):
+        write_all(ShowWindow(draw_nothing, 'door'), [result_at(0)] * 9)
+    assert len(window.shown) == 2
+
+
+def test_a_window_hears_its_user_while_no_frame_comes(monkeypatch):
+    Window(monkeypatch, [-1, -1, -1, 27])
+    with ShowWindows(tiny_detector(), 0.3) as windows:
+        windows.show({})
+        result = next(results(1))
+        windows.show({'door': result})
+        windows.show({})
+        with pytest.raises(KeyboardInterrupt):
+            windows.show({})
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,26 @@
 """Several cameras on one model: throughput, memory and delay over a day.
 
 Each video is a camera that begins again at its end. First each is run alone,
-then all together; then all together for as many frames as they would give in
-``--hours``. Example::
+then all together; then all together for as many frames as each would give in
+``--hours``. At every twentieth of these a row is written: the memory of the
+process, the wall and CPU time per frame, and the median and the 99th
+percentile of what the last frames took from the image to the boxes. Example::
 
     python tools/benchmarks/cameras.py CONFIG CHECKPOINT a.mp4 b.mp4 c.mp4 \
-        d.mp4 --frames 200 --hours 1 --fps 5
+        d.mp4 --frames 200 --hours 24 --fps 5 --out day.json
 """
 
 import argparse
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import cycle, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import DictAction
 from rich.console import Console
 from rich.table import Table
@@ -27,12 +31,14 @@ from mmskip.apis import FrameStream, init_model, open_reader
 from mmskip.apis.cameras import Camera, Cameras
 from mmskip.apis.errors import EXIT_OK, run_tool
 from mmskip.experiments import positive, write_json
-from mmskip.video import Frame, FrameReader
+from mmskip.video import Frame, FrameReader, FrameResult
 
 #: Frames of a video that are kept and shown again and again.
 KEPT = 64
 #: Times that memory and delay are looked at.
 LOOKS = 20
+#: Last frames whose delay is looked at.
+DELAYS = 10_000
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -90,7 +96,7 @@ def run(
     model: nn.Module,
     readers: Sequence[FrameReader],
     workers: int | None,
-    looks: list[dict[str, float]] | None = None,
+    look: 'Looks | None' = None,
 ) -> float:
     """Run cameras to their end; returns frames per second of all."""
     cameras = [
@@ -104,25 +110,60 @@ def run(
         for number, reader in enumerate(readers)
     ]
     total = sum(reader.num_frames for reader in readers)
-    step, last, before = total / LOOKS, time.perf_counter(), 0
-    start = last
-    with Cameras(model, cameras, workers=workers) as running:
+    start = time.perf_counter()
+    with Cameras(
+        model, cameras, workers=workers, watch=look or (lambda *_: None)
+    ) as running:
         for _ in running.wait():
-            frames = sum(camera.totals.frames for camera in cameras)
-            if looks is not None and frames >= step * (len(looks) + 1):
-                now = time.perf_counter()
-                looks.append(
-                    dict(
-                        frames=frames,
-                        mib=resident_mib(),
-                        ms=1000 * (now - last) / (frames - before),
-                    )
-                )
-                last, before = now, frames
+            if look is not None:
+                look.look(sum(camera.totals.frames for camera in cameras))
     for camera in cameras:
         if camera.error is not None:
             raise camera.error
     return total / (time.perf_counter() - start)
+
+
+class Looks:
+    """Looks at the process now and then, while cameras run.
+
+    Args:
+        total: Frames that there will be.
+        tell: Called with the rows so far, after each.
+    """
+
+    def __init__(
+        self, total: int, tell: Callable[[list[dict[str, float]]], None]
+    ) -> None:
+        self.rows: list[dict[str, float]] = []
+        self._step = total / LOOKS
+        self._tell = tell
+        # All of it at once: it is not to look like memory that is lost.
+        self._delays = deque([0.0] * DELAYS, DELAYS)
+        self._last = 0, time.perf_counter(), time.process_time()
+
+    def __call__(self, camera: Camera, result: FrameResult) -> None:
+        """Take what a frame took, in a worker."""
+        self._delays.append(result.seconds)
+
+    def look(self, frames: int) -> None:
+        """Add a row if another twentieth of the frames is done."""
+        if frames < self._step * (len(self.rows) + 1):
+            return
+        now = frames, time.perf_counter(), time.process_time()
+        more, wall, cpu = np.subtract(now, self._last)
+        median, late = np.percentile(list(self._delays), (50, 99))
+        self._last = now
+        self.rows.append(
+            dict(
+                frames=frames,
+                mib=resident_mib(),
+                ms=1000 * wall / more,
+                cpu_ms=1000 * cpu / more,
+                median_ms=1000 * median,
+                late_ms=1000 * late,
+            )
+        )
+        self._tell(self.rows)
 
 
 def resident_mib() -> float:
@@ -148,16 +189,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     alone = [run(model, [one], args.workers) for one in readers(args.frames)]
     together = run(model, readers(args.frames), args.workers)
     mean = len(alone) / sum(1 / fps for fps in alone)
-    looks: list[dict[str, float]] = []
+    result: dict[str, Any] = dict(
+        alone=alone, mean=mean, together=together, day=[]
+    )
+
+    def tell(rows: list[dict[str, float]]) -> None:
+        result['day'] = rows
+        if args.out is not None:
+            write_json(args.out, result)
+
+    tell([])
     if args.hours:
         count = int(args.hours * 3600 * args.fps)
-        run(model, readers(count), args.workers, looks)
-    result: dict[str, Any] = dict(
-        alone=alone, mean=mean, together=together, day=looks
-    )
+        look = Looks(count * len(images), tell)
+        run(model, readers(count), args.workers, look)
     show(result)
-    if args.out is not None:
-        write_json(args.out, result)
     return EXIT_OK
 
 
@@ -170,11 +216,13 @@ def show(result: dict[str, Any]) -> None:
         f'frames/s, together: {result["together"]:.1f}, '
         f'{result["together"] / result["mean"]:.2f} of their mean'
     )
-    table = Table('frames', 'MiB', 'ms/frame')
-    for look in result['day']:
-        table.add_row(
-            str(look['frames']), f'{look["mib"]:.0f}', f'{look["ms"]:.2f}'
-        )
+    table = Table(
+        'frames', 'MiB', 'ms/frame', 'CPU ms', 'median ms', '99 % below, ms'
+    )
+    for row in result['day']:
+        frames, mib, *times = row.values()
+        numbers = (f'{number:.2f}' for number in times)
+        table.add_row(str(frames), f'{mib:.1f}', *numbers)
     if result['day']:
         console.print(table)
 
