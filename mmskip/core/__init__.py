@@ -29,7 +29,9 @@ from .layer import (
 from .ledger import FrameSkipper, LedgerReader, MacCount, MacLedger
 from .straight_through import (
     draw_gate,
+    gate_gradient,
     open_gate,
+    relax_gate,
     sample_gate,
     straight_through,
 )
@@ -54,6 +56,7 @@ __all__ = [
     'draw_gate',
     'follow_layout',
     'follow_mode',
+    'gate_gradient',
     'in_turns',
     'is_channels_last',
     'lay_kernels_last',
@@ -61,6 +64,7 @@ __all__ = [
     'open_gate',
     'refuse_bypasses',
     'refuse_unknown',
+    'relax_gate',
     'revert',
     'sample_gate',
     'samples_together',

@@ -28,6 +28,9 @@ WORDS = 64
 VECTORS = 8
 #: MACs from which oneDNN is worth calling; below, its overhead is longer.
 LEAST = 1 << 20
+#: Positions of a map up to which one call of pooling sums its windows
+#: faster than additions of maps, whose calls take longer than the sums.
+POOLED = 1 << 12
 #: Activations that it applies, and what it calls them.
 _ACTIVATIONS = {None: 'none', 'relu': 'relu', 'silu': 'swish'}
 
@@ -278,6 +281,9 @@ class _SupportSum(Function):
     ) -> Tensor:
         """Sum, one dimension after the other."""
         ctx.place = kernel_size, geometry, x.shape[2:]
+        pooling = _pooling(x.shape[2:], kernel_size, geometry)
+        if pooling is not None:
+            return torch.ops.aten.avg_pool2d(x, *pooling)
         total = pad(x, geometry)
         for dim, length in enumerate(kernel_size):
             first, *others = _taps(total, dim, length, geometry)
@@ -304,6 +310,10 @@ class _CoverSum(Function):
     ) -> Tensor:
         """Spread each output over its inputs, along each dimension."""
         ctx.place = kernel_size, geometry
+        pooling = _pooling(input_size, kernel_size, geometry)
+        if pooling is not None:
+            x = y.new_empty(len(y), y.shape[1], *input_size)
+            return torch.ops.aten.avg_pool2d_backward(y, x, *pooling)
         for dim, length in enumerate(kernel_size):
             shape = list(y.shape)
             shape[2 + dim] = input_size[dim] + sum(geometry.padding[dim])
@@ -316,6 +326,36 @@ class _CoverSum(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return support_sum(grad, *ctx.place), None, None, None
+
+
+def _pooling(
+    size: tuple[int, ...],
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+) -> tuple | None:
+    """Make the arguments by which torch's mean pooling sums over windows.
+
+    Args:
+        size: Spatial size of the input.
+        kernel_size: The kernel's spatial size.
+        geometry: The convolution's geometry.
+
+    Returns:
+        Those behind the input; None if it cannot, or would be slower.
+    """
+    if (
+        len(size) != 2
+        or math.prod(size) > POOLED
+        or set(geometry.dilation) != {1}
+        or geometry.padding_mode != 'zeros'
+        or any(
+            a != b or 2 * a > k
+            for (a, b), k in zip(geometry.padding, kernel_size, strict=True)
+        )
+    ):
+        return None
+    padding = [a for a, _ in geometry.padding]
+    return kernel_size, geometry.stride, padding, False, True, 1
 
 
 def _taps(

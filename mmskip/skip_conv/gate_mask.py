@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from mmskip.native import ConvGeometry, convolve, cover_sum, support_sum
+from mmskip.native.geometry import output_size
 
 #: Rows of a map, evenly spread, from which its level is taken, at most.
 LEVEL_ROWS = 32
@@ -73,6 +74,20 @@ class GateParams(NamedTuple):
     weight: Tensor | None = None
     bias: Tensor | None = None
     folded: Folding | None = None
+
+
+class GatePlace(NamedTuple):
+    """Tells where a gate decides in clips.
+
+    Attributes:
+        scale: Factor by which a norm gate multiplies its norm.
+        geometry: Geometry of the layer.
+        kernel_size: Kernel size of the layer.
+    """
+
+    scale: Tensor
+    geometry: ConvGeometry
+    kernel_size: tuple[int, ...]
 
 
 def gate_scale(gate: GateParams, weight: Tensor) -> Tensor:
@@ -149,6 +164,24 @@ def relative_scale(signal: Tensor, norms: Tensor | None) -> Tensor:
     return level.reciprocal().view(-1, *[1] * (signal.dim() - 1))
 
 
+def level_rows(
+    x: Tensor, kernel_size: tuple[int, ...], geometry: ConvGeometry
+) -> ConvGeometry:
+    """Make the geometry by which a layer computes the rows of its level.
+
+    They are the rows of its output that :func:`relative_scale` looks at.
+
+    Args:
+        x: Input, (N, C_in, ...).
+        kernel_size: Kernel size of the layer.
+        geometry: Its geometry.
+    """
+    rows = output_size(x.shape[2:], kernel_size, geometry)[-2]
+    *others, row_stride, column_stride = geometry.stride
+    row_stride *= -(-rows // LEVEL_ROWS)
+    return geometry._replace(stride=(*others, row_stride, column_stride))
+
+
 def support_power(
     residual: Tensor,
     kernel_size: tuple[int, ...],
@@ -214,13 +247,22 @@ class _LogPower(Function):
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor | None, None, None, None]:
         residual, power = ctx.saved_tensors
-        kernel_size, geometry = ctx.place
-        grad = grad / power
-        if not is_pointwise(kernel_size, geometry):
-            grad = cover_sum(grad, kernel_size, geometry, residual.shape[2:])
-        grad *= ctx.order / (residual.shape[1] * math.prod(kernel_size))
-        values = residual if ctx.order == 2 else residual.sign()
-        return values * grad, None, None, None
+        grad = power_gradient(grad / power, residual, *ctx.place, ctx.order)
+        return grad, None, None, None
+
+
+def power_gradient(
+    grad: Tensor,
+    residual: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    order: int,
+) -> Tensor:
+    """Compute the gradient of the residual from that of its support power."""
+    if not is_pointwise(kernel_size, geometry):
+        grad = cover_sum(grad, kernel_size, geometry, residual.shape[2:])
+    grad = grad * (order / (residual.shape[1] * math.prod(kernel_size)))
+    return (residual if order == 2 else residual.sign()) * grad
 
 
 def gate_statistic(
@@ -320,3 +362,43 @@ def gate_macs(
     """
     positions = output_shape[0] * output_shape[2:].numel()
     return input_shape.numel() + kernel * positions
+
+
+class Opening(NamedTuple):
+    """Tells which inputs a mask of outputs lets through.
+
+    An input is transmitted where no output that reads it is closed: it is
+    the product over the outputs' gates, with its gradient. An input that one
+    gate alone holds back would be transmitted if that gate opened, so that
+    gate has to get its gradient; else a gate that has closed would never
+    open again.
+
+    Attributes:
+        whole: 1 for inputs that are transmitted, else 0; (N, 1, ...).
+        closed: 1 where a gate is closed, of the output's size; None if every
+            output reads the input at its place alone.
+        held: Number of closed gates that read an input, or None.
+    """
+
+    whole: Tensor
+    closed: Tensor | None = None
+    held: Tensor | None = None
+
+    @classmethod
+    def of(cls, mask: Tensor, place: GatePlace, size: torch.Size) -> 'Opening':
+        """Find the inputs, of a spatial ``size``, that a mask transmits."""
+        if math.prod(place.kernel_size) == 1 and mask.shape[2:] == size:
+            return cls(mask)
+        closed = 1 - mask
+        held = cover_sum(closed, place.kernel_size, place.geometry, size)
+        return cls((1 - held).relu_(), closed, held)
+
+    def gradient(self, grad: Tensor, place: GatePlace) -> Tensor:
+        """Compute the gradient of the mask from that of ``whole``."""
+        if self.closed is None:
+            return grad
+        # By none, and by one alone, which is a closed one.
+        both = torch.cat([grad * (self.held < 1), grad * (self.held == 1)])
+        both = support_sum(both, place.kernel_size, place.geometry)
+        free, held = both.chunk(2)
+        return free.addcmul(self.closed, held)

@@ -14,6 +14,8 @@ from mmskip.skip_conv import (
     skip_clip,
     skip_conv,
 )
+from mmskip.skip_conv.gate_mask import GatePlace
+from mmskip.skip_conv.gates import Drawn, Gate
 from tests.helpers.convs import make_video
 
 SAME_3X3 = ConvGeometry((1, 1), ((1, 1), (1, 1)), (1, 1))
@@ -34,12 +36,37 @@ def gate_of(threshold):
     return GateParams('input_norm', threshold)
 
 
-def decide_by(gate, geometry):
-    def decide(residual, frame):
+class FixedGate(Gate):
+    """A gate whose scores, of a function and a parameter, are its masks."""
+
+    def __init__(self, function, parameter=None):
+        super().__init__()
+        self.function = function
+        self.values = parameter
+
+    def weights(self):
+        return () if self.values is None else (self.values,)
+
+    def score(self, residual, frame, place):
+        return self.function(residual, frame)
+
+    def decide(self, score):
+        return Drawn(score, score, soft=score)
+
+    def decide_gradient(self, score, drawn, of_mask, of_probability):
+        return of_mask
+
+
+def norm_gate(gate, geometry):
+    def score(residual, frame):
         mask = gate_mask(residual, torch.ones(()), (3, 3), geometry, gate)
         return mask.to(residual.dtype)
 
-    return decide
+    return FixedGate(score)
+
+
+def place_of(geometry=SAME_3X3):
+    return GatePlace(torch.ones(()), geometry, (3, 3))
 
 
 @RULES
@@ -58,8 +85,13 @@ def test_a_clip_equals_its_frames_one_by_one(rule, geometry, with_bias):
         fired.append(mask)
 
     clip = torch.stack(video, 1)
-    outputs = skip_clip(
-        clip, weight, bias, geometry, decide_by(gate, geometry), rule
+    outputs, _ = skip_clip(
+        clip,
+        weight,
+        bias,
+        norm_gate(gate, geometry),
+        place_of(geometry),
+        rule,
     )
 
     torch.testing.assert_close(outputs, torch.stack(expected, 1))
@@ -71,9 +103,9 @@ def test_open_gates_give_the_dense_convolution(rule):
     clip = torch.randn(2, 3, 4, 6, 6)
     weight, bias = torch.randn(6, 2, 3, 3), torch.randn(6)
     geometry = SAME_3X3._replace(groups=2)
-    decide = decide_by(gate_of(-1), geometry)
+    gate = norm_gate(gate_of(-1), geometry)
 
-    outputs = skip_clip(clip, weight, bias, geometry, decide, rule)
+    outputs, _ = skip_clip(clip, weight, bias, gate, place_of(geometry), rule)
 
     dense = convolve(clip.flatten(0, 1), weight, bias, geometry)
     torch.testing.assert_close(outputs.flatten(0, 1), dense)
@@ -89,16 +121,13 @@ def test_gradients_reach_weights_bias_gate_and_every_frame(rule):
     # Masks between 0 and 1 that depend on nothing but the score: smooth,
     # so that numerical gradients exist.
     def run(clip, weight, bias, score):
-        return skip_clip(
-            clip,
-            weight,
-            bias,
-            SAME_3X3,
+        gate = FixedGate(
             lambda r, x: (0.97 + 0.01 * score.sigmoid()).expand(
                 len(r), -1, -1, -1
             ),
-            rule,
+            score,
         )
+        return skip_clip(clip, weight, bias, gate, place_of(), rule)[0]
 
     assert gradcheck(run, (clip, weight, bias, score))
 
@@ -112,14 +141,8 @@ def test_accumulated_gates_get_the_gradient_of_their_product(seed):
     assert 0 in gates
     weight = torch.ones(1, 1, 3, 3)
 
-    outputs = skip_clip(
-        clip,
-        weight,
-        None,
-        SAME_3X3,
-        lambda r, x: gates,
-        'accumulated',
-    )
+    gate = FixedGate(lambda r, x: gates, gates)
+    outputs, _ = skip_clip(clip, weight, None, gate, place_of(), 'accumulated')
     outputs[:, 1].square().sum().backward()
 
     reference = gates.detach().clone().requires_grad_()
@@ -137,6 +160,8 @@ def test_a_clip_of_one_frame_is_dense():
     weight = torch.randn(4, 3, 3, 3)
 
     for rule in MEMORY_RULES:
-        outputs = skip_clip(clip, weight, None, SAME_3X3, None, rule)
+        outputs, _ = skip_clip(
+            clip, weight, None, FixedGate(None), place_of(), rule
+        )
         dense = convolve(clip[:, 0], weight, None, SAME_3X3)
         torch.testing.assert_close(outputs[:, 0], dense)
