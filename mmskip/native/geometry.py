@@ -236,14 +236,18 @@ def support_sum(
 ) -> Tensor:
     """Sum ``x`` (N, 1, ...) over the kernel support of each output.
 
-    It sums along one dimension after the other: for one channel that takes a
-    fraction of the time of a convolution with ones.
+    Small maps are pooled, others summed along one dimension after the other:
+    for one channel both take a fraction of the time of a convolution with
+    ones.
 
     Returns:
         (N, 1, ...) of the output's spatial size. Padding counts as the
         convolution pads (zeros, or the mirrored values).
     """
-    return _SupportSum.apply(x, kernel_size, geometry)
+    # A node of the graph takes longer than small sums.
+    if x.requires_grad and torch.is_grad_enabled():
+        return _SupportSum.apply(x, kernel_size, geometry)
+    return _sum_inputs(x, kernel_size, geometry)
 
 
 def cover_sum(
@@ -266,7 +270,44 @@ def cover_sum(
     Returns:
         (N, 1, *input_size).
     """
-    return _CoverSum.apply(y, kernel_size, geometry, input_size)
+    if y.requires_grad and torch.is_grad_enabled():
+        return _CoverSum.apply(y, kernel_size, geometry, input_size)
+    return _sum_outputs(y, kernel_size, geometry, input_size)
+
+
+def _sum_inputs(
+    x: Tensor, kernel_size: tuple[int, ...], geometry: ConvGeometry
+) -> Tensor:
+    pooling = _pooling(x.shape[2:], kernel_size, geometry)
+    if pooling is not None:
+        return torch.ops.aten.avg_pool2d(x, *pooling)
+    total = pad(x, geometry)
+    for dim, length in enumerate(kernel_size):
+        first, *others = _taps(total, dim, length, geometry)
+        total = first.clone()
+        for tap in others:
+            total += tap
+    return total
+
+
+def _sum_outputs(
+    y: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    input_size: tuple[int, ...],
+) -> Tensor:
+    pooling = _pooling(input_size, kernel_size, geometry)
+    if pooling is not None:
+        x = y.new_empty(len(y), y.shape[1], *input_size)
+        return torch.ops.aten.avg_pool2d_backward(y, x, *pooling)
+    for dim, length in enumerate(kernel_size):
+        shape = list(y.shape)
+        shape[2 + dim] = input_size[dim] + sum(geometry.padding[dim])
+        total = y.new_zeros(shape)
+        for tap in _taps(total, dim, length, geometry):
+            tap += y
+        y = total
+    return _fold_padding(y, geometry, input_size)
 
 
 class _SupportSum(Function):
@@ -279,18 +320,8 @@ class _SupportSum(Function):
         kernel_size: tuple[int, ...],
         geometry: ConvGeometry,
     ) -> Tensor:
-        """Sum, one dimension after the other."""
         ctx.place = kernel_size, geometry, x.shape[2:]
-        pooling = _pooling(x.shape[2:], kernel_size, geometry)
-        if pooling is not None:
-            return torch.ops.aten.avg_pool2d(x, *pooling)
-        total = pad(x, geometry)
-        for dim, length in enumerate(kernel_size):
-            first, *others = _taps(total, dim, length, geometry)
-            total = first.clone()
-            for tap in others:
-                total += tap
-        return total
+        return _sum_inputs(x, kernel_size, geometry)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -308,20 +339,8 @@ class _CoverSum(Function):
         geometry: ConvGeometry,
         input_size: tuple[int, ...],
     ) -> Tensor:
-        """Spread each output over its inputs, along each dimension."""
         ctx.place = kernel_size, geometry
-        pooling = _pooling(input_size, kernel_size, geometry)
-        if pooling is not None:
-            x = y.new_empty(len(y), y.shape[1], *input_size)
-            return torch.ops.aten.avg_pool2d_backward(y, x, *pooling)
-        for dim, length in enumerate(kernel_size):
-            shape = list(y.shape)
-            shape[2 + dim] = input_size[dim] + sum(geometry.padding[dim])
-            total = y.new_zeros(shape)
-            for tap in _taps(total, dim, length, geometry):
-                tap += y
-            y = total
-        return _fold_padding(y, geometry, input_size)
+        return _sum_outputs(y, kernel_size, geometry, input_size)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:

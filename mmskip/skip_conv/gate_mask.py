@@ -16,6 +16,8 @@ from torch.autograd import Function
 from mmskip.native import ConvGeometry, convolve, cover_sum, support_sum
 from mmskip.native.geometry import output_size
 
+#: Added to a power that may be 0, and has a logarithm.
+TINY = 1e-12
 #: Rows of a map, evenly spread, from which its level is taken, at most.
 LEVEL_ROWS = 32
 
@@ -223,7 +225,9 @@ def log_power(
     Returns:
         (N, 1, ...) of the output's spatial size.
     """
-    return _LogPower.apply(residual, kernel_size, geometry, order)
+    if residual.requires_grad and torch.is_grad_enabled():
+        return _LogPower.apply(residual, kernel_size, geometry, order)
+    return (support_power(residual, kernel_size, geometry, order) + TINY).log()
 
 
 class _LogPower(Function):
@@ -237,7 +241,7 @@ class _LogPower(Function):
         geometry: ConvGeometry,
         order: int,
     ) -> Tensor:
-        power = support_power(residual, kernel_size, geometry, order) + 1e-12
+        power = support_power(residual, kernel_size, geometry, order) + TINY
         ctx.save_for_backward(residual, power)
         ctx.place, ctx.order = (kernel_size, geometry), order
         return power.log()
