@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from mmskip.core import gate_gradient, relax_gate
 from mmskip.native import ConvGeometry, convolve, cover_sum, support_sum
 from mmskip.native.geometry import output_size
 
@@ -366,6 +367,101 @@ def gate_macs(
     """
     positions = output_shape[0] * output_shape[2:].numel()
     return input_shape.numel() + kernel * positions
+
+
+class Drawn(NamedTuple):
+    """Holds what a gate decided in training.
+
+    Attributes:
+        mask: 0 or 1, (N, 1, ...) of the output's size.
+        probability: Probability of a 1, of the same size.
+        soft: What the decisions would be if they were not rounded, one for
+            each block; None if they were not drawn.
+        temperature: Temperature of the relaxation, 1 if there was none.
+        largest: Index of the output in each block that has the largest
+            score; None without blocks.
+    """
+
+    mask: Tensor
+    probability: Tensor
+    soft: Tensor | None = None
+    temperature: float = 1.0
+    largest: Tensor | None = None
+
+
+def draw_mask(
+    score: Tensor, block_size: int, temperature: float | None
+) -> Drawn:
+    """Draw decisions, one for each block, which has its largest score.
+
+    Args:
+        score: (N, 1, ...).
+        block_size: Side of the blocks.
+        temperature: Of the relaxation; None decides as in inference.
+    """
+    size, largest, planes = score.shape[-2:], None, score
+    if block_size > 1:
+        planes, largest = F.max_pool2d(
+            score.reshape(-1, 1, *size),
+            block_size,
+            ceil_mode=True,
+            return_indices=True,
+        )
+    probability, soft = planes.sigmoid(), None
+    if temperature is None:
+        mask = (~(planes <= 0)).to(score.dtype)
+    else:
+        soft = relax_gate(planes, temperature)
+        mask = soft.round()
+    if block_size > 1:
+        both = torch.cat([mask, probability], 1)
+        both = both.repeat_interleave(block_size, -2)
+        both = both.repeat_interleave(block_size, -1)
+        both = both[..., : size[0], : size[1]]
+        mask, probability = (m.reshape(score.shape) for m in both.unbind(1))
+    return Drawn(mask, probability, soft, temperature or 1.0, largest)
+
+
+def drawn_gradient(
+    score: Tensor,
+    drawn: Drawn,
+    block_size: int,
+    of_mask: Tensor | None,
+    of_probability: Tensor | None,
+) -> Tensor | None:
+    """Compute the gradient of the scores of :func:`draw_mask`, if any.
+
+    Args:
+        score: The scores.
+        drawn: What was drawn for them.
+        block_size: Side of the blocks.
+        of_mask: Gradient of the mask, or None.
+        of_probability: Gradient of the probability, or None.
+    """
+    if drawn.soft is None:
+        of_mask = None
+    if of_mask is None and of_probability is None:
+        return None
+    probability = drawn.probability
+    grads = [
+        torch.zeros_like(score) if grad is None else grad
+        for grad in (of_mask, of_probability)
+    ]
+    if block_size > 1:
+        planes = [t.reshape(-1, 1, *score.shape[-2:]) for t in grads]
+        grads = [
+            F.avg_pool2d(p, block_size, ceil_mode=True, divisor_override=1)
+            for p in planes
+        ]
+        probability = probability.reshape(planes[0].shape)
+        probability = probability[..., ::block_size, ::block_size]
+    soft = probability if drawn.soft is None else drawn.soft
+    found = gate_gradient(soft, probability, drawn.temperature, *grads)
+    if block_size == 1:
+        return found
+    whole = torch.zeros_like(planes[0]).flatten(2)
+    whole.scatter_(2, drawn.largest.flatten(2), found.flatten(2))
+    return whole.view_as(score)
 
 
 class Opening(NamedTuple):

@@ -9,22 +9,23 @@ K kernel positions.
 """
 
 import math
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from mmskip.core import gate_gradient, relax_gate
 from mmskip.native import address_of, fingerprint
 from mmskip.registry import MODELS, build_own
 
 from .gate_mask import (
+    Drawn,
     Folding,
     GateParams,
     GatePlace,
     block_mask,
+    draw_mask,
+    drawn_gradient,
     gate_logits,
     gate_macs,
     gate_statistic,
@@ -34,24 +35,6 @@ from .gate_mask import (
 
 BLOCK_SIZES = (1, 2, 4, 8)
 GATE_INPUTS = ('residual', 'magnitude', 'frame')
-
-
-class Drawn(NamedTuple):
-    """Holds what a gate decided in training.
-
-    Attributes:
-        mask: 0 or 1, (N, 1, ...) of the output's size.
-        probability: Probability of a 1, of the same size.
-        soft: What the decisions would be if they were not rounded, one for
-            each block; None if they were not drawn.
-        largest: Index of the output in each block that has the largest
-            score; None without blocks.
-    """
-
-    mask: Tensor
-    probability: Tensor
-    soft: Tensor | None = None
-    largest: Tensor | None = None
 
 
 class Gate(nn.Module):
@@ -170,7 +153,11 @@ class Gate(nn.Module):
             of_mask: Gradient of the mask, or None.
             of_probability: Gradient of the probability, or None.
         """
-        return None
+        if not self.learns:
+            return None
+        return drawn_gradient(
+            score, drawn, self.block_size, of_mask, of_probability
+        )
 
     def draw(self, residual: Tensor, frame: Tensor, place: GatePlace) -> Drawn:
         """Score and decide, with gradients; see :meth:`score`."""
@@ -474,17 +461,9 @@ class LearnedNormGate(NormGate):
 
     def decide(self, score: Tensor) -> Drawn:
         """Draw decisions, or decide as in inference if it is frozen."""
-        return _draw(self, score, self.log_factor.requires_grad)
-
-    def decide_gradient(
-        self,
-        score: Tensor,
-        drawn: Drawn,
-        of_mask: Tensor | None,
-        of_probability: Tensor | None,
-    ) -> Tensor | None:
-        """See :meth:`Gate.decide_gradient`."""
-        return _drawn_gradient(self, score, drawn, of_mask, of_probability)
+        learns = self.log_factor.requires_grad
+        temperature = self.temperature if learns else None
+        return draw_mask(score, self.block_size, temperature)
 
 
 @MODELS.register_module()
@@ -621,17 +600,9 @@ class GumbelGate(Gate):
         Blocks share the largest of their scores: the mask of Eq. 8 pooled,
         with one draw per block.
         """
-        return _draw(self, score, self.weight.requires_grad)
-
-    def decide_gradient(
-        self,
-        score: Tensor,
-        drawn: Drawn,
-        of_mask: Tensor | None,
-        of_probability: Tensor | None,
-    ) -> Tensor | None:
-        """See :meth:`Gate.decide_gradient`."""
-        return _drawn_gradient(self, score, drawn, of_mask, of_probability)
+        learns = self.weight.requires_grad
+        temperature = self.temperature if learns else None
+        return draw_mask(score, self.block_size, temperature)
 
     def extra_repr(self) -> str:
         return (
@@ -639,68 +610,3 @@ class GumbelGate(Gate):
             f'block_size={self.block_size}, '
             f'gate_input={self.gate_input!r}'
         )
-
-
-def _draw(gate: Gate, score: Tensor, learns: bool) -> Drawn:
-    """Draw decisions, one for each block, which has its largest score.
-
-    Args:
-        gate: Gate with a temperature.
-        score: (N, 1, ...).
-        learns: False to decide as in inference.
-    """
-    size, side, largest = score.shape[-2:], gate.block_size, None
-    planes = score
-    if side > 1:
-        planes, largest = F.max_pool2d(
-            score.reshape(-1, 1, *size),
-            side,
-            ceil_mode=True,
-            return_indices=True,
-        )
-    probability, soft = planes.sigmoid(), None
-    if learns:
-        soft = relax_gate(planes, gate.temperature)
-        mask = soft.round()
-    else:
-        mask = (~(planes <= 0)).to(score.dtype)
-    if side > 1:
-        both = torch.cat([mask, probability], 1)
-        both = both.repeat_interleave(side, -2).repeat_interleave(side, -1)
-        both = both[..., : size[0], : size[1]]
-        mask, probability = (m.reshape(score.shape) for m in both.unbind(1))
-    return Drawn(mask, probability, soft, largest)
-
-
-def _drawn_gradient(
-    gate: Gate,
-    score: Tensor,
-    drawn: Drawn,
-    of_mask: Tensor | None,
-    of_probability: Tensor | None,
-) -> Tensor | None:
-    """Compute the gradient of :func:`_draw`, None if there is none."""
-    if drawn.soft is None:
-        of_mask = None
-    if of_mask is None and of_probability is None:
-        return None
-    probability, side = drawn.probability, gate.block_size
-    grads = [
-        torch.zeros_like(score) if grad is None else grad
-        for grad in (of_mask, of_probability)
-    ]
-    if side > 1:
-        planes = [t.reshape(-1, 1, *score.shape[-2:]) for t in grads]
-        grads = [
-            F.avg_pool2d(p, side, ceil_mode=True, divisor_override=1)
-            for p in planes
-        ]
-        probability = probability.reshape(planes[0].shape)
-        probability = probability[..., ::side, ::side]
-    soft = probability if drawn.soft is None else drawn.soft
-    found = gate_gradient(soft, probability, gate.temperature, *grads)
-    if side == 1:
-        return found
-    whole = torch.zeros_like(planes[0]).flatten(2)
-    whole.scatter_(2, drawn.largest.flatten(2), found.flatten(2))
-    return whole.view_as(score)

@@ -28,8 +28,8 @@ from mmskip.native.geometry import conv_geometry
 from mmskip.reading import InputError
 from mmskip.registry import MODELS
 
-from .gate_mask import GatePlace
-from .gates import Drawn, Gate, as_gate
+from .gate_mask import Drawn, GatePlace
+from .gates import Gate, as_gate
 from .native_layer import MEMORY_RULES, LayerCache, NativeCall, SkipParams
 from .reference import (
     ClipMemory,

@@ -26,6 +26,7 @@ from mmskip.native import (
 from mmskip.native import library as native
 
 from .gate_mask import (
+    Drawn,
     GatePlace,
     Opening,
     block_mask,
@@ -36,7 +37,7 @@ from .gate_mask import (
     relative_scale,
     signal_norms,
 )
-from .gates import Drawn, Gate
+from .gates import Gate
 from .native_layer import LayerCache, NativeCall, SkipParams
 
 

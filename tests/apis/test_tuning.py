@@ -208,7 +208,7 @@ def relax(logits, temperature):
 
 def learn(streams, rank=None, folder=None):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmskip.skip_conv.gates.relax_gate', relax)
+        patch.setattr('mmskip.skip_conv.gate_mask.relax_gate', relax)
         model, tuner = make_tuner(streams=streams)
         steps = list(tuner.run(2))
     found = dict(thresholds=thresholds_of(model), steps=steps)

@@ -19,8 +19,8 @@ from mmskip.skip_conv import (
     skip_clip,
     skip_conv,
 )
-from mmskip.skip_conv.gate_mask import GatePlace
-from mmskip.skip_conv.gates import Drawn, Gate
+from mmskip.skip_conv.gate_mask import Drawn, GatePlace
+from mmskip.skip_conv.gates import Gate
 from mmskip.skip_conv.reference import ClipMemory, transmit_clip
 from tests.helpers.convs import make_video
 
