@@ -1,5 +1,6 @@
 """Gates learn from what the dense model gives, the same however it is run."""
 
+import importlib
 import os
 import socket
 
@@ -208,7 +209,9 @@ def relax(logits, temperature):
 
 def learn(streams, rank=None, folder=None):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr('mmskip.skip_conv.gate_mask.relax_gate', relax)
+        # The package has a function of the module's name.
+        module = importlib.import_module('mmskip.skip_conv.gate_mask')
+        patch.setattr(module, 'relax_gate', relax)
         model, tuner = make_tuner(streams=streams)
         steps = list(tuner.run(2))
     found = dict(thresholds=thresholds_of(model), steps=steps)
