@@ -131,7 +131,7 @@ class GateCost(NamedTuple):
         """Average the masks and probabilities of a clip's frames."""
         if not drawn:  # a reference frame, and no more
             return cls(0, torch.zeros(()), torch.zeros(()))
-        masks, probabilities = zip(*drawn, strict=True)
+        masks, probabilities, *_ = zip(*drawn, strict=True)
         return cls(
             dense,
             torch.stack([p.mean() for p in probabilities]).mean(),

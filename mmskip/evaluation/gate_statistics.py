@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mmskip.core import dense_macs
 from mmskip.skip_conv import SkipConvMixin, SkipMemory, StreamState
+from mmskip.skip_conv.gate_mask import GatePlace
 from mmskip.va_red2 import RoutingRecord
 
 # What a stage is called is what the first of these matches at the beginning
@@ -182,13 +183,10 @@ class GateWatch:
         before = self._before
         if before is None or not before.fits(x):
             return  # a reference frame: no gate is asked
-        drawn, probability = layer.gate.draw(
-            x - before.input,
-            x,
-            before.scale,
-            layer.geometry(x),
-            layer.weight.shape[2:],
+        place = GatePlace(
+            before.scale, layer.geometry(x), layer.weight.shape[2:]
         )
+        drawn, probability, *_ = layer.gate.draw(x - before.input, x, place)
         self.layers.setdefault(self._names[layer], GateShares()).add(
             dense_macs(layer, output.shape),
             expected=probability.mean(),

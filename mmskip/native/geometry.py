@@ -13,6 +13,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd import Function
 
+#: Positions of a map up to which one call of pooling sums its windows
+#: faster than additions of maps, whose calls take longer than the sums.
+POOLED = 1 << 12
+
 
 class ConvGeometry(NamedTuple):
     """Tells where a convolution reads, apart from its kernel size.
@@ -109,8 +113,9 @@ def support_sum(
 ) -> Tensor:
     """Sum ``x`` (N, 1, ...) over the kernel support of each output.
 
-    It sums along one dimension after the other: for one channel that takes a
-    fraction of the time of a convolution with ones.
+    Small maps are pooled, others summed along one dimension after the other:
+    for one channel both take a fraction of the time of a convolution with
+    ones.
 
     Returns:
         (N, 1, ...) of the output's spatial size. Padding counts as the
@@ -118,8 +123,11 @@ def support_sum(
     """
     if geometry.transposed:
         size = output_size(x.shape[2:], kernel_size, geometry)
-        return _CoverSum.apply(x, kernel_size, _adjoint(geometry), size)
-    return _SupportSum.apply(x, kernel_size, geometry)
+        return cover_sum(x, kernel_size, _adjoint(geometry), size)
+    # A node of the graph takes longer than small sums.
+    if x.requires_grad and torch.is_grad_enabled():
+        return _SupportSum.apply(x, kernel_size, geometry)
+    return _sum_inputs(x, kernel_size, geometry)
 
 
 def cover_sum(
@@ -143,8 +151,45 @@ def cover_sum(
         (N, 1, *input_size).
     """
     if geometry.transposed:
-        return _SupportSum.apply(y, kernel_size, _adjoint(geometry))
-    return _CoverSum.apply(y, kernel_size, geometry, input_size)
+        return support_sum(y, kernel_size, _adjoint(geometry))
+    if y.requires_grad and torch.is_grad_enabled():
+        return _CoverSum.apply(y, kernel_size, geometry, input_size)
+    return _sum_outputs(y, kernel_size, geometry, input_size)
+
+
+def _sum_inputs(
+    x: Tensor, kernel_size: tuple[int, ...], geometry: ConvGeometry
+) -> Tensor:
+    pooling = _pooling(x.shape[2:], kernel_size, geometry)
+    if pooling is not None:
+        return torch.ops.aten.avg_pool2d(x, *pooling)
+    total = pad(x, geometry)
+    for dim, length in enumerate(kernel_size):
+        first, *others = _taps(total, dim, length, geometry)
+        total = first.clone()
+        for tap in others:
+            total += tap
+    return total
+
+
+def _sum_outputs(
+    y: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    input_size: tuple[int, ...],
+) -> Tensor:
+    pooling = _pooling(input_size, kernel_size, geometry)
+    if pooling is not None:
+        x = y.new_empty(len(y), y.shape[1], *input_size)
+        return torch.ops.aten.avg_pool2d_backward(y, x, *pooling)
+    for dim, length in enumerate(kernel_size):
+        shape = list(y.shape)
+        shape[2 + dim] = input_size[dim] + sum(geometry.padding[dim])
+        total = y.new_zeros(shape)
+        for tap in _taps(total, dim, length, geometry):
+            tap += y
+        y = total
+    return _fold_padding(y, geometry, input_size)
 
 
 class _SupportSum(Function):
@@ -157,15 +202,8 @@ class _SupportSum(Function):
         kernel_size: tuple[int, ...],
         geometry: ConvGeometry,
     ) -> Tensor:
-        """Sum, one dimension after the other."""
         ctx.place = kernel_size, geometry, x.shape[2:]
-        total = pad(x, geometry)
-        for dim, length in enumerate(kernel_size):
-            first, *others = _taps(total, dim, length, geometry)
-            total = first.clone()
-            for tap in others:
-                total += tap
-        return total
+        return _sum_inputs(x, kernel_size, geometry)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
@@ -183,20 +221,42 @@ class _CoverSum(Function):
         geometry: ConvGeometry,
         input_size: tuple[int, ...],
     ) -> Tensor:
-        """Spread each output over its inputs, along each dimension."""
         ctx.place = kernel_size, geometry
-        for dim, length in enumerate(kernel_size):
-            shape = list(y.shape)
-            shape[2 + dim] = input_size[dim] + sum(geometry.padding[dim])
-            total = y.new_zeros(shape)
-            for tap in _taps(total, dim, length, geometry):
-                tap += y
-            y = total
-        return _fold_padding(y, geometry, input_size)
+        return _sum_outputs(y, kernel_size, geometry, input_size)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         return support_sum(grad, *ctx.place), None, None, None
+
+
+def _pooling(
+    size: tuple[int, ...],
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+) -> tuple | None:
+    """Make the arguments by which torch's mean pooling sums over windows.
+
+    Args:
+        size: Spatial size of the input.
+        kernel_size: The kernel's spatial size.
+        geometry: The convolution's geometry.
+
+    Returns:
+        Those behind the input; None if it cannot, or would be slower.
+    """
+    if (
+        len(size) != 2
+        or math.prod(size) > POOLED
+        or set(geometry.dilation) != {1}
+        or geometry.padding_mode != 'zeros'
+        or any(
+            a != b or 2 * a > k
+            for (a, b), k in zip(geometry.padding, kernel_size, strict=True)
+        )
+    ):
+        return None
+    padding = [a for a, _ in geometry.padding]
+    return kernel_size, geometry.stride, padding, False, True, 1
 
 
 def _taps(

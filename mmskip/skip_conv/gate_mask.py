@@ -13,8 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from mmskip.core import gate_gradient, relax_gate
 from mmskip.native import ConvGeometry, convolve, cover_sum, support_sum
+from mmskip.native.geometry import output_size
 
+#: Added to a power that may be 0, and has a logarithm.
+TINY = 1e-12
 #: Rows of a map, evenly spread, from which its level is taken, at most.
 LEVEL_ROWS = 32
 
@@ -73,6 +77,20 @@ class GateParams(NamedTuple):
     weight: Tensor | None = None
     bias: Tensor | None = None
     folded: Folding | None = None
+
+
+class GatePlace(NamedTuple):
+    """Tells where a gate decides in clips.
+
+    Attributes:
+        scale: Factor by which a norm gate multiplies its norm.
+        geometry: Geometry of the layer.
+        kernel_size: Kernel size of the layer.
+    """
+
+    scale: Tensor
+    geometry: ConvGeometry
+    kernel_size: tuple[int, ...]
 
 
 def gate_scale(
@@ -162,6 +180,26 @@ def relative_scale(signal: Tensor, norms: Tensor | None) -> Tensor:
     return level.reciprocal().view(-1, *[1] * (signal.dim() - 1))
 
 
+def level_rows(
+    x: Tensor, kernel_size: tuple[int, ...], geometry: ConvGeometry
+) -> ConvGeometry:
+    """Make the geometry by which a layer computes the rows of its level.
+
+    They are the rows of its output that :func:`relative_scale` looks at.
+
+    Args:
+        x: Input, (N, C_in, ...).
+        kernel_size: Kernel size of the layer.
+        geometry: Its geometry.
+    """
+    if geometry.transposed:
+        return geometry  # its rows are not those of another stride
+    rows = output_size(x.shape[2:], kernel_size, geometry)[-2]
+    *others, row_stride, column_stride = geometry.stride
+    row_stride *= -(-rows // LEVEL_ROWS)
+    return geometry._replace(stride=(*others, row_stride, column_stride))
+
+
 def support_power(
     residual: Tensor,
     kernel_size: tuple[int, ...],
@@ -214,7 +252,9 @@ def log_power(
     Returns:
         (N, 1, ...) of the output's spatial size.
     """
-    return _LogPower.apply(residual, kernel_size, geometry, order)
+    if residual.requires_grad and torch.is_grad_enabled():
+        return _LogPower.apply(residual, kernel_size, geometry, order)
+    return (support_power(residual, kernel_size, geometry, order) + TINY).log()
 
 
 class _LogPower(Function):
@@ -228,7 +268,7 @@ class _LogPower(Function):
         geometry: ConvGeometry,
         order: int,
     ) -> Tensor:
-        power = support_power(residual, kernel_size, geometry, order) + 1e-12
+        power = support_power(residual, kernel_size, geometry, order) + TINY
         ctx.save_for_backward(residual, power)
         ctx.place, ctx.order = (kernel_size, geometry), order
         return power.log()
@@ -238,14 +278,24 @@ class _LogPower(Function):
         ctx: Any, grad: Tensor
     ) -> tuple[Tensor | None, None, None, None]:
         residual, power = ctx.saved_tensors
-        kernel_size, geometry = ctx.place
-        grad = grad / power
-        if not is_pointwise(kernel_size, geometry):
-            grad = cover_sum(grad, kernel_size, geometry, residual.shape[2:])
-        count = residual.shape[1] * num_positions(kernel_size, geometry)
-        grad *= ctx.order / count
-        values = residual if ctx.order == 2 else residual.sign()
-        return values * grad, None, None, None
+        grad = power_gradient(grad / power, residual, *ctx.place, ctx.order)
+        return grad, None, None, None
+
+
+def power_gradient(
+    grad: Tensor,
+    residual: Tensor,
+    kernel_size: tuple[int, ...],
+    geometry: ConvGeometry,
+    order: int,
+) -> Tensor:
+    """Compute the gradient of the residual from that of its support power."""
+    if not is_pointwise(kernel_size, geometry):
+        grad = cover_sum(grad, kernel_size, geometry, residual.shape[2:])
+    count = residual.shape[1] * num_positions(kernel_size, geometry)
+    return (residual if order == 2 else residual.sign()) * (
+        grad * (order / count)
+    )
 
 
 def gate_statistic(
@@ -345,3 +395,138 @@ def gate_macs(
     """
     positions = output_shape[0] * output_shape[2:].numel()
     return input_shape.numel() + kernel * positions
+
+
+class Drawn(NamedTuple):
+    """Holds what a gate decided in training.
+
+    Attributes:
+        mask: 0 or 1, (N, 1, ...) of the output's size.
+        probability: Probability of a 1, of the same size.
+        soft: What the decisions would be if they were not rounded, one for
+            each block; None if they were not drawn.
+        temperature: Temperature of the relaxation, 1 if there was none.
+        largest: Index of the output in each block that has the largest
+            score; None without blocks.
+    """
+
+    mask: Tensor
+    probability: Tensor
+    soft: Tensor | None = None
+    temperature: float = 1.0
+    largest: Tensor | None = None
+
+
+def draw_mask(
+    score: Tensor, block_size: int, temperature: float | None
+) -> Drawn:
+    """Draw decisions, one for each block, which has its largest score.
+
+    Args:
+        score: (N, 1, ...).
+        block_size: Side of the blocks.
+        temperature: Of the relaxation; None decides as in inference.
+    """
+    size, largest, planes = score.shape[-2:], None, score
+    if block_size > 1:
+        planes, largest = F.max_pool2d(
+            score.reshape(-1, 1, *size),
+            block_size,
+            ceil_mode=True,
+            return_indices=True,
+        )
+    probability, soft = planes.sigmoid(), None
+    if temperature is None:
+        mask = (~(planes <= 0)).to(score.dtype)
+    else:
+        soft = relax_gate(planes, temperature)
+        mask = soft.round()
+    if block_size > 1:
+        both = torch.cat([mask, probability], 1)
+        both = both.repeat_interleave(block_size, -2)
+        both = both.repeat_interleave(block_size, -1)
+        both = both[..., : size[0], : size[1]]
+        mask, probability = (m.reshape(score.shape) for m in both.unbind(1))
+    return Drawn(mask, probability, soft, temperature or 1.0, largest)
+
+
+def drawn_gradient(
+    score: Tensor,
+    drawn: Drawn,
+    block_size: int,
+    of_mask: Tensor | None,
+    of_probability: Tensor | None,
+) -> Tensor | None:
+    """Compute the gradient of the scores of :func:`draw_mask`, if any.
+
+    Args:
+        score: The scores.
+        drawn: What was drawn for them.
+        block_size: Side of the blocks.
+        of_mask: Gradient of the mask, or None.
+        of_probability: Gradient of the probability, or None.
+    """
+    if drawn.soft is None:
+        of_mask = None
+    if of_mask is None and of_probability is None:
+        return None
+    probability = drawn.probability
+    grads = [
+        torch.zeros_like(score) if grad is None else grad
+        for grad in (of_mask, of_probability)
+    ]
+    if block_size > 1:
+        planes = [t.reshape(-1, 1, *score.shape[-2:]) for t in grads]
+        grads = [
+            F.avg_pool2d(p, block_size, ceil_mode=True, divisor_override=1)
+            for p in planes
+        ]
+        probability = probability.reshape(planes[0].shape)
+        probability = probability[..., ::block_size, ::block_size]
+    soft = probability if drawn.soft is None else drawn.soft
+    found = gate_gradient(soft, probability, drawn.temperature, *grads)
+    if block_size == 1:
+        return found
+    whole = torch.zeros_like(planes[0]).flatten(2)
+    whole.scatter_(2, drawn.largest.flatten(2), found.flatten(2))
+    return whole.view_as(score)
+
+
+class Opening(NamedTuple):
+    """Tells which inputs a mask of outputs lets through.
+
+    An input is transmitted where no output that reads it is closed: it is
+    the product over the outputs' gates, with its gradient. An input that one
+    gate alone holds back would be transmitted if that gate opened, so that
+    gate has to get its gradient; else a gate that has closed would never
+    open again.
+
+    Attributes:
+        whole: 1 for inputs that are transmitted, else 0; (N, 1, ...).
+        closed: 1 where a gate is closed, of the output's size; None if every
+            output reads the input at its place alone.
+        held: Number of closed gates that read an input, or None.
+    """
+
+    whole: Tensor
+    closed: Tensor | None = None
+    held: Tensor | None = None
+
+    @classmethod
+    def of(cls, mask: Tensor, place: GatePlace, size: torch.Size) -> 'Opening':
+        """Find the inputs, of a spatial ``size``, that a mask transmits."""
+        if math.prod(place.kernel_size) == 1 and mask.shape[2:] == size:
+            return cls(mask)
+        closed = 1 - mask
+        held = cover_sum(closed, place.kernel_size, place.geometry, size)
+        return cls((1 - held).relu_(), closed, held)
+
+    def gradient(self, grad: Tensor, place: GatePlace) -> Tensor:
+        """Compute the gradient of the mask from that of ``whole``."""
+        if self.closed is None:
+            return grad
+        # By none, and by one alone, which is a closed one.
+        both = torch.cat([grad * (self.held < 1), grad * (self.held == 1)])
+        both = support_sum(both, place.kernel_size, place.geometry)
+        free, held = both.chunk(2)
+        return free.addcmul(self.closed, held)

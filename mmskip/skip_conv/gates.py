@@ -12,20 +12,25 @@ import math
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd import Function
 
-from mmskip.core import draw_gate
-from mmskip.native import ConvGeometry, address_of, fingerprint
+from mmskip.native import address_of, fingerprint
 from mmskip.registry import MODELS, build_own
 
 from .gate_mask import (
+    Drawn,
     Folding,
     GateParams,
+    GatePlace,
+    block_mask,
+    draw_mask,
+    drawn_gradient,
     gate_logits,
     gate_macs,
-    gate_mask,
+    gate_statistic,
     log_power,
+    power_gradient,
 )
 
 BLOCK_SIZES = (1, 2, 4, 8)
@@ -76,28 +81,110 @@ class Gate(nn.Module):
         """
         raise NotImplementedError
 
-    def draw(
-        self,
-        residual: Tensor,
-        frame: Tensor,
-        scale: Tensor,
-        geometry: ConvGeometry,
-        kernel_size: tuple[int, ...],
-    ) -> tuple[Tensor, Tensor]:
-        """Decide in training.
+    def score(
+        self, residual: Tensor, frame: Tensor, place: GatePlace
+    ) -> Tensor:
+        """Tell in training how much outputs are worth computing.
 
         Args:
             residual: (N, C_in, ...).
             frame: The frame it leads to, (N, C_in, ...).
-            scale: Factor by which a norm gate multiplies its norm.
-            geometry: Geometry of the layer.
-            kernel_size: Kernel size of the layer.
+            place: Where the gate decides.
 
         Returns:
-            The mask, 0 or 1, (N, 1, ...) of the output's size, and the
-            probability of a 1; gradients reach learned gates through both.
+            (N, 1, ...) of the output's size; outputs above 0 fire in
+            inference. Gradients reach learned gates.
         """
         raise NotImplementedError
+
+    def score_gradient(
+        self,
+        grad: Tensor,
+        score: Tensor,
+        residual: Tensor,
+        frame: Tensor,
+        place: GatePlace,
+    ) -> list[Tensor | None]:
+        """Compute the gradients of what scores were made of.
+
+        Args:
+            grad: Gradient of the scores.
+            score: The scores.
+            residual: See :meth:`score`; the others, too.
+            frame: The same.
+            place: The same.
+
+        Returns:
+            Those of the residual, of the frame and of the gate's parameters,
+            or None.
+        """
+        sources = [
+            residual.requires_grad_(),
+            frame.detach().requires_grad_(),
+            *self.weights(),
+        ]
+        with torch.enable_grad():
+            score = self.score(*sources[:2], place)
+        wanted = [source for source in sources if source.requires_grad]
+        found = torch.autograd.grad(score, wanted, grad, allow_unused=True)
+        grads = iter(found)
+        return [next(grads) if s.requires_grad else None for s in sources]
+
+    def weights(self) -> tuple[Tensor, ...]:
+        """Give the parameters: of this module, which has no others."""
+        return tuple(p for p in self._parameters.values() if p is not None)
+
+    def decide(self, score: Tensor) -> Drawn:
+        """Decide in training by what :meth:`score` returned."""
+        raise NotImplementedError
+
+    def decide_gradient(
+        self,
+        score: Tensor,
+        drawn: Drawn,
+        of_mask: Tensor | None,
+        of_probability: Tensor | None,
+    ) -> Tensor | None:
+        """Compute the gradient of the scores, None if they have none.
+
+        Args:
+            score: The scores.
+            drawn: What :meth:`decide` returned for them.
+            of_mask: Gradient of the mask, or None.
+            of_probability: Gradient of the probability, or None.
+        """
+        if not self.learns:
+            return None
+        return drawn_gradient(
+            score, drawn, self.block_size, of_mask, of_probability
+        )
+
+    def draw(self, residual: Tensor, frame: Tensor, place: GatePlace) -> Drawn:
+        """Score and decide, with gradients; see :meth:`score`."""
+        score = self.score(residual, frame, place)
+        return Drawn(*_Decide.apply(score, self))
+
+
+class _Decide(Function):
+    """Gives a gate's decisions the gradients that the gate tells."""
+
+    @staticmethod
+    def forward(ctx: Any, score: Tensor, gate: Gate) -> tuple[Tensor, Tensor]:
+        drawn = gate.decide(score)
+        ctx.save_for_backward(score)
+        ctx.gate, ctx.drawn = gate, drawn
+        ctx.set_materialize_grads(False)
+        # Others than those that are kept: no cycle.
+        return drawn.mask.detach(), drawn.probability.detach()
+
+    @staticmethod
+    def backward(
+        ctx: Any, of_mask: Tensor | None, of_probability: Tensor | None
+    ) -> tuple[Tensor | None, None]:
+        (score,) = ctx.saved_tensors
+        return ctx.gate.decide_gradient(
+            score, ctx.drawn, of_mask, of_probability
+        ), None
 
 
 def as_gate(gate: dict | Gate) -> Gate:
@@ -186,18 +273,23 @@ class NormGate(Gate):
         """Count the overhead of a batch; see :func:`.gate_mask.gate_macs`."""
         return gate_macs(input_shape, output_shape, kernel)
 
-    def draw(
-        self,
-        residual: Tensor,
-        frame: Tensor,
-        scale: Tensor,
-        geometry: ConvGeometry,
-        kernel_size: tuple[int, ...],
-    ) -> tuple[Tensor, Tensor]:
-        """Decide as in inference: there is nothing to learn."""
-        mask = gate_mask(residual, scale, kernel_size, geometry, self.params())
-        mask = mask.to(residual.dtype)
-        return mask, mask
+    def score(
+        self, residual: Tensor, frame: Tensor, place: GatePlace
+    ) -> Tensor:
+        """Compare the statistic to the threshold, which does not learn."""
+        statistic = gate_statistic(
+            residual.detach(),
+            place.scale,
+            place.kernel_size,
+            place.geometry,
+            self.order,
+        )
+        return statistic - self.params().threshold
+
+    def decide(self, score: Tensor) -> Drawn:
+        """Decide as in inference, see :func:`.gate_mask.gate_mask`."""
+        mask = block_mask(~(score <= 0), self.block_size).to(score.dtype)
+        return Drawn(mask, mask)
 
     def extra_repr(self) -> str:
         return (
@@ -329,25 +421,49 @@ class LearnedNormGate(NormGate):
         ):
             self.__dict__['_params'] = None
 
-    def draw(
+    def score(
+        self, residual: Tensor, frame: Tensor, place: GatePlace
+    ) -> Tensor:
+        """Take the logarithm of the statistic over the threshold."""
+        power = log_power(
+            residual, place.kernel_size, place.geometry, self.order
+        )
+        factor = self.sharpness / self.order
+        return torch.add(self._offset(place), power, alpha=factor)
+
+    def score_gradient(
         self,
+        grad: Tensor,
+        score: Tensor,
         residual: Tensor,
         frame: Tensor,
-        scale: Tensor,
-        geometry: ConvGeometry,
-        kernel_size: tuple[int, ...],
-    ) -> tuple[Tensor, Tensor]:
-        """Draw decisions; see :meth:`Gate.draw`."""
-        power = log_power(residual, kernel_size, geometry, self.order)
-        level = scale.log() - math.log(self.threshold) - self.log_factor
-        logits = torch.add(
-            self.sharpness * level, power, alpha=self.sharpness / self.order
+        place: GatePlace,
+    ) -> list[Tensor | None]:
+        """See :meth:`Gate.score_gradient`; the power follows from scores."""
+        factor = self.sharpness / self.order
+        power = (score - self._offset(place)).div_(factor).exp_()
+        of_residual = power_gradient(
+            grad.div(power).mul_(factor),
+            residual,
+            place.kernel_size,
+            place.geometry,
+            self.order,
         )
-        return _drawn(
-            logits,
-            self.block_size,
-            self.temperature if self.log_factor.requires_grad else None,
-        )
+        of_factor = None
+        if self.log_factor.requires_grad:
+            of_factor = grad.sum() * -self.sharpness
+        return [of_residual, None, of_factor]
+
+    def _offset(self, place: GatePlace) -> Tensor:
+        """Compute what is added to the power, for each stream."""
+        level = place.scale.log() - self.log_factor
+        return self.sharpness * (level - math.log(self.threshold))
+
+    def decide(self, score: Tensor) -> Drawn:
+        """Draw decisions, or decide as in inference if it is frozen."""
+        learns = self.log_factor.requires_grad
+        temperature = self.temperature if learns else None
+        return draw_mask(score, self.block_size, temperature)
 
 
 @MODELS.register_module()
@@ -472,25 +588,21 @@ class GumbelGate(Gate):
         positions = output_shape[0] * output_shape[2:].numel()
         return positions * input_shape[1] * kernel
 
-    def draw(
-        self,
-        residual: Tensor,
-        frame: Tensor,
-        scale: Tensor,
-        geometry: ConvGeometry,
-        kernel_size: tuple[int, ...],
-    ) -> tuple[Tensor, Tensor]:
-        """Draw decisions; see :meth:`Gate.draw`.
+    def score(
+        self, residual: Tensor, frame: Tensor, place: GatePlace
+    ) -> Tensor:
+        """Convolve the gate input, before the sigmoid of Eq. 8."""
+        return gate_logits(residual, frame, place.geometry, self.params())
+
+    def decide(self, score: Tensor) -> Drawn:
+        """Draw decisions, or decide as in inference if it is frozen.
 
         Blocks share the largest of their scores: the mask of Eq. 8 pooled,
         with one draw per block.
         """
-        logits = gate_logits(residual, frame, geometry, self.params())
-        return _drawn(
-            logits,
-            self.block_size,
-            self.temperature if self.weight.requires_grad else None,
-        )
+        learns = self.weight.requires_grad
+        temperature = self.temperature if learns else None
+        return draw_mask(score, self.block_size, temperature)
 
     def extra_repr(self) -> str:
         return (
@@ -498,34 +610,3 @@ class GumbelGate(Gate):
             f'block_size={self.block_size}, '
             f'gate_input={self.gate_input!r}'
         )
-
-
-def _drawn(
-    logits: Tensor, block_size: int, temperature: float | None
-) -> tuple[Tensor, Tensor]:
-    """Draw decisions, one for each block, which has its largest score.
-
-    Args:
-        logits: (N, 1, ...).
-        block_size: Side of the blocks.
-        temperature: Of the relaxation; None decides as in inference.
-
-    Returns:
-        Mask and probability, see :meth:`Gate.draw`.
-    """
-    shape = logits.shape
-    if block_size > 1:
-        logits = logits.reshape(-1, 1, *shape[-2:])
-        logits = F.max_pool2d(logits, block_size, ceil_mode=True)
-    if temperature is None:
-        mask = (~(logits <= 0)).to(logits.dtype)
-        probability = logits.sigmoid()
-    else:
-        mask, probability = draw_gate(logits, temperature)
-    if block_size == 1:
-        return mask, probability
-    both = torch.cat([mask, probability], 1)
-    both = both.repeat_interleave(block_size, -2)
-    both = both.repeat_interleave(block_size, -1)
-    mask, probability = both[..., : shape[-2], : shape[-1]].unbind(1)
-    return mask.reshape(shape), probability.reshape(shape)

@@ -28,6 +28,7 @@ from mmskip.native.geometry import conv_geometry
 from mmskip.reading import InputError
 from mmskip.registry import MODELS
 
+from .gate_mask import Drawn, GatePlace
 from .gates import Gate, as_gate
 from .native_layer import MEMORY_RULES, LayerCache, NativeCall, SkipParams
 from .reference import (
@@ -333,7 +334,7 @@ class SkipConvMixin(SelfCounting, Converted):
         params = self.params(frames[:, 0])
         if params.gate.relative and not self.gate.learns:
             output, masks = skip_frames(frames, params)
-            drawn = [(mask.to(output.dtype),) * 2 for mask in masks]
+            drawn = [Drawn(*(mask.to(output.dtype),) * 2) for mask in masks]
             after = None
         else:
             output, drawn, after = self._clip(frames, params, memory, keep)
@@ -351,33 +352,22 @@ class SkipConvMixin(SelfCounting, Converted):
         params: SkipParams,
         memory: ClipMemory | None,
         keep: bool,
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]], ClipMemory | None]:
+    ) -> tuple[Tensor, list[Drawn], ClipMemory | None]:
         """Compute clips with decisions that are drawn."""
         weight, bias, geometry = params[:3]
-        kernel_size, drawn = weight.shape[2:], []
         if memory is None:
             memory = ClipMemory.of_nothing(frames[:, 0], params)
-
-        def decide(residual: Tensor, frame: Tensor) -> Tensor:
-            drawn.append(
-                self.gate.draw(
-                    residual, frame, memory.scale, geometry, kernel_size
-                )
-            )
-            return drawn[-1][0]
-
+        place = GatePlace(memory.scale, geometry, weight.shape[2:])
         if self.memory != 'accumulated':
-            output = skip_clip(frames, *params[:3], decide, self.memory)
+            output, drawn = skip_clip(frames, weight, bias, self.gate, place)
             return output, drawn, None
-        inputs = transmit_clip(
-            frames, kernel_size, geometry, decide, memory.input
-        )
+        inputs, drawn = transmit_clip(frames, self.gate, place, memory.input)
         output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
         output = output.unflatten(0, frames.shape[:2])
         if not keep:
             return output, drawn, None
-        masks = [mask for mask, _ in drawn]
-        return output, drawn, memory.after(inputs, output, masks, params)
+        mask = drawn[0].mask if drawn else output.new_zeros(0, 1, 1)
+        return output, drawn, memory.after(inputs, output, mask, params)
 
     def geometry(self, x: Tensor) -> ConvGeometry:
         """Tell where this layer reads in an input like ``x`` (N, C, ...)."""
@@ -438,13 +428,13 @@ class SkipConvMixin(SelfCounting, Converted):
         self,
         frames: Tensor,
         output: Tensor,
-        drawn: list[tuple[Tensor, Tensor]],
+        drawn: list[Drawn],
         references: int,
     ) -> None:
         macs = dense_macs(self, output[:, 0].shape)
         later = frames.shape[1] - references
         per_output = dense_macs(self, torch.Size((1, self.out_channels)))
-        fired = sum(mask.detach().sum().long() for mask, _ in drawn)
+        fired = sum(d.mask.detach().sum().long() for d in drawn)
         sizes = frames[:, 0].shape, output[:, 0].shape
         if references:
             self._ledger.record(self, macs, macs, reference=macs)

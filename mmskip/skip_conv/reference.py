@@ -9,16 +9,15 @@ implements, and hands it on to the native one where that is asked for.
 :func:`skip_clip` computes all T frames of clips at once, with gradients.
 """
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd import Function
+from torch.autograd.function import once_differentiable
 
 from mmskip.native import (
-    ConvGeometry,
     activate_,
     convolve,
     cover_sum,
@@ -27,16 +26,19 @@ from mmskip.native import (
 from mmskip.native import library as native
 
 from .gate_mask import (
+    Drawn,
+    GatePlace,
+    Opening,
     block_mask,
     gate_logits,
     gate_mask,
     gate_scale,
+    level_rows,
     relative_scale,
     signal_norms,
 )
+from .gates import Gate
 from .native_layer import LayerCache, NativeCall, SkipParams
-
-Decide = Callable[[Tensor, Tensor], Tensor]
 
 
 class SkipMemory(NamedTuple):
@@ -160,15 +162,20 @@ class ClipMemory(NamedTuple):
             scale = gate_scale(gate, weight, geometry)
             return cls(None, scale, _no_counts(x))
         with torch.no_grad():
-            output = convolve(x, weight, bias, geometry)
-            scale = _fresh_scale(x, output, params)
+            signal = x
+            if gate.kind != 'input_norm':
+                # Of the rows that tell the level; the others come later.
+                rows = level_rows(x, weight.shape[2:], geometry)
+                signal = convolve(x, weight, bias, rows)
+            norms = signal_norms(gate, weight, geometry)
+            scale = relative_scale(signal, norms)
         return cls(None, scale, _no_counts(x))
 
     def after(
         self,
         inputs: Tensor,
         output: Tensor,
-        masks: Sequence[Tensor],
+        mask: Tensor,
         params: SkipParams,
     ) -> 'ClipMemory':
         """Remember clips that were computed.
@@ -179,15 +186,16 @@ class ClipMemory(NamedTuple):
         Args:
             inputs: What was transmitted, (B, T, C_in, ...).
             output: (B, T, C_out, ...).
-            masks: Of the frames that were no reference frames, (B, 1, ...).
+            mask: Of the frames that were no reference frames, as
+                :func:`transmit_clip` returns it.
             params: Parameters of the layer.
         """
         # A copy: a view would hold on to the inputs of all frames.
         x, y = inputs[:, -1].detach().clone(), output[:, -1].detach()
         if not params.gate.relative:
             return self._replace(input=x)
-        fired = [mask.detach().flatten(1).sum(1) for mask in masks]
-        computed = self.computed + sum(fired, 0)
+        fired = mask.detach().unflatten(0, (-1, len(inputs)))
+        computed = self.computed + fired.flatten(2).sum((0, 2))
         due = 2 * computed >= y[0, 0].numel()
         scale = self.scale
         if due.any():
@@ -264,72 +272,151 @@ def skip_clip(
     frames: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    geometry: ConvGeometry,
-    decide: Decide,
+    gate: Gate,
+    place: GatePlace,
     rule: str = 'previous',
-) -> Tensor:
+) -> tuple[Tensor, list[Drawn]]:
     """Compute whole clips, whose first frame is the reference frame.
 
-    They are differentiable: gradients reach the kernel, all frames and,
-    through ``decide``, the gate.
+    They are differentiable: gradients reach the kernel, all frames and the
+    gate.
 
     Args:
         frames: (B, T, C_in, ...).
         weight: Kernel (C_out, C_in / groups, ...).
         bias: (C_out,) or None.
-        geometry: Stride, padding, dilation, groups.
-        decide: Takes residuals and the frames that they lead to, both
-            (N, C_in, ...), and returns masks of 0 and 1, (N, 1, ...) of the
-            output's size. Called with N = B * (T - 1), clip-major, or, for
-            ``accumulated``, T - 1 times with N = B.
+        gate: The gate. It decides on all frames together or, for
+            ``accumulated``, on one after the other.
+        place: Where it decides; the geometry is the layer's.
         rule: ``previous`` takes residuals against the previous input,
             ``accumulated`` against the last transmitted one, as in
             :class:`SkipParams`.
 
     Returns:
-        (B, T, C_out, ...).
+        (B, T, C_out, ...), and what the gate decided.
     """
     if rule == 'accumulated':
-        inputs = transmit_clip(frames, weight.shape[2:], geometry, decide)
-        output = convolve(inputs.flatten(0, 1), weight, bias, geometry)
-        return output.unflatten(0, frames.shape[:2])
-    return _clip_previous(frames, weight, bias, geometry, decide)
+        inputs, drawn = transmit_clip(frames, gate, place)
+        output = convolve(inputs.flatten(0, 1), weight, bias, place.geometry)
+        return output.unflatten(0, frames.shape[:2]), drawn
+    return _clip_previous(frames, weight, bias, gate, place)
 
 
 def transmit_clip(
-    frames: Tensor,
-    kernel_size: tuple[int, ...],
-    geometry: ConvGeometry,
-    decide: Decide,
-    start: Tensor | None = None,
-) -> Tensor:
+    frames: Tensor, gate: Gate, place: GatePlace, start: Tensor | None = None
+) -> tuple[Tensor, list[Drawn]]:
     """Find the inputs that frames stand for, with the accumulated memory.
 
     The convolution of them is the output of the clips.
 
     Args:
         frames: (B, T, C_in, ...).
-        kernel_size: Kernel size of the layer.
-        geometry: Its stride, padding, dilation, groups.
-        decide: See :func:`skip_clip`.
+        gate: The gate, which decides frame by frame.
+        place: Where it decides.
         start: What was transmitted before the clips, (B, C_in, ...): there
-            is no reference frame, and ``decide`` is called T times. None:
-            the first frame is the reference frame.
+            is no reference frame, and the gate decides T times. None: the
+            first frame is the reference frame.
 
     Returns:
-        (B, T, C_in, ...).
+        (B, T, C_in, ...), and what the gate decided on all frames that were
+        no reference frames, (frames * B, 1, ...).
     """
-    last, transmitted = start, []
-    for frame in frames.unbind(1):
-        if last is None:
-            last = frame
-        else:
-            residual = frame - last
-            gates = decide(residual, frame)
-            whole = all_open(gates, kernel_size, geometry, frame.shape[2:])
-            last = torch.addcmul(last, whole, residual)
-        transmitted.append(last)
-    return torch.stack(transmitted, 1)
+    inputs, *drawn = _Transmit.apply(
+        gate, place, frames, start, *gate.weights()
+    )
+    return inputs, [Drawn(*drawn)] if drawn else []
+
+
+class _Transmit(Function):
+    """Transmits frame after frame where gates are open.
+
+    Its backward goes through the frames once, from the last to the first. Of
+    a frame it keeps what has one channel, and computes the residual again.
+    Left to autograd, passes over maps of all channels, fresh memory for each
+    of them, and a node for each of a gate's small steps take most of the time.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        gate: Gate,
+        place: GatePlace,
+        frames: Tensor,
+        start: Tensor | None,
+        *parameters: Tensor,
+    ) -> tuple[Tensor, ...]:
+        inputs = torch.empty_like(frames)
+        last, kept = start, []
+        for at, frame in enumerate(frames.unbind(1)):
+            sent = inputs[:, at]
+            if last is None:
+                sent.copy_(frame)
+            else:
+                residual = frame - last
+                score = gate.score(residual, frame, place)
+                decision = gate.decide(score)
+                opening = Opening.of(decision.mask, place, frame.shape[2:])
+                torch.addcmul(last, opening.whole, residual, out=sent)
+                kept.append((score, decision, opening))
+            last = sent
+        ctx.save_for_backward(frames, inputs, start, *parameters)
+        ctx.gate, ctx.place, ctx.kept = gate, place, kept
+        ctx.set_materialize_grads(False)
+        if not kept:
+            return (inputs,)
+        decisions = [decision for _, decision, _ in kept]
+        mask = torch.cat([decision.mask for decision in decisions])
+        probability = torch.cat([d.probability for d in decisions])
+        return inputs, mask, probability
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        frames, inputs, start, *parameters = ctx.saved_tensors
+        of_inputs, *of_drawn = grads
+        turns = len(ctx.kept)
+        of_drawn = [
+            [None] * turns if g is None else g.chunk(turns) for g in of_drawn
+        ]
+        if of_inputs is None:
+            of_inputs = torch.zeros_like(inputs)
+        of_frames = torch.empty_like(frames)
+        sums: list[Tensor | float] = [0.0] * len(parameters)
+        references = frames.shape[1] - turns
+        total = of_inputs[:, -1]
+        for at in reversed(range(references, frames.shape[1])):
+            frame, last = frames[:, at], inputs[:, at - 1] if at else start
+            turn, own = at - references, of_frames[:, at]
+            residual, (score, decision, opening) = frame - last, ctx.kept[turn]
+            of_mask, of_probability = (g[turn] for g in of_drawn)
+            if decision.soft is not None:
+                opened = (total * residual).sum(1, keepdim=True)
+                opened = opening.gradient(opened, ctx.place)
+                of_mask = opened if of_mask is None else opened + of_mask
+            of_score = ctx.gate.decide_gradient(
+                score, decision, of_mask, of_probability
+            )
+            of_residual = of_frame = None
+            if of_score is not None:
+                of_residual, of_frame, *others = ctx.gate.score_gradient(
+                    of_score, score, residual, frame, ctx.place
+                )
+                sums = [
+                    a if b is None else a + b
+                    for a, b in zip(sums, others, strict=True)
+                ]
+            if of_residual is None:
+                torch.mul(total, opening.whole, out=own)
+            else:
+                torch.addcmul(of_residual, total, opening.whole, out=own)
+            if at:
+                total = (total - own).add_(of_inputs[:, at - 1])
+            if of_frame is not None:
+                own += of_frame
+        if references:
+            of_frames[:, 0] = total
+        of_parameters = (s if torch.is_tensor(s) else None for s in sums)
+        return None, None, of_frames, None, *of_parameters
 
 
 def empty_memory(x: Tensor, output: Tensor, params: SkipParams) -> SkipMemory:
@@ -506,82 +593,25 @@ def _clip_previous(
     frames: Tensor,
     weight: Tensor,
     bias: Tensor | None,
-    geometry: ConvGeometry,
-    decide: Decide,
-) -> Tensor:
+    gate: Gate,
+    place: GatePlace,
+) -> tuple[Tensor, list[Drawn]]:
     """Convolve all residuals at once; the outputs are running sums."""
     residual = frames[:, 1:] - frames[:, :-1]
     pieces = torch.cat([frames[:, :1], residual], 1)
-    change = convolve(pieces.flatten(0, 1), weight, None, geometry)
+    change = convolve(pieces.flatten(0, 1), weight, None, place.geometry)
     change = change.unflatten(0, frames.shape[:2])
     first, later = change[:, :1], change[:, 1:]
+    drawn = []
     if later.numel():
-        mask = decide(residual.flatten(0, 1), frames[:, 1:].flatten(0, 1))
-        later = mask.unflatten(0, residual.shape[:2]) * later
+        scale = place.scale
+        if scale.dim():  # one for each clip
+            scale = scale.repeat_interleave(residual.shape[1], 0)
+        place = place._replace(scale=scale)
+        both = residual.flatten(0, 1), frames[:, 1:].flatten(0, 1)
+        drawn.append(gate.draw(*both, place))
+        later = drawn[0].mask.unflatten(0, residual.shape[:2]) * later
     output = torch.cat([first, later], 1).cumsum(1)
-    if bias is None:
-        return output
-    return output + bias.view(-1, *[1] * (output.dim() - 3))
-
-
-def all_open(
-    gates: Tensor,
-    kernel_size: tuple[int, ...],
-    geometry: ConvGeometry,
-    size: torch.Size,
-) -> Tensor:
-    """Give 1 where no output that reads an input is closed, else 0.
-
-    It is the product over the outputs' gates, with its gradient: an input
-    that one gate alone holds back would be transmitted if that gate opened,
-    so that gate has to get its gradient; else a gate that has closed would
-    never open again.
-    """
-    if math.prod(kernel_size) == 1 and gates.shape[2:] == size:
-        return gates
-    return _AllOpen.apply(gates, kernel_size, geometry, size)
-
-
-class _AllOpen(Function):
-    """Counts the closed gates that hold an input back."""
-
-    @staticmethod
-    def forward(
-        ctx: Any,
-        gates: Tensor,
-        kernel_size: tuple[int, ...],
-        geometry: ConvGeometry,
-        size: torch.Size,
-    ) -> Tensor:
-        closed = 1 - gates
-        count = cover_sum(closed, kernel_size, geometry, size)
-        ctx.save_for_backward(closed, count)
-        ctx.place = kernel_size, geometry
-        return (1 - count).relu_()
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
-        grad = open_gradient(grad, *ctx.saved_tensors, *ctx.place)
-        return grad, None, None, None
-
-
-def open_gradient(
-    grad: Tensor,
-    closed: Tensor,
-    count: Tensor,
-    kernel_size: tuple[int, ...],
-    geometry: ConvGeometry,
-) -> Tensor:
-    """Compute the gradient of the gates of :func:`all_open`.
-
-    Args:
-        grad: Gradient of what it returned.
-        closed: 1 where a gate is closed.
-        count: Number of closed gates that read an input.
-        kernel_size: Kernel size of the layer.
-        geometry: Its geometry.
-    """
-    # By none, and by one alone, which is a closed one.
-    both = torch.cat([grad * (count < 1), grad * (count == 1)])
-    free, held = support_sum(both, kernel_size, geometry).chunk(2)
-    return free.addcmul(closed, held)
+    if bias is not None:
+        output = output + bias.view(-1, *[1] * (output.dim() - 3))
+    return output, drawn

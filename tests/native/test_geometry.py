@@ -56,6 +56,23 @@ def test_cover_sum_is_the_adjoint_of_support_sum(dim, options):
         assert (seen * y)[image].sum() == (x * covered)[image].sum()
 
 
+@pytest.mark.parametrize(('dim', 'options'), ALL_CONVS)
+def test_windows_of_small_maps_are_summed_as_those_of_large_ones(
+    dim, options, monkeypatch
+):
+    conv = make_conv(dim, options)
+    kernel, geometry = conv.kernel_size, geometry_of(conv)
+    x = whole_numbers(2, 1, *SIZE[dim])
+    sums = support_sum(x, kernel, geometry)
+    covered = cover_sum(sums, kernel, geometry, x.shape[2:])
+
+    monkeypatch.setattr('mmskip.native.geometry.POOLED', 0)
+
+    assert torch.equal(support_sum(x, kernel, geometry), sums)
+    again = cover_sum(sums, kernel, geometry, x.shape[2:])
+    assert torch.equal(again, covered)
+
+
 def test_support_sum_counts_the_inputs_of_each_output():
     geometry = ConvGeometry((1, 1), ((1, 1), (1, 1)), (1, 1))
 

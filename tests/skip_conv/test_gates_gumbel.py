@@ -10,6 +10,7 @@ import mmskip
 from mmskip import SkipConversion
 from mmskip.native import ConvGeometry
 from mmskip.skip_conv import MEMORY_RULES, GumbelGate, gate_logits
+from mmskip.skip_conv.gate_mask import GatePlace
 
 RULES = pytest.mark.parametrize('rule', MEMORY_RULES)
 POINTWISE = ConvGeometry((1, 1), ((0, 0), (0, 0)), (1, 1))
@@ -150,9 +151,8 @@ def test_blocks_are_drawn_together(size):
     gate = pointwise_gate([1.0], bias=0.1, block_size=4)
     residual = torch.randn(3, 1, *size)
 
-    mask, probability = gate.draw(
-        residual, residual, torch.ones(()), POINTWISE, (1, 1)
-    )
+    place = GatePlace(torch.ones(()), POINTWISE, (1, 1))
+    mask, probability, *_ = gate.draw(residual, residual, place)
 
     for drawn in (mask, probability):
         assert drawn.shape == (3, 1, *size)

@@ -8,6 +8,7 @@ import torch
 
 import mmskip
 from mmskip.skip_conv import LearnedNormGate, skip_conv
+from mmskip.skip_conv.gate_mask import GatePlace
 from tests.helpers.convs import make_video
 
 CONVS = [dict(kernel_size=1), dict(kernel_size=3, padding=1, stride=2)]
@@ -95,9 +96,8 @@ def test_the_score_is_the_logarithm_of_statistic_over_threshold(order):
     residual = torch.full((1, 3, 4, 4), 0.25)
     scale = torch.tensor(4.0)
 
-    _, probability = layer.gate.draw(
-        residual, residual, scale, layer.geometry(residual), (1, 1)
-    )
+    place = GatePlace(scale, layer.geometry(residual), (1, 1))
+    probability = layer.gate.draw(residual, residual, place).probability
 
     # 4 * 0.25 is twice the threshold.
     score = torch.tensor(2 * math.log(2.0))

@@ -1,19 +1,27 @@
 """Skip-Convolutions over whole clips, as in training."""
 
+import weakref
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch.autograd import gradcheck
 
 from mmskip.native import ConvGeometry, convolve
+from mmskip.native.geometry import conv_geometry
 from mmskip.skip_conv import (
     MEMORY_RULES,
     GateParams,
+    SkipConv2d,
     SkipParams,
+    as_gate,
     gate_mask,
     skip_clip,
     skip_conv,
 )
+from mmskip.skip_conv.gate_mask import Drawn, GatePlace
+from mmskip.skip_conv.gates import Gate
+from mmskip.skip_conv.reference import ClipMemory, transmit_clip
 from tests.helpers.convs import make_video
 
 SAME_3X3 = ConvGeometry((1, 1), ((1, 1), (1, 1)), (1, 1))
@@ -34,12 +42,37 @@ def gate_of(threshold):
     return GateParams('input_norm', threshold)
 
 
-def decide_by(gate, geometry):
-    def decide(residual, frame):
+class FixedGate(Gate):
+    """A gate whose scores, of a function and a parameter, are its masks."""
+
+    def __init__(self, function, parameter=None):
+        super().__init__()
+        self.function = function
+        self.values = parameter
+
+    def weights(self):
+        return () if self.values is None else (self.values,)
+
+    def score(self, residual, frame, place):
+        return self.function(residual, frame)
+
+    def decide(self, score):
+        return Drawn(score, score, soft=score)
+
+    def decide_gradient(self, score, drawn, of_mask, of_probability):
+        return of_mask
+
+
+def norm_gate(gate, geometry):
+    def score(residual, frame):
         mask = gate_mask(residual, torch.ones(()), (3, 3), geometry, gate)
         return mask.to(residual.dtype)
 
-    return decide
+    return FixedGate(score)
+
+
+def place_of(geometry=SAME_3X3):
+    return GatePlace(torch.ones(()), geometry, (3, 3))
 
 
 @RULES
@@ -58,8 +91,13 @@ def test_a_clip_equals_its_frames_one_by_one(rule, geometry, with_bias):
         fired.append(mask)
 
     clip = torch.stack(video, 1)
-    outputs = skip_clip(
-        clip, weight, bias, geometry, decide_by(gate, geometry), rule
+    outputs, _ = skip_clip(
+        clip,
+        weight,
+        bias,
+        norm_gate(gate, geometry),
+        place_of(geometry),
+        rule,
     )
 
     torch.testing.assert_close(outputs, torch.stack(expected, 1))
@@ -71,9 +109,9 @@ def test_open_gates_give_the_dense_convolution(rule):
     clip = torch.randn(2, 3, 4, 6, 6)
     weight, bias = torch.randn(6, 2, 3, 3), torch.randn(6)
     geometry = SAME_3X3._replace(groups=2)
-    decide = decide_by(gate_of(-1), geometry)
+    gate = norm_gate(gate_of(-1), geometry)
 
-    outputs = skip_clip(clip, weight, bias, geometry, decide, rule)
+    outputs, _ = skip_clip(clip, weight, bias, gate, place_of(geometry), rule)
 
     dense = convolve(clip.flatten(0, 1), weight, bias, geometry)
     torch.testing.assert_close(outputs.flatten(0, 1), dense)
@@ -89,16 +127,13 @@ def test_gradients_reach_weights_bias_gate_and_every_frame(rule):
     # Masks between 0 and 1 that depend on nothing but the score: smooth,
     # so that numerical gradients exist.
     def run(clip, weight, bias, score):
-        return skip_clip(
-            clip,
-            weight,
-            bias,
-            SAME_3X3,
+        gate = FixedGate(
             lambda r, x: (0.97 + 0.01 * score.sigmoid()).expand(
                 len(r), -1, -1, -1
             ),
-            rule,
+            score,
         )
+        return skip_clip(clip, weight, bias, gate, place_of(), rule)[0]
 
     assert gradcheck(run, (clip, weight, bias, score))
 
@@ -112,14 +147,8 @@ def test_accumulated_gates_get_the_gradient_of_their_product(seed):
     assert 0 in gates
     weight = torch.ones(1, 1, 3, 3)
 
-    outputs = skip_clip(
-        clip,
-        weight,
-        None,
-        SAME_3X3,
-        lambda r, x: gates,
-        'accumulated',
-    )
+    gate = FixedGate(lambda r, x: gates, gates)
+    outputs, _ = skip_clip(clip, weight, None, gate, place_of(), 'accumulated')
     outputs[:, 1].square().sum().backward()
 
     reference = gates.detach().clone().requires_grad_()
@@ -137,6 +166,117 @@ def test_a_clip_of_one_frame_is_dense():
     weight = torch.randn(4, 3, 3, 3)
 
     for rule in MEMORY_RULES:
-        outputs = skip_clip(clip, weight, None, SAME_3X3, None, rule)
+        outputs, _ = skip_clip(
+            clip, weight, None, FixedGate(None), place_of(), rule
+        )
         dense = convolve(clip[:, 0], weight, None, SAME_3X3)
         torch.testing.assert_close(outputs[:, 0], dense)
+
+
+def transmit_by_autograd(frames, gate, place, start):
+    """Transmit as clips do, all steps of which autograd knows."""
+    last, inputs, probabilities = start, [], []
+    for frame in frames.unbind(1):
+        if last is None:
+            last = frame
+        else:
+            decision = gate.draw(frame - last, frame, place)
+            reach = place.kernel_size[0] // 2
+            # Outside the image nothing is closed.
+            around = F.pad(decision.mask, (reach,) * 4, value=1.0)
+            size = 2 * reach + 1
+            readers = around.unfold(2, size, 1).unfold(3, size, 1)
+            whole = readers.flatten(-2).prod(-1)
+            last = last + whole * (frame - last)
+            probabilities.append(decision.probability)
+        inputs.append(last)
+    return torch.stack(inputs, 1), torch.cat(probabilities)
+
+
+GATES = [
+    dict(type='LearnedNormGate', threshold=0.5),
+    dict(type='LearnedNormGate', threshold=0.5, order=2, block_size=2),
+    dict(type='GumbelGate', bias=0.1),
+    dict(type='GumbelGate', bias=0.1, gate_input='magnitude', block_size=4),
+    dict(type='GumbelGate', bias=0.1, gate_input='frame'),
+    dict(type='InputNormGate', threshold=0.5),
+]
+
+
+@pytest.mark.parametrize('goes_on', [True, False])
+@pytest.mark.parametrize('kernel_size', [1, 3])
+@pytest.mark.parametrize('frozen', [True, False])
+@pytest.mark.parametrize('config', GATES)
+def test_gradients_are_those_of_frames_one_by_one(
+    config, frozen, kernel_size, goes_on
+):
+    torch.manual_seed(0)
+    conv = torch.nn.Conv2d(3, 2, kernel_size, padding=kernel_size // 2)
+    gate = as_gate(config).double()
+    gate.attach(conv.double())
+    for parameter in gate.weights():
+        parameter.data += 0.1 * torch.randn_like(parameter)
+        parameter.requires_grad_(not frozen)
+    place = GatePlace(
+        torch.ones((), dtype=torch.float64),
+        conv_geometry(conv),
+        conv.kernel_size,
+    )
+    clip = torch.randn(2, 4, 3, 7, 6, dtype=torch.float64, requires_grad=True)
+    start = torch.randn_like(clip[:, 0]).detach() if goes_on else None
+    slope = torch.randn_like(clip).detach()
+    sources = [clip, *(() if frozen else gate.weights())]
+    found = []
+    for transmit in (transmit_clip, transmit_by_autograd):
+        torch.manual_seed(1)
+        inputs, drawn = transmit(clip, gate, place, start)
+        probability = drawn[0].probability if len(drawn) == 1 else drawn
+        loss = (inputs * slope).sum() + probability.square().sum()
+        for _ in range(2):  # a graph that is kept can be used again
+            grads = torch.autograd.grad(loss, sources, retain_graph=True)
+        found.append((inputs, probability, *grads))
+
+    assert not torch.equal(found[0][0], clip)
+    torch.testing.assert_close(*found)
+
+
+def test_a_clip_frees_what_its_backward_needs():
+    gate = as_gate(dict(type='LearnedNormGate', threshold=0.5))
+    clip = torch.randn(1, 3, 2, 4, 4, requires_grad=True)
+    frames = clip * 1
+
+    inputs, drawn = transmit_clip(frames, gate, place_of())
+    dies = weakref.ref(frames), weakref.ref(drawn[0].mask)
+    del frames, inputs, drawn
+
+    assert [ref() for ref in dies] == [None, None]
+
+
+@RULES
+def test_levels_of_clips_in_a_batch_are_their_own(rule):
+    gate = dict(type='LearnedNormGate', threshold=0.5, relative=True)
+    torch.manual_seed(0)
+    layer = SkipConv2d(3, 4, 3, padding=1, gate=gate, memory=rule)
+    layer.gate.requires_grad_(False)
+    clips = torch.randn(2, 3, 3, 8, 8)
+    clips[1] *= 100
+
+    together, *_ = layer.skip_clip(clips)
+
+    alone = [layer.skip_clip(clip[None])[0] for clip in clips]
+    torch.testing.assert_close(together, torch.cat(alone))
+
+
+@pytest.mark.parametrize(
+    'options', [dict(padding=1), dict(stride=2), dict(dilation=(2, 1))]
+)
+def test_a_clip_begins_with_the_level_of_a_reference_frame(options):
+    gate = dict(type='OutputNormGate', threshold=0.5, relative=True)
+    layer = SkipConv2d(3, 4, 3, gate=gate, **options)
+    x = torch.randn(2, 3, 150, 9)
+    params = layer.params(x)
+    _, _, memory = skip_conv(x, None, params)
+
+    begun = ClipMemory.of_nothing(x, params)
+
+    torch.testing.assert_close(begun.scale, memory.scale)
