@@ -16,6 +16,7 @@ from .gate_mask import (
 from .gates import (
     Gate,
     GumbelGate,
+    GumbelNormGate,
     InputNormGate,
     LearnedNormGate,
     NormGate,
@@ -55,6 +56,7 @@ __all__ = [
     'GateCostLoss',
     'GateParams',
     'GumbelGate',
+    'GumbelNormGate',
     'HeldMemory',
     'HomographyMotion',
     'InputNormGate',
