@@ -143,7 +143,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name, default, meaning in (
         ('--streams', 2, 'videos that run side by side'),
         ('--frames', 3, 'frames over which gradients reach back'),
-        ('--segment', 36, 'frames of a segment, a multiple of --frames'),
+        ('--segment', 36, 'frames of a segment; for a recognizer, of a clip'),
         ('--most', 1000, 'frames of each video to read, from its start'),
     ):
         parser.add_argument(
@@ -192,11 +192,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_config_options(parser)
     args = parser.parse_args(argv)
-    if args.segment % args.frames:
-        parser.error(
-            f'--segment must be a multiple of --frames {args.frames}, got '
-            f'{args.segment}'
-        )
     if not 0 < args.held < 1:
         parser.error(f'--held must be in (0, 1), got {args.held}')
     return args
@@ -218,6 +213,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(str(error)) from error
     cfg = converted_config(args)
+    takes_frames = cfg.get('default_scope') != 'mmaction'
+    if takes_frames and args.segment % args.frames:
+        raise UserError(
+            f'--segment must be a multiple of --frames {args.frames}, got '
+            f'{args.segment}'
+        )
     prepare_launcher(cfg, args.launcher, args.local_rank)
     if args.launcher != 'none' and not is_distributed():
         init_dist(args.launcher, backend='gloo')
