@@ -548,9 +548,11 @@ class GateTuner:
         fixed = 1 + (total.overhead - converted) / total.dense
         share = self._settings.share
         if share is not None and share <= fixed:
+            clips = ' and the first frame of each clip'
             raise UserError(
                 f'expected a share of the MACs above {fixed:.1%}, which the '
-                'gates and the layers that are not converted take, got '
+                'gates and the layers that are not converted'
+                f'{clips if self._num_frames > 1 else ""} take, got '
                 f'{share:.1%}'
             )
         return fixed, converted / total.dense

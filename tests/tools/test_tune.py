@@ -333,6 +333,13 @@ def test_a_recognizer_has_to_take_clips(
     assert message in ' '.join(capsys.readouterr().err.split())
 
 
+def test_a_clip_begins_with_a_whole_frame(tune_recognizer, capsys):
+    options = ('--macs', '0.24', '--rounds', '1')
+    assert tune_recognizer(*options) == EXIT_MISTAKE
+    text = ' '.join(capsys.readouterr().err.split())
+    assert 'and the first frame of each clip take, got 24.0%' in text
+
+
 def test_a_recognizer_needs_two_clips(tune_recognizer, capsys):
     options = ('--macs', '0.6', '--rounds', '0', '--most', '8')
     assert tune_recognizer(*options) == EXIT_MISTAKE
