@@ -11,12 +11,16 @@ worth on the last part of each video, which they did not learn on. Example::
     python tools/tune.py CONFIG CHECKPOINT my_video.mp4 --macs 0.15 \
         --minutes 15 --out work_dirs/tuned
 
-A config without conversions gets those of
+With --gate gumbel each gate also learns a kernel, but for those of depthwise
+layers; these are in NAME_tuned.pth, the checkpoint to use then. A recognizer
+samples one clip from each --segment of a video; the last of them are kept
+aside. A config without conversions gets those of
 configs/_base_/conversions/output_norm.py. A run that was killed goes on with
 --resume. The algorithm is in mmskip/apis/tuning.py.
 """
 
 import argparse
+import copy
 import sys
 import time
 from collections.abc import Mapping, Sequence
@@ -50,7 +54,6 @@ from mmskip.apis.launch import (
 from mmskip.apis.tuning import (
     Footage,
     GateTuner,
-    Segment,
     TuneSettings,
     freeze_thresholds,
     learn_thresholds,
@@ -77,7 +80,21 @@ TIMED_ROUNDS = 1
 SECONDS_BETWEEN_LINES = 10.0
 LONGEST = 10**6
 # Options that a run which goes on has to share with the one before.
-IDENTITY = ('config', 'checkpoint', 'video', 'segment', 'held', 'most', 'bbox')
+IDENTITY = (
+    'config',
+    'checkpoint',
+    'video',
+    'gate',
+    'segment',
+    'held',
+    'most',
+    'bbox',
+)
+NORMS = {
+    'output-norm': 'mmskip.OutputNormGate',
+    'input-norm': 'mmskip.InputNormGate',
+}
+GUMBEL = 'gumbel'
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -86,7 +103,9 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument('config', help='of a detector or a pose estimator')
+    parser.add_argument(
+        'config', help='of a detector, a pose estimator or a recognizer'
+    )
     parser.add_argument('checkpoint', help='its weights')
     parser.add_argument(
         'video', nargs='+', help='files or folders of images to learn from'
@@ -105,6 +124,12 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
         metavar='ERROR',
         help='of the outputs, as of mmskip calibrate, e.g. 0.1',
     )
+    parser.add_argument(
+        '--gate',
+        choices=(*NORMS, GUMBEL),
+        help='that learns, in place of those of the config; gumbel begins '
+        'with these',
+    )
     length = parser.add_mutually_exclusive_group()
     length.add_argument(
         '--minutes', type=float, default=15.0, help='to learn (default: 15)'
@@ -118,7 +143,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     for name, default, meaning in (
         ('--streams', 2, 'videos that run side by side'),
         ('--frames', 3, 'frames over which gradients reach back'),
-        ('--segment', 36, 'frames of a segment, a multiple of --frames'),
+        ('--segment', 36, 'frames of a segment; for a recognizer, of a clip'),
         ('--most', 1000, 'frames of each video to read, from its start'),
     ):
         parser.add_argument(
@@ -167,11 +192,6 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add_config_options(parser)
     args = parser.parse_args(argv)
-    if args.segment % args.frames:
-        parser.error(
-            f'--segment must be a multiple of --frames {args.frames}, got '
-            f'{args.segment}'
-        )
     if not 0 < args.held < 1:
         parser.error(f'--held must be in (0, 1), got {args.held}')
     return args
@@ -193,6 +213,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         raise UserError(str(error)) from error
     cfg = converted_config(args)
+    takes_frames = cfg.get('default_scope') != 'mmaction'
+    if takes_frames and args.segment % args.frames:
+        raise UserError(
+            f'--segment must be a multiple of --frames {args.frames}, got '
+            f'{args.segment}'
+        )
     prepare_launcher(cfg, args.launcher, args.local_rank)
     if args.launcher != 'none' and not is_distributed():
         init_dist(args.launcher, backend='gloo')
@@ -217,7 +243,7 @@ def run(args: argparse.Namespace, cfg: Config, settings: TuneSettings) -> None:
     )
     args.out.mkdir(parents=True, exist_ok=True)
     start = {n: g.threshold for n, g in norm_gates(model).items()}
-    tuner = tune(model, footage.learn, settings, args, console)
+    tuner = tune(model, footage, settings, args, console)
     thresholds = freeze_thresholds(model)
     if not get_rank():
         finish(args, cfg, model, footage, start, thresholds, tuner, console)
@@ -235,24 +261,28 @@ def converted_config(args: argparse.Namespace) -> Config:
         cfg.model.arch = cfg.model.type
         cfg.model.type = 'mmskip.ConvertedModel'
         cfg.model.conversions = Config.fromfile(SHIPPED).conversions
-    elif not any(map(is_norm_gated, cfg.model.conversions)):
+    gated = [c for c in cfg.model.conversions if is_norm_gated(c)]
+    if not gated:
         raise UserError(
             f'{args.config}: expected model.conversions with a norm gate, '
             'got none; see configs/_base_/conversions/output_norm.py'
         )
+    if args.gate in NORMS:
+        for conversion in gated:
+            conversion.gate.type = NORMS[args.gate]
     return cfg
 
 
 def tune(
     model: nn.Module,
-    segments: Sequence[Segment],
+    footage: Footage,
     settings: TuneSettings,
     args: argparse.Namespace,
     console: Console,
 ) -> GateTuner:
     """Let the gates of a model learn, and keep the state after each round."""
-    learn_thresholds(model)
-    tuner = GateTuner(model, segments, settings)
+    learn_thresholds(model, kernels=args.gate == GUMBEL)
+    tuner = GateTuner(model, footage.learn, settings, footage.num_frames)
     path, rounds = args.out / 'tune.pth', args.rounds
     about = {name: str(getattr(args, name)) for name in IDENTITY}
     if args.resume and path.exists():
@@ -333,36 +363,63 @@ def finish(
     console: Console,
 ) -> None:
     """Fit the budget, write the config, and measure what it is worth."""
-    checkpoint = args.checkpoint
     name = f'{Path(args.config).stem}_tuned'
-    if args.layer_rate:
-        checkpoint = str(args.out / f'{name}.pth')
-        torch.save(dict(state_dict=model.state_dict()), checkpoint)
-    fast = init_model(cfg, checkpoint, args.device)
-    mmskip.accelerate(fast)
+    before = after = fast_model(cfg, args.checkpoint, args)
+    kernels = any(gate.has_kernel for gate in norm_gates(model).values())
+    conversions = cfg.model.conversions
+    if args.layer_rate or kernels:
+        weights = args.out / f'{name}.pth'
+        state, meta = model.state_dict(), dict(dataset_meta=model.dataset_meta)
+        torch.save(dict(state_dict=state, meta=meta), weights)
+        learned = copy.deepcopy(cfg)
+        learned.model.conversions = calibrated_conversions(
+            model, conversions, thresholds
+        )
+        after = fast_model(learned, str(weights), args)
     console.print('brings the thresholds to the budget', highlight=False)
-    meter = OutputError(
-        fast,
-        [segment.frames for segment in footage.fit],
-        partial(run_tensors, fast),
-    )
+    meter = meter_of(after, footage)
     if tuner.rounds_done:
         thresholds = fit(meter, thresholds, args)
     spent = Budget(max_share=meter(thresholds).share)
+    if before is not after:
+        meter = meter_of(before, footage)
     same = fit_scale(meter, start, spent, 256.0, 11)
     config = args.out / f'{name}.py'
-    entries = calibrated_conversions(model, cfg.model.conversions, thresholds)
     stock = 'conversions' not in load_config(args.config).model
     write_calibrated(
-        config, args.config, entries, 'tune', cfg.model.arch if stock else None
+        config,
+        args.config,
+        calibrated_conversions(model, conversions, thresholds),
+        'tune',
+        cfg.model.arch if stock else None,
     )
     console.print('looks at what was kept aside', highlight=False)
-    candidates = {START: start, TUNED: thresholds}
+    candidates = {START: (before, start)}
     if same is not None:
-        candidates = {START: start, EQUAL: same.thresholds, TUNED: thresholds}
-    rows = compare(fast, footage.held, candidates)
+        candidates[EQUAL] = before, same.thresholds
+    candidates[TUNED] = after, thresholds
+    rows = compare(before, footage, candidates)
     report(args, rows, thresholds, tuner, console)
     console.print(f'Written: {config}', markup=False, soft_wrap=True)
+
+
+def fast_model(
+    cfg: Config, checkpoint: str, args: argparse.Namespace
+) -> nn.Module:
+    """A model that runs in plans."""
+    model = init_model(cfg, checkpoint, args.device)
+    mmskip.accelerate(model)
+    return model
+
+
+def meter_of(model: nn.Module, footage: Footage) -> OutputError:
+    """Measure what thresholds do on the frames that show that."""
+    return OutputError(
+        model,
+        [segment.frames for segment in footage.fit],
+        partial(run_tensors, model),
+        footage.num_frames,
+    )
 
 
 def fit(
@@ -385,23 +442,23 @@ def fit(
 
 
 def compare(
-    model: nn.Module,
-    segments: Sequence[Segment],
-    candidates: Mapping[str, Mapping[str, float]],
+    teacher: nn.Module,
+    footage: Footage,
+    candidates: Mapping[str, tuple[nn.Module, Mapping[str, float]]],
 ) -> list[dict[str, Any]]:
     """Tell how predictions agree with the dense ones, and what they cost."""
-    frames = [segment.frames for segment in segments]
+    frames = [segment.frames for segment in footage.held]
     with torch.no_grad():
-        dense = [s for f in chain(*frames) for s in model.test_step(own(f))]
+        dense = [s for f in chain(*frames) for s in teacher.test_step(own(f))]
     rows = []
-    for title, thresholds in candidates.items():
+    for title, (model, thresholds) in candidates.items():
         for name, gate in norm_gates(model).items():
             gate.threshold = thresholds[name]
         found, spent, full = [], 0, 0
         for clip in frames:
             with (
                 torch.no_grad(),
-                stream(model),
+                stream(model, num_frames=footage.num_frames),
                 count_macs(model) as ledger,
             ):
                 for frame in clip:
@@ -412,7 +469,7 @@ def compare(
         rows.append(
             dict(
                 gates=title,
-                frames=len(dense),
+                frames=len(dense) * footage.num_frames,
                 share=spent / full,
                 reduction=full / spent,
                 measure=measure,

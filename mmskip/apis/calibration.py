@@ -17,6 +17,7 @@ from torch import nn
 
 from mmskip.datasets.videos import group_frames
 from mmskip.evaluation import norm_gates
+from mmskip.skip_conv import LearnedNormGate
 from mmskip.video import open_reader
 
 from .errors import UserError, one_line
@@ -31,12 +32,24 @@ def run_tensors(model: nn.Module, batch: Batch) -> Any:
     """Return a model's outputs for a batch, before they become predictions.
 
     Args:
-        model: A model of mmdet or mmpose.
+        model: A model of mmdet, mmpose or mmaction2.
         batch: A batch for ``test_step``.
     """
     # Preprocessors change the lists that they are given.
     data = model.data_preprocessor({k: list(v) for k, v in batch.items()})
-    return model(**data, mode='tensor')
+    return raw_outputs(model, data)
+
+
+def raw_outputs(model: nn.Module, data: Mapping[str, Any]) -> Any:
+    """Return a model's outputs for preprocessed data, logits of a recognizer.
+
+    Args:
+        model: A model of mmdet, mmpose or mmaction2.
+        data: What its preprocessor returned.
+    """
+    # In tensor mode recognizers stop at features.
+    stage = dict(stage='head') if hasattr(model, 'cls_head') else {}
+    return model(**data, mode='tensor', **stage)
 
 
 def clips_of_video(
@@ -146,6 +159,8 @@ def calibrated_conversions(
             order=gate.order,
             relative=gate.relative,
         )
+        if isinstance(gate, LearnedNormGate):
+            settings['norm'] = gate.kind.removesuffix('_norm')
         memory = layers[name].memory
         entry = entries.setdefault(
             (*settings.values(), memory),

@@ -149,6 +149,67 @@ class FramePipeline:
         return (self._bbox * scale)[None]
 
 
+class ClipPipeline:
+    """The config's own test pipeline for clips of a recognizer, built once.
+
+    It samples from images in memory what it would sample from a file.
+
+    Args:
+        model: A recognizer from :func:`init_model`, whose ``VideoHook`` says
+            that frames of a clip follow one another.
+
+    Attributes:
+        num_frames: Frames of a clip.
+
+    Raises:
+        UserError: The config has no such hook, or no test pipeline.
+    """
+
+    def __init__(self, model: nn.Module) -> None:
+        hooks = [
+            hook
+            for hook in model.cfg.get('custom_hooks') or ()
+            if hook.get('inference') == 'clip'
+        ]
+        if not hooks:
+            raise UserError(
+                "expected custom_hooks=[dict(type='mmskip.VideoHook', "
+                "num_frames=T, inference='clip')] in the config of a "
+                'recognizer, got none; see configs/skip_conv/recognition'
+            )
+        self.num_frames = hooks[0].num_frames
+        with DefaultScope.overwrite_default_scope('mmaction'):
+            self._transform = Compose(_clip_transforms(model.cfg))
+
+    def __call__(self, images: Sequence[np.ndarray]) -> dict[str, Any]:
+        """Prepare a clip.
+
+        Args:
+            images: Consecutive frames (H, W, 3) uint8, BGR.
+
+        Returns:
+            ``inputs`` and ``data_samples``, lists of length one.
+
+        Raises:
+            UserError: It has not as many frames as the hook says.
+        """
+        packed = self._transform(
+            dict(
+                array=[image[..., ::-1].copy() for image in images],
+                total_frames=len(images),
+                start_index=0,
+                modality='RGB',
+            )
+        )
+        found = len(packed['inputs'])
+        if found != self.num_frames:
+            raise UserError(
+                f'expected a test pipeline that gives {self.num_frames} '
+                f"frames, the VideoHook's num_frames, got {found}"
+            )
+        return pseudo_collate([packed])
+
+
 class SharedModel:
     """A model that several streams take turns on; use it as a context.
 
@@ -430,22 +491,26 @@ class FrameStream:
         )
 
 
+def _clip_transforms(cfg: Config) -> list[ConfigDict]:
+    """Return the test pipeline for clips; mmaction2 reads images, too."""
+    transforms = []
+    for step in _test_pipeline(cfg):
+        if step['type'].endswith('Init'):
+            continue
+        if step['type'].endswith('Decode'):
+            step = ConfigDict(type='ArrayDecode')
+        transforms.append(step)
+    return transforms
+
+
 def _frame_transforms(cfg: Config, is_pose: bool) -> list[ConfigDict]:
     """Return the test pipeline for frames, without annotations.
 
     mmpose's ``LoadImage`` takes a frame as it is; mmdet has a loader of its
     own for that.
     """
-    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
-    while dataset and 'pipeline' not in dataset and 'dataset' in dataset:
-        dataset = dataset['dataset']
-    if not dataset or not dataset.get('pipeline'):
-        raise UserError(
-            'the config has no test_dataloader.dataset.pipeline, which says '
-            'how to prepare a frame'
-        )
     transforms = []
-    for step in dataset['pipeline']:
+    for step in _test_pipeline(cfg):
         name = step['type']
         name = name if isinstance(name, str) else name.__name__
         name = name.rpartition('.')[2]
@@ -458,6 +523,18 @@ def _frame_transforms(cfg: Config, is_pose: bool) -> list[ConfigDict]:
             continue
         transforms.append(step)
     return transforms
+
+
+def _test_pipeline(cfg: Config) -> Sequence[ConfigDict]:
+    dataset = (cfg.get('test_dataloader') or {}).get('dataset')
+    while dataset and 'pipeline' not in dataset and 'dataset' in dataset:
+        dataset = dataset['dataset']
+    if not dataset or not dataset.get('pipeline'):
+        raise UserError(
+            'the config has no test_dataloader.dataset.pipeline, which says '
+            'how to prepare a frame'
+        )
+    return dataset['pipeline']
 
 
 def _leaves(tree: Any) -> Iterator[Any]:

@@ -27,16 +27,18 @@ from torch import nn
 from mmskip.core import GateCost, count_macs
 from mmskip.evaluation import DistillLoss, FeatureLoss, loss_for, norm_gates
 from mmskip.skip_conv import (
+    GumbelNormGate,
     LearnedNormGate,
     SkipConvMixin,
     clip,
     stream,
 )
+from mmskip.skip_conv.conversion import is_cheap
 from mmskip.video import open_reader
 
-from .calibration import Batch, run_tensors
+from .calibration import Batch, raw_outputs, run_tensors
 from .errors import UserError
-from .frame_stream import FramePipeline
+from .frame_stream import ClipPipeline, FramePipeline
 
 STATE_VERSION = 1
 # Frames of a video by which the thresholds are brought to the budget, at most.
@@ -54,7 +56,8 @@ class TuneSettings:
             the share.
         streams: Videos that run side by side, B.
         frames: Frames of a clip, over which gradients reach back, T.
-        rate: Learning rate of the logarithms of thresholds.
+        rate: Learning rate of the logarithms of thresholds, and of those of
+            gates' kernels.
         layer_rate: That of the layers; 0 leaves them as they are.
         feature_weight: Weight of the error of the features that the head
             reads, beside that of the outputs.
@@ -95,7 +98,7 @@ class Segment(NamedTuple):
     Attributes:
         video: Path of the video.
         first: Number of the first frame.
-        frames: Batches of one frame each.
+        frames: Batches of one frame each; of a recognizer one batch, a clip.
     """
 
     video: str
@@ -111,11 +114,13 @@ class Footage(NamedTuple):
         fit: Longer ones of the same frames, in which the reference frame
             hardly counts.
         held: The last part of each video.
+        num_frames: Frames of each batch: 1, or those of a recognizer's clip.
     """
 
     learn: list[Segment]
     fit: list[Segment]
     held: list[Segment]
+    num_frames: int = 1
 
 
 def read_footage(
@@ -139,6 +144,8 @@ def read_footage(
     Raises:
         UserError: A video is too short.
     """
+    if model.cfg.get('default_scope') == 'mmaction':
+        return _read_clips(model, videos, length, held, most)
     learn, longer, aside = [], [], []
     for path in videos:
         prepare = FramePipeline(model, bbox)
@@ -164,8 +171,44 @@ def read_footage(
     return Footage(learn, longer, aside)
 
 
-def learn_thresholds(model: nn.Module) -> dict[str, LearnedNormGate]:
+def _read_clips(
+    model: nn.Module,
+    videos: Sequence[str],
+    length: int,
+    held: float,
+    most: int,
+) -> Footage:
+    """Let a recognizer sample a clip of each segment; the last are kept."""
+    prepare = ClipPipeline(model)
+    segments = []
+    for path in videos:
+        with open_reader(path) as reader:
+            images = [frame.image for frame in islice(reader, most)]
+        # A shorter video is one clip.
+        for at in range(0, max(len(images) - length, 0) + 1, length):
+            clip = prepare(images[at : at + length])
+            segments.append(Segment(path, at, [clip]))
+    cut = len(segments) - max(1, round(held * len(segments)))
+    if cut < 1:
+        raise UserError(
+            f'expected videos with two clips or more, one of them to check, '
+            f'got {len(segments)} of {length} frames; take a longer video, or '
+            'a shorter --segment'
+        )
+    learn = segments[:cut]
+    step = -(-len(learn) * prepare.num_frames // FITTED)
+    return Footage(learn, learn[::step], segments[cut:], prepare.num_frames)
+
+
+def learn_thresholds(
+    model: nn.Module, kernels: bool = False
+) -> dict[str, LearnedNormGate]:
     """Replace the norm gates of a model by ones that learn, in place.
+
+    Args:
+        model: A converted model.
+        kernels: Give them kernels to learn, too, except where these would
+            cost what the layer does.
 
     Returns:
         The gates by layer; they begin with the thresholds that were there.
@@ -184,6 +227,9 @@ def learn_thresholds(model: nn.Module) -> dict[str, LearnedNormGate]:
             )
     for name, gate in norm_gates(model).items():
         layer = layers[name]
+        if isinstance(gate, LearnedNormGate):
+            found[name] = gate
+            continue
         if layer.memory != 'accumulated':
             raise UserError(
                 f"{name}: expected memory='accumulated' for gates to learn, "
@@ -195,13 +241,15 @@ def learn_thresholds(model: nn.Module) -> dict[str, LearnedNormGate]:
                 f'{name}: expected a threshold above 0 to begin with, got '
                 f'{gate.threshold}'
             )
-        learned = LearnedNormGate(
+        has_kernel = kernels and not is_cheap(layer)
+        learned = (GumbelNormGate if has_kernel else LearnedNormGate)(
             gate.threshold,
             gate.kind.removesuffix('_norm'),
             gate.block_size,
             gate.order,
             gate.relative,
         )
+        learned.attach(layer)
         learned.folded = gate.folded
         layer.gate = learned.to(layer.weight.device)
         found[name] = learned
@@ -210,6 +258,8 @@ def learn_thresholds(model: nn.Module) -> dict[str, LearnedNormGate]:
 
 def freeze_thresholds(model: nn.Module) -> dict[str, float]:
     """Turn learned gates back into norm gates, in place.
+
+    Those with a kernel keep it, beside a threshold that does not learn.
 
     Returns:
         The thresholds by layer.
@@ -245,8 +295,11 @@ class GateTuner:
     Args:
         model: A converted model in eval mode, with the gates of
             :func:`learn_thresholds`.
-        segments: All of one length, a multiple of ``settings.frames``.
+        segments: All of one length, a multiple of ``settings.frames``; or
+            of one batch, a clip.
         settings: How to learn.
+        num_frames: See :class:`Footage`. Each clip of a recognizer begins
+            with a reference frame.
 
     Attributes:
         rounds_done: Rounds so far; in each every stream runs a segment.
@@ -261,20 +314,21 @@ class GateTuner:
         model: nn.Module,
         segments: Sequence[Segment],
         settings: TuneSettings,
+        num_frames: int = 1,
     ) -> None:
         self.rounds_done = 0
         self.steps: list[Step] = []
         self._model = model
         self._segments = segments
         self._settings = settings
+        self._num_frames = num_frames
+        # Batches of a step.
+        self._batches = settings.frames if num_frames == 1 else 1
         self._beta = settings.beta
         self._recent: float | None = None
-        gates = [
-            gate.log_factor
-            for gate in norm_gates(model).values()
-            if isinstance(gate, LearnedNormGate)
+        groups = [
+            dict(params=params, lr=settings.rate) for params in _learned(model)
         ]
-        groups = [dict(params=gates, lr=settings.rate)]
         self._teacher = model
         if settings.layer_rate:
             self._teacher = copy.deepcopy(model)
@@ -297,7 +351,7 @@ class GateTuner:
     @property
     def steps_per_round(self) -> int:
         """Number of clips that a segment has."""
-        return len(self._segments[0].frames) // self._settings.frames
+        return len(self._segments[0].frames) // self._batches
 
     def run(self, rounds: int, until: int | None = None) -> Iterator[Step]:
         """Learn until so many rounds are done, and tell each step.
@@ -364,23 +418,24 @@ class GateTuner:
         seed = int(torch.randint(2**31, (), generator=generator))
         torch.manual_seed(seed + get_rank())
         chosen = [self._segments[index].frames for index in own]
-        length, state = len(chosen[0]), {}
-        for at in range(0, length, settings.frames):
-            batches = [f for s in chosen for f in s[at : at + settings.frames]]
+        length, state = len(chosen[0]), {} if self._num_frames == 1 else None
+        for at in range(0, length, self._batches):
+            batches = [f for s in chosen for f in s[at : at + self._batches]]
             done = self.rounds_done + at / length
             self._set_rates(done / rounds, len(self.steps))
             step = self._step(batches, state)
             self.steps.append(step)
             yield step
 
-    def _step(self, batches: Sequence[Batch], state: dict) -> Step:
+    def _step(self, batches: Sequence[Batch], state: dict | None) -> Step:
         settings = self._settings
         data = self._model.data_preprocessor(_joined(batches))
         with torch.no_grad():
             targets, features = self._forward(self._teacher, data)
         if self._loss is None:
             self._loss = loss_for(self._model, targets)
-        with clip(self._model, settings.frames, state) as binding:
+        frames = self._batches * self._num_frames
+        with clip(self._model, frames, state) as binding:
             outputs, own_features = self._forward(self._model, data)
         clips = settings.streams
         loss = self._loss(outputs, targets, clips)
@@ -461,7 +516,7 @@ class GateTuner:
                 lambda _m, _i, output: kept.append(output)
             )
         try:
-            outputs = model(**data, mode='tensor')
+            outputs = raw_outputs(model, data)
         finally:
             if handle is not None:
                 handle.remove()
@@ -471,29 +526,48 @@ class GateTuner:
         """Tell what is spent however gates decide, and what they decide on.
 
         Returns:
-            Shares of the dense MACs: of gates and layers that are not
-            converted; of converted layers.
+            Shares of the dense MACs: of gates, layers that are not converted
+            and the reference frames of clips; of converted layers in other
+            frames.
         """
-        frames = self._segments[0].frames[:2]
-        with torch.no_grad(), stream(self._model):
-            run_tensors(self._model, frames[0])
+        *first, last = self._segments[0].frames[:2]
+        with (
+            torch.no_grad(),
+            stream(self._model, num_frames=self._num_frames),
+        ):
+            for batch in first:
+                run_tensors(self._model, batch)
             with count_macs(self._model) as ledger:
-                run_tensors(self._model, frames[1])
+                run_tensors(self._model, last)
         total = ledger.total()
         converted = sum(
-            count.dense
+            count.dense - count.reference
             for name, count in ledger.by_module().items()
             if isinstance(self._model.get_submodule(name), SkipConvMixin)
         )
         fixed = 1 + (total.overhead - converted) / total.dense
         share = self._settings.share
         if share is not None and share <= fixed:
+            clips = ' and the first frame of each clip'
             raise UserError(
                 f'expected a share of the MACs above {fixed:.1%}, which the '
-                'gates and the layers that are not converted take, got '
+                'gates and the layers that are not converted'
+                f'{clips if self._num_frames > 1 else ""} take, got '
                 f'{share:.1%}'
             )
         return fixed, converted / total.dense
+
+
+def _learned(model: nn.Module) -> list[list[nn.Parameter]]:
+    """List the thresholds that learn, and the kernels if there are some."""
+    gates = [
+        gate
+        for gate in norm_gates(model).values()
+        if isinstance(gate, LearnedNormGate)
+    ]
+    kernels = [gate.log_kernel for gate in gates if gate.has_kernel]
+    factors = [gate.log_factor for gate in gates]
+    return [factors, kernels] if kernels else [factors]
 
 
 def save_state(path: Path, state: Mapping[str, Any]) -> None:

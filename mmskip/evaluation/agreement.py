@@ -283,9 +283,16 @@ def agreement(truth: Sequence[Any], found: Sequence[Any]) -> tuple[str, float]:
 
     Returns:
         The measure's name and its value in percent: AP50 against the dense
-        boxes with scores above 0.3, or the share of keypoints within a
-        twentieth of the person's box.
+        boxes with scores above 0.3, the share of keypoints within a
+        twentieth of the person's box, or that of clips whose best class is
+        the dense one.
     """
+    if hasattr(truth[0], 'pred_score'):
+        same = [
+            int(dense.pred_score.argmax() == other.pred_score.argmax())
+            for dense, other in zip(truth, found, strict=True)
+        ]
+        return 'top-1', 100 * sum(same) / len(same)
     if hasattr(truth[0].pred_instances, 'keypoints'):
         return 'keypoints', keypoints_near(truth, found)
     dense, other = (

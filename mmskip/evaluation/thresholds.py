@@ -263,6 +263,8 @@ class OutputError:
         model: With norm gates, in eval mode.
         clips: Frames of each clip, as ``forward`` takes them.
         forward: Runs the model on a frame.
+        num_frames: Frames that each of these is, e.g. those of the clip that
+            a recognizer takes.
 
     Attributes:
         runs: Measurements so far.
@@ -276,8 +278,9 @@ class OutputError:
         model: nn.Module,
         clips: Sequence[Sequence[Any]],
         forward: Callable[[Any], Any],
+        num_frames: int = 1,
     ) -> None:
-        if not clips or min(map(len, clips)) < 2:
+        if not clips or num_frames * min(map(len, clips)) < 2:
             raise InputError(
                 'expected clips of 2 frames or more, got '
                 f'{[len(clip) for clip in clips]}'
@@ -287,6 +290,7 @@ class OutputError:
         self._gates = norm_gates(model)
         self._clips = clips
         self._forward = forward
+        self._num_frames = num_frames
         with torch.no_grad():
             self._dense = [
                 [list(tensors_of(forward(frame))) for frame in clip]
@@ -310,7 +314,7 @@ class OutputError:
         rows = []
         with torch.no_grad(), count_macs(self._model) as macs:
             for clip, dense in zip(self._clips, self._dense, strict=True):
-                with stream(self._model):
+                with stream(self._model, num_frames=self._num_frames):
                     for frame, outputs in zip(clip, dense, strict=True):
                         found = tensors_of(self._forward(frame))
                         pairs = zip(found, outputs, strict=True)

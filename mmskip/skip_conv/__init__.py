@@ -16,6 +16,7 @@ from .gate_mask import (
 from .gates import (
     Gate,
     GumbelGate,
+    GumbelNormGate,
     InputNormGate,
     LearnedNormGate,
     NormGate,
@@ -54,6 +55,7 @@ __all__ = [
     'GateCostLoss',
     'GateParams',
     'GumbelGate',
+    'GumbelNormGate',
     'HeldMemory',
     'HomographyMotion',
     'InputNormGate',

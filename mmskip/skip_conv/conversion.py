@@ -90,7 +90,7 @@ class SkipConversion(ConvConversion):
         configs = [dict(gate, threshold=t) for t in self.layers.values()]
         gates = [as_gate(config) for config in configs or [gate]]
         self.adds_parameters = any(gate.learns for gate in gates)
-        self._is_costly = any(gate.kind == 'learned' for gate in gates)
+        self._is_costly = any(gate.has_kernel for gate in gates)
         self.gate = gate
         self.memory = memory
         self.roi_heads = roi_heads

@@ -54,15 +54,16 @@ class GateParams(NamedTuple):
 
     Attributes:
         kind: ``input_norm`` (Eq. 5), ``output_norm`` (Eq. 7) or ``learned``
-            (Eq. 8).
+            (Eq. 8): the norm that says how residuals are scaled.
         threshold: The margin epsilon; fire iff the statistic exceeds it.
         block_size: Side of the square blocks that fire together.
         order: The norm's order p, 1 or 2.
         relative: The threshold is a share of how much neighbours differ in
             the layer's signal, see :func:`relative_scale`.
-        gate_input: ``residual``, its ``magnitude`` or the ``frame``: the map
-            that a learned gate convolves.
-        weight: Kernel (1, C_in, ...) of a learned gate.
+        gate_input: ``residual``, its ``magnitude`` or ``square``, or the
+            ``frame``: the map that a gate with a kernel convolves.
+        weight: Kernel (1, C_in, ...) of a learned gate; None of a gate
+            without.
         bias: Its bias (1,).
         folded: Normalisation that was folded into the layer since its
             threshold was set.
@@ -318,7 +319,11 @@ def gate_statistic(
 
 
 def gate_logits(
-    residual: Tensor, frame: Tensor, geometry: ConvGeometry, gate: GateParams
+    residual: Tensor,
+    frame: Tensor,
+    geometry: ConvGeometry,
+    gate: GateParams,
+    scale: Tensor | None = None,
 ) -> Tensor:
     """Compute the scores of a learned gate, before the sigmoid of Eq. 8.
 
@@ -326,14 +331,21 @@ def gate_logits(
         residual: (N, C_in, ...).
         frame: The frame it leads to, (N, C_in, ...).
         geometry: Geometry of the layer; the gate reads all groups.
-        gate: A learned gate.
+        gate: A gate with a kernel.
+        scale: Factor of the residual, of a gate that has one.
 
     Returns:
         (N, 1, ...) of the output's spatial size.
     """
-    inputs = dict(residual=residual, magnitude=residual.abs(), frame=frame)
+    values = frame if gate.gate_input == 'frame' else residual
+    if gate.gate_input == 'magnitude':
+        values = residual.abs()
+    elif gate.gate_input == 'square':
+        values = residual.square()
+    if scale is not None:
+        values = values * scale.pow(gate.order)
     geometry = geometry._replace(groups=1)
-    return convolve(inputs[gate.gate_input], gate.weight, gate.bias, geometry)
+    return convolve(values, gate.weight, gate.bias, geometry)
 
 
 def gate_mask(

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.autograd import Function
 
-from mmskip.native import address_of, fingerprint
+from mmskip.native import address_of, convolve, fingerprint
 from mmskip.registry import MODELS, build_own
 
 from .gate_mask import (
+    TINY,
     Drawn,
     Folding,
     GateParams,
@@ -34,7 +35,7 @@ from .gate_mask import (
 )
 
 BLOCK_SIZES = (1, 2, 4, 8)
-GATE_INPUTS = ('residual', 'magnitude', 'frame')
+GATE_INPUTS = ('residual', 'magnitude', 'square', 'frame')
 
 
 class Gate(nn.Module):
@@ -50,6 +51,8 @@ class Gate(nn.Module):
     kind: str
     # True if it has parameters, and draws its decisions in training.
     learns = False
+    # True if it convolves, which costs MACs.
+    has_kernel = False
 
     def __init__(self, block_size: int = 1) -> None:
         super().__init__()
@@ -378,6 +381,7 @@ class LearnedNormGate(NormGate):
         # The threshold is exp(log_factor) times the one it starts with.
         self.log_factor = nn.Parameter(torch.zeros(()))
         self._version: tuple | None = None
+        self._values: tuple | None = None
 
     def learned_threshold(self) -> float:
         """Give the threshold as it is now."""
@@ -385,19 +389,29 @@ class LearnedNormGate(NormGate):
 
     def params(self) -> GateParams:
         """Give the gate in the form that the operators take."""
-        version = self.log_factor._version, address_of(self.log_factor)
+        version = self._versions()
         if self._params is None or version != self._version:
             self.__dict__['_version'] = version
-            params = GateParams(
-                self.kind,
-                self.learned_threshold(),
-                self.block_size,
-                self.order,
-                self.relative,
-                folded=self.folded,
-            )
-            self.__dict__['_params'] = params
+            self.__dict__['_values'] = self._read_values()
+            self.__dict__['_params'] = self._make_params()
         return self._params
+
+    def _versions(self) -> tuple:
+        return self.log_factor._version, address_of(self.log_factor)
+
+    def _read_values(self) -> tuple | None:
+        # Values elsewhere are not read: that would wait for the device.
+        return (self.log_factor.item(),) if self.log_factor.is_cpu else None
+
+    def _make_params(self) -> GateParams:
+        return GateParams(
+            self.kind,
+            self.learned_threshold(),
+            self.block_size,
+            self.order,
+            self.relative,
+            folded=self.folded,
+        )
 
     def plain(self) -> NormGate:
         """Make the norm gate that this one is in inference."""
@@ -413,21 +427,14 @@ class LearnedNormGate(NormGate):
 
     def refresh(self) -> None:
         """Notice writes that went past torch's version counters."""
-        # A value elsewhere is not read: that would wait for the device.
-        if (
-            self._params is not None
-            and self.log_factor.is_cpu
-            and self._params.threshold != self.learned_threshold()
-        ):
+        if self._params is not None and self._values != self._read_values():
             self.__dict__['_params'] = None
 
     def score(
         self, residual: Tensor, frame: Tensor, place: GatePlace
     ) -> Tensor:
         """Take the logarithm of the statistic over the threshold."""
-        power = log_power(
-            residual, place.kernel_size, place.geometry, self.order
-        )
+        power = self._log_power(residual, place)
         factor = self.sharpness / self.order
         return torch.add(self._offset(place), power, alpha=factor)
 
@@ -465,6 +472,85 @@ class LearnedNormGate(NormGate):
         temperature = self.temperature if learns else None
         return draw_mask(score, self.block_size, temperature)
 
+    def _log_power(self, residual: Tensor, place: GatePlace) -> Tensor:
+        return log_power(
+            residual, place.kernel_size, place.geometry, self.order
+        )
+
+
+@MODELS.register_module()
+class GumbelNormGate(LearnedNormGate):
+    """A Gumbel gate that begins as a norm gate.
+
+    Ours: a norm gate weighs all channels and all places of its kernel alike;
+    this one learns what they are worth. Its score is that of Eq. 8 on the
+    magnitude of the residual (order 1) or its square (order 2), with a
+    kernel (1, C_in, ...) above 0 and the threshold, to the power of the
+    order, as the negative bias. A kernel of ones makes it the norm gate, up
+    to rounding. It costs what a :class:`GumbelGate` costs.
+
+    In training the logarithm of the score is drawn from, as in
+    :class:`LearnedNormGate`, and it is the logarithm of the kernel that
+    learns: one rate suits it and the threshold. See there for the options.
+    """
+
+    has_kernel = True
+
+    def attach(self, conv: nn.Module) -> None:
+        """Make the logarithm of the gate's kernel (1, C_in, ...)."""
+        shape = _kernel_shape(conv)
+        self.log_kernel = nn.Parameter(conv.weight.new_zeros(shape))
+        # Outputs of a transposed convolution read a part of it each.
+        phases = (
+            math.prod(conv.stride) if getattr(conv, 'transposed', False) else 1
+        )
+        self._reads = self.log_kernel.numel() / phases
+
+    def macs(
+        self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
+    ) -> int:
+        """Count the overhead: a convolution with one output channel."""
+        return _kernel_macs(input_shape, output_shape, kernel)
+
+    def plain(self) -> NormGate:
+        """Make the threshold what was learned, in place."""
+        self.threshold = self.learned_threshold()
+        with torch.no_grad():
+            self.log_factor.zero_()
+        return self
+
+    def _versions(self) -> tuple:
+        kernel = self.log_kernel
+        return *super()._versions(), kernel._version, address_of(kernel)
+
+    def _read_values(self) -> tuple | None:
+        values = super()._read_values()
+        if values is not None:
+            values = *values, fingerprint(self.log_kernel)
+        return values
+
+    def _make_params(self) -> GateParams:
+        params = super()._make_params()
+        weight = self._kernel().detach()
+        return params._replace(
+            threshold=0.0,
+            gate_input='square' if self.order == 2 else 'magnitude',
+            weight=weight,
+            bias=weight.new_full((1,), -(params.threshold**self.order)),
+        )
+
+    def score_gradient(self, *sources: Any) -> list[Tensor | None]:
+        """See :meth:`Gate.score_gradient`; the kernel learns, too."""
+        return Gate.score_gradient(self, *sources)
+
+    def _log_power(self, residual: Tensor, place: GatePlace) -> Tensor:
+        power = residual.square() if self.order == 2 else residual.abs()
+        geometry = place.geometry._replace(groups=1)
+        return (convolve(power, self._kernel(), None, geometry) + TINY).log()
+
+    def _kernel(self) -> Tensor:
+        return self.log_kernel.exp() / self._reads
+
 
 @MODELS.register_module()
 class GumbelGate(Gate):
@@ -481,7 +567,8 @@ class GumbelGate(Gate):
 
     Ours: the kernel is kept as multiples of ``sensitivity / (C_in * K)``, so
     that one learning rate suits layers of all sizes, and it starts at 1 if
-    the gate input is a magnitude (a norm gate that is still open), else at 0.
+    the gate input is a magnitude or a square (a norm gate that is still open),
+    else at 0.
 
     Args:
         bias: Initial bias; an output starts open with the probability
@@ -489,8 +576,8 @@ class GumbelGate(Gate):
         temperature: Temperature of the relaxation; 2 / 3 in the official code.
         block_size: Outputs fire together in squares of 1, 2, 4 or 8.
         gate_input: ``residual`` (the paper), its ``magnitude`` (the official
-            code), or the ``frame`` (the paper's conditional-computation
-            baseline, section 4.2).
+            code) or ``square``, or the ``frame`` (the paper's
+            conditional-computation baseline, section 4.2).
         sensitivity: Score of a residual of mean magnitude 1 through a kernel
             of ones. Ours.
 
@@ -500,6 +587,7 @@ class GumbelGate(Gate):
 
     kind = 'learned'
     learns = True
+    has_kernel = True
 
     def __init__(
         self,
@@ -534,9 +622,8 @@ class GumbelGate(Gate):
 
     def attach(self, conv: nn.Module) -> None:
         """Make the gate's kernel (1, C_in, ...) and bias (1,)."""
-        # A linear layer is a convolution with a kernel of one position.
-        shape = (1, conv.in_channels, *(conv.weight.shape[2:] or (1, 1)))
-        start = 1.0 if self.gate_input == 'magnitude' else 0.0
+        shape = _kernel_shape(conv)
+        start = float(self.gate_input in ('magnitude', 'square'))
         self.weight = nn.Parameter(conv.weight.new_full(shape, start))
         self.bias = nn.Parameter(conv.weight.new_full((1,), self.initial_bias))
 
@@ -585,8 +672,7 @@ class GumbelGate(Gate):
         self, input_shape: torch.Size, output_shape: torch.Size, kernel: int
     ) -> int:
         """Count the overhead: a convolution with one output channel."""
-        positions = output_shape[0] * output_shape[2:].numel()
-        return positions * input_shape[1] * kernel
+        return _kernel_macs(input_shape, output_shape, kernel)
 
     def score(
         self, residual: Tensor, frame: Tensor, place: GatePlace
@@ -610,3 +696,15 @@ class GumbelGate(Gate):
             f'block_size={self.block_size}, '
             f'gate_input={self.gate_input!r}'
         )
+
+
+def _kernel_shape(conv: nn.Module) -> tuple[int, ...]:
+    # A linear layer is a convolution with a kernel of one position.
+    return 1, conv.in_channels, *(conv.weight.shape[2:] or (1, 1))
+
+
+def _kernel_macs(
+    input_shape: torch.Size, output_shape: torch.Size, kernel: int
+) -> int:
+    positions = output_shape[0] * output_shape[2:].numel()
+    return positions * input_shape[1] * kernel

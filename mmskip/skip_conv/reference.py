@@ -575,12 +575,13 @@ def _accumulated(x, memory, weight, bias, geometry, gate):
 
 def _fires(residual, x, memory, weight, geometry, gate):
     """Decide which outputs the gate wants computed, in inference."""
-    if gate.kind != 'learned':
+    if gate.weight is None:
         return gate_mask(
             residual, memory.scale, weight.shape[2:], geometry, gate
         )
     # The rounded sigmoid of Eq. 8; a NaN is computed, not hidden.
-    logits = gate_logits(residual, x, geometry, gate)
+    scale = None if gate.kind == 'learned' else memory.scale
+    logits = gate_logits(residual, x, geometry, gate, scale)
     return block_mask(~(logits <= 0), gate.block_size)
 
 

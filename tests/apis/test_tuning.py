@@ -70,9 +70,9 @@ def make_segments(count=4, length=6):
     ]
 
 
-def make_tuner(segments=None, **settings):
+def make_tuner(segments=None, kernels=False, **settings):
     model = make_model()
-    learn_thresholds(model)
+    learn_thresholds(model, kernels)
     options = dict(share=0.5, streams=2, frames=3) | settings
     return model, GateTuner(
         model, segments or make_segments(), TuneSettings(**options)
@@ -124,6 +124,33 @@ def test_only_what_may_learn_moves():
         'out.gate.log_factor',
     }
     assert not any(module.training for module in model.modules())
+
+
+def test_kernels_learn_beside_thresholds():
+    model, tuner = make_tuner(kernels=True)
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    list(tuner.run(1))
+    moved = {
+        k for k, v in model.state_dict().items() if (v != before[k]).any()
+    }
+    layers = ('backbone.0', 'backbone.3', 'out')
+    assert moved == {
+        f'{layer}.gate.{name}'
+        for layer in layers
+        for name in ('log_factor', 'log_kernel')
+    }
+    learned = thresholds_of_kernels(model)
+    found = freeze_thresholds(model)
+    assert found == pytest.approx(learned)
+    # What gates decide is what it was.
+    assert thresholds_of_kernels(model) == pytest.approx(learned)
+
+
+def thresholds_of_kernels(model):
+    return {
+        name: gate.params().bias.abs().sqrt().item()
+        for name, gate in norm_gates(model).items()
+    }
 
 
 def test_layers_learn_if_asked_to_and_the_teacher_does_not():

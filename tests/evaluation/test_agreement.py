@@ -189,3 +189,16 @@ def test_precision_looks_at_the_given_frames_and_classes_only():
     assert average_precisions(truth, found, range(3, 10))[1] < 70
     assert average_precisions(truth, [], range(3, 5)) == (0, 0)
     assert math.isnan(average_precisions([], found, range(3, 5))[1])
+
+
+def test_clips_agree_whose_best_class_is_the_same():
+    samples = [
+        [BaseDataElement(pred_score=torch.tensor(x)) for x in scores]
+        for scores in (
+            [[0.1, 0.9], [0.6, 0.4], [0.2, 0.8]],
+            [[0.4, 0.6], [0.7, 0.3], [0.9, 0.1]],
+        )
+    ]
+    measure, value = agreement(*samples)
+    assert measure == 'top-1'
+    assert value == pytest.approx(200 / 3)

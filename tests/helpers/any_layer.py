@@ -63,7 +63,7 @@ def gates(draw, channels, kernel):
             0.0,
             block_size,
             gate_input=draw(
-                st.sampled_from(['residual', 'magnitude', 'frame'])
+                st.sampled_from(['residual', 'magnitude', 'square', 'frame'])
             ),
             weight=torch.randn(size) / size.numel() ** 0.5,
             bias=torch.tensor([draw(st.sampled_from([-1.0, -0.2, 0.5]))]),

@@ -117,10 +117,13 @@ GateInput parse_gate_input(std::string_view name) {
   if (name == "magnitude") {
     return GateInput::kMagnitude;
   }
+  if (name == "square") {
+    return GateInput::kSquare;
+  }
   TORCH_CHECK_VALUE(
       name == "frame",
-      "expected a gate's input 'residual', 'magnitude' or 'frame', got '",
-      name, "'");
+      "expected a gate's input 'residual', 'magnitude', 'square' or 'frame', "
+      "got '", name, "'");
   return GateInput::kFrame;
 }
 

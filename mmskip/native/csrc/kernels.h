@@ -75,7 +75,7 @@ struct Activation {
 };
 
 // Inputs that a learned gate may convolve.
-enum class GateInput : int64_t { kResidual, kMagnitude, kFrame };
+enum class GateInput : int64_t { kResidual, kMagnitude, kSquare, kFrame };
 
 // A frame beside what is remembered of it. Maps are padded, 0 outside of the
 // image. Images are of floats or of bfloat16, here and below; references may
@@ -181,7 +181,8 @@ struct Following {
 };
 
 // When an output fires: not (statistic <= threshold). The statistic is, of a
-// norm gate, scale * mean^(1 / order), and of a learned gate sum + bias.
+// norm gate, scale * mean^(1 / order), and of a learned gate
+// scale^order * sum + bias.
 struct Rule {
   float threshold;
   int order;

@@ -126,8 +126,9 @@ MMSKIP_INLINE Vector seen(
   if constexpr (sizeof(T) == 1) {
     residual *= grid.step;
   }
-  return input == GateInput::kMagnitude ? magnitude_of(residual, false)
-                                        : residual;
+  return input == GateInput::kResidual
+      ? residual
+      : magnitude_of(residual, input == GateInput::kSquare);
 }
 
 // The products of one input position with `count` positions of the kernel.
@@ -187,6 +188,8 @@ MMSKIP_INLINE void score(
     learned_scores<GateInput::kResidual>(job, x, reference, scores);
   } else if (job.gate_input == GateInput::kMagnitude) {
     learned_scores<GateInput::kMagnitude>(job, x, reference, scores);
+  } else if (job.gate_input == GateInput::kSquare) {
+    learned_scores<GateInput::kSquare>(job, x, reference, scores);
   }
   if constexpr (sizeof(T) == sizeof(float)) {
     for (int64_t c = 0; job.subtract && c < C; ++c) {

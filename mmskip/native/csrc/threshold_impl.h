@@ -18,8 +18,9 @@ MMSKIP_INLINE void threshold_row(
   const float threshold = rule.threshold;
   if (rule.bias != nullptr) {
     const float bias = *rule.bias;
+    const float factor = rule.order == 2 ? scale * scale : scale;
     for (int64_t w = 0; w < width; ++w) {
-      to[w] = !(sum[w] + bias <= threshold);
+      to[w] = !(factor * sum[w] + bias <= threshold);
     }
   } else if (rule.order == 2) {
     for (int64_t w = 0; w < width; ++w) {
