@@ -486,9 +486,18 @@ MMSKIP_INLINE void sum_alone(
     float* to) {
   const T* weight = job.weight + first;
   Vector sums = load_up_to(job.bias + first, count);
-  for (int64_t t = 0; t < runs.count; ++t) {
-    sums += load_up_to(from + offsets[t] + first, count) *
-        load_up_to(weight + t * job.geometry->in_channels, count);
+  // A product and its sum stay side by side, and so one rounding, as they are
+  // where outputs share what they read.
+  const auto add = [&](const auto& values) MMSKIP_ALWAYS {
+    for (int64_t t = 0; t < runs.count; ++t) {
+      sums += values(from + offsets[t] + first) *
+          values(weight + t * job.geometry->in_channels);
+    }
+  };
+  if (count >= kLanes) {
+    add([](const auto* at) MMSKIP_ALWAYS { return load(at); });
+  } else {
+    add([&](const auto* at) MMSKIP_ALWAYS { return load_some(at, count); });
   }
   store(to, sums);
 }
