@@ -6,7 +6,7 @@ in bytes. Both follow the weights when these change.
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from typing import Any, NamedTuple
 
 import torch
@@ -92,20 +92,35 @@ class PackedKernels:
             (N, C_out, H_out, W_out); from oneDNN channels last.
         """
         geometry = padding, stride, dilation, groups
+        return self.convolve(x, weight, bias, geometry, Finish(activation))
+
+    def convolve(
+        self,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor | None,
+        geometry: tuple,
+        finish: 'Finish',
+    ) -> Tensor:
+        """Convolve images, and do what comes next, if possible in one pass.
+
+        Args:
+            x: See :meth:`conv2d`; the others, too.
+            weight: The same.
+            bias: The same.
+            geometry: Padding, stride, dilation and groups.
+            finish: What comes next.
+        """
+        padding, stride, dilation, groups = geometry
         if not _packs(x, weight, stride):
             y = F.conv2d(x, weight, bias, stride, padding, dilation, groups)
-            return activate(y, activation)
-        inside = activation if activation in _ACTIVATIONS else None
+            return finish.apply(y)
+        name, rest = finish.split(_ACTIVATIONS)
+        packed = self._packed(x, weight, geometry)
         y = torch.ops.mkldnn._convolution_pointwise(
-            x,
-            self._packed(x, weight, geometry),
-            bias,
-            *geometry,
-            _ACTIVATIONS[inside],
-            [],
-            '',
+            x, packed, bias, *geometry, _ACTIVATIONS[name], [], ''
         )
-        return activate(y, None if inside == activation else activation)
+        return rest.apply(y)
 
     def linear(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Multiply vectors as ``torch.nn.functional.linear`` does.
@@ -173,6 +188,18 @@ class Finish(NamedTuple):
     grid: Grid | None = None
     overwrites: bool = False
 
+    def split(
+        self, taken: Container[str | None]
+    ) -> tuple[str | None, 'Finish']:
+        """Tell what an operator does that takes these activations, no addend.
+
+        Returns:
+            The activation, and what is to be done afterwards.
+        """
+        if self.addend is None and self.activation in taken:
+            return self.activation, Finish(grid=self.grid)
+        return None, self
+
     def apply(self, y: Tensor) -> Tensor:
         """Do it after all, to sums that were stored."""
         if self.addend is not None:
@@ -199,21 +226,6 @@ class LowKernels(PackedKernels):
         super().__init__()
         self.grid = grid
 
-    def conv2d(
-        self,
-        x: Tensor,
-        weight: Tensor,
-        bias: Tensor | None,
-        stride: tuple[int, ...],
-        padding: tuple[int, ...],
-        dilation: tuple[int, ...],
-        groups: int,
-        activation: str | None = None,
-    ) -> Tensor:
-        """Convolve as ``PackedKernels`` do, in this precision."""
-        geometry = padding, stride, dilation, groups
-        return self.convolve(x, weight, bias, geometry, Finish(activation))
-
     def convolve(
         self,
         x: Tensor,
@@ -236,11 +248,7 @@ class LowKernels(PackedKernels):
             exporters are convolved in float32.
         """
         if not _is_low(x):
-            padding, stride, dilation, groups = geometry
-            y = super().conv2d(
-                x, weight, bias, stride, padding, dilation, groups
-            )
-            return finish.apply(y)
+            return super().convolve(x, weight, bias, geometry, finish)
         inside, rest = self._split(x, weight, geometry, finish)
         run = self._convolve_halves
         if self.grid is not None:
@@ -393,9 +401,8 @@ class LowKernels(PackedKernels):
         if not _is_low(x) or not x.numel():
             return finish.apply(F.linear(x, weight, bias))
         stored, vectors = _stored(x.dtype), x.reshape(-1, x.shape[-1])
-        fused = finish.addend is None and finish.activation in _AFTER_SUMS
-        name = finish.activation or 'none' if fused else 'none'
-        rest = Finish(grid=finish.grid) if fused else finish
+        name, rest = finish.split(_AFTER_SUMS)
+        name = _ACTIVATIONS[name]
         if self.grid is None:
             vectors = _rounded(vectors)
             packed = self._keep(

@@ -221,16 +221,12 @@ class PackedConv2d(nn.Conv2d):
         """
         if input.dim() == 3:
             return self(input[None])[0]
-        kernels, operands = self.packed, (input, self.weight, self.bias)
-        how = self.stride, self.padding, self.dilation, self.groups
-        activation = activation or self.activation
-        if not isinstance(kernels, LowKernels):
-            return kernels.conv2d(*operands, *how, activation)
-        stride, padding, dilation, groups = how
-        return kernels.convolve(
-            *operands,
-            (padding, stride, dilation, groups),
-            Finish(activation, addend, grid, overwrites),
+        return self.packed.convolve(
+            input,
+            self.weight,
+            self.bias,
+            (self.padding, self.stride, self.dilation, self.groups),
+            Finish(activation or self.activation, addend, grid, overwrites),
         )
 
 
