@@ -166,22 +166,30 @@ def halves(request, monkeypatch):
         pytest.skip('this CPU has no instructions for bfloat16')
 
 
+FLOATS = (torch.float32, torch.bfloat16)
+#: Layers by what they multiply and read: those with one filter per channel
+#: stay in bfloat16, and bytes are read by layers of bytes alone.
+LOW = [
+    *((name, None, given) for name in CONVS for given in FLOATS),
+    *(
+        (name, GRID, given)
+        for name in CONVS
+        if name != 'depthwise'
+        for given in (*FLOATS, torch.uint8)
+    ),
+]
+
+
 @pytest.mark.usefixtures('halves')
-@pytest.mark.parametrize('grid', [None, GRID], ids=['bfloat16', 'int8'])
-@pytest.mark.parametrize('given', [torch.float32, torch.bfloat16, torch.uint8])
+@pytest.mark.parametrize(('name', 'grid', 'given'), LOW)
 @pytest.mark.parametrize(
     'activation',
     [None, 'relu', 'silu', 'relu6', 'hardswish', 'leaky_relu:0.1'],
 )
-@pytest.mark.parametrize('name', CONVS)
 @torch.inference_mode()
 def test_low_sums_are_those_of_torch_rounded_once(
     name, activation, given, grid
 ):
-    if grid is None and given == torch.uint8:
-        pytest.skip('only layers of bytes read bytes')
-    if grid is not None and 'wise' in name and 'point' not in name:
-        pytest.skip('depthwise layers stay in bfloat16')
     shape, *how = CONVS[name]
     x, weight, bias = draw_whole(shape)
     expected = activate(F.conv2d(x, weight, bias, *how), activation)
