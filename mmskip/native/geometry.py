@@ -300,29 +300,21 @@ def output_size(
     geometry: ConvGeometry,
 ) -> tuple[int, ...]:
     """Compute the spatial size of the convolution's output."""
-    if geometry.transposed:
-        return tuple(
-            (size - 1) * s + d * (k - 1) + 1 - a - b
-            for size, k, (a, b), d, s in zip(
-                input_size,
-                kernel_size,
-                geometry.padding,
-                geometry.dilation,
-                geometry.stride,
-                strict=True,
-            )
-        )
-    return tuple(
-        (size + a + b - d * (k - 1) - 1) // s + 1
-        for size, k, (a, b), d, s in zip(
-            input_size,
-            kernel_size,
-            geometry.padding,
-            geometry.dilation,
-            geometry.stride,
-            strict=True,
-        )
-    )
+    sizes = []
+    for size, k, (a, b), d, s in zip(
+        input_size,
+        kernel_size,
+        geometry.padding,
+        geometry.dilation,
+        geometry.stride,
+        strict=True,
+    ):
+        reach = d * (k - 1) + 1
+        if geometry.transposed:
+            sizes.append((size - 1) * s + reach - a - b)
+        else:
+            sizes.append((size + a + b - reach) // s + 1)
+    return tuple(sizes)
 
 
 def conv_geometry(conv: nn.Module) -> ConvGeometry:

@@ -345,6 +345,7 @@ class _Transmit(Function):
         start: Tensor | None,
         *parameters: Tensor,
     ) -> tuple[Tensor, ...]:
+        """Transmit the frames, and keep what gates decided on each."""
         inputs = torch.empty_like(frames)
         last, kept = start, []
         for at, frame in enumerate(frames.unbind(1)):
@@ -372,6 +373,7 @@ class _Transmit(Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
+        """Compute the gradients of the frames and of the gate's weights."""
         frames, inputs, start, *parameters = ctx.saved_tensors
         of_inputs, *of_drawn = grads
         turns = len(ctx.kept)

@@ -7,8 +7,8 @@
 namespace mmskip {
 namespace {
 
-// The same of a transposed convolution, whose outputs read at some positions of
-// the kernel each.
+// Of a transposed convolution: each output reads some positions of the kernel,
+// so that each position is added to every stride-th output.
 void spread_sum_rows(
     const Geometry& g,
     const float* maps,
