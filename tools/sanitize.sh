@@ -55,6 +55,7 @@ env LD_PRELOAD="$asan:$ubsan" ASAN_OPTIONS=detect_leaks=0 \
     tests/native/test_library.py tests/native/test_plan.py \
     tests/native/test_plan_refusals.py tests/skip_conv/test_stream.py \
     tests/plan/test_accelerate_propagation.py \
-    tests/plan/test_accelerate_precision.py tests/plan/test_lower.py \
+    tests/plan/test_accelerate_precision.py \
+    tests/plan/test_accelerate_transposed.py tests/plan/test_lower.py \
     tests/plan/test_quantize.py tests/plan/test_fold_activations.py \
     tests/va_red2/test_native.py "$@"
