@@ -29,7 +29,7 @@ env:
 
 test: env
 	@echo 'Running the tests (usually 10 min on 2 cores).'
-	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile
+	@OMP_NUM_THREADS=1 $(PY) -m pytest -n 2 --dist loadfile --max-worker-restart=0
 
 sanitize: env
 	@tools/sanitize.sh

@@ -93,3 +93,12 @@ def test_a_display_that_cannot_be_opened_is_told(display, monkeypatch):
     monkeypatch.setenv('DISPLAY', ':987')
     with pytest.raises(InputError, match=r'got :987 \(.*--out'):
         check_display()
+
+
+@needs_display
+def test_windows_that_are_gone_do_not_end_the_tests(display, program):
+    gone = 12345
+    display.press(gone, 'q')
+    window = display.find('door')
+    display.press(window, 'q')
+    assert program.communicate(timeout=PATIENCE)[0] == 'shown\nended\n'

@@ -48,6 +48,13 @@ class Event(ctypes.Union):
     _fields_ = [('key', Key), ('message', Message), ('room', c_long * 24)]
 
 
+# Windows come and go while they are looked for. By itself, Xlib ends the
+# process at a question about one that is gone; with this it answers with 0.
+@ctypes.CFUNCTYPE(c_int, pointer, pointer)
+def go_on(line, error):
+    return 0
+
+
 class Display:
     """Runs a server of X11; use it as a context.
 
@@ -70,12 +77,14 @@ class Display:
         x = ctypes.CDLL('libX11.so.6')
         x.XOpenDisplay.restype = x.XDefaultRootWindow.restype = pointer
         x.XInternAtom.restype = x.XStringToKeysym.restype = c_ulong
+        x.XSetErrorHandler(go_on)
         self._x = x
         self._line = pointer(x.XOpenDisplay(self.name.encode()))
         self._root = x.XDefaultRootWindow(self._line)
         return self
 
     def __exit__(self, *_):
+        self._x.XCloseDisplay(self._line)
         self._server.terminate()
         self._server.communicate()
 
@@ -121,12 +130,11 @@ class Display:
         self._x.XFlush(self._line)
 
     def _search(self, window, title):
-        name = c_char_p()
+        name, children = c_char_p(), POINTER(c_ulong)()
         self._x.XFetchName(self._line, c_ulong(window), byref(name))
         if name.value == title:
             return window
         root, parent, number = c_ulong(), c_ulong(), c_uint()
-        children = POINTER(c_ulong)()
         numbers = byref(root), byref(parent), byref(children), byref(number)
         self._x.XQueryTree(self._line, c_ulong(window), *numbers)
         found = (self._search(w, title) for w in children[: number.value])
