@@ -2,7 +2,6 @@
 
 import importlib
 import os
-import socket
 
 import pytest
 import torch
@@ -21,6 +20,7 @@ from mmskip.apis.tuning import (
 )
 from mmskip.evaluation import norm_gates
 from tests.helpers.convs import make_video
+from tests.helpers.ports import free_port
 
 
 class Net(nn.Module):
@@ -256,9 +256,7 @@ def work(rank, folder, port):
 
 
 def test_two_processes_learn_what_one_does_with_twice_the_clips(tmp_path):
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        port = server.getsockname()[1]
+    port = free_port()
     method = 'spawn' if torch.cuda.is_available() else 'fork'
     torch.multiprocessing.start_processes(
         work, (tmp_path, port), nprocs=2, start_method=method

@@ -1,7 +1,6 @@
 """Two processes learn gates from half a batch each as one from all of it."""
 
 import os
-import socket
 from importlib import import_module
 
 import pytest
@@ -15,6 +14,7 @@ from torch import nn
 import mmskip
 from mmskip.apis.launch import close_launcher
 from mmskip.skip_conv import SkipConvMixin
+from tests.helpers.ports import free_port
 
 pytest.importorskip('mmdet')
 
@@ -155,9 +155,7 @@ def step_of_a_rank(rank, memory):
 def steps_of_ranks(tmp_path_factory):
     """Run both processes once; forks know all imports."""
     folder = tmp_path_factory.mktemp('ranks')
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        port = server.getsockname()[1]
+    port = free_port()
     # With a GPU, autograd has threads, which a fork would lack.
     method = 'spawn' if torch.cuda.is_available() else 'fork'
     torch.multiprocessing.start_processes(

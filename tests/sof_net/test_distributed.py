@@ -1,7 +1,6 @@
 """Two processes train what one would, through both stages."""
 
 import multiprocessing
-import socket
 
 import pytest
 import torch
@@ -9,6 +8,7 @@ import torch.distributed as dist
 from mmengine.model import MMDistributedDataParallel
 
 from mmskip.engine import WarmUpHook
+from tests.helpers.ports import free_port
 from tests.sof_net.nets import build_sof, data, samples, videos
 
 
@@ -42,9 +42,7 @@ def train(rank, port, answers):
     reason='new processes would import everything again',
 )
 def test_unused_policies_and_gradients_of_two_ranks():
-    with socket.socket() as probe:
-        probe.bind(('127.0.0.1', 0))
-        port = probe.getsockname()[1]
+    port = free_port()
     context = multiprocessing.get_context('fork')
     answers = context.Queue()
     workers = [

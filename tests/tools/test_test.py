@@ -1,6 +1,5 @@
 import json
 import runpy
-import socket
 import sys
 from pathlib import Path
 
@@ -10,6 +9,7 @@ import torch
 from mmengine.config import Config
 
 from mmskip.apis.errors import EXIT_MISTAKE, EXIT_OK, run_tool
+from tests.helpers.ports import free_port
 from tests.tools.conftest import TOOLS
 
 mmdet = pytest.importorskip('mmdet')
@@ -46,12 +46,6 @@ def assert_same_predictions(found, expected):
             torch.testing.assert_close(
                 a['pred_instances'][name], value, rtol=1e-5, atol=1e-6
             )
-
-
-def free_port():
-    with socket.socket() as server:
-        server.bind(('127.0.0.1', 0))
-        return server.getsockname()[1]
 
 
 def test_metrics_and_predictions_are_saved(reference):

@@ -1,3 +1,4 @@
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from mmengine.optim import OptimWrapper
 
 from mmskip.apis import UserError
 from mmskip.apis.errors import EXIT_MISTAKE, EXIT_OK, run_tool
+from tests.helpers.ports import free_port
 from tests.tools.conftest import TOOLS
 
 
@@ -171,3 +173,25 @@ def test_the_scripts_say_what_they_expect(run_command, script, usage):
     done = run_command(TOOLS / script)
     assert done.returncode == EXIT_MISTAKE
     assert usage in done.stderr
+
+
+def test_two_machines_train_together(setup, run_command, tmp_path):
+    """Each runs the script with its rank; here both are this machine."""
+    script, work_dir = TOOLS / 'dist_train.sh', tmp_path / 'work'
+    options = ['--work-dir', work_dir, '--seed', '0']
+    variables = dict(NNODES='2', PORT=str(free_port()), OMP_NUM_THREADS='1')
+
+    def train(rank):
+        return run_command(
+            script, setup.config, 1, *options, NODE_RANK=str(rank), **variables
+        )
+
+    with ThreadPoolExecutor(2) as machines:
+        done = list(machines.map(train, range(2)))
+    assert [one.returncode for one in done] == [EXIT_OK] * 2, done
+    # Two batches of two of the four images are one iteration of both.
+    assert {path.name for path in work_dir.glob('*.pth')} == {
+        'iter_1.pth', 'iter_2.pth',
+    }  # fmt: skip
+    log = next(work_dir.glob('*/*.log')).read_text()
+    assert 'GPU number: 2' in log

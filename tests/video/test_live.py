@@ -1,6 +1,5 @@
 import os
 import signal
-import socket
 import threading
 import time
 from contextlib import contextmanager, suppress
@@ -14,6 +13,7 @@ from mmskip.reading import InputError
 from mmskip.video import LiveOptions, LiveReader, open_reader
 from mmskip.video.reader import DEFAULT_FPS
 from tests.apis.fakes import noise_frames, static_frames
+from tests.helpers.ports import free_port
 from tests.video.rtsp import rtsp_camera
 from tests.video.stalling import Faults, camera, stalling_camera
 from tests.video.videos import write_frames
@@ -195,8 +195,7 @@ def test_memory_and_threads_do_not_grow_with_reconnects():
 
 
 def test_a_camera_that_is_not_there_yet_is_waited_for_if_asked():
-    with socket.create_server(('127.0.0.1', 0)) as server:
-        port = server.getsockname()[1]
+    port = free_port()
     options = replace(QUICK, waits=True)
     said = []
     address = f'http://127.0.0.1:{port}/'
