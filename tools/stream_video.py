@@ -57,7 +57,7 @@ from mmskip.video import (
 )
 from mmskip.video.health import Metrics
 from mmskip.video.regions import read_polygon
-from mmskip.video.tracks import Tracker
+from mmskip.video.tracks import LOW_SCORE, Tracker
 from mmskip.visualization import PredictionDrawer
 
 #: Powers of 1024 and of 1000.
@@ -174,6 +174,13 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         help='give objects an id that stays the same',
     )
     group.add_argument(
+        '--track-score',
+        type=float,
+        metavar='SCORE',
+        help='objects found with a higher score begin a track (0.7), with '
+        '--track or --pose; lower it for a detector whose scores are low',
+    )
+    group.add_argument(
         '--show',
         action='store_true',
         help='show the pictures in a window; close it or press q to end',
@@ -247,6 +254,14 @@ def check_args(
             'a .txt of MOTChallenge holds tracked objects: expected --track '
             'with it'
         )
+    if args.track_score is not None:
+        if not (args.track or args.pose):
+            parser.error('--track-score: expected --track or --pose with it')
+        if not LOW_SCORE <= args.track_score <= 1:
+            parser.error(
+                f'--track-score must be in [{LOW_SCORE}, 1], got '
+                f'{args.track_score}'
+            )
     if args.pose and args.bbox:
         parser.error('expected either --pose or --bbox, got both')
 
@@ -417,12 +432,16 @@ class CameraMaker:
             with_mask=draws and args.show_mask,
             policy=self._policy,
             region=options.make_region(),
-            tracker=Tracker() if tracks else None,
+            tracker=self._make_tracker() if tracks else None,
             classes=args.classes,
         )
         if pose is None:
             return stream
-        return PeoplePose(stream, pose, Tracker())
+        return PeoplePose(stream, pose, self._make_tracker())
+
+    def _make_tracker(self) -> Tracker:
+        score = self._args.track_score
+        return Tracker() if score is None else Tracker(begin=score)
 
     def _make_sinks(
         self, options: CameraOptions, camera: Camera

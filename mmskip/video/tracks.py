@@ -8,6 +8,9 @@ from torch import Tensor
 
 from mmskip.reading import InputError
 
+#: Boxes with a lower score are on no track.
+LOW_SCORE = 0.1
+
 Sample = TypeVar('Sample', bound=BaseDataElement)
 
 
@@ -22,7 +25,8 @@ class Tracker:
 
     Args:
         begin: Only boxes with a score above it begin a track.
-        high: Boxes with a score above it are matched first.
+        high: Boxes with a score above it are matched first; default a tenth
+            below ``begin``, as in ByteTrack, but not below ``low``.
         low: Those with a score between this and ``high`` only continue a
             track that was found in the frame before.
         min_overlap: IoU of a box with the predicted place of its track from
@@ -41,12 +45,14 @@ class Tracker:
     def __init__(
         self,
         begin: float = 0.7,
-        high: float = 0.6,
-        low: float = 0.1,
+        high: float | None = None,
+        low: float = LOW_SCORE,
         min_overlap: float = 0.2,
         confirm: int = 3,
         retain: int = 30,
     ) -> None:
+        if high is None:
+            high = max(low, begin - 0.1)
         if not 0 <= low <= high <= begin <= 1 or not 0 <= min_overlap < 1:
             raise InputError(
                 'expected thresholds 0 <= low <= high <= begin <= 1 and '

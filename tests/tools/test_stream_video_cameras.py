@@ -1,6 +1,7 @@
 import json
 import os
 import urllib.request
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -119,6 +120,21 @@ def test_tracks_go_to_all_logs(run):
     assert os.path.exists('a.txt')
 
 
+def test_the_score_that_begins_a_track_is_an_option(run):
+    pytest.importorskip('lap')
+    write_video('a.avi', static_frames(5, SIZE))
+    rows = {}
+    for score in (0.1, 1.0):
+        code, _, _ = run(
+            'a.avi', '--track', '--track-score', str(score), '--score-thr',
+            '0', '--json', 'a.txt',
+        )  # fmt: skip
+        assert code == EXIT_OK
+        rows[score] = Path('a.txt').read_text().splitlines()
+    assert rows[0.1]
+    assert not rows[1.0]
+
+
 def test_figures_are_served_while_it_runs(run, monkeypatch):
     pytest.importorskip('prometheus_client')
     write_video('a.avi', static_frames(4, SIZE))
@@ -152,6 +168,8 @@ def test_memory_that_is_too_much_is_refused(run):
         (['a.avi', '--workers', '0'], '--workers must be positive'),
         (['a.avi', '--json', 'a.txt'], 'expected --track'),
         (['a.avi', '--region', '1,2,3'], '--region'),
+        (['a.avi', '--track-score', '0.5'], 'expected --track or --pose'),
+        (['a.avi', '--track', '--track-score', '0.05'], 'in [0.1, 1], got'),
     ],
 )
 def test_options_that_cannot_be_are_refused(run, capsys, options, text):

@@ -107,6 +107,20 @@ def test_a_weak_box_goes_on_with_a_track_over_a_gap():
     assert ids_of(tracker, 8, (32, 50), scores=[0.2]) == [1]
 
 
+@pytest.mark.parametrize('begin', [0.2, 0.45])
+def test_a_detector_with_low_scores_has_tracks_too(begin):
+    """RTMDet-nano gives persons 0.3 to 0.6."""
+    points = (50, 50), (100, 50)
+    scores = [begin + 0.05, begin - 0.05]
+    given = {}
+    for options in ({}, dict(begin=begin)):
+        tracker = Tracker(**options)
+        for index in range(5):
+            ids = ids_of(tracker, index, *points, scores=scores)
+        given[bool(options)] = ids
+    assert given == {False: [-1, -1], True: [1, -1]}
+
+
 @pytest.mark.parametrize('weak', [0.4, 0.65])
 def test_a_weak_box_begins_no_track(weak):
     tracker = Tracker(begin=0.7, high=0.6, low=0.1)
