@@ -19,15 +19,15 @@ constexpr uint64_t kMask = (UINT64_C(1) << kBits) - 1;
 // Turns of waiting after which the core is offered to others.
 constexpr int kSpins = 2000;
 
-uint64_t ticket_of(uint64_t job, uint64_t count) {
-  return job << (2 * kBits) | count << kBits;
+uint64_t ticket_of(uint64_t job, uint64_t end, uint64_t next) {
+  return job << (2 * kBits) | end << kBits | next;
 }
 
 uint64_t number_of(uint64_t ticket) {
   return ticket >> (2 * kBits);
 }
 
-int64_t count_of(uint64_t ticket) {
+int64_t end_of(uint64_t ticket) {
   return ticket >> kBits & kMask;
 }
 
@@ -107,6 +107,8 @@ class Crew::Leading {
   Leading& operator=(const Leading&) = delete;
 };
 
+Crew::Crew(int64_t threads) : num_parts_(std::min(threads, kMostParts)) {}
+
 bool Crew::can_lead() {
   return at::get_num_threads() > 1 && !at::in_parallel_region() &&
       led == nullptr;
@@ -117,7 +119,7 @@ void Crew::start(Lead lead, const void* job) {
     lead(job);
     return;
   }
-  Crew crew;
+  Crew crew(at::get_num_threads());
   if (contention.turns_away(crew.begun_)) {
     crew.is_alone_ = true;
     const Leading leading(&crew);
@@ -127,7 +129,7 @@ void Crew::start(Lead lead, const void* job) {
   Clock::time_point led_until;
   at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t begin, int64_t) {
     if (begin > 0) {
-      crew.help();
+      crew.help(begin);
       return;
     }
     const Leading leading(&crew);
@@ -162,26 +164,29 @@ void Crew::hand_out(int64_t count, Task task, const void* job) {
   }
 }
 
-bool Crew::take_one(uint64_t& ticket) {
-  while (next_of(ticket) < count_of(ticket)) {
-    // Job and task stay what they are until this task is done.
-    if (ticket_.compare_exchange_weak(
-            ticket, ticket + 1, std::memory_order_acq_rel,
-            std::memory_order_acquire)) {
-      task_.load(std::memory_order_relaxed)(
-          job_.load(std::memory_order_relaxed), next_of(ticket));
-      done_.fetch_add(1, std::memory_order_release);
-      return true;
+bool Crew::take_one(int64_t thread) {
+  for (int64_t i = 0; i < num_parts_; ++i) {
+    std::atomic<uint64_t>& part = parts_[(thread + i) % num_parts_].ticket;
+    uint64_t ticket = part.load(std::memory_order_acquire);
+    while (next_of(ticket) < end_of(ticket)) {
+      // Job and task stay what they are until this task is done.
+      if (part.compare_exchange_weak(
+              ticket, ticket + 1, std::memory_order_acq_rel,
+              std::memory_order_acquire)) {
+        task_.load(std::memory_order_relaxed)(
+            job_.load(std::memory_order_relaxed), next_of(ticket));
+        done_.fetch_add(1, std::memory_order_release);
+        return true;
+      }
     }
   }
   return false;
 }
 
-void Crew::help() {
+void Crew::help(int64_t helper) {
   Patience patience;
   while (!dismissed_.load(std::memory_order_acquire)) {
-    uint64_t ticket = ticket_.load(std::memory_order_acquire);
-    if (take_one(ticket)) {
+    if (take_one(helper)) {
       patience.renew();
     } else {
       patience.wait();
@@ -194,12 +199,15 @@ void Crew::finish(int64_t count, Task task, const void* job) {
   job_.store(job, std::memory_order_relaxed);
   done_.store(0, std::memory_order_relaxed);
   const uint64_t number =
-      number_of(ticket_.load(std::memory_order_relaxed)) + 1;
-  ticket_.store(ticket_of(number, count), std::memory_order_release);
-  uint64_t ticket = ticket_.load(std::memory_order_acquire);
-  while (take_one(ticket)) {
+      number_of(parts_[0].ticket.load(std::memory_order_relaxed)) + 1;
+  for (int64_t i = 0; i < num_parts_; ++i) {
+    parts_[i].ticket.store(
+        ticket_of(
+            number, (i + 1) * count / num_parts_, i * count / num_parts_),
+        std::memory_order_release);
+  }
+  while (take_one(0)) {
     ++own_tasks_;
-    ticket = ticket_.load(std::memory_order_acquire);
   }
   tasks_ += count;
   wait_for(count);

@@ -23,7 +23,8 @@ class Crew {
 
   // Runs task(i) for all i in [0, count), in any order, in all threads of the
   // crew that this thread leads; without one in a crew for these tasks. At
-  // most 2^20 tasks.
+  // most 2^20 tasks. Each thread begins with a part of them that is its own,
+  // as what lies there is in its cache since the step before.
   template <typename Task>
   static void share(int64_t count, const Task& task) {
     hand_out(
@@ -35,6 +36,8 @@ class Crew {
   }
 
  private:
+  explicit Crew(int64_t threads);
+
   using Lead = void (*)(const void* job);
   using Task = void (*)(const void* job, int64_t index);
 
@@ -46,9 +49,11 @@ class Crew {
   using Clock = std::chrono::steady_clock;
   class Leading;
 
-  void help();
-  // Takes a task of the job in the ticket, if one is left.
-  bool take_one(uint64_t& ticket);
+  // What a helper does, who is known by a number.
+  void help(int64_t helper);
+  // Takes a task, of a thread's own part as long as one is left there; false
+  // if none is left at all.
+  bool take_one(int64_t thread);
   void finish(int64_t count, Task task, const void* job);
   // Waits until so many tasks of the job are done.
   void wait_for(int64_t count);
@@ -58,11 +63,17 @@ class Crew {
   // The crew that a thread leads.
   static thread_local Crew* led;
 
-  // Number of the job, of its tasks, and of the next one to take.
-  std::atomic<uint64_t> ticket_{0};
+  // The tasks of a job that a thread begins with: number of the job, end of the
+  // part, and the next task to take.
+  struct alignas(64) Part {
+    std::atomic<uint64_t> ticket{0};
+  };
+  static constexpr int64_t kMostParts = 16;
+  Part parts_[kMostParts];
+  const int64_t num_parts_;
   std::atomic<int64_t> done_{0};
   std::atomic<bool> dismissed_{false};
-  // Of the job whose number is in the ticket.
+  // Of the job whose number is in the tickets.
   std::atomic<Task> task_{nullptr};
   std::atomic<const void*> job_{nullptr};
 

@@ -7,6 +7,7 @@
 #include <numeric>
 
 #include "arguments.h"
+#include "runs.h"
 #include "share_rows.h"
 
 namespace mmskip {
@@ -198,21 +199,6 @@ void Frame::renew(
   const int64_t step = g_.streams * g_.padded_size();
   const int64_t maps =
       reads_frames() ? 0 : score_maps(g_, gate_.kernel != nullptr);
-  const auto is_renewed = [&](int64_t i) {
-    return residuals_.changed[i] &&
-        (transmitted == nullptr || transmitted[i]);
-  };
-  // The next position from i on that is renewed.
-  const auto next = [&](int64_t i, int64_t end) {
-    while (i < end && !is_renewed(i)) {
-      uint64_t eight = 1;
-      if (i + 8 <= end) {
-        std::memcpy(&eight, residuals_.changed + i, sizeof(eight));
-      }
-      i += eight == 0 ? 8 : 1;
-    }
-    return i;
-  };
   const int64_t changed =
       std::accumulate(counts_, counts_ + rows, INT64_C(0));
   const int64_t grain =
@@ -223,25 +209,23 @@ void Frame::renew(
         continue;
       }
       const int64_t padded = g_.padded_row(row);
-      for (int64_t i = padded; i < padded + g_.width;) {
-        // What is renewed side by side is copied at once.
-        const int64_t first = next(i, padded + g_.width);
-        i = first;
-        while (i < padded + g_.width && is_renewed(i)) {
-          residuals_.changed[i] = 0;
-          for (int64_t k = 0; k < maps; ++k) {
-            residuals_.scores[k * step + i] = 0;
-          }
-          ++i;
+      uint8_t* const own = residuals_.changed + padded;
+      // What is renewed side by side is copied at once.
+      const auto copy = [&](int64_t first, int64_t last) {
+        std::memset(own + first, 0, last - first);
+        for (int64_t k = 0; k < maps; ++k) {
+          float* const scores = residuals_.scores + k * step + padded;
+          std::fill(scores + first, scores + last, 0.0f);
         }
-        if (i == first) {
-          break;
-        }
-        const int64_t at = row * g_.width + first - padded;
+        const int64_t at = row * g_.width + first;
         put_values(
-            x + at * C, reference.grid, (i - first) * C,
-            reference.image + (reference.is_padded ? first : at) * C);
-      }
+            x + at * C, reference.grid, (last - first) * C,
+            reference.image +
+                (reference.is_padded ? padded + first : at) * C);
+      };
+      for_runs(
+          own, transmitted == nullptr ? nullptr : transmitted + padded,
+          g_.width, copy);
     }
   });
 }

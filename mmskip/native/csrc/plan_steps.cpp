@@ -8,6 +8,7 @@
 #include "plan.h"
 #include "frame.h"
 #include "layout.h"
+#include "runs.h"
 #include "share_rows.h"
 
 namespace mmskip {
@@ -33,19 +34,58 @@ void check_type(const at::Tensor& image, const at::Tensor& result) {
       image.scalar_type(), " on ", image.device());
 }
 
-// Copies values, which may be few: then a call would take longer than they do.
+// Pixels of a row of an image, and where they go in a row of a wider one.
 template <typename T>
-void copy_values(const T* from, int64_t count, T* to) {
-  if (count > 16) {
-    std::memcpy(to, from, count * sizeof(T));
+struct RowCopy {
+  const T* from;
+  // From one pixel to the next, and from one channel to the next.
+  int64_t beside, across;
+  T* to;
+  int64_t step;
+  int64_t channels;
+};
+
+// Copies pixels that are set in a map, or all. With so few channels that a call
+// would take longer than the copy, their number is `few`; otherwise it is 0.
+template <int few, typename T>
+void copy_pixels(const RowCopy<T>& row, const uint8_t* map, int64_t width) {
+  const auto copy = [&](int64_t w) {
+    const T* pixel = row.from + w * row.beside;
+    T* to = row.to + w * row.step;
+    if (row.across == 1) {
+      std::memcpy(to, pixel, (few > 0 ? few : row.channels) * sizeof(T));
+      return;
+    }
+    for (int64_t c = 0; c < row.channels; ++c) {
+      to[c] = pixel[c * row.across];
+    }
+  };
+  if (map != nullptr) {
+    for_each_set(map, width, copy);
     return;
   }
-  int64_t i = 0;
-  for (; i + 4 <= count; i += 4) {
-    std::memcpy(to + i, from + i, 4 * sizeof(T));
+  for (int64_t w = 0; w < width; ++w) {
+    copy(w);
   }
-  for (; i < count; ++i) {
-    to[i] = from[i];
+}
+
+template <typename T>
+void copy_row(const RowCopy<T>& row, const uint8_t* map, int64_t width) {
+  switch (row.channels) {
+    case 1:
+      return copy_pixels<1>(row, map, width);
+    case 3:
+      return copy_pixels<3>(row, map, width);
+    case 4:
+      return copy_pixels<4>(row, map, width);
+    case 8:
+      return copy_pixels<8>(row, map, width);
+    case 16:
+      return copy_pixels<16>(row, map, width);
+    case 32:
+      return copy_pixels<32>(row, map, width);
+    default:
+      return copy_pixels<0>(row, map, width);
   }
 }
 
@@ -92,47 +132,15 @@ void copy_channels(
                 width = image.size(3), across = image.stride(1),
                 beside = image.stride(3);
   const T* from = static_cast<const T*>(image.const_data_ptr());
-  const auto copy_row = [&](int64_t at) {
-    const int64_t some = changed == nullptr
-        ? width
-        : std::count(changed + at * width, changed + (at + 1) * width, 1);
-    if (some == 0) {
-      return;
-    }
-    // Of few channels here and there: a branch for each position would be
-    // guessed wrong too often.
-    const bool scattered = changed != nullptr && across == 1 &&
-        channels <= 4 && 8 * some >= width && some < width;
-    const T* line = from + at / height * image.stride(0) +
-        at % height * image.stride(2);
-    for (int64_t w = 0; w < width; ++w) {
-      const T* pixel = line + w * beside;
-      T* begin = to + (at * width + w) * step;
-      if (scattered) {
-        const bool is_new = changed[at * width + w] != 0;
-        for (int64_t c = 0; c < channels; ++c) {
-          const T now = pixel[c], before = begin[c];
-          begin[c] = is_new ? now : before;
-        }
-        continue;
-      }
-      if (some < width && !changed[at * width + w]) {
-        continue;
-      }
-      if (across == 1) {
-        copy_values(pixel, channels, begin);
-        continue;
-      }
-      for (int64_t c = 0; c < channels; ++c) {
-        begin[c] = pixel[c * across];
-      }
-    }
-  };
   share_rows(
       image.size(0) * height, grain_of(width * channels),
       [&](int64_t begin, int64_t end) {
         for (int64_t at = begin; at < end; ++at) {
-          copy_row(at);
+          const T* line = from + at / height * image.stride(0) +
+              at % height * image.stride(2);
+          copy_row<T>(
+              {line, beside, across, to + at * width * step, step, channels},
+              changed == nullptr ? nullptr : changed + at * width, width);
         }
       });
 }

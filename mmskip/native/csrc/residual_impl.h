@@ -2,6 +2,7 @@
 // Part of kernels_impl.h.
 #pragma once
 
+#include "runs.h"
 #include "vector_impl.h"
 
 namespace mmskip {
@@ -302,32 +303,27 @@ MMSKIP_INLINE int32_t compare_candidates(
   const int64_t C = job.geometry->in_channels, width = job.geometry->width;
   const bool reads_frames =
       job.gate != nullptr && job.gate_input == GateInput::kFrame;
+  for_runs(
+      candidates, nullptr, width,
+      [&](int64_t first, int64_t last) MMSKIP_ALWAYS {
+        if (shares_vectors(job)) {
+          compare_positions(job, x, reference, padded, first, last);
+          return;
+        }
+        for (int64_t w = first; w < last; ++w) {
+          if (reads_frames) {
+            learned_scores<GateInput::kFrame>(
+                job, x + w * C, reference, job.scores + padded + w);
+          }
+          // What changes lies together: the row below is likely to be next.
+          prefetch(reference + (width + w) * C, C);
+          compare_position(job, x + w * C, reference + w * C, padded + w);
+        }
+      });
+  // Also what had changed before, and has not been transmitted.
   int32_t count = 0;
   for (int64_t w = 0; w < width; ++w) {
-    if (are_zero(candidates + w, width - w) &&
-        are_zero(job.changed + padded + w, width - w)) {
-      w += kBytes - 1;
-      continue;
-    }
-    if (candidates[w] == 0) {
-      count += job.changed[padded + w];
-      continue;
-    }
-    if (shares_vectors(job)) {
-      const int64_t first = w;
-      while (w + 1 < width && candidates[w + 1] != 0) {
-        ++w;
-      }
-      count += compare_positions(job, x, reference, padded, first, w + 1);
-      continue;
-    }
-    if (reads_frames) {
-      learned_scores<GateInput::kFrame>(
-          job, x + w * C, reference, job.scores + padded + w);
-    }
-    // What changes lies together: the row below is likely to be next.
-    prefetch(reference + (width + w) * C, C);
-    count += compare_position(job, x + w * C, reference + w * C, padded + w);
+    count += job.changed[padded + w];
   }
   return count;
 }

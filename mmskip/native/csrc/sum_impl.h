@@ -3,6 +3,7 @@
 #pragma once
 
 #include "activation_impl.h"
+#include "runs.h"
 
 namespace mmskip {
 namespace {
@@ -92,27 +93,30 @@ void add_marked(const Sum<T>& job, int64_t row, const uint8_t* mask) {
     enlarges |= job.factors[i] != 1;
   }
   T* to = job.result + row * job.width * job.channels;
-  for (int64_t w = 0, end; w < job.width; w = end) {
-    end = w + 1;
-    if (are_zero(mask + w, job.width - w)) {
-      end = w + kBytes;
-    }
-    if (!mask[w]) {
-      continue;
-    }
-    // Neighbours are added at once.
-    while (!scales && !enlarges && end < job.width && mask[end]) {
-      ++end;
-    }
+  const auto add = [&](int64_t first, int64_t last) MMSKIP_ALWAYS {
     for (int64_t i = 0; i < job.count; ++i) {
-      const int64_t at = enlarges ? w / job.factors[i] : w;
+      const int64_t at = enlarges ? first / job.factors[i] : first;
       from[i] = starts[i] + at * job.channels;
     }
     // As in compare_candidates().
-    prefetch(to + (job.width + w) * job.channels, (end - w) * job.channels);
+    prefetch(
+        to + (job.width + first) * job.channels,
+        (last - first) * job.channels);
     add_channels<kind, scales>(
-        job, from, to + w * job.channels, (end - w) * job.channels);
-  }
+        job, from, to + first * job.channels, (last - first) * job.channels);
+  };
+  for_runs(
+      mask, nullptr, job.width,
+      [&](int64_t first, int64_t last) MMSKIP_ALWAYS {
+        // Neighbours are added at once.
+        if (!scales && !enlarges) {
+          add(first, last);
+          return;
+        }
+        for (int64_t w = first; w < last; ++w) {
+          add(w, w + 1);
+        }
+      });
 }
 
 template <bool scales, typename T>
