@@ -446,13 +446,19 @@ MMSKIP_INLINE int32_t follow_positions(
   }
   int32_t changed = single;
   mask[left] = single;
-  for (int64_t w = left; !single && w < right; ++w) {
-    uint8_t any_other = 0;
-    for (int64_t c = 0; c < C; ++c) {
-      any_other |= others[(w - left) * C + c];
+  if (!single) {
+    // Of each value whether it or one of the C - 1 behind it is another.
+    uint8_t joined[kCompared + kLanes];
+    __builtin_memcpy(joined, others, count);
+    for (int64_t c = 1; c < C; ++c) {
+      for (int64_t i = 0; i < count - c; ++i) {
+        joined[i] |= others[i + c];
+      }
     }
-    mask[w] = any_other;
-    changed += any_other;
+    for (int64_t w = 0; w < right - left; ++w) {
+      mask[left + w] = joined[w * C];
+      changed += joined[w * C];
+    }
   }
   // What has not changed is what it is rounded to.
   for (int64_t c = 0; c < count; c += kLanes) {

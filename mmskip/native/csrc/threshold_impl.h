@@ -7,6 +7,32 @@
 namespace mmskip {
 namespace {
 
+// Decides without a root or a division where that is certain: sums far enough
+// from the one that a threshold stands for. Returns false if any is not.
+MMSKIP_INLINE bool threshold_plainly(
+    const Rule& rule,
+    float scale,
+    float positions,
+    const float* sum,
+    uint8_t* to,
+    int64_t width) {
+  // More than any rounding, of numbers that are far from the smallest.
+  constexpr float kMargin = 1e-5f, kLeast = 1e-30f, kMost = 1e30f;
+  const float reach = rule.threshold / scale;
+  const float bound = (rule.order == 2 ? reach * reach : reach) * positions;
+  if (!(reach > 0 && scale > 0 && bound > kLeast && bound < kMost)) {
+    return false;
+  }
+  const float low = bound * (1 - kMargin), high = bound * (1 + kMargin);
+  uint8_t open = 0;
+  for (int64_t w = 0; w < width; ++w) {
+    const uint8_t may = !(sum[w] <= low), does = sum[w] > high;
+    to[w] = does;
+    open |= may ^ does;
+  }
+  return open == 0;
+}
+
 // Not `>`: a NaN is computed, not hidden.
 MMSKIP_INLINE void threshold_row(
     const Rule& rule,
@@ -22,7 +48,12 @@ MMSKIP_INLINE void threshold_row(
     for (int64_t w = 0; w < width; ++w) {
       to[w] = !(factor * sum[w] + bias <= threshold);
     }
-  } else if (rule.order == 2) {
+    return;
+  }
+  if (threshold_plainly(rule, scale, positions, sum, to, width)) {
+    return;
+  }
+  if (rule.order == 2) {
     for (int64_t w = 0; w < width; ++w) {
       to[w] = !(scale * __builtin_sqrtf(sum[w] / positions) <= threshold);
     }
