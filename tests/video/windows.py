@@ -106,6 +106,10 @@ class Display:
             time.sleep(0.05)
         raise AssertionError(f'there is no window {title}')
 
+    def has(self, title):
+        """Tell whether there is a window."""
+        return self._search(self._root, title.encode()) is not None
+
     def press(self, window, key):
         """Press a key in a window."""
         symbol = c_ulong(self._x.XStringToKeysym(key.encode()))
