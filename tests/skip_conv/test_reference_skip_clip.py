@@ -141,11 +141,11 @@ def test_gradients_reach_weights_bias_gate_and_every_frame(rule):
 @pytest.mark.parametrize('seed', range(3))
 def test_accumulated_gates_get_the_gradient_of_their_product(seed):
     generator = torch.Generator().manual_seed(seed)
-    clip = torch.randn(1, 2, 1, 6, 6, generator=generator)
-    share = torch.tensor(0.9).expand(1, 1, 6, 6)
+    clip = torch.randn(1, 2, 1, 6, 6, generator=generator).double()
+    share = torch.tensor(0.9).double().expand(1, 1, 6, 6)
     gates = torch.bernoulli(share, generator=generator).requires_grad_()
     assert 0 in gates
-    weight = torch.ones(1, 1, 3, 3)
+    weight = torch.ones(1, 1, 3, 3, dtype=torch.float64)
 
     gate = FixedGate(lambda r, x: gates, gates)
     outputs, _ = skip_clip(clip, weight, None, gate, place_of(), 'accumulated')
