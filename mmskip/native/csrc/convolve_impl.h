@@ -217,7 +217,7 @@ constexpr int kTileOf = sizeof(T) == sizeof(BFloat16) ? kTile * 2 / 3 : kTile;
 
 // What outputs of one block of channels come to.
 struct Sums {
-  float of[kTile > 16 ? kTile : 16][kBlock];
+  float of[kTile][kBlock];
 };
 
 template <int pixels, int vectors, typename T>
@@ -265,45 +265,6 @@ MMSKIP_INLINE int64_t sum_largest_tile(
   return 1;
 }
 
-// Channels [first, first + count) of an output, which lies at `to`; `signal` is
-// where what is given to the activation is kept of it, null if nowhere.
-template <ActivationKind kind, bool biased, typename T>
-MMSKIP_INLINE void finish_output(
-    const Convolution<T>& job,
-    const float* sums,
-    ValueOf<T>* to,
-    ValueOf<T>* signal,
-    int64_t first,
-    int64_t count) {
-  to += first;
-  signal = signal == nullptr ? nullptr : signal + first;
-  for (int64_t c = 0; c < count; c += kLanes) {
-    const int64_t left = count - c;
-    if (left >= kLanes) {
-      Vector sum = biased ? load(sums + c)
-                          : load(sums + c) + load(job.bias + first + c);
-      if constexpr (sizeof(T) == 1) {
-        sum *= load(job.scale + first + c);
-      }
-      store(to + c, activate<kind>(sum, job.activation));
-      if (signal != nullptr) {
-        store(signal + c, sum);
-      }
-      continue;
-    }
-    Vector sum = biased
-        ? load_some(sums + c, left)
-        : load_some(sums + c, left) + load_some(job.bias + first + c, left);
-    if constexpr (sizeof(T) == 1) {
-      sum *= load_some(job.scale + first + c, left);
-    }
-    store_some(to + c, activate<kind>(sum, job.activation), left);
-    if (signal != nullptr) {
-      store_some(signal + c, sum, left);
-    }
-  }
-}
-
 // What the outputs of a chunk have in common.
 template <typename T>
 struct Chunk {
@@ -320,17 +281,64 @@ struct Chunk {
   int64_t size;
 };
 
-// Output `at` of a chunk. The bias is added, unless sums are biased already.
-template <bool biased, typename T>
+// Channels of outputs [begin, end) of a chunk, as many as fit into a vector, or
+// `some` of them; `row(at)` is where the sums of one are.
+template <ActivationKind kind, bool biased, bool whole, typename T, typename Row>
+MMSKIP_INLINE void finish_channels(
+    const Chunk<T>& chunk,
+    const Row& row,
+    int64_t begin,
+    int64_t end,
+    int64_t channel,
+    int64_t some) {
+  const Convolution<T>& job = chunk.job;
+  const auto load_floats = [&](const float* from) MMSKIP_ALWAYS {
+    return whole ? load(from) : load_some(from, some);
+  };
+  const auto put = [&](ValueOf<T>* to, Vector value) MMSKIP_ALWAYS {
+    whole ? store(to, value) : store_some(to, value, some);
+  };
+  const Vector bias = biased ? Vector{} : load_floats(job.bias + channel);
+  const Vector scale =
+      sizeof(T) == 1 ? load_floats(job.scale + channel) : Vector{};
+  for (int64_t at = begin; at < end; ++at) {
+    Vector sum = load_floats(row(at));
+    if constexpr (!biased) {
+      sum += bias;
+    }
+    if constexpr (sizeof(T) == 1) {
+      sum *= scale;
+    }
+    put(chunk.outputs[at] + channel, activate<kind>(sum, job.activation));
+    if (chunk.signals[at] != nullptr) {
+      put(chunk.signals[at] + channel, sum);
+    }
+  }
+}
+
+// Channels [first, first + count) of outputs [begin, end) of a chunk; `row(at)`
+// is where the sums of one are. The bias is added, unless sums are biased
+// already.
+template <bool biased, typename T, typename Row>
 MMSKIP_INLINE void finish(
     const Chunk<T>& chunk,
-    const float* sums,
-    int64_t at,
+    const Row& row,
+    int64_t begin,
+    int64_t end,
     int64_t first,
     int64_t count) {
   for_kind(chunk.job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
-    finish_output<decltype(known)::kind, biased>(
-        chunk.job, sums, chunk.outputs[at], chunk.signals[at], first, count);
+    constexpr ActivationKind kind = decltype(known)::kind;
+    for (int64_t c = 0; c < count; c += kLanes) {
+      const auto sums = [&](int64_t at) MMSKIP_ALWAYS { return row(at) + c; };
+      if (count - c >= kLanes) {
+        finish_channels<kind, biased, true>(
+            chunk, sums, begin, end, first + c, kLanes);
+      } else {
+        finish_channels<kind, biased, false>(
+            chunk, sums, begin, end, first + c, count - c);
+      }
+    }
   });
 }
 
@@ -377,10 +385,9 @@ void convolve_in_vectors(
           : sum_largest_tile<1, T>(
                 left, own, chunk.offsets, chunk.runs, from, to);
     }
-    for (int64_t i = 0; i < done; ++i) {
-      finish<false>(
-          chunk, sums.of[i], at + i, block.first, block.count);
-    }
+    finish<false>(
+        chunk, [&](int64_t i) MMSKIP_ALWAYS { return &sums.of[i - at][0]; },
+        at, at + done, block.first, block.count);
     at += done;
   }
 }
@@ -392,38 +399,83 @@ void convolve_block(const Chunk<T>& chunk, int64_t number) {
 
 #if defined(MMSKIP_TILES) || defined(MMSKIP_TILES_EMULATED)
 
-// Outputs that lie close together in a row are computed with those between
-// them, which come to what they are.
+// The outputs of a chunk, parted: windows of a row, which are computed with
+// what lies between, and those that have no others near them.
 template <typename T>
-void convolve_in_tiles(
-    const Chunk<T>& chunk, const RowTiles<T>& tiles, int64_t number) {
-  const Geometry& g = *chunk.job.geometry;
-  const Block<T> block(chunk, number);
-  Sums sums;
-  for (int64_t at = 0, end; at < chunk.size; at = end) {
-    const int64_t row = chunk.active[at] / g.out_width;
-    const int64_t w = chunk.active[at] % g.out_width;
-    const int64_t last = g.out_width - tiles.outputs();
-    const int64_t first = row * g.out_width + (w < last ? w : last);
-    end = at + 1;
-    while (end < chunk.size &&
-           chunk.active[end] < first + tiles.outputs()) {
-      ++end;
-    }
-    if (end - at < kFewInRow) {
-      convolve_in_vectors(chunk, block, at, end);
-      continue;
-    }
-    tiles.sum(
-        chunk.job.image + first_read(g, first) + block.input, chunk.offsets,
-        chunk.runs, block.weight, sums.of);
-    for (int64_t i = at; i < end; ++i) {
-      finish<false>(
-          chunk, sums.of[chunk.active[i] - first], i, block.first,
-          block.count);
+class PartedChunk {
+ public:
+  PartedChunk(const Chunk<T>& chunk, int64_t outputs) : chunk_(chunk) {
+    const Geometry& g = *chunk.job.geometry;
+    for (int64_t at = 0, end; at < chunk.size; at = end) {
+      const int64_t row = chunk.active[at] / g.out_width;
+      const int64_t w = chunk.active[at] % g.out_width;
+      const int64_t last = g.out_width - outputs;
+      const int64_t first = row * g.out_width + (w < last ? w : last);
+      end = at + 1;
+      while (end < chunk.size && chunk.active[end] < first + outputs) {
+        ++end;
+      }
+      if (end - at < kFewInWindow) {
+        for (int64_t i = at; i < end; ++i, ++alone_) {
+          base_[alone_] = chunk.base[i];
+          outputs_[alone_] = chunk.outputs[i];
+          signals_[alone_] = chunk.signals[i];
+        }
+      } else {
+        windows_[count_++] = {first, at, end};
+      }
     }
   }
-}
+
+  void convolve(const RowTiles<T>& tiles, int64_t number) const {
+    const Block<T> block(chunk_, number);
+    const bool narrow = block.count <= kTileWords;
+    int64_t i = 0;
+    for (; i + 2 <= count_; i += 2) {
+      narrow ? convolve<2, 1>(tiles, block, i) : convolve<2, 2>(tiles, block, i);
+    }
+    for (; i < count_; ++i) {
+      narrow ? convolve<1, 1>(tiles, block, i) : convolve<1, 2>(tiles, block, i);
+    }
+    if (alone_ > 0) {
+      const Chunk<T> alone{
+          chunk_.job, chunk_.runs, chunk_.offsets, nullptr,
+          base_,      outputs_,    signals_,       alone_};
+      convolve_in_vectors(alone, block, 0, alone_);
+    }
+  }
+
+ private:
+  // Windows from one on.
+  template <int windows, int halves>
+  void convolve(
+      const RowTiles<T>& tiles, const Block<T>& block, int64_t begin) const {
+    const Convolution<T>& job = chunk_.job;
+    const T* from[windows];
+    alignas(64) float sums[windows * kTileRows][kBlock];
+    for (int i = 0; i < windows; ++i) {
+      from[i] = job.image + block.input +
+          first_read(*job.geometry, windows_[begin + i].first);
+    }
+    tiles.template sum<windows, halves>(
+        from, chunk_.offsets, chunk_.runs, block.weight, sums);
+    for (int i = 0; i < windows; ++i) {
+      const RowWindow& window = windows_[begin + i];
+      const auto row = [&](int64_t at) MMSKIP_ALWAYS {
+        return &sums[i * kTileRows + chunk_.active[at] - window.first][0];
+      };
+      finish<false>(
+          chunk_, row, window.begin, window.end, block.first, block.count);
+    }
+  }
+
+  const Chunk<T>& chunk_;
+  RowWindow windows_[kChunk];
+  const T* base_[kChunk];
+  ValueOf<T>* outputs_[kChunk];
+  ValueOf<T>* signals_[kChunk];
+  int64_t count_ = 0, alone_ = 0;
+};
 
 #endif
 
@@ -529,9 +581,9 @@ void convolve_side_by_side(const Chunk<T>& chunk, int64_t at) {
         sum(Constant<7>{});
       }
     }
-    for (int64_t i = 0; i < outputs; ++i) {
-      finish<true>(chunk, sums[i], at + i, first, count);
-    }
+    finish<true>(
+        chunk, [&](int64_t i) MMSKIP_ALWAYS { return &sums[i - at][0]; }, at,
+        at + outputs, first, count);
   }
 }
 
@@ -634,7 +686,10 @@ MMSKIP_INLINE void for_chunks(
       base[i] = row.image + w * step;
       outputs[i] = row.output + w * out_step;
       signals[i] = row.signal == nullptr ? nullptr : row.signal + w * out_step;
+#if !defined(MMSKIP_TILES)
+      // With tiles, memory has enough to do.
       prefetch(outputs[i], g.out_channels);
+#endif
     }
     run(Chunk<T>{job, runs, offsets, active, base, outputs, signals, size});
   }
@@ -662,8 +717,9 @@ void convolve_outputs(
     const RowTiles<T> tiles(g, Runs(g));
     if (tiles.fits()) {
       for_chunks(job, begin, end, [&](const Chunk<T>& chunk) {
+        const PartedChunk<T> parts(chunk, tiles.outputs());
         for (int64_t block = first; block < last; ++block) {
-          convolve_in_tiles(chunk, tiles, block);
+          parts.convolve(tiles, block);
         }
       });
       return;

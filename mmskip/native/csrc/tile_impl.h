@@ -8,17 +8,17 @@
 namespace mmskip {
 namespace {
 
-// Sums of the first and the last 16 channels of a block; elements of outputs,
-// and two kernels for them; the same for what is left of a run.
+// Sums of two windows of outputs, of the first and the last 16 channels of a
+// block; elements of both windows, and two kernels for them.
 enum Tile : int {
   kFirstSums,
   kLastSums,
+  kOtherFirstSums,
+  kOtherLastSums,
   kElements,
+  kOtherElements,
   kFirstKernel,
   kLastKernel,
-  kFewElements,
-  kFewFirst,
-  kFewLast,
   kTiles
 };
 
@@ -35,22 +35,21 @@ struct alignas(64) TileShapes {
   uint8_t rows[16] = {};
 };
 
-// Tiles for `outputs` outputs and runs whose last words fill no tile.
-inline TileShapes tile_shapes(int64_t outputs, int64_t last) {
+// Tiles for windows of `outputs` outputs and steps of `words` words.
+inline TileShapes tile_shapes(int64_t outputs, int64_t words) {
   TileShapes shapes;
   const auto set = [&](Tile tile, int64_t rows, int64_t some) {
     shapes.rows[tile] = static_cast<uint8_t>(rows);
     shapes.bytes[tile] = static_cast<uint16_t>(4 * some);
   };
-  const int64_t few = last > 0 ? last : 1;
   set(kFirstSums, outputs, kTileWords);
   set(kLastSums, outputs, kTileWords);
-  set(kElements, outputs, kTileWords);
-  set(kFirstKernel, kTileWords, kTileWords);
-  set(kLastKernel, kTileWords, kTileWords);
-  set(kFewElements, outputs, few);
-  set(kFewFirst, few, kTileWords);
-  set(kFewLast, few, kTileWords);
+  set(kOtherFirstSums, outputs, kTileWords);
+  set(kOtherLastSums, outputs, kTileWords);
+  set(kElements, outputs, words);
+  set(kOtherElements, outputs, words);
+  set(kFirstKernel, words, kTileWords);
+  set(kLastKernel, words, kTileWords);
   return shapes;
 }
 

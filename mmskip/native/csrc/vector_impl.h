@@ -62,6 +62,24 @@ MMSKIP_INLINE Vector load(const BFloat16* from) {
   return reinterpret_cast<Vector>(words << 16);
 }
 
+#if defined(__AVX512BF16__)
+
+// The nearest bfloat16, of two the even one; a NaN stays one. What is nearer to
+// 0 than any normal number is 0 here.
+MMSKIP_INLINE Halves round_halves(Vector value) {
+  Halves halves;
+  __asm__("vcvtneps2bf16 %1, %0" : "=v"(halves) : "v"(value));
+  return halves;
+}
+
+MMSKIP_INLINE Words round_words(Vector value) {
+  Words words;
+  __asm__("vpmovzxwd %1, %0" : "=v"(words) : "v"(round_halves(value)));
+  return words << 16;
+}
+
+#else
+
 // The bits of the nearest bfloat16, of two the even one, in the upper halves
 // of words; a NaN stays one.
 MMSKIP_INLINE Words round_words(Vector value) {
@@ -73,9 +91,14 @@ MMSKIP_INLINE Words round_words(Vector value) {
       reinterpret_cast<Vector>(rounded)));
 }
 
+MMSKIP_INLINE Halves round_halves(Vector value) {
+  return __builtin_convertvector(round_words(value) >> 16, Halves);
+}
+
+#endif
+
 MMSKIP_INLINE void store(BFloat16* to, Vector value) {
-  *reinterpret_cast<LooseHalves*>(to) =
-      __builtin_convertvector(round_words(value) >> 16, Halves);
+  *reinterpret_cast<LooseHalves*>(to) = round_halves(value);
 }
 
 // What is read again of a value that was stored in an image of this type.
