@@ -417,3 +417,66 @@ def test_crops_without_rows_or_steps_are_refused():
     for rows in ([2, 2, 1], [0, 6, 0], [0, 6]):
         with pytest.raises(ValueError, match='begin, end and step'):
             plan.add_crop(0, 1, rows, [0, 8, 1])
+
+
+@pytest.fixture
+def four_threads():
+    number = torch.get_num_threads()
+    torch.set_num_threads(4)
+    yield
+    torch.set_num_threads(number)
+
+
+@pytest.mark.usefixtures('four_threads')
+@settings(
+    max_examples=60,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(seed=st.integers(0, 10**6), steps=st.integers(1, 40))
+def test_steps_in_threads_come_to_what_they_do_one_by_one(seed, steps):
+    generator = torch.Generator().manual_seed(seed)
+
+    def draw(end):
+        return int(torch.randint(end, (1,), generator=generator))
+
+    values = [image(1, 8, 6, 5) for _ in range(3)]
+    plan = native.new_plan(3 + steps)
+    for index, x in enumerate(values):
+        plan.put(index, x)
+    for target in range(3, 3 + steps):
+        sources = [draw(target) for _ in range(1 + draw(3))]
+        result = torch.empty_like(values[0])
+        plan.add_sum(sources, target, result, None, None, 'relu')
+        values.append(result)
+    plan.run(0, steps)
+    found = [x.clone() for x in values]
+    for x in values[3:]:
+        x.fill_(7.0)
+
+    # What came before has changed anywhere.
+    for index in range(3):
+        plan.mark(index, ANYWHERE, None)
+    for step in range(steps):
+        plan.run(step, step + 1)
+
+    assert all(map(torch.equal, values, found))
+
+
+@pytest.mark.usefixtures('four_threads')
+def test_what_goes_wrong_in_a_thread_is_told():
+    images = [image(1, 8, 6, 5) for _ in range(3)]
+    plan = native.new_plan(7)
+    for index, x in enumerate(images):
+        plan.put(index, x)
+        plan.add_follow(index, 3 + index, torch.empty_like(x))
+    result = torch.empty_like(images[0])
+    plan.add_sum([3, 4, 5], 6, result, None, None, None)
+    plan.put(1, image(1, 8, 5, 5))
+    with pytest.raises(ValueError, match='expected an image of shape'):
+        plan.run(0, 4)
+
+    plan.put(1, images[1])
+    plan.run(0, 4)
+    torch.testing.assert_close(result, sum(images))

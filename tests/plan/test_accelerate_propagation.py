@@ -356,6 +356,35 @@ def wide_net(precision):
     return net
 
 
+class Branches(nn.Module):
+    """Branches of unlike depths that meet twice, and share a layer."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 3, padding=1)
+        self.branches = nn.ModuleList(
+            nn.Sequential(
+                *(nn.Conv2d(16, 16, 3, padding=1) for _ in range(depth)),
+                nn.SiLU(),
+            )
+            for depth in (1, 3, 2)
+        )
+        self.shared = nn.Conv2d(16, 8, 1)
+
+    def forward(self, x):
+        x = self.stem(x).relu()
+        for _ in range(2):
+            ways = [branch(x) for branch in self.branches]
+            x = ways[0] + ways[1] + ways[2]
+        return torch.cat([self.shared(way) for way in (*ways, x)], dim=1)
+
+
+def branching_net(precision):
+    net = convert(Branches(), NORM, 'accumulated')
+    mmskip.accelerate(net, precision)
+    return net
+
+
 def video_of(tops):
     video = [torch.randn(1, 3, 96, 96)]
     for top in tops:
@@ -374,9 +403,10 @@ def results(net, video, threads):
         torch.set_num_threads(number)
 
 
+@pytest.mark.parametrize('make', [wide_net, branching_net])
 @pytest.mark.parametrize('precision', ['float32', 'bfloat16'])
-def test_results_do_not_depend_on_the_number_of_threads(precision):
-    net, video = wide_net(precision), video_of((8, 30, 50))
+def test_results_do_not_depend_on_the_number_of_threads(make, precision):
+    net, video = make(precision), video_of((8, 30, 50))
 
     one, other = results(net, video, 1), results(net, video, 4)
 
@@ -395,10 +425,11 @@ def busy_cores():
 
 
 @pytest.mark.usefixtures('busy_cores')
-def test_results_do_not_depend_on_who_else_is_at_work():
+@pytest.mark.parametrize('make', [wide_net, branching_net])
+def test_results_do_not_depend_on_who_else_is_at_work(make):
     # Threads lose their cores in the middle of a frame, and the leader goes
     # on alone.
-    net, video = wide_net('bfloat16'), video_of([8, 30, 50] * 20)
+    net, video = make('bfloat16'), video_of([8, 30, 50] * 20)
 
     one, other = results(net, video, 1), results(net, video, 4)
 

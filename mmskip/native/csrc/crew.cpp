@@ -93,25 +93,38 @@ Contention contention;
 
 } // namespace
 
-thread_local Crew* Crew::led = nullptr;
+thread_local Crew::Seat Crew::seat;
 
-// The crew that a thread leads while this lives.
-class Crew::Leading {
+// A thread belongs to a crew while this lives.
+class Crew::Sitting {
  public:
-  explicit Leading(Crew* crew) { led = crew; }
-  ~Leading() {
-    led->dismissed_.store(true, std::memory_order_release);
-    led = nullptr;
+  Sitting(Crew* crew, int64_t number) { seat = {crew, number, false}; }
+  ~Sitting() {
+    if (seat.number == 0) {
+      seat.crew->dismissed_.store(true, std::memory_order_release);
+    }
+    seat = {};
   }
-  Leading(const Leading&) = delete;
-  Leading& operator=(const Leading&) = delete;
+  Sitting(const Sitting&) = delete;
+  Sitting& operator=(const Sitting&) = delete;
 };
 
-Crew::Crew(int64_t threads) : num_parts_(std::min(threads, kMostParts)) {}
+namespace {
+
+// More would be looked through for longer than they save.
+constexpr int64_t kMostParts = 16;
+
+} // namespace
+
+Crew::Crew(int64_t threads) : long_(std::min(threads, kMostParts)) {
+  for (int64_t i = 0; i < threads; ++i) {
+    short_.emplace_back(std::min(threads, kMostParts));
+  }
+}
 
 bool Crew::can_lead() {
   return at::get_num_threads() > 1 && !at::in_parallel_region() &&
-      led == nullptr;
+      seat.crew == nullptr;
 }
 
 void Crew::start(Lead lead, const void* job) {
@@ -122,17 +135,17 @@ void Crew::start(Lead lead, const void* job) {
   Crew crew(at::get_num_threads());
   if (contention.turns_away(crew.begun_)) {
     crew.is_alone_ = true;
-    const Leading leading(&crew);
+    const Sitting sitting(&crew, 0);
     lead(job);
     return;
   }
   Clock::time_point led_until;
   at::parallel_for(0, at::get_num_threads(), 1, [&](int64_t begin, int64_t) {
+    const Sitting sitting(&crew, begin);
     if (begin > 0) {
       crew.help(begin);
       return;
     }
-    const Leading leading(&crew);
     lead(job);
     led_until = Clock::now();
   });
@@ -146,36 +159,47 @@ void Crew::start(Lead lead, const void* job) {
 
 bool Crew::is_faster_alone(Clock::time_point now) const {
   const auto total = now - begun_;
+  const int64_t tasks = tasks_ + of_helpers_.load(std::memory_order_relaxed);
   // The leader would have done the others' tasks in about the time of its own.
   return waited_ > kShortWait &&
-      (total - waited_) * tasks_ < total * own_tasks_;
+      (total - waited_) * tasks < total * own_tasks_;
 }
 
-void Crew::hand_out(int64_t count, Task task, const void* job) {
+void Crew::hand_out(
+    bool is_long, int64_t count, Task task, const void* data) {
   TORCH_INTERNAL_ASSERT(count <= static_cast<int64_t>(kMask));
-  if (count > 1 && led != nullptr && !led->is_alone_) {
-    led->finish(count, task, job);
+  Crew* crew = seat.crew;
+  if (count > 1 && crew != nullptr && !seat.is_in_task &&
+      !crew->is_alone_.load(std::memory_order_relaxed)) {
+    crew->finish(
+        is_long ? crew->long_ : crew->short_[seat.number], count, task, data);
   } else if (count > 1 && can_lead()) {
-    run([&] { hand_out(count, task, job); });
+    run([&] { hand_out(is_long, count, task, data); });
   } else {
     for (int64_t i = 0; i < count; ++i) {
-      task(job, i);
+      task(data, i);
     }
   }
 }
 
-bool Crew::take_one(int64_t thread) {
-  for (int64_t i = 0; i < num_parts_; ++i) {
-    std::atomic<uint64_t>& part = parts_[(thread + i) % num_parts_].ticket;
+bool Crew::take_one(Job& job) {
+  const int64_t parts = job.parts.size();
+  for (int64_t i = 0; i < parts; ++i) {
+    std::atomic<uint64_t>& part = job.parts[(seat.number + i) % parts].ticket;
     uint64_t ticket = part.load(std::memory_order_acquire);
     while (next_of(ticket) < end_of(ticket)) {
-      // Job and task stay what they are until this task is done.
+      // Task and data stay what they are until this task is done.
       if (part.compare_exchange_weak(
               ticket, ticket + 1, std::memory_order_acq_rel,
               std::memory_order_acquire)) {
-        task_.load(std::memory_order_relaxed)(
-            job_.load(std::memory_order_relaxed), next_of(ticket));
-        done_.fetch_add(1, std::memory_order_release);
+        seat.is_in_task = &job != &long_;
+        job.task.load(std::memory_order_relaxed)(
+            job.data.load(std::memory_order_relaxed), next_of(ticket));
+        seat.is_in_task = false;
+        if (seat.number == 0) {
+          ++own_tasks_;
+        }
+        job.done.fetch_add(1, std::memory_order_release);
         return true;
       }
     }
@@ -183,10 +207,24 @@ bool Crew::take_one(int64_t thread) {
   return false;
 }
 
-void Crew::help(int64_t helper) {
+bool Crew::take_any() {
+  if (long_.is_open.load(std::memory_order_acquire) && take_one(long_)) {
+    return true;
+  }
+  const int64_t jobs = short_.size();
+  for (int64_t i = 0; i < jobs; ++i) {
+    Job& job = short_[(seat.number + i) % jobs];
+    if (job.is_open.load(std::memory_order_acquire) && take_one(job)) {
+      return true;
+    }
+  }
+  return false;
+}
+
+void Crew::help(int64_t number) {
   Patience patience;
   while (!dismissed_.load(std::memory_order_acquire)) {
-    if (take_one(helper)) {
+    if (take_any()) {
       patience.renew();
     } else {
       patience.wait();
@@ -194,39 +232,50 @@ void Crew::help(int64_t helper) {
   }
 }
 
-void Crew::finish(int64_t count, Task task, const void* job) {
-  task_.store(task, std::memory_order_relaxed);
-  job_.store(job, std::memory_order_relaxed);
-  done_.store(0, std::memory_order_relaxed);
+void Crew::finish(Job& job, int64_t count, Task task, const void* data) {
+  job.task.store(task, std::memory_order_relaxed);
+  job.data.store(data, std::memory_order_relaxed);
+  job.done.store(0, std::memory_order_relaxed);
+  const int64_t parts = job.parts.size();
   const uint64_t number =
-      number_of(parts_[0].ticket.load(std::memory_order_relaxed)) + 1;
-  for (int64_t i = 0; i < num_parts_; ++i) {
-    parts_[i].ticket.store(
-        ticket_of(
-            number, (i + 1) * count / num_parts_, i * count / num_parts_),
+      number_of(job.parts[0].ticket.load(std::memory_order_relaxed)) + 1;
+  for (int64_t i = 0; i < parts; ++i) {
+    job.parts[i].ticket.store(
+        ticket_of(number, (i + 1) * count / parts, i * count / parts),
         std::memory_order_release);
   }
-  while (take_one(0)) {
-    ++own_tasks_;
+  job.is_open.store(true, std::memory_order_release);
+  while (take_one(job)) {
   }
-  tasks_ += count;
-  wait_for(count);
+  job.is_open.store(false, std::memory_order_relaxed);
+  if (seat.number == 0) {
+    tasks_ += count;
+  } else {
+    of_helpers_.fetch_add(count, std::memory_order_relaxed);
+  }
+  wait_for(job, count);
 }
 
-void Crew::wait_for(int64_t count) {
+void Crew::wait_for(Job& job, int64_t count) {
   Patience patience;
   Clock::time_point begun;
-  while (done_.load(std::memory_order_acquire) < count) {
+  while (job.done.load(std::memory_order_acquire) < count) {
+    // In the middle of a step a thread must not begin another one's, but here
+    // the leader is between two.
+    if (&job == &long_ && take_any()) {
+      patience.renew();
+      continue;
+    }
     const bool was_long = patience.is_long();
     patience.wait();
     if (patience.is_long() && !was_long) {
       begun = Clock::now();
     }
   }
-  if (patience.is_long()) {
+  if (patience.is_long() && seat.number == 0) {
     const auto now = Clock::now();
     waited_ += now - begun;
-    is_alone_ = is_faster_alone(now);
+    is_alone_.store(is_faster_alone(now), std::memory_order_relaxed);
   }
 }
 

@@ -4,15 +4,18 @@
 #include <atomic>
 #include <chrono>
 #include <cstdint>
+#include <deque>
+#include <vector>
 
 namespace mmskip {
 
 // Threads that stay together through the steps of a frame: one leads, the
 // others help with what it hands out. A parallel region for each step would
 // wait at its end for the slowest thread, which on a busy machine is one that
-// the system has stopped. Here the leader waits for those alone that are in
-// the middle of a task. Where even that takes most of the time, because other
-// programs keep the cores busy, the leader works alone for some frames.
+// the system has stopped. Here whoever hands something out waits for those
+// alone that are in the middle of a task. Where even that takes most of the
+// time, because other programs keep the cores busy, the leader works alone for
+// some frames.
 class Crew {
  public:
   // Runs lead() in one thread, with as many helpers as torch has threads.
@@ -22,17 +25,20 @@ class Crew {
   }
 
   // Runs task(i) for all i in [0, count), in any order, in all threads of the
-  // crew that this thread leads; without one in a crew for these tasks. At
-  // most 2^20 tasks. Each thread begins with a part of them that is its own,
-  // as what lies there is in its cache since the step before.
+  // crew of this thread that have nothing else to do; without one in a crew
+  // for these tasks; in this thread alone from within such a task. At most
+  // 2^20 tasks. Each thread begins with a part of them that is its own, as
+  // what lies there is in its cache since the step before.
   template <typename Task>
   static void share(int64_t count, const Task& task) {
-    hand_out(
-        count,
-        [](const void* job, int64_t i) {
-          (*static_cast<const Task*>(job))(i);
-        },
-        &task);
+    hand_out(false, count, call<Task>, &task);
+  }
+
+  // The same for tasks that share() something themselves. Called by the leader,
+  // and not from within a task.
+  template <typename Task>
+  static void share_long(int64_t count, const Task& task) {
+    hand_out(true, count, call<Task>, &task);
   }
 
  private:
@@ -40,47 +46,72 @@ class Crew {
 
   using Lead = void (*)(const void* job);
   using Task = void (*)(const void* job, int64_t index);
-
-  // Whether this thread may lead: it has others, and none of them leads it.
-  static bool can_lead();
-  static void start(Lead lead, const void* job);
-  static void hand_out(int64_t count, Task task, const void* job);
-
   using Clock = std::chrono::steady_clock;
-  class Leading;
+  class Sitting;
 
-  // What a helper does, who is known by a number.
-  void help(int64_t helper);
-  // Takes a task, of a thread's own part as long as one is left there; false
-  // if none is left at all.
-  bool take_one(int64_t thread);
-  void finish(int64_t count, Task task, const void* job);
-  // Waits until so many tasks of the job are done.
-  void wait_for(int64_t count);
-  // Whether the leader, without helpers from the start, would be further now.
-  bool is_faster_alone(Clock::time_point now) const;
+  template <typename SomeTask>
+  static void call(const void* job, int64_t index) {
+    (*static_cast<const SomeTask*>(job))(index);
+  }
 
-  // The crew that a thread leads.
-  static thread_local Crew* led;
+  // The place of a thread in a crew.
+  struct Seat {
+    Crew* crew = nullptr;
+    int64_t number = 0;
+    // It is in a task whose work is not shared any further.
+    bool is_in_task = false;
+  };
 
-  // The tasks of a job that a thread begins with: number of the job, end of the
-  // part, and the next task to take.
+  // Some tasks that a thread begins with: a number, the end of the part, and
+  // the next task to take.
   struct alignas(64) Part {
     std::atomic<uint64_t> ticket{0};
   };
-  static constexpr int64_t kMostParts = 16;
-  Part parts_[kMostParts];
-  const int64_t num_parts_;
-  std::atomic<int64_t> done_{0};
-  std::atomic<bool> dismissed_{false};
-  // Of the job whose number is in the tickets.
-  std::atomic<Task> task_{nullptr};
-  std::atomic<const void*> job_{nullptr};
 
-  // What the leader alone reads and writes: whether it does without the
-  // others, since when it leads, how long it waited, and how many tasks of all
-  // were its own.
-  bool is_alone_ = false;
+  // What a thread has handed out last.
+  struct alignas(64) Job {
+    explicit Job(int64_t parts) : parts(parts) {}
+
+    // Where no task is left, others need not look any closer.
+    std::atomic<bool> is_open{false};
+    // Those of the tickets that can be taken.
+    std::atomic<Task> task{nullptr};
+    std::atomic<const void*> data{nullptr};
+    alignas(64) std::atomic<int64_t> done{0};
+    std::vector<Part> parts;
+  };
+
+  // Whether this thread may lead: it has others, and belongs to no crew.
+  static bool can_lead();
+  static void start(Lead lead, const void* job);
+  static void hand_out(bool is_long, int64_t count, Task task, const void* data);
+
+  // What a helper does.
+  void help(int64_t number);
+  // Takes a task of a job, of a thread's own part as long as one is left there;
+  // false if none is left at all.
+  bool take_one(Job& job);
+  // Takes any task.
+  bool take_any();
+  void finish(Job& job, int64_t count, Task task, const void* data);
+  // Waits until so many tasks of the job are done.
+  void wait_for(Job& job, int64_t count);
+  // Whether the leader, without helpers from the start, would be further now.
+  bool is_faster_alone(Clock::time_point now) const;
+
+  static thread_local Seat seat;
+
+  // The leader's job of long tasks, and one of each thread.
+  Job long_;
+  std::deque<Job> short_;
+  std::atomic<bool> dismissed_{false};
+  // Whether the leader does without the others.
+  std::atomic<bool> is_alone_{false};
+  // How many tasks helpers have handed out.
+  std::atomic<int64_t> of_helpers_{0};
+
+  // What the leader alone reads and writes: since when it leads, how long it
+  // waited, how many tasks it handed out, and how many of all it took.
   Clock::time_point begun_ = Clock::now();
   Clock::duration waited_{0};
   int64_t tasks_ = 1, own_tasks_ = 1;

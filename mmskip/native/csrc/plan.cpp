@@ -1,8 +1,13 @@
 #include "plan.h"
 
+#include <ATen/Parallel.h>
+#include <ATen/ThreadLocalState.h>
+
 #include <algorithm>
 #include <cstring>
+#include <exception>
 #include <tuple>
+#include <type_traits>
 #include <utility>
 
 #include "arguments.h"
@@ -327,11 +332,81 @@ void Plan::check_steps(int64_t begin, int64_t end) const {
       " steps, got [", begin, ", ", end, ")");
 }
 
+StepUse Plan::use_of(int64_t number) const {
+  return std::visit(
+      [this](const auto& step) -> StepUse {
+        using Step = std::decay_t<decltype(step)>;
+        const at::Tensor& result = value(step.target).tensor;
+        const int64_t size = result.defined() ? result.numel() : 1;
+        if constexpr (
+            std::is_same_v<Step, SumStep> || std::is_same_v<Step, JoinStep>) {
+          return {step.sources, step.target, size};
+        } else if constexpr (std::is_same_v<Step, ScaleStep>) {
+          return {{step.source, step.factor}, step.target, size};
+        } else if constexpr (
+            std::is_same_v<Step, ConvStep> ||
+            std::is_same_v<Step, PlannedStep>) {
+          const Geometry& g = step.site->geometry();
+          return {
+              {step.source}, step.target,
+              size * g.positions() * g.in_channels / g.groups};
+        } else {
+          return {{step.source}, step.target, size};
+        }
+      },
+      steps_[number]);
+}
+
+const std::vector<Section>& Plan::sections(int64_t begin, int64_t end) {
+  auto it = sections_.find({begin, end});
+  if (it == sections_.end()) {
+    std::vector<StepUse> uses;
+    for (int64_t i = begin; i < end; ++i) {
+      uses.push_back(use_of(i));
+    }
+    it = sections_
+             .emplace(
+                 std::pair{begin, end},
+                 part_into_sections(begin, uses, at::get_num_threads()))
+             .first;
+  }
+  return it->second;
+}
+
+void Plan::run_section(const Section& section) {
+  const auto take = [this](const std::vector<int64_t>& chain) {
+    for (const int64_t i : chain) {
+      std::visit([this](auto& step) { run_step(step); }, steps_[i]);
+    }
+  };
+  if (section.chains.size() == 1) {
+    take(section.chains[0]);
+    return;
+  }
+  // Helpers are in the mode of the leader, and leave errors to it.
+  const at::ThreadLocalState state;
+  std::vector<std::exception_ptr> errors(section.chains.size());
+  Crew::share_long(section.chains.size(), [&](int64_t i) {
+    try {
+      const at::ThreadLocalStateGuard guard(state);
+      take(section.chains[i]);
+    } catch (...) {
+      errors[i] = std::current_exception();
+    }
+  });
+  for (const std::exception_ptr& error : errors) {
+    if (error) {
+      std::rethrow_exception(error);
+    }
+  }
+}
+
 void Plan::run(int64_t begin, int64_t end) {
   check_steps(begin, end);
+  const std::vector<Section>& parts = sections(begin, end);
   Crew::run([&] {
-    for (int64_t i = begin; i < end; ++i) {
-      std::visit([this](auto& step) { run_step(step); }, steps_[i]);
+    for (const Section& section : parts) {
+      run_section(section);
     }
   });
 }

@@ -5,13 +5,16 @@
 #include <ATen/ATen.h>
 #include <torch/custom_class.h>
 
+#include <map>
 #include <memory>
 #include <optional>
 #include <string>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "call_site.h"
+#include "chains.h"
 #include "planned_site.h"
 
 namespace mmskip {
@@ -249,6 +252,10 @@ class Plan : public torch::CustomClassHolder {
 
   Value& value(int64_t index);
   const Value& value(int64_t index) const;
+  // What a step reads and writes, and about what it costs.
+  StepUse use_of(int64_t step) const;
+  const std::vector<Section>& sections(int64_t begin, int64_t end);
+  void run_section(const Section& section);
   void check_steps(int64_t begin, int64_t end) const;
   void check_pool(const PoolStep& step) const;
   void check_join(const JoinStep& step) const;
@@ -293,6 +300,8 @@ class Plan : public torch::CustomClassHolder {
           MeanStep, FactorStep, JoinStep>>
       steps_;
   std::vector<Watched> watched_;
+  // Of steps that were run together, see sections().
+  std::map<std::pair<int64_t, int64_t>, std::vector<Section>> sections_;
 };
 
 } // namespace mmskip
