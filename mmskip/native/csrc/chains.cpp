@@ -36,10 +36,11 @@ std::vector<std::vector<int64_t>> find_needs(const std::vector<StepUse>& uses) {
   return needs;
 }
 
-// Marks of steps that are in no chain of a section.
+// Marks of steps that are in no chain: taken before, and not yet possible.
 constexpr int64_t kDone = -1, kLater = -2;
 
-// The chain that a step goes on, `chains` for a new one, kLater for none.
+// The one chain that a step waits for; `chains`, a new one, if all that it
+// waits for is done; kLater if it waits for more.
 int64_t chain_for(
     const std::vector<int64_t>& needs,
     const std::vector<int64_t>& chain_of,
@@ -96,7 +97,6 @@ std::vector<Section> part_into_sections(
   std::vector<int64_t> chain_of(count, kLater);
   for (int64_t left = count; left > 0;) {
     Section section;
-    std::vector<int64_t> begun;
     for (int64_t i = 0; i < count; ++i) {
       if (chain_of[i] == kDone) {
         continue;
@@ -108,19 +108,17 @@ std::vector<Section> part_into_sections(
       }
       if (chain == chains) {
         section.chains.emplace_back();
-        begun.push_back(i);
       }
       section.chains[chain].push_back(i);
       chain_of[i] = chain;
     }
     // What goes on from one step alone may branch again.
     if (section.chains.size() == 1) {
-      for (const int64_t i : section.chains[0]) {
-        chain_of[i] = kLater;
-      }
       section.chains[0].resize(1);
-      chain_of[begun[0]] = kDone;
     }
+    std::replace_if(
+        chain_of.begin(), chain_of.end(),
+        [](int64_t chain) { return chain != kDone; }, kLater);
     for (auto& chain : section.chains) {
       for (const int64_t i : chain) {
         chain_of[i] = kDone;

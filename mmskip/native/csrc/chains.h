@@ -15,9 +15,9 @@ struct StepUse {
 };
 
 // Chains of steps, of which none reads or writes what another one writes; the
-// steps of a chain are in order. Cheap steps are shared out badly among
-// threads, but a thread that is busy with a chain, such as a branch of a
-// network, has nothing to share.
+// steps of a chain are in order. The work of a cheap step is hard to share out
+// among threads; a thread that has a chain to itself, such as a branch of a
+// network, need not share it.
 struct Section {
   std::vector<std::vector<int64_t>> chains;
 };

@@ -281,37 +281,34 @@ struct Chunk {
   int64_t size;
 };
 
-// Channels of outputs [begin, end) of a chunk, as many as fit into a vector, or
-// `some` of them; `row(at)` is where the sums of one are.
-template <ActivationKind kind, bool biased, bool whole, typename T, typename Row>
+// Up to a vector of channels of outputs [begin, end) of a chunk; `row(at)` is
+// where the sums of one are.
+template <ActivationKind kind, bool biased, typename T, typename Row>
 MMSKIP_INLINE void finish_channels(
     const Chunk<T>& chunk,
     const Row& row,
     int64_t begin,
     int64_t end,
     int64_t channel,
-    int64_t some) {
+    int64_t count) {
   const Convolution<T>& job = chunk.job;
-  const auto load_floats = [&](const float* from) MMSKIP_ALWAYS {
-    return whole ? load(from) : load_some(from, some);
-  };
-  const auto put = [&](ValueOf<T>* to, Vector value) MMSKIP_ALWAYS {
-    whole ? store(to, value) : store_some(to, value, some);
-  };
-  const Vector bias = biased ? Vector{} : load_floats(job.bias + channel);
+  const Vector bias =
+      biased ? Vector{} : load_up_to(job.bias + channel, count);
   const Vector scale =
-      sizeof(T) == 1 ? load_floats(job.scale + channel) : Vector{};
+      sizeof(T) == 1 ? load_up_to(job.scale + channel, count) : Vector{};
   for (int64_t at = begin; at < end; ++at) {
-    Vector sum = load_floats(row(at));
+    Vector sum = load_up_to(row(at), count);
     if constexpr (!biased) {
       sum += bias;
     }
     if constexpr (sizeof(T) == 1) {
       sum *= scale;
     }
-    put(chunk.outputs[at] + channel, activate<kind>(sum, job.activation));
+    store_up_to(
+        chunk.outputs[at] + channel, activate<kind>(sum, job.activation),
+        count);
     if (chunk.signals[at] != nullptr) {
-      put(chunk.signals[at] + channel, sum);
+      store_up_to(chunk.signals[at] + channel, sum, count);
     }
   }
 }
@@ -328,16 +325,14 @@ MMSKIP_INLINE void finish(
     int64_t first,
     int64_t count) {
   for_kind(chunk.job.activation.kind, [&](auto known) MMSKIP_ALWAYS {
-    constexpr ActivationKind kind = decltype(known)::kind;
     for (int64_t c = 0; c < count; c += kLanes) {
-      const auto sums = [&](int64_t at) MMSKIP_ALWAYS { return row(at) + c; };
-      if (count - c >= kLanes) {
-        finish_channels<kind, biased, true>(
-            chunk, sums, begin, end, first + c, kLanes);
-      } else {
-        finish_channels<kind, biased, false>(
-            chunk, sums, begin, end, first + c, count - c);
-      }
+      const auto finish_some = [&](int64_t some) MMSKIP_ALWAYS {
+        finish_channels<decltype(known)::kind, biased>(
+            chunk, [&](int64_t at) MMSKIP_ALWAYS { return row(at) + c; },
+            begin, end, first + c, some);
+      };
+      // A known number of channels is not asked for in each output.
+      count - c >= kLanes ? finish_some(kLanes) : finish_some(count - c);
     }
   });
 }

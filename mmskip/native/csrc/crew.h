@@ -58,7 +58,7 @@ class Crew {
   struct Seat {
     Crew* crew = nullptr;
     int64_t number = 0;
-    // It is in a task whose work is not shared any further.
+    // True within a short task, whose work is not shared any further.
     bool is_in_task = false;
   };
 
@@ -68,13 +68,13 @@ class Crew {
     std::atomic<uint64_t> ticket{0};
   };
 
-  // What a thread has handed out last.
+  // What a thread has handed out last, and how far that is.
   struct alignas(64) Job {
     explicit Job(int64_t parts) : parts(parts) {}
 
     // Where no task is left, others need not look any closer.
     std::atomic<bool> is_open{false};
-    // Those of the tickets that can be taken.
+    // What to run for the tickets that can be taken.
     std::atomic<Task> task{nullptr};
     std::atomic<const void*> data{nullptr};
     alignas(64) std::atomic<int64_t> done{0};

@@ -254,7 +254,9 @@ class Plan : public torch::CustomClassHolder {
   const Value& value(int64_t index) const;
   // What a step reads and writes, and about what it costs.
   StepUse use_of(int64_t step) const;
+  // Steps [begin, end) as run() takes them; they are parted once.
   const std::vector<Section>& sections(int64_t begin, int64_t end);
+  // Takes chains in threads; throws what the first of them threw.
   void run_section(const Section& section);
   void check_steps(int64_t begin, int64_t end) const;
   void check_pool(const PoolStep& step) const;
@@ -300,7 +302,7 @@ class Plan : public torch::CustomClassHolder {
           MeanStep, FactorStep, JoinStep>>
       steps_;
   std::vector<Watched> watched_;
-  // Of steps that were run together, see sections().
+  // What sections() parted, by begin and end.
   std::map<std::pair<int64_t, int64_t>, std::vector<Section>> sections_;
 };
 
